@@ -1,0 +1,1 @@
+//! [`PythonVersion`]: from `Py_Version`, a debug-offsets table or a version string.
