@@ -142,7 +142,7 @@ fn semantics(free_threaded: bool) -> Semantics {
         // FRAME_OWNED_BY_CSTACK.
         shim_owners: &[3],
         gil_holder: GilHolder::Interpreter,
-        free_threaded: free_threaded,
+        free_threaded,
         str_format: StrFormat::Pep393 {
             kind_shift: 2,
             compact_bit: 5,

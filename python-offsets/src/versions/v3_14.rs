@@ -167,7 +167,7 @@ fn semantics(free_threaded: bool) -> Semantics {
         // FRAME_OWNED_BY_INTERPRETER and FRAME_OWNED_BY_CSTACK.
         shim_owners: &[3, 4],
         gil_holder: GilHolder::Interpreter,
-        free_threaded: free_threaded,
+        free_threaded,
         str_format,
         int_format: IntFormat::Tagged,
         dict_format: DictFormat::CompactKinds,

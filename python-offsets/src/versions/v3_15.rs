@@ -174,7 +174,7 @@ fn semantics(free_threaded: bool) -> Semantics {
         // FRAME_OWNED_BY_INTERPRETER.
         shim_owners: &[3],
         gil_holder: GilHolder::Interpreter,
-        free_threaded: free_threaded,
+        free_threaded,
         str_format,
         int_format: IntFormat::Tagged,
         dict_format: DictFormat::CompactKinds,
