@@ -39,6 +39,12 @@ fn tables_agree_with_the_headers() {
             assert_eq!(description.source, LayoutSource::Table);
             compare(&version.to_string(), &description, &probed);
             ran.push(version.to_string());
+            if (version.major, version.minor) == (3, 7) && version.patch >= 4 {
+                let older = undo_bpo_27987(&include, &scratch);
+                let description = describe(PythonVersion::new(3, 7, 3), None).expect("3.7.3");
+                compare("3.7.3", &description, &probe(&older, &[], &scratch));
+                ran.push("3.7.3 (as derived)".to_owned());
+            }
             continue;
         }
         for (build, flags) in BUILDS {
@@ -269,6 +275,19 @@ fn debug_offsets(include: &Path, flags: &[&str], scratch: &Scratch) -> Vec<u8> {
         &[flags, &["-DPROBE_DEBUG_OFFSETS"]].concat(),
         scratch,
     )
+}
+
+/// A copy of the headers of 3.7.4 or later as those of 3.7.3 were: 3.7.4 aligned `PyGC_Head` to
+/// `long double` instead of `double`, and that alone moved fields within 3.7.
+fn undo_bpo_27987(include: &Path, scratch: &Scratch) -> PathBuf {
+    let copy = scratch.0.join("include");
+    let status = Command::new("cp").arg("-r").args([include, &copy]).status();
+    assert!(status.unwrap().success());
+    let header = copy.join("objimpl.h");
+    let text = fs::read_to_string(&header).unwrap();
+    assert!(text.contains("long double dummy;"));
+    fs::write(header, text.replace("long double dummy;", "double dummy;")).unwrap();
+    copy
 }
 
 /// The table of the installation's own interpreter, where that runs here.
