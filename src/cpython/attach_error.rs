@@ -107,11 +107,12 @@ impl AttachError {
     /// What opening a process failed with.
     pub fn from_open(pid: Pid, error: OpenError) -> AttachError {
         match error {
-            OpenError::NoSuchProcess => AttachError::NoSuchProcess(pid),
-            OpenError::PermissionDenied(problem) => {
-                AttachError::PermissionDenied { problem: problem.to_string(), hint: problem.hint() }
-            }
-            OpenError::Io(cause) => AttachError::Io { pid, cause },
+            OpenError::NoSuchProcess(_) => AttachError::NoSuchProcess(pid),
+            OpenError::PermissionDenied(problem) => AttachError::PermissionDenied {
+                problem: problem.to_string(),
+                hint: problem.hint(),
+            },
+            OpenError::Io { cause, .. } => AttachError::Io { pid, cause },
         }
     }
 }

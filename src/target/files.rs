@@ -42,10 +42,13 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
 
-/// A path as the target sees it, as a path that we can use: through its root.
+/// A path as the target sees it, as a path that we can use: through its root, or through the folder
+/// that it works in.
 pub fn root_path(pid: Pid, path: &Path) -> PathBuf {
-    let inside = path.strip_prefix("/").unwrap_or(path);
-    Path::new(&format!("/proc/{pid}/root")).join(inside)
+    match path.strip_prefix("/") {
+        Ok(inside) => Path::new(&format!("/proc/{pid}/root")).join(inside),
+        Err(_) => Path::new(&format!("/proc/{pid}/cwd")).join(path),
+    }
 }
 
 /// Opens the file that a mapping is of: this very file, never another that has its name by now.

@@ -30,10 +30,23 @@ impl ElfFile<'_> {
     /// # Errors
     /// When a table cannot be read. A malformed table counts as absent.
     pub fn symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, ElfError> {
+        self.search(&[SHT_DYNSYM, SHT_SYMTAB], names)
+    }
+
+    /// As [`symbols`](ElfFile::symbols), of exported symbols only: the full table of an unstripped
+    /// library has tens of thousands and is not touched.
+    ///
+    /// # Errors
+    /// When the table cannot be read. A malformed table counts as absent.
+    pub fn exported_symbols(&self, names: &[&str]) -> Result<Vec<Option<u64>>, ElfError> {
+        self.search(&[SHT_DYNSYM], names)
+    }
+
+    fn search(&self, kinds: &[u32], names: &[&str]) -> Result<Vec<Option<u64>>, ElfError> {
         let mut found = vec![None; names.len()];
-        for kind in [SHT_DYNSYM, SHT_SYMTAB] {
-            let table = match self.table_from_sections(kind) {
-                None if kind == SHT_DYNSYM => self.table_from_dynamic(),
+        for kind in kinds {
+            let table = match self.table_from_sections(*kind) {
+                None if *kind == SHT_DYNSYM => self.table_from_dynamic(),
                 table => table,
             };
             match table {
