@@ -68,12 +68,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
     pub(super) fn float(&self, object: RemoteAddr) -> Result<f64, ReadError> {
         let offset = self.python.layout.float_object.ob_fval;
         let mut buffer = RecordBuffer::default();
-        let record = buffer.read(
-            self.memory,
-            "PyFloatObject",
-            object,
-            offset as usize + 8,
-        )?;
+        let record = buffer.read(self.memory, "PyFloatObject", object, offset as usize + 8)?;
         Ok(f64::from_bits(record.u64(offset)?))
     }
 }

@@ -31,10 +31,10 @@ impl<M: RemoteMemory> Objects<'_, M> {
     ) -> Result<HashMap<u64, Arc<str>>, ReadError> {
         let mut names = ThreadNames::default();
         names.refresh(self, interpreter)?;
-        Ok(names.interpreters.remove(&interpreter).map_or_else(
-            HashMap::new,
-            |known| known.names.into_values().collect(),
-        ))
+        Ok(names
+            .interpreters
+            .remove(&interpreter)
+            .map_or_else(HashMap::new, |known| known.names.into_values().collect()))
     }
 }
 
