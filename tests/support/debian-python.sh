@@ -6,10 +6,9 @@
 #   debian-python.sh --remove [DIR]    undo the mounts and delete DIR
 #
 # DIR is ${XDG_CACHE_HOME:-~/.cache}/pyspy-rs/sid-root when not given. Inside it:
-#   /usr/bin/python3.X         Debian's interpreter (static, stripped, PIE)
-#   /usr/bin/python3.X-nopie   the same at fixed addresses
+#   /usr/bin/python3.X     Debian's interpreter: static, stripped, at fixed addresses (not PIE)
 #   /usr/lib/*/libpython3.X.so.1.0, /usr/include/python3.X   for embedding and for the offsets probe
-#   /.packages                 name and version of every package in there
+#   /.packages             name and version of every package in there
 #
 # The packages come from the mirror that this machine's apt uses (or $PYSPY_DEBIAN_MIRROR), are
 # checked against the Debian archive keyring, and are only unpacked: no maintainer script runs, and
@@ -20,7 +19,7 @@ set -euo pipefail
 
 readonly versions="3.14 3.15"
 # Raise it when the contents change, so that older roots are made anew.
-readonly revision=1
+readonly revision=2
 
 say() { printf 'debian-python: %s\n' "$*" >&2; }
 skip() { say "SKIPPED: $*"; exit 77; }
@@ -152,7 +151,7 @@ for version in $versions; do
     found+=("$version")
     wanted+=("python$version" "libpython$version")
     # Unpacked without what they depend on: that would be a whole C development environment.
-    extras+=("python$version-nopie" "libpython$version-dev")
+    extras+=("libpython$version-dev")
     [ -z "${PYSPY_DEBIAN_DEBUG:-}" ] || wanted+=("python$version-dbg")
 done
 [ "${#found[@]}" -gt 0 ] || give_up "Debian sid has none of CPython $versions"
@@ -176,25 +175,14 @@ for deb in "$work"/debs/*.deb "$work"/extras/libpython*-dev_*.deb; do
     [ -e "$deb" ] || continue
     dpkg-deb --extract "$deb" "$new" || give_up "cannot unpack $(basename "$deb")"
 done
-# It holds another /usr/bin/python3.X; under its own name both can be had.
-for version in "${found[@]}"; do
-    for deb in "$work/extras/python$version-nopie"_*.deb; do
-        [ -e "$deb" ] || continue
-        dpkg-deb --extract "$deb" "$work/nopie"
-        mv "$work/nopie/usr/bin/python$version" "$new/usr/bin/python$version-nopie"
-    done
-done
 # Static libraries and documentation make half of the size and serve nobody here.
 find "$new/usr/lib" -name '*.a' -delete
 rm -rf "$new/usr/share/doc" "$new/usr/share/man" "$new/usr/share/lintian"
 
 mount_inside "$new"
 for version in "${found[@]}"; do
-    for python in "$new/usr/bin/python$version" "$new/usr/bin/python$version-nopie"; do
-        [ -e "$python" ] || continue
-        chroot "$new" "${python#"$new"}" -c 'import asyncio, ctypes, ssl, sqlite3, sys; print(sys.version)' >&2 9>&- \
-            || give_up "${python#"$new"} does not run inside the new root"
-    done
+    chroot "$new" "/usr/bin/python$version" -c 'import asyncio, ctypes, ssl, sqlite3, sys; print(sys.version)' >&2 9>&- \
+        || give_up "python$version does not run inside the new root"
 done
 unmount_below "$new"
 
