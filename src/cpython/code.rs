@@ -1,0 +1,299 @@
+//! Pass 2: from `(code object, instruction)` to a frame with names, cached.
+//!
+//! Code objects die and their addresses are reused, so a cached name must never outlive its code
+//! object. The rule: once a sample, the fields that identify a code object are read again (its type,
+//! the pointers to its name, file and line table, its first line, and the length and hash that those
+//! strings keep); when one differs, the entry is forgotten and read anew.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use python_offsets::semantics::{Executable, InstructionPointer};
+
+use super::frame::RawFrame;
+use super::line_table::locate;
+use super::record::{Record, RecordBuffer, read_ptr, span};
+use super::source_path::shorten;
+use super::{Frame, FrameId, FrameTable, Objects, ReadError};
+use crate::target::{RemoteAddr, RemoteMemory};
+
+/// Above this many code objects the cache starts anew: programs that make code all the time must not
+/// make us grow.
+const MAX_CODES: usize = 50_000;
+/// Above this many instructions in one code object, its memo starts anew.
+const MAX_INSTRUCTIONS: usize = 50_000;
+/// The longest array of thread-local bytecode copies (one a thread that ever ran).
+const MAX_TLBC: u64 = 100_000;
+
+/// Resolved code objects of one process.
+#[derive(Default)]
+pub struct CodeCache {
+    codes: HashMap<RemoteAddr, Cached>,
+    /// Which types are `code`: one in practice. Its address is never reused: it is static.
+    code_types: HashMap<RemoteAddr, bool>,
+    files: HashMap<String, (Arc<str>, Arc<str>)>,
+    sample: u64,
+}
+
+/// A code object, or the knowledge that it is none.
+struct Cached {
+    identity: Identity,
+    checked_in: u64,
+    code: Option<Code>,
+}
+
+struct Code {
+    name: Arc<str>,
+    filename: Arc<str>,
+    short_filename: Arc<str>,
+    first_line: i32,
+    table: Vec<u8>,
+    /// Where the instructions start (3.11+).
+    instructions: RemoteAddr,
+    frames: HashMap<(u64, u32), FrameId>,
+}
+
+/// What tells one code object from the next at the same address.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Identity {
+    type_object: RemoteAddr,
+    name: RemoteAddr,
+    filename: RemoteAddr,
+    linetable: RemoteAddr,
+    first_line: i32,
+    /// `ob_size` or `length`, and the hash, of name, file and line table.
+    contents: [[u8; 16]; 3],
+}
+
+impl CodeCache {
+    /// Starts a new sample: every code object is looked at again the first time it is seen in it.
+    pub fn begin_sample(&mut self) {
+        self.sample = self.sample.wrapping_add(1);
+        if self.codes.len() > MAX_CODES {
+            self.codes.clear();
+        }
+        if self.files.len() > MAX_CODES {
+            self.files.clear();
+        }
+    }
+
+    /// The frame with its names, or `None` where it runs no code object. `is_file` looks into the
+    /// target's root.
+    ///
+    /// # Errors
+    /// When the code object cannot be read.
+    pub fn resolve<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        raw: &RawFrame,
+        table: &mut FrameTable,
+        is_file: &dyn Fn(&Path) -> bool,
+    ) -> Result<Option<FrameId>, ReadError> {
+        if raw.executable.is_null() && objects.python.semantics.executable != Executable::Code {
+            return Ok(None);
+        }
+        let code = self.code(objects, raw.executable, is_file)?;
+        let Some(code) = code else {
+            return Ok(None);
+        };
+        let key = (raw.instruction, raw.tlbc_index);
+        if let Some(frame) = code.frames.get(&key) {
+            return Ok(Some(*frame));
+        }
+        let instruction = code.byte_offset(objects, raw)?;
+        let format = objects.python.semantics.line_table;
+        let location = locate(format, &code.table, code.first_line, instruction);
+        let frame = table.intern(Frame {
+            name: Arc::clone(&code.name),
+            filename: Arc::clone(&code.filename),
+            short_filename: Arc::clone(&code.short_filename),
+            line: location.line,
+            first_line: u32::try_from(code.first_line).unwrap_or(0),
+            columns: location.columns,
+        });
+        if code.frames.len() > MAX_INSTRUCTIONS {
+            code.frames.clear();
+        }
+        code.frames.insert(key, frame);
+        Ok(Some(frame))
+    }
+
+    /// The code object at `addr`, from the cache when it is still the same one.
+    fn code<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+        is_file: &dyn Fn(&Path) -> bool,
+    ) -> Result<Option<&mut Code>, ReadError> {
+        let known = self.codes.get(&addr).map(|cached| (cached.checked_in, cached.identity));
+        let fresh = match known {
+            Some((checked_in, _)) if checked_in == self.sample => true,
+            Some((_, identity)) => self.identity(objects, addr)? == identity,
+            None => false,
+        };
+        if !fresh {
+            let cached = self.read(objects, addr, is_file)?;
+            self.codes.insert(addr, cached);
+        }
+        let sample = self.sample;
+        Ok(self.codes.get_mut(&addr).and_then(|cached| {
+            cached.checked_in = sample;
+            cached.code.as_mut()
+        }))
+    }
+
+    fn read<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+        is_file: &dyn Fn(&Path) -> bool,
+    ) -> Result<Cached, ReadError> {
+        let identity = self.identity(objects, addr)?;
+        if identity.name.is_null() {
+            // From 3.13 on a frame may run something else; before, this is no frame at all.
+            if objects.python.semantics.executable == Executable::Code {
+                return Err(ReadError::corrupt("PyCodeObject", addr));
+            }
+            return Ok(Cached { identity, checked_in: self.sample, code: None });
+        }
+        let layout = &objects.python.layout.code_object;
+        let name = match layout.qualname {
+            Some(qualname) => read_ptr(objects.memory, addr.offset(qualname.into()))?,
+            None => identity.name,
+        };
+        let (filename, short_filename) = self.file(objects.string(identity.filename)?, is_file);
+        let code = Code {
+            name: objects.string(name)?.into(),
+            filename,
+            short_filename,
+            first_line: identity.first_line,
+            table: objects.bytes(identity.linetable)?,
+            instructions: addr.offset(layout.co_code_adaptive.unwrap_or(0).into()),
+            frames: HashMap::new(),
+        };
+        // The strings were read one after another: only when nothing changed meanwhile do they
+        // belong together.
+        if self.identity(objects, addr)? != identity {
+            return Err(ReadError::corrupt("PyCodeObject", addr));
+        }
+        Ok(Cached { identity, checked_in: self.sample, code: Some(code) })
+    }
+
+    /// Reads what identifies the object at `addr`: of what is no code object, only its type.
+    fn identity<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+    ) -> Result<Identity, ReadError> {
+        let type_object = objects.type_of(addr)?;
+        if self.is_code_type(objects, type_object)? {
+            Identity::read(objects, addr)
+        } else {
+            Ok(Identity { type_object, ..Identity::default() })
+        }
+    }
+
+    fn is_code_type<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        type_object: RemoteAddr,
+    ) -> Result<bool, ReadError> {
+        if let Some(known) = self.code_types.get(&type_object) {
+            return Ok(*known);
+        }
+        let is_code = objects.type_name(type_object)? == "code";
+        self.code_types.insert(type_object, is_code);
+        Ok(is_code)
+    }
+
+    /// A file's name in full and for short.
+    fn file(&mut self, name: String, is_file: &dyn Fn(&Path) -> bool) -> (Arc<str>, Arc<str>) {
+        if let Some((full, short)) = self.files.get(&name) {
+            return (Arc::clone(full), Arc::clone(short));
+        }
+        let full: Arc<str> = name.as_str().into();
+        let short: Arc<str> = shorten(&name, is_file).into();
+        self.files.insert(name, (Arc::clone(&full), Arc::clone(&short)));
+        (full, short)
+    }
+}
+
+impl Identity {
+    fn read<M: RemoteMemory>(
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+    ) -> Result<Identity, ReadError> {
+        let layout = &objects.python.layout;
+        let code = &layout.code_object;
+        let mut buffer = RecordBuffer::default();
+        let len = span(&[
+            layout.pyobject.ob_type,
+            code.name,
+            code.filename,
+            code.linetable,
+            code.firstlineno,
+        ]);
+        let record = buffer.read(objects.memory, "PyCodeObject", addr, len)?;
+        let mut identity = Identity {
+            type_object: record.ptr(layout.pyobject.ob_type)?,
+            name: record.ptr(code.name)?,
+            filename: record.ptr(code.filename)?,
+            linetable: record.ptr(code.linetable)?,
+            first_line: record.i32(code.firstlineno)?,
+            contents: Default::default(),
+        };
+        // Length and hash follow the object's head in `str` and in `bytes`, in every version.
+        let head = u64::from(layout.pyobject.size);
+        let [name, filename, linetable] = &mut identity.contents;
+        objects.memory.read_many(&mut [
+            (identity.name.offset(head), name),
+            (identity.filename.offset(head), filename),
+            (identity.linetable.offset(head), linetable),
+        ])?;
+        Ok(identity)
+    }
+}
+
+impl Code {
+    /// The byte offset of a frame's instruction in its code, −1 or less before the first.
+    fn byte_offset<M: RemoteMemory>(
+        &self,
+        objects: Objects<'_, M>,
+        raw: &RawFrame,
+    ) -> Result<i64, ReadError> {
+        const CODE_UNIT: i64 = 2;
+        let instruction = raw.instruction.cast_signed();
+        Ok(match objects.python.semantics.instruction_pointer {
+            InstructionPointer::LastiBytes => instruction,
+            InstructionPointer::LastiUnits => instruction.saturating_mul(CODE_UNIT),
+            InstructionPointer::Pointer => {
+                let start = match raw.tlbc_index {
+                    0 => self.instructions,
+                    index => thread_local_instructions(objects, raw.executable, index)?,
+                };
+                instruction.wrapping_sub(start.0.cast_signed())
+            }
+        })
+    }
+}
+
+/// Where a thread's own copy of a code object's instructions starts: entry `index` of its
+/// `_PyCodeArray` (`Include/internal/pycore_code.h`, 3.14: a size, then the pointers).
+fn thread_local_instructions<M: RemoteMemory>(
+    objects: Objects<'_, M>,
+    code: RemoteAddr,
+    index: u32,
+) -> Result<RemoteAddr, ReadError> {
+    let corrupt = || ReadError::corrupt("_PyCodeArray", code);
+    let field = objects.python.layout.code_object.co_tlbc.ok_or_else(corrupt)?;
+    let array = read_ptr(objects.memory, code.offset(field.into()))?;
+    let mut size = [0; 8];
+    objects.memory.read(array, &mut size)?;
+    let size = Record::new("_PyCodeArray", array, &size).u64(0)?;
+    let index = u64::from(index);
+    if index >= size.min(MAX_TLBC) {
+        return Err(corrupt());
+    }
+    read_ptr(objects.memory, array.offset(8 + index * 8))
+}

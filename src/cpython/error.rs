@@ -1,0 +1,56 @@
+//! Errors of reading an interpreter, named by what the caller does next.
+
+use crate::target::{MemoryError, RemoteAddr};
+
+/// Why a structure of the interpreter could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The memory itself could not be read.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// The memory was read, but does not hold what it should: the target changed it meanwhile, or
+    /// it is not what we think.
+    #[error("{what} at {addr} does not make sense")]
+    Corrupt {
+        /// Which structure, in CPython's name.
+        what: &'static str,
+        /// Where it was read from.
+        addr: RemoteAddr,
+    },
+}
+
+impl ReadError {
+    /// A structure at `addr` that holds nonsense.
+    pub fn corrupt(what: &'static str, addr: RemoteAddr) -> ReadError {
+        ReadError::Corrupt { what, addr }
+    }
+
+    /// Whether the process is gone, so that no other read can succeed either.
+    pub fn process_is_gone(&self) -> bool {
+        matches!(self, ReadError::Memory(error) if error.process_is_gone())
+    }
+}
+
+/// Why a sample could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SampleError {
+    /// The process ended, or replaced itself by another program.
+    #[error("the process has ended")]
+    ProcessExited,
+    /// The interpreter's lists could not be followed this time; the next sample may succeed.
+    #[error("the interpreter's state changed while it was read: {0}")]
+    TornRead(ReadError),
+    /// Nothing will be readable from here on.
+    #[error("{0}")]
+    Fatal(String),
+}
+
+impl From<ReadError> for SampleError {
+    fn from(error: ReadError) -> SampleError {
+        if error.process_is_gone() {
+            SampleError::ProcessExited
+        } else {
+            SampleError::TornRead(error)
+        }
+    }
+}

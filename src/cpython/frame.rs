@@ -1,0 +1,114 @@
+//! Pass 1: the addresses of a thread's frames, leaf first. No names: those are looked up later
+//! ([`code`](super::code)), when the target need not wait.
+
+use python_offsets::semantics::{Executable, FrameRoot, InstructionPointer};
+
+use super::interpreter::ThreadState;
+use super::record::{Record, read_ptr, span};
+use super::{Python, ReadError};
+use crate::target::{RemoteAddr, RemoteMemory};
+
+/// The deepest stack that is followed; a longer chain is taken for a loop. Recursion limits that
+/// people set stay below this.
+const MAX_FRAMES: usize = 200_000;
+
+/// A frame as addresses: which code, at which instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RawFrame {
+    /// Where the frame stands.
+    pub addr: RemoteAddr,
+    /// What it runs: a code object, or from 3.13 on possibly something else.
+    pub executable: RemoteAddr,
+    /// `f_lasti` (sign-extended) or the instruction's address, as
+    /// [`InstructionPointer`](python_offsets::semantics::InstructionPointer) says.
+    pub instruction: u64,
+    /// Which copy of the instructions a free-threaded build runs (0: the code object's own).
+    pub tlbc_index: u32,
+}
+
+/// The frames of a thread, leaf first, without entry and shim frames. `stack` is emptied first; on
+/// an error it holds the frames that were read before it.
+///
+/// # Errors
+/// When a frame cannot be read, or the chain has a loop.
+pub fn walk(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    thread: &ThreadState,
+    stack: &mut Vec<RawFrame>,
+) -> Result<(), ReadError> {
+    stack.clear();
+    let mut addr = innermost(memory, python, thread)?;
+    let mut steps = 0;
+    while !addr.is_null() {
+        steps += 1;
+        if steps > MAX_FRAMES {
+            return Err(ReadError::corrupt("_PyInterpreterFrame.previous", addr));
+        }
+        let (frame, previous) = read_frame(memory, python, addr)?;
+        stack.extend(frame);
+        addr = previous;
+    }
+    Ok(())
+}
+
+/// The address of a thread's innermost frame, null when it runs none.
+///
+/// # Errors
+/// When the `_PyCFrame` of 3.11 and 3.12 cannot be read.
+pub fn innermost(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    thread: &ThreadState,
+) -> Result<RemoteAddr, ReadError> {
+    match python.semantics.frame_root {
+        FrameRoot::ThreadState => Ok(thread.frame_root),
+        FrameRoot::CFrame if thread.frame_root.is_null() => Ok(RemoteAddr::NULL),
+        FrameRoot::CFrame => {
+            let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
+            read_ptr(memory, thread.frame_root.offset(field.into()))
+        }
+    }
+}
+
+/// One frame, `None` where it is a shim, and the one that called it.
+fn read_frame(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    addr: RemoteAddr,
+) -> Result<(Option<RawFrame>, RemoteAddr), ReadError> {
+    const LARGEST: usize = 1024;
+    let layout = &python.layout.interpreter_frame;
+    let mut bytes = [0; LARGEST];
+    let len = span(&[
+        layout.previous,
+        layout.executable,
+        layout.instr_ptr,
+        layout.owner.unwrap_or(0),
+        layout.tlbc_index.unwrap_or(0),
+    ]);
+    let copy = bytes
+        .get_mut(..len)
+        .ok_or_else(|| ReadError::corrupt("_PyInterpreterFrame", addr))?;
+    memory.read(addr, copy)?;
+    let record = Record::new("_PyInterpreterFrame", addr, copy);
+    let previous = record.ptr(layout.previous)?;
+    if let Some(owner) = layout.owner
+        && python.semantics.shim_owners.contains(&record.u8(owner)?)
+    {
+        return Ok((None, previous));
+    }
+    let executable = record.ptr(layout.executable)?;
+    let executable = match python.semantics.executable {
+        Executable::Code | Executable::Object => executable,
+        Executable::StackRef { tag_mask } => executable.without_bits(tag_mask.into()),
+    };
+    let instruction = match python.semantics.instruction_pointer {
+        InstructionPointer::LastiBytes | InstructionPointer::LastiUnits => {
+            i64::from(record.i32(layout.instr_ptr)?).cast_unsigned()
+        }
+        InstructionPointer::Pointer => record.u64(layout.instr_ptr)?,
+    };
+    let tlbc_index = layout.tlbc_index.map_or(Ok(0), |at| record.u32(at))?;
+    Ok((Some(RawFrame { addr, executable, instruction, tlbc_index }), previous))
+}

@@ -1,0 +1,81 @@
+//! [`FrameTable`]: every distinct frame once, so that a stack is a list of small numbers.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// A frame in a [`FrameTable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FrameId(u32);
+
+impl FrameId {
+    /// The frame's place in the table: dense, from 0, so that a `Vec` can be kept beside it.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Where in its line the running instruction stands (CPython 3.11+). Columns are byte offsets in
+/// the UTF-8 line, from 0, as CPython counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Columns {
+    /// First column.
+    pub start: u32,
+    /// Last line of the expression.
+    pub end_line: u32,
+    /// Column after the last.
+    pub end: u32,
+}
+
+/// One Python function at one line.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Frame {
+    /// `co_qualname` from 3.11 on, else `co_name`.
+    pub name: Arc<str>,
+    /// `co_filename` as the target knows it.
+    pub filename: Arc<str>,
+    /// The part of the filename below the import root (`pkg/mod.py`).
+    pub short_filename: Arc<str>,
+    /// The line that runs, from 1; `None` where the code has none.
+    pub line: Option<u32>,
+    /// The line on which the function starts.
+    pub first_line: u32,
+    /// Where in the line, where the version records it.
+    pub columns: Option<Columns>,
+}
+
+/// Interned frames of all processes that are looked at. It grows with the number of distinct
+/// frames, never with time.
+#[derive(Debug, Default)]
+pub struct FrameTable {
+    frames: Vec<Frame>,
+    ids: HashMap<Frame, FrameId>,
+}
+
+impl FrameTable {
+    /// The id of this frame, new or known.
+    pub fn intern(&mut self, frame: Frame) -> FrameId {
+        if let Some(id) = self.ids.get(&frame) {
+            return *id;
+        }
+        // 2^32 distinct frames would need hundreds of GiB; saturate rather than wrap.
+        let id = FrameId(u32::try_from(self.frames.len()).unwrap_or(u32::MAX));
+        self.frames.push(frame.clone());
+        self.ids.insert(frame, id);
+        id
+    }
+
+    /// The frame behind an id of this table; `None` for an id of another table.
+    pub fn get(&self, id: FrameId) -> Option<&Frame> {
+        self.frames.get(id.index())
+    }
+
+    /// How many distinct frames there are.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether no frame was ever interned.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+}

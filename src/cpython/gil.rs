@@ -1,0 +1,79 @@
+//! Who holds the GIL, and who collects garbage.
+
+use python_offsets::semantics::GilHolder;
+
+use super::interpreter::Interpreter;
+use super::record::{read_i32, read_ptr};
+use super::{Python, ReadError};
+use crate::target::{RemoteAddr, RemoteMemory};
+
+/// The thread state that holds the interpreter's GIL now, or `None` when nobody does or the build
+/// runs without one.
+///
+/// # Errors
+/// When the fields cannot be read.
+pub fn holder(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    interpreter: Interpreter,
+) -> Result<Option<RemoteAddr>, ReadError> {
+    let holder = match python.semantics.gil_holder {
+        GilHolder::Symbol | GilHolder::Runtime => match python.roots.tstate_current {
+            Some(variable) => read_ptr(memory, variable)?,
+            None => RemoteAddr::NULL,
+        },
+        GilHolder::Interpreter => {
+            let Some(gil) = gil_of(memory, python, interpreter)? else {
+                return Ok(None);
+            };
+            let layout = &python.layout.gil_runtime_state;
+            if let Some(enabled) = layout.enabled
+                && read_i32(memory, gil.offset(enabled.into()))? == 0
+            {
+                return Ok(None);
+            }
+            if read_i32(memory, gil.offset(layout.locked.into()))? != 1 {
+                return Ok(None);
+            }
+            read_ptr(memory, gil.offset(layout.last_holder.into()))?
+        }
+    };
+    Ok(Some(holder).filter(|holder| !holder.is_null()))
+}
+
+/// The `_gil_runtime_state` that an interpreter uses: its own, or the main interpreter's.
+fn gil_of(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    interpreter: Interpreter,
+) -> Result<Option<RemoteAddr>, ReadError> {
+    let Some(ceval_gil) = python.layout.interpreter_state.ceval_gil else {
+        return Ok(None);
+    };
+    let gil = read_ptr(memory, interpreter.addr.offset(ceval_gil.into()))?;
+    Ok(Some(gil).filter(|gil| !gil.is_null()))
+}
+
+/// Whether the interpreter runs a garbage collection. Always false before 3.7, where the flag is a
+/// static variable without a name.
+///
+/// # Errors
+/// When the flag cannot be read.
+pub fn collecting(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    interpreter: Interpreter,
+) -> Result<bool, ReadError> {
+    let Some(collecting) = python.layout.gc.collecting else {
+        return Ok(false);
+    };
+    let state = match (python.layout.interpreter_state.gc, python.layout.runtime_state.gc) {
+        (Some(gc), _) => interpreter.addr.offset(gc.into()),
+        (None, Some(gc)) => match python.roots.runtime {
+            Some(runtime) => runtime.offset(gc.into()),
+            None => return Ok(false),
+        },
+        (None, None) => return Ok(false),
+    };
+    Ok(read_i32(memory, state.offset(collecting.into()))? != 0)
+}

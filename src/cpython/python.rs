@@ -1,0 +1,35 @@
+//! [`Python`]: what is found out about an interpreter once, when it is attached to.
+
+use python_offsets::{Layout, LayoutSource, PythonVersion, Semantics};
+
+use crate::target::RemoteAddr;
+
+/// One running CPython: which version, where its fields are, where its state starts. Plain data, so
+/// that a recorded memory can be read with it as well as a live process.
+#[derive(Clone, Debug)]
+pub struct Python {
+    /// The version, from the target itself.
+    pub version: PythonVersion,
+    /// Where the fields are.
+    pub layout: Layout,
+    /// What the fields mean.
+    pub semantics: Semantics,
+    /// Whether the layout came from the target or from a table.
+    pub layout_source: LayoutSource,
+    /// Where the interpreter's state starts.
+    pub roots: Roots,
+}
+
+/// The addresses from which everything else is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Roots {
+    /// The variable that points to the newest interpreter: `interp_head` before 3.7, else
+    /// `_PyRuntime.interpreters.head`.
+    pub interpreters_head: RemoteAddr,
+    /// `_PyRuntime` (3.7+).
+    pub runtime: Option<RemoteAddr>,
+    /// The variable that points to the thread which holds the GIL (to 3.11), where it is known.
+    pub tstate_current: Option<RemoteAddr>,
+    /// Bytes of a Python 2 `unicode` code unit, 2 or 4.
+    pub unicode_unit: u8,
+}

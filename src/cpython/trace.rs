@@ -1,0 +1,38 @@
+//! [`StackTrace`]: one thread and its frames, at one moment.
+
+use std::sync::Arc;
+
+use super::FrameId;
+use crate::target::Tid;
+
+/// What is known of a Python thread besides its frames.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadInfo {
+    /// The kernel's id of the thread, in our PID namespace; `None` when it could not be told which
+    /// of the process's threads this is.
+    pub os_thread_id: Option<Tid>,
+    /// `thread_id` of the thread state: the `pthread_t`, and `threading.Thread.ident`.
+    pub pthread_id: u64,
+    /// `threading.Thread.name`.
+    pub name: Option<Arc<str>>,
+    /// Ids of the interpreters whose frames the stack holds, the innermost one's first. Nearly
+    /// always one; 0 is the main interpreter.
+    pub interpreter_ids: Vec<i64>,
+    /// On a CPU or waiting for one when we looked, by the kernel's word.
+    pub active: bool,
+    /// Holds the GIL (of its own interpreter).
+    pub owns_gil: bool,
+    /// Runs a garbage collection.
+    pub collecting: bool,
+    /// The process's first thread.
+    pub is_main: bool,
+}
+
+/// One thread's stack, leaf first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StackTrace {
+    /// Whose stack this is.
+    pub thread: ThreadInfo,
+    /// The frames, leaf first. Empty for a thread that runs no Python.
+    pub frames: Vec<FrameId>,
+}

@@ -1,0 +1,3 @@
+//! The `pyspy-rs` binary: parse, run, exit code.
+
+fn main() {}

@@ -1,0 +1,5 @@
+//! When to look, at whom, and how to be sure.
+
+pub mod sample;
+
+pub use sample::{ProcessSample, Sample};

@@ -1,0 +1,33 @@
+//! [`Sample`]: what one tick saw.
+
+use std::time::Duration;
+
+use crate::cpython::StackTrace;
+use crate::target::Pid;
+
+/// What one tick saw, in all processes that are looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Sample {
+    /// Time from the start of the recording to this look.
+    pub elapsed: Duration,
+    /// How late the look was against its plan.
+    pub lateness: Duration,
+    /// Ticks before this one that had to be left out because an earlier one took too long.
+    pub missed_ticks: u64,
+    /// The processes, parents before their children.
+    pub processes: Vec<ProcessSample>,
+    /// Processes or threads that could not be read this time. They cost neither the other threads
+    /// nor the recording.
+    pub errors: Vec<String>,
+}
+
+/// What one tick saw in one process.
+#[derive(Clone, Debug)]
+pub struct ProcessSample {
+    /// Which process.
+    pub pid: Pid,
+    /// Its threads, in a stable order.
+    pub traces: Vec<StackTrace>,
+    /// Resident set size at this tick, where it could be read.
+    pub rss_bytes: Option<u64>,
+}
