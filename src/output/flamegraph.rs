@@ -53,6 +53,9 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     options.bgcolors = Some(BackgroundColor::Flat(palette::BACKGROUND));
     options.palette_map = Some(&mut colors);
     options.min_width = MIN_WIDTH_PERCENT;
+    // Of the font size. The widest common monospace fonts have 0.602, and what is too narrow for its
+    // text overlaps its neighbour in viewers that do not run the script.
+    options.font_width = 0.63;
     options.count_name = "samples".to_owned();
     // inferno sorts lines by their bytes, which tears the children of `f` apart when a function's
     // name starts with `f `. Ours are in the tree's order already; as a "chart" it takes them as

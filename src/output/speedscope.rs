@@ -1,7 +1,8 @@
 //! Speedscope JSON (`-f speedscope`): a sampled profile per thread over one list of frames.
 //!
-//! The fields, their order and the `null`s are those of py-spy 0.4's files; the format itself is
-//! described by the schema that the file names, which ships with the speedscope npm package.
+//! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
+//! format's schema does not allow: a number that is not known is left out. The schema ships with the
+//! speedscope npm package.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -29,7 +30,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         shared: Shared {
             frames: Frames(profile),
         },
-        active_profile_index: None,
+        active_profile_index: 0,
         exporter: concat!("pyspy-rs@", env!("CARGO_PKG_VERSION")),
         name: meta.title(MAX_NAME_CHARS),
     };
@@ -43,7 +44,7 @@ struct File<'a> {
     profiles: Profiles<'a>,
     shared: Shared<'a>,
     #[serde(rename = "activeProfileIndex")]
-    active_profile_index: Option<u32>,
+    active_profile_index: u32,
     exporter: &'static str,
     name: String,
 }
@@ -63,7 +64,6 @@ impl Serialize for Frames<'_> {
             name: profile.name(id),
             file: profile.file(id).unwrap_or_default(),
             line: profile.json_line(id),
-            col: None,
         }))
     }
 }
@@ -72,8 +72,8 @@ impl Serialize for Frames<'_> {
 struct FrameEntry<'a> {
     name: Cow<'a, str>,
     file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
-    col: Option<u32>,
 }
 
 /// The threads that have samples.
