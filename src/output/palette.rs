@@ -30,6 +30,9 @@ pub(super) const BACKGROUND: Color = Color {
     b: 250,
 };
 
+/// What a search has found: no function has this hue, and black text is readable on it.
+pub(super) const FOUND: &str = "#f48cff";
+
 /// The colour of a label.
 pub(super) fn color(profile: &Profile, id: LabelId) -> Color {
     match (profile.labels().get(id), profile.file(id)) {
