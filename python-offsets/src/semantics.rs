@@ -148,8 +148,8 @@ pub enum InstanceDict {
         /// Offset of the dict pointer from the object (negative).
         dict: i32,
     },
-    /// 3.12: one word before the object that is a dict pointer or, with its low bit set, values: CPython
-    /// stores the values pointer less one, so the values are at the word plus one.
+    /// 3.12: one word before the object that is a dict pointer or, with its low bit set, values:
+    /// CPython stores the values pointer less one, so the values are at the word plus one.
     TaggedBeforeObject {
         /// Offset of the word from the object (negative).
         dict_or_values: i32,

@@ -149,9 +149,7 @@ pub(super) const LAYOUT: Layout = Layout {
         values: 0,
         values_valid: None,
     },
-    float_object: FloatObject {
-        ob_fval: 16,
-    },
+    float_object: FloatObject { ob_fval: 16 },
     long_object: LongObject {
         lv_tag: 16,
         ob_digit: 24,
@@ -168,8 +166,6 @@ pub(super) const LAYOUT: Layout = Layout {
         compactunicodeobject_size: 72,
         data: 72,
     },
-    module_object: ModuleObject {
-        md_dict: 16,
-    },
+    module_object: ModuleObject { md_dict: 16 },
 };
 // End of the generated block.
