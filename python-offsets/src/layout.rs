@@ -182,6 +182,10 @@ pub struct CodeObject {
     pub localsplusnames: Option<Offset>,
     /// `co_localspluskinds` (bytes; 3.11+).
     pub localspluskinds: Option<Offset>,
+    /// `_co_firsttraceable` (an int, in code units; 3.11+): a frame that a generator does not own
+    /// and whose instruction lies before this one is not yet, or never, shown. So CPython itself
+    /// hides the shim frame that calls `__init__` (`_PyFrame_IsIncomplete`).
+    pub firsttraceable: Option<Offset>,
     /// `co_varnames` (a tuple; to 3.10).
     pub varnames: Option<Offset>,
     /// `co_cellvars` (a tuple; to 3.10).
@@ -280,6 +284,8 @@ pub struct DictKeys {
     pub dk_indices: Offset,
     /// `PyDictValues.values`, from the start of the values block (3.11+: 0 until 3.12).
     pub values: Offset,
+    /// `PyDictValues.valid` (one byte, 3.13+): 0 once the dict no longer uses the inline values.
+    pub values_valid: Option<Offset>,
 }
 
 /// `PyFloatObject`.

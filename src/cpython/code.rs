@@ -126,7 +126,10 @@ impl CodeCache {
         addr: RemoteAddr,
         is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Option<&mut Code>, ReadError> {
-        let known = self.codes.get(&addr).map(|cached| (cached.checked_in, cached.identity));
+        let known = self
+            .codes
+            .get(&addr)
+            .map(|cached| (cached.checked_in, cached.identity));
         let fresh = match known {
             Some((checked_in, _)) if checked_in == self.sample => true,
             Some((_, identity)) => self.identity(objects, addr)? == identity,
@@ -155,7 +158,11 @@ impl CodeCache {
             if objects.python.semantics.executable == Executable::Code {
                 return Err(ReadError::corrupt("PyCodeObject", addr));
             }
-            return Ok(Cached { identity, checked_in: self.sample, code: None });
+            return Ok(Cached {
+                identity,
+                checked_in: self.sample,
+                code: None,
+            });
         }
         let layout = &objects.python.layout.code_object;
         let name = match layout.qualname {
@@ -177,7 +184,11 @@ impl CodeCache {
         if self.identity(objects, addr)? != identity {
             return Err(ReadError::corrupt("PyCodeObject", addr));
         }
-        Ok(Cached { identity, checked_in: self.sample, code: Some(code) })
+        Ok(Cached {
+            identity,
+            checked_in: self.sample,
+            code: Some(code),
+        })
     }
 
     /// Reads what identifies the object at `addr`: of what is no code object, only its type.
@@ -190,7 +201,10 @@ impl CodeCache {
         if self.is_code_type(objects, type_object)? {
             Identity::read(objects, addr)
         } else {
-            Ok(Identity { type_object, ..Identity::default() })
+            Ok(Identity {
+                type_object,
+                ..Identity::default()
+            })
         }
     }
 
@@ -214,7 +228,8 @@ impl CodeCache {
         }
         let full: Arc<str> = name.as_str().into();
         let short: Arc<str> = shorten(&name, is_file).into();
-        self.files.insert(name, (Arc::clone(&full), Arc::clone(&short)));
+        self.files
+            .insert(name, (Arc::clone(&full), Arc::clone(&short)));
         (full, short)
     }
 }
@@ -286,7 +301,12 @@ fn thread_local_instructions<M: RemoteMemory>(
     index: u32,
 ) -> Result<RemoteAddr, ReadError> {
     let corrupt = || ReadError::corrupt("_PyCodeArray", code);
-    let field = objects.python.layout.code_object.co_tlbc.ok_or_else(corrupt)?;
+    let field = objects
+        .python
+        .layout
+        .code_object
+        .co_tlbc
+        .ok_or_else(corrupt)?;
     let array = read_ptr(objects.memory, code.offset(field.into()))?;
     let mut size = [0; 8];
     objects.memory.read(array, &mut size)?;

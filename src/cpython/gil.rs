@@ -67,7 +67,10 @@ pub fn collecting(
     let Some(collecting) = python.layout.gc.collecting else {
         return Ok(false);
     };
-    let state = match (python.layout.interpreter_state.gc, python.layout.runtime_state.gc) {
+    let state = match (
+        python.layout.interpreter_state.gc,
+        python.layout.runtime_state.gc,
+    ) {
         (Some(gc), _) => interpreter.addr.offset(gc.into()),
         (None, Some(gc)) => match python.roots.runtime {
             Some(runtime) => runtime.offset(gc.into()),

@@ -57,7 +57,10 @@ pub fn interpreters(
         let mut parts: [(RemoteAddr, &mut [u8]); 3] = [
             (addr.offset(layout.next.into()), &mut next),
             (addr.offset(layout.threads_head.into()), &mut threads),
-            (addr.offset(layout.id.unwrap_or(layout.next).into()), &mut id),
+            (
+                addr.offset(layout.id.unwrap_or(layout.next).into()),
+                &mut id,
+            ),
         ];
         memory.read_many(&mut parts)?;
         found.push(Interpreter {
@@ -131,6 +134,9 @@ pub fn thread(
         next: record.ptr(layout.next)?,
         frame_root: record.ptr(layout.current_frame)?,
         pthread_id: record.u64(layout.thread_id)?,
-        native_thread_id: layout.native_thread_id.map(|at| record.u64(at)).transpose()?,
+        native_thread_id: layout
+            .native_thread_id
+            .map(|at| record.u64(at))
+            .transpose()?,
     })
 }

@@ -19,7 +19,10 @@ pub struct Location {
 
 impl Location {
     fn at_line(line: i64) -> Location {
-        Location { line: u32::try_from(line).ok(), columns: None }
+        Location {
+            line: u32::try_from(line).ok(),
+            columns: None,
+        }
     }
 }
 
@@ -28,9 +31,9 @@ pub fn locate(format: LineTable, table: &[u8], first_line: i32, instruction: i64
     let first_line = i64::from(first_line);
     match format {
         LineTable::LnotabUnsigned => lnotab(table, first_line, instruction, i64::from),
-        LineTable::LnotabSigned => {
-            lnotab(table, first_line, instruction, |step| i64::from(step.cast_signed()))
-        }
+        LineTable::LnotabSigned => lnotab(table, first_line, instruction, |step| {
+            i64::from(step.cast_signed())
+        }),
         LineTable::Pep626 => pep626(table, first_line, instruction),
         LineTable::Locations => locations(table, first_line, instruction),
     }
@@ -127,7 +130,11 @@ impl Bytes<'_> {
     fn signed_varint(&mut self) -> Option<i64> {
         let value = self.varint()?;
         let magnitude = i64::try_from(value >> 1).ok()?;
-        Some(if value & 1 == 1 { -magnitude } else { magnitude })
+        Some(if value & 1 == 1 {
+            -magnitude
+        } else {
+            magnitude
+        })
     }
 
     /// The rest of an entry of this code; moves `line` on.
@@ -151,17 +158,24 @@ impl Bytes<'_> {
             }
             14 => {
                 *line += self.signed_varint()?;
-                let end_line = u32::try_from(*line).ok().zip(u32::try_from(self.varint()?).ok());
+                let end_line = u32::try_from(*line)
+                    .ok()
+                    .zip(u32::try_from(self.varint()?).ok());
                 // Columns are stored plus one; zero means none.
                 let start = u32::try_from(self.varint()?).ok()?.checked_sub(1);
                 let end = u32::try_from(self.varint()?).ok()?.checked_sub(1);
                 let columns = match (end_line, start, end) {
-                    (Some((line, lines)), Some(start), Some(end)) => {
-                        Some(Columns { start, end_line: line.checked_add(lines)?, end })
-                    }
+                    (Some((line, lines)), Some(start), Some(end)) => Some(Columns {
+                        start,
+                        end_line: line.checked_add(lines)?,
+                        end,
+                    }),
                     _ => None,
                 };
-                Some(Location { columns, ..Location::at_line(*line) })
+                Some(Location {
+                    columns,
+                    ..Location::at_line(*line)
+                })
             }
             _ => Some(Location::default()),
         }
@@ -170,8 +184,15 @@ impl Bytes<'_> {
 
 fn one_line(line: i64, start: u32, end: u32) -> Location {
     let location = Location::at_line(line);
-    let columns = location.line.map(|end_line| Columns { start, end_line, end });
-    Location { columns, ..location }
+    let columns = location.line.map(|end_line| Columns {
+        start,
+        end_line,
+        end,
+    });
+    Location {
+        columns,
+        ..location
+    }
 }
 
 #[cfg(test)]
@@ -220,15 +241,57 @@ mod tests {
             71 >> 6,
             0x80 | (15 << 3), // nothing
         ];
-        let columns = |start, end_line, end| Some(Columns { start, end_line, end });
+        let columns = |start, end_line, end| {
+            Some(Columns {
+                start,
+                end_line,
+                end,
+            })
+        };
         let at = |instruction| locate(LineTable::Locations, &table, 100, instruction);
-        assert_eq!(at(-2), Location { line: Some(100), columns: None });
-        assert_eq!(at(2), Location { line: Some(100), columns: columns(19, 100, 24) });
-        assert_eq!(at(4), Location { line: Some(101), columns: columns(7, 101, 9) });
-        assert_eq!(at(6), Location { line: Some(99), columns: None });
-        assert_eq!(at(8), Location { line: Some(102), columns: columns(3, 104, 70) });
+        assert_eq!(
+            at(-2),
+            Location {
+                line: Some(100),
+                columns: None
+            }
+        );
+        assert_eq!(
+            at(2),
+            Location {
+                line: Some(100),
+                columns: columns(19, 100, 24)
+            }
+        );
+        assert_eq!(
+            at(4),
+            Location {
+                line: Some(101),
+                columns: columns(7, 101, 9)
+            }
+        );
+        assert_eq!(
+            at(6),
+            Location {
+                line: Some(99),
+                columns: None
+            }
+        );
+        assert_eq!(
+            at(8),
+            Location {
+                line: Some(102),
+                columns: columns(3, 104, 70)
+            }
+        );
         assert_eq!(at(10), Location::default());
-        assert_eq!(at(12), Location { line: Some(100), columns: None });
+        assert_eq!(
+            at(12),
+            Location {
+                line: Some(100),
+                columns: None
+            }
+        );
     }
 
     #[test]

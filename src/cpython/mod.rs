@@ -1,15 +1,30 @@
 //! CPython's state in a target's memory: interpreters, threads, frames, code, objects. Nothing here
 //! knows of time or of the command line.
 
+pub mod attach_error;
+pub mod code;
 pub mod error;
+pub mod frame;
 pub mod frame_table;
+pub mod gil;
+pub mod interpreter;
+pub mod line_table;
+pub mod locate;
 pub mod object;
+pub mod process;
 pub mod python;
 pub mod record;
+mod scan;
+pub mod source_path;
+pub mod thread_ids;
 pub mod trace;
+pub mod version;
 
+pub use attach_error::AttachError;
 pub use error::{ReadError, SampleError};
 pub use frame_table::{Columns, Frame, FrameId, FrameTable};
+pub use locate::Found;
 pub use object::Objects;
+pub use process::{PythonProcess, PythonThread, ThreadList};
 pub use python::{Python, Roots};
 pub use trace::{StackTrace, ThreadInfo};

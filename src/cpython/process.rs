@@ -13,7 +13,7 @@ use super::interpreter::{self, ThreadState};
 use super::locate::{self, Found};
 use super::thread_ids::ThreadIds;
 use super::{AttachError, FrameId, FrameTable, Objects, Python, ReadError, SampleError, gil};
-use crate::target::{LiveMemory, Pid, RemoteMemory, TargetProcess, Tid};
+use crate::target::{LiveMemory, Pid, TargetProcess, Tid};
 
 /// A running CPython that we are attached to.
 pub struct PythonProcess {
@@ -54,7 +54,8 @@ impl PythonProcess {
     /// See [`AttachError`]; a process whose interpreter is still starting is
     /// [`AttachError::StillStarting`] and can be tried again.
     pub fn attach(pid: Pid) -> Result<PythonProcess, AttachError> {
-        let target = TargetProcess::open(pid)?;
+        let target =
+            TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
         let found = locate::find(&target)?;
         let mut process = PythonProcess {
             target,
@@ -94,13 +95,21 @@ impl PythonProcess {
 
     /// Readers for the interpreter's objects.
     pub fn objects(&self) -> Objects<'_, LiveMemory> {
-        Objects { memory: self.target.memory(), python: &self.found.python }
+        Objects {
+            memory: self.target.memory(),
+            python: &self.found.python,
+        }
     }
 
     fn refresh_tasks(&mut self) {
         // A process that ends just now has no tasks; the next read says so.
-        let tasks = self.target.namespace_tids().unwrap_or_default();
-        self.ids.set_tasks(tasks);
+        let tasks = self.target.thread_ids().unwrap_or_default();
+        let target = &self.target;
+        self.ids.set_tasks(
+            tasks
+                .into_iter()
+                .filter_map(|tid| Some((target.namespace_tid(tid).ok()?, tid))),
+        );
     }
 
     /// Lists the threads of all interpreters.
@@ -156,25 +165,21 @@ impl PythonProcess {
     ///
     /// # Errors
     /// When the chain cannot be followed; `stack` then holds what was read before.
-    pub fn walk(
-        &self,
-        thread: &PythonThread,
-        stack: &mut Vec<RawFrame>,
-    ) -> Result<(), ReadError> {
-        frame::walk(self.target.memory(), &self.found.python, &thread.state, stack)
+    pub fn walk(&self, thread: &PythonThread, stack: &mut Vec<RawFrame>) -> Result<(), ReadError> {
+        frame::walk(
+            self.target.memory(),
+            &self.found.python,
+            &thread.state,
+            stack,
+        )
     }
 
     /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
     pub fn is_at_same_frame(&self, thread: &PythonThread, leaf: Option<&RawFrame>) -> bool {
         let memory = self.target.memory();
         let python = &self.found.python;
-        let now = interpreter::thread(
-            memory,
-            python,
-            thread.state.interpreter,
-            thread.state.addr,
-        )
-        .and_then(|state| frame::innermost(memory, python, &state));
+        let now = interpreter::thread(memory, python, thread.state.interpreter, thread.state.addr)
+            .and_then(|state| frame::innermost(memory, python, &state));
         match (now, leaf) {
             (Ok(addr), Some(leaf)) if addr == leaf.addr => true,
             // The innermost frame may be a shim above the leaf: then the chain decides.
@@ -196,8 +201,11 @@ impl PythonProcess {
         frames: &mut FrameTable,
     ) -> Result<Vec<FrameId>, ReadError> {
         let target = &self.target;
-        let objects = Objects { memory: target.memory(), python: &self.found.python };
-        let is_file = |path: &Path| target.path_in_target(path).is_file();
+        let objects = Objects {
+            memory: target.memory(),
+            python: &self.found.python,
+        };
+        let is_file = |path: &Path| target.root_path(path).is_file();
         let mut resolved = Vec::with_capacity(stack.len());
         for raw in stack {
             resolved.extend(self.codes.resolve(objects, raw, frames, &is_file)?);

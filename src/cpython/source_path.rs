@@ -23,14 +23,21 @@ mod tests {
 
     #[test]
     fn the_import_root_is_cut() {
-        let packages = ["/lib/pkg/__init__.py", "/lib/pkg/sub/__init__.py", "rel/__init__.py"];
+        let packages = [
+            "/lib/pkg/__init__.py",
+            "/lib/pkg/sub/__init__.py",
+            "rel/__init__.py",
+        ];
         let is_file = |path: &Path| packages.iter().any(|known| path == Path::new(known));
         assert_eq!(shorten("/lib/pkg/sub/mod.py", is_file), "pkg/sub/mod.py");
         assert_eq!(shorten("/lib/pkg/mod.py", is_file), "pkg/mod.py");
         assert_eq!(shorten("/lib/mod.py", is_file), "mod.py");
         assert_eq!(shorten("mod.py", is_file), "mod.py");
         assert_eq!(shorten("rel/mod.py", is_file), "rel/mod.py");
-        assert_eq!(shorten("<frozen importlib._bootstrap>", is_file), "<frozen importlib._bootstrap>");
+        assert_eq!(
+            shorten("<frozen importlib._bootstrap>", is_file),
+            "<frozen importlib._bootstrap>"
+        );
         assert_eq!(shorten("/lib/pkg/../pkg/mod.py", is_file), "mod.py");
         assert_eq!(shorten("", is_file), "");
     }

@@ -62,7 +62,9 @@ impl ThreadIds {
     pub fn resolve(&self, memory: &impl RemoteMemory, thread: &ThreadState) -> Option<Tid> {
         let from_libc = self.offset.and_then(|offset| {
             let mut id = [0; 4];
-            memory.read(RemoteAddr(thread.pthread_id).offset(offset), &mut id).ok()?;
+            memory
+                .read(RemoteAddr(thread.pthread_id).offset(offset), &mut id)
+                .ok()?;
             self.tasks.get(&Tid::from_le_bytes(id))
         });
         let from_python = || {

@@ -1,0 +1,35 @@
+//! [`Minor`]: what a data file under `versions/` says about one minor version of CPython.
+
+use crate::layout::{DictKeys, Layout};
+use crate::semantics::Semantics;
+
+/// One minor version.
+pub(crate) struct Minor {
+    /// `3` in 3.12.
+    pub(crate) major: u8,
+    /// `12` in 3.12.
+    pub(crate) minor: u8,
+    /// Where the layout comes from.
+    pub(crate) source: Source,
+    /// What the fields mean, given whether the build is free-threaded.
+    pub(crate) semantics: fn(bool) -> Semantics,
+}
+
+/// Where a version's layout comes from.
+pub(crate) enum Source {
+    /// Literals, by the first patch release that they hold for, ascending from 0.
+    Table(&'static [(u8, Layout)]),
+    /// The target's own table.
+    DebugOffsets(Order),
+}
+
+/// How to read the target's own table.
+pub(crate) struct Order {
+    /// The 64-bit values after the cookie, in order, as `group.field`.
+    pub(crate) slots: &'static [&'static str],
+    /// Fields that the table lacks: name, the slot they are counted from, and the distance. All of
+    /// them keep that distance in debug and free-threaded builds, whose objects have larger heads.
+    pub(crate) derived: &'static [(&'static str, &'static str, i64)],
+    /// The dict's keys and values blocks, which are no objects and the same in every build.
+    pub(crate) dict_keys: DictKeys,
+}

@@ -1,0 +1,118 @@
+//! [`AttachError`]: why a process could not be attached to, and what to do about it.
+
+use python_offsets::{OffsetsError, PythonVersion, supported_versions};
+
+use crate::target::{OpenError, Pid};
+
+/// Why a process could not be attached to.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// Nobody has this pid.
+    #[error("no process has the pid {0}")]
+    NoSuchProcess(Pid),
+    /// We may not look at the process.
+    #[error("{problem}")]
+    PermissionDenied {
+        /// What is in the way, in one line.
+        problem: String,
+        /// What to do about it, in one line.
+        hint: String,
+    },
+    /// The process runs no CPython that we can see.
+    #[error("process {pid} is {what}, not a Python program")]
+    NotPython {
+        /// Which process.
+        pid: Pid,
+        /// What it is: its executable.
+        what: String,
+    },
+    /// The interpreter is there, but has not got so far as to run anything.
+    #[error("the Python interpreter of process {0} is still starting, or has already ended")]
+    StillStarting(Pid),
+    /// A CPython that no table knows.
+    #[error("process {pid} runs CPython {version}, which this release does not know")]
+    UnsupportedPython {
+        /// Which process.
+        pid: Pid,
+        /// Its version.
+        version: PythonVersion,
+    },
+    /// A CPython that says where its fields are, in a way that makes no sense.
+    #[error("process {pid} runs CPython {version}, but describes itself wrongly: {cause}")]
+    BadOffsets {
+        /// Which process.
+        pid: Pid,
+        /// Its version.
+        version: PythonVersion,
+        /// What is wrong.
+        cause: OffsetsError,
+    },
+    /// The process looks like CPython, but what we need of it was not found.
+    #[error("process {pid} looks like Python ({what}), but its interpreter was not found")]
+    NotFound {
+        /// Which process.
+        pid: Pid,
+        /// What makes it look so.
+        what: String,
+    },
+    /// The system failed us.
+    #[error("cannot look into process {pid}: {cause}")]
+    Io {
+        /// Which process.
+        pid: Pid,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+impl AttachError {
+    /// What to do about it, in one line.
+    pub fn hint(&self) -> String {
+        match self {
+            AttachError::NoSuchProcess(_) => {
+                "look the pid up again (pgrep -af python); it may have ended, or be a pid of another \
+                 container's namespace"
+                    .into()
+            }
+            AttachError::PermissionDenied { hint, .. } => hint.clone(),
+            AttachError::NotPython { .. } => {
+                "give the pid of the Python process itself; a wrapper's children are shown by \
+                 pstree -p PID"
+                    .into()
+            }
+            AttachError::StillStarting(_) => "try again in a moment".into(),
+            AttachError::UnsupportedPython { .. } => {
+                format!("CPython {} are known; a newer release may know more", supported_versions())
+            }
+            AttachError::BadOffsets { .. } => {
+                "is it a pre-release or a modified build? Run again with -vv and report what it says"
+                    .into()
+            }
+            AttachError::NotFound { .. } => {
+                "the interpreter may be stripped of its symbols; run again with -vv and report what \
+                 it says"
+                    .into()
+            }
+            AttachError::Io { .. } => "run again with -vv to see what was tried".into(),
+        }
+    }
+
+    /// Whether trying again in a moment can help.
+    pub fn is_temporary(&self) -> bool {
+        matches!(self, AttachError::StillStarting(_))
+    }
+}
+
+impl AttachError {
+    /// What opening a process failed with.
+    pub fn from_open(pid: Pid, error: OpenError) -> AttachError {
+        match error {
+            OpenError::NoSuchProcess(_) => AttachError::NoSuchProcess(pid),
+            OpenError::PermissionDenied(problem) => AttachError::PermissionDenied {
+                problem: problem.to_string(),
+                hint: problem.hint(),
+            },
+            OpenError::Io { cause, .. } => AttachError::Io { pid, cause },
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Finding an interpreter without symbols: a pointer in the program's data that holds up as one.
+
+use log::debug;
+
+use super::interpreter::{Interpreter, interpreters, thread};
+use super::record::Record;
+use super::{Python, Roots};
+use crate::target::{Mapping, RemoteAddr, RemoteMemory};
+
+/// More data than any CPython has; an embedder's beyond it is not searched.
+const MAX_DATA: u64 = 64 << 20;
+
+/// Looks for the variable that points to the newest interpreter in these ranges of the target's
+/// memory. Several variables point to an interpreter; the list's head is the one from which most
+/// interpreters can be reached.
+pub(super) fn interpreters_head(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
+    mappings: &[Mapping],
+) -> Option<RemoteAddr> {
+    const PIECE: usize = 64 << 10;
+    let mut best: Option<(usize, RemoteAddr)> = None;
+    let mut bytes = vec![0; PIECE];
+    for (start, size) in ranges {
+        let mut at = 0;
+        while at < size.min(MAX_DATA) {
+            let len = usize::try_from(size - at).unwrap_or(PIECE).min(PIECE);
+            let base = start.offset(at);
+            at += len as u64;
+            let Some(piece) = bytes.get_mut(..len) else {
+                break;
+            };
+            if memory.read(base, piece).is_err() {
+                debug!("cannot read {len} bytes of data at {base}");
+                continue;
+            }
+            for (slot, pointer) in piece.as_chunks::<8>().0.iter().enumerate() {
+                let pointer = RemoteAddr(u64::from_le_bytes(*pointer));
+                if pointer.0 % 8 != 0 || !is_writable(mappings, pointer) {
+                    continue;
+                }
+                let variable = base.offset(slot as u64 * 8);
+                let reached = reachable(memory, python, variable);
+                if reached > best.map_or(0, |(most, _)| most) {
+                    best = Some((reached, variable));
+                }
+            }
+        }
+    }
+    best.map(|(_, variable)| variable)
+}
+
+fn is_writable(mappings: &[Mapping], addr: RemoteAddr) -> bool {
+    let after = mappings.partition_point(|mapping| mapping.start <= addr.0);
+    after
+        .checked_sub(1)
+        .and_then(|at| mappings.get(at))
+        .is_some_and(|mapping| mapping.writable && mapping.contains(addr.0))
+}
+
+/// How many interpreters a variable leads to, 0 when what it points to is none: an interpreter's
+/// first thread points back to it.
+fn reachable(memory: &impl RemoteMemory, python: &Python, variable: RemoteAddr) -> usize {
+    // The cheap test first: most pointers lead to something else.
+    let mut pointer = [0; 8];
+    if memory.read(variable, &mut pointer).is_err() {
+        return 0;
+    }
+    let Ok(addr) = Record::new("interp_head", variable, &pointer).ptr(0) else {
+        return 0;
+    };
+    let field = python.layout.interpreter_state.threads_head;
+    let mut head = [0; 8];
+    if memory.read(addr.offset(field.into()), &mut head).is_err() {
+        return 0;
+    }
+    let threads_head = RemoteAddr(u64::from_le_bytes(head));
+    let interpreter = Interpreter {
+        addr,
+        id: 0,
+        threads_head,
+    };
+    if threads_head.is_null() || thread(memory, python, interpreter, threads_head).is_err() {
+        return 0;
+    }
+    let here = Python {
+        roots: Roots {
+            interpreters_head: variable,
+            ..python.roots
+        },
+        ..python.clone()
+    };
+    let list = interpreters(memory, &here).unwrap_or_default();
+    let holds_up = list.iter().all(|known| {
+        known.threads_head.is_null() || thread(memory, &here, *known, known.threads_head).is_ok()
+    });
+    if holds_up { list.len() } else { 0 }
+}

@@ -1,0 +1,56 @@
+//! Containers: whether we are in one, and whether a target has another root or numbers its
+//! processes differently.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use super::status::Status;
+use super::{Pid, Tid};
+
+/// Whether the system whose files are under `root` looks like a container's.
+pub fn is_inside(root: &Path) -> bool {
+    // Docker and Podman leave these marks; for others the control groups of the first process tell.
+    root.join(".dockerenv").exists()
+        || root.join("run/.containerenv").exists()
+        || fs::read_to_string(root.join("proc/1/cgroup")).is_ok_and(|groups| {
+            ["docker", "kubepods", "containerd", "libpod", "lxc"]
+                .iter()
+                .any(|runtime| groups.contains(runtime))
+        })
+}
+
+/// Whether a process has the same root folder as we have, so that its paths are ours.
+///
+/// # Errors
+/// When its root may not be looked at.
+pub fn has_same_root(pid: Pid) -> io::Result<bool> {
+    let own = fs::metadata("/proc/self/root")?;
+    let target = fs::metadata(format!("/proc/{pid}/root"))?;
+    let same_folder = (own.ino(), own.dev()) == (target.ino(), target.dev());
+    Ok(same_folder && same_namespace(pid, "mnt")?)
+}
+
+/// Whether a process counts processes as we do.
+///
+/// # Errors
+/// When its namespaces may not be looked at.
+pub fn has_same_pid_namespace(pid: Pid) -> io::Result<bool> {
+    same_namespace(pid, "pid")
+}
+
+/// The number that a thread has in its own PID namespace, which is what the program itself sees;
+/// its outer number when it is in no namespace of its own or the kernel (before 4.1) doesn't tell.
+///
+/// # Errors
+/// When the thread is gone.
+pub fn inner_tid(pid: Pid, tid: Tid) -> io::Result<Tid> {
+    let ids = Status::of_thread(pid, tid)?.namespace_ids;
+    Ok(ids.last().copied().unwrap_or(tid))
+}
+
+fn same_namespace(pid: Pid, kind: &str) -> io::Result<bool> {
+    let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
+    Ok(own == fs::read_link(format!("/proc/{pid}/ns/{kind}"))?)
+}

@@ -1,0 +1,325 @@
+//! [`TargetProcess`]: a process that we have opened, and what can be asked of it.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::files;
+use super::maps::{self, Mapping};
+use super::stat::ProcStat;
+use super::{
+    LiveMemory, Memory, PermissionProblem, Pid, RssReader, Tid, container, ticks_per_second,
+};
+
+/// The longest command line that is read, in bytes.
+const MAX_COMMAND_LINE: u64 = 64 << 10;
+/// The most descendants that are listed.
+const MAX_CHILDREN: usize = 1 << 16;
+
+/// Why a process could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// There is none with that id, or it has ended and only waits to be collected.
+    #[error("there is no process {0}")]
+    NoSuchProcess(Pid),
+    /// The system doesn't let us look into it.
+    #[error("{0}")]
+    PermissionDenied(PermissionProblem),
+    /// Something else went wrong.
+    #[error("cannot open process {pid}: {cause}")]
+    Io {
+        /// The process.
+        pid: Pid,
+        /// What the system said.
+        cause: io::Error,
+    },
+}
+
+/// A process below a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Child {
+    /// The process.
+    pub pid: Pid,
+    /// Its parent, the target or one of its descendants.
+    pub parent: Pid,
+}
+
+/// A running process whose memory we may read.
+#[derive(Debug)]
+pub struct TargetProcess {
+    pid: Pid,
+    memory: LiveMemory,
+    rss: RssReader,
+    start_ticks: u64,
+    /// Whether it counts its threads otherwise than we do.
+    other_pid_namespace: bool,
+}
+
+impl TargetProcess {
+    /// Opens a process.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(pid: Pid) -> Result<TargetProcess, OpenError> {
+        let stat = match ProcStat::of_process(pid) {
+            Ok(stat) => stat,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(OpenError::NoSuchProcess(pid));
+            }
+            Err(cause) => return Err(OpenError::Io { pid, cause }),
+        };
+        // A main thread may have ended before the others, which then go on as a process.
+        if stat.has_ended() && stat.threads <= 1 {
+            return Err(OpenError::NoSuchProcess(pid));
+        }
+        let open_error = |cause: io::Error| match cause.kind() {
+            io::ErrorKind::PermissionDenied => {
+                OpenError::PermissionDenied(PermissionProblem::diagnose(pid))
+            }
+            io::ErrorKind::NotFound => OpenError::NoSuchProcess(pid),
+            _ => OpenError::Io { pid, cause },
+        };
+        Ok(TargetProcess {
+            pid,
+            memory: LiveMemory::open(pid).map_err(open_error)?,
+            rss: RssReader::open(pid).map_err(open_error)?,
+            start_ticks: stat.start_ticks,
+            other_pid_namespace: !container::has_same_pid_namespace(pid).unwrap_or(true),
+        })
+    }
+
+    /// Its process id, in our own PID namespace.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Its memory.
+    pub fn memory(&self) -> &LiveMemory {
+        &self.memory
+    }
+
+    /// Its arguments, as it may have changed them. Empty when it has none (any more).
+    pub fn command_line(&self) -> Vec<String> {
+        command_line(self.pid)
+    }
+
+    /// The program that it runs, as a path in its own root; empty when unknown.
+    pub fn exe_path(&self) -> PathBuf {
+        exe_path(self.pid)
+    }
+
+    /// Its mappings as they are now, in order of address.
+    ///
+    /// # Errors
+    /// When it is gone or may not be looked at.
+    pub fn maps(&self) -> io::Result<Vec<Mapping>> {
+        maps::read_mappings(self.pid)
+    }
+
+    /// Opens the file that a mapping is of, though it be deleted or under another root.
+    ///
+    /// # Errors
+    /// When nothing leads to that very file.
+    pub fn open_mapped(&self, mapping: &Mapping) -> io::Result<File> {
+        files::open_mapped(self.pid, mapping, &self.memory)
+    }
+
+    /// Opens the program that it runs, though it be deleted.
+    ///
+    /// # Errors
+    /// When it is gone or may not be looked at.
+    pub fn open_exe(&self) -> io::Result<File> {
+        files::open_regular(Path::new(&format!("/proc/{}/exe", self.pid)))
+    }
+
+    /// A path of its own view of the file system, as a path for us.
+    pub fn root_path(&self, path: &Path) -> PathBuf {
+        files::root_path(self.pid, path)
+    }
+
+    /// Its threads, in the kernel's order: oldest first.
+    ///
+    /// # Errors
+    /// When it is gone.
+    pub fn thread_ids(&self) -> io::Result<Vec<Tid>> {
+        let process = remoteprocess::Process::new(self.pid).map_err(io::Error::other)?;
+        let threads = process.threads().map_err(io::Error::other)?;
+        // The id of a thread that we have is always known here.
+        Ok(threads
+            .iter()
+            .filter_map(|thread| thread.id().ok())
+            .collect())
+    }
+
+    /// The id that one of its threads has in the PID namespace that it lives in: what the program
+    /// itself knows the thread by. Costs nothing when that namespace is ours.
+    ///
+    /// # Errors
+    /// When the thread is gone.
+    pub fn namespace_tid(&self, tid: Tid) -> io::Result<Tid> {
+        if self.other_pid_namespace {
+            container::inner_tid(self.pid, tid)
+        } else {
+            Ok(tid)
+        }
+    }
+
+    /// Whether it lives in another PID namespace than we do.
+    pub fn is_in_other_pid_namespace(&self) -> bool {
+        self.other_pid_namespace
+    }
+
+    /// Its descendants, each after its parent. Empty when it has ended.
+    pub fn children(&self) -> Vec<Child> {
+        let mut found: Vec<Child> = Vec::new();
+        let mut seen = HashSet::from([self.pid]);
+        let mut parents = vec![self.pid];
+        while let Some(parent) = parents.pop() {
+            let Ok(children) = direct_children(parent) else {
+                // The kernel has no such list (CONFIG_PROC_CHILDREN), or the process is gone.
+                if parent == self.pid && self.is_same_process() {
+                    return self.children_of_tree();
+                }
+                continue;
+            };
+            for pid in children {
+                if found.len() < MAX_CHILDREN && seen.insert(pid) {
+                    found.push(Child { pid, parent });
+                    parents.push(pid);
+                }
+            }
+        }
+        found
+    }
+
+    /// Its descendants by way of every process's parent.
+    fn children_of_tree(&self) -> Vec<Child> {
+        let Ok(pairs) = remoteprocess::Process::new(self.pid).and_then(|p| p.child_processes())
+        else {
+            return Vec::new();
+        };
+        let mut left: Vec<Child> = pairs
+            .into_iter()
+            .take(MAX_CHILDREN)
+            .map(|(pid, parent)| Child { pid, parent })
+            .collect();
+        left.sort();
+        let mut found = Vec::with_capacity(left.len());
+        let mut known = HashSet::from([self.pid]);
+        // Each round takes those whose parent has been taken, until nothing is left to take.
+        loop {
+            let (taken, rest): (Vec<_>, Vec<_>) = left
+                .into_iter()
+                .partition(|child| known.contains(&child.parent));
+            if taken.is_empty() {
+                return found;
+            }
+            known.extend(taken.iter().map(|child| child.pid));
+            found.extend(taken);
+            left = rest;
+        }
+    }
+
+    /// Its resident memory in bytes: one system call.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended.
+    pub fn rss(&self) -> io::Result<u64> {
+        self.rss.rss_bytes()
+    }
+
+    /// Its resident and swapped memory, the peak, and its number of threads.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn memory_usage(&self) -> io::Result<Memory> {
+        Memory::read(self.pid)
+    }
+
+    /// When it started, in clock ticks since boot.
+    pub fn start_time(&self) -> u64 {
+        self.start_ticks
+    }
+
+    /// Whether its pid is still its own: it hasn't ended, or only waits to be collected. It may run
+    /// another program by now.
+    pub fn is_same_process(&self) -> bool {
+        ProcStat::of_process(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
+    }
+
+    /// How long ago it started.
+    ///
+    /// # Errors
+    /// When the system's uptime can't be read.
+    pub fn age(&self) -> io::Result<Duration> {
+        age_of(self.start_ticks)
+    }
+}
+
+/// The arguments of a process, lossy, cut after 64 KiB.
+pub(super) fn command_line(pid: Pid) -> Vec<String> {
+    let mut bytes = Vec::new();
+    let read = File::open(format!("/proc/{pid}/cmdline"))
+        .and_then(|file| file.take(MAX_COMMAND_LINE).read_to_end(&mut bytes));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let trimmed = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
+    if trimmed.is_empty() {
+        return Vec::new();
+    }
+    trimmed
+        .split(|&byte| byte == 0)
+        .map(|argument| String::from_utf8_lossy(argument).into_owned())
+        .collect()
+}
+
+/// The program of a process without the kernel's "(deleted)"; empty when unknown.
+pub(super) fn exe_path(pid: Pid) -> PathBuf {
+    let Ok(path) = fs::read_link(format!("/proc/{pid}/exe")) else {
+        return PathBuf::new();
+    };
+    match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
+        // A program may really have such a name.
+        Some(bytes) if !files::root_path(pid, &path).exists() => {
+            PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
+        }
+        _ => path,
+    }
+}
+
+/// How long ago something happened, given in clock ticks since boot.
+pub(super) fn age_of(start_ticks: u64) -> io::Result<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    let seconds: f64 = uptime
+        .split_ascii_whitespace()
+        .next()
+        .and_then(|seconds| seconds.parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let started = start_ticks as f64 / ticks_per_second() as f64;
+    Ok(Duration::try_from_secs_f64((seconds - started).max(0.0)).unwrap_or_default())
+}
+
+/// The children of a process, which the kernel lists by the thread that forked them.
+fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    let mut lists = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ends meanwhile leaves its children to another one.
+        let Ok(list) = fs::read_to_string(task?.path().join("children")) else {
+            continue;
+        };
+        lists += 1;
+        let pids = list
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse::<Pid>().ok());
+        children.extend(pids.take(MAX_CHILDREN));
+    }
+    if lists == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(children)
+}

@@ -1,0 +1,103 @@
+//! [`Status`]: the fields of `/proc/PID/status` that we use.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::{Pid, Tid};
+
+/// A `status` file is some 1.5 KB; a long list of groups can make it longer.
+const MAX_STATUS: u64 = 1 << 18;
+
+/// A parsed `status` file, as proc_pid_status(5) names its fields. What is missing stays empty: a
+/// kernel thread has no memory fields and an old kernel fewer of all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// `TracerPid`, unless nobody traces it.
+    pub tracer: Option<Pid>,
+    /// The first of `Uid`.
+    pub real_uid: Option<u32>,
+    /// The second of `Uid`.
+    pub effective_uid: Option<u32>,
+    /// `NSpid` (of a process) or that of a thread: its id in each PID namespace, ours first.
+    pub namespace_ids: Vec<Tid>,
+    /// `CapEff`.
+    pub effective_capabilities: u64,
+    /// `VmHWM` in bytes: the most memory that was resident.
+    pub peak_rss_bytes: Option<u64>,
+    /// `VmRSS` in bytes.
+    pub rss_bytes: Option<u64>,
+    /// `VmSwap` in bytes.
+    pub swap_bytes: Option<u64>,
+    /// `Threads`.
+    pub threads: Option<u64>,
+}
+
+impl Status {
+    /// Reads a `status` file.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn read(path: &Path) -> io::Result<Status> {
+        let mut text = Vec::with_capacity(4096);
+        File::open(path)?.take(MAX_STATUS).read_to_end(&mut text)?;
+        Ok(Status::parse(&text))
+    }
+
+    /// The status of a process.
+    ///
+    /// # Errors
+    /// As [`Status::read`].
+    pub fn of_process(pid: Pid) -> io::Result<Status> {
+        Status::read(Path::new(&format!("/proc/{pid}/status")))
+    }
+
+    /// The status of one thread of a process.
+    ///
+    /// # Errors
+    /// As [`Status::read`].
+    pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<Status> {
+        Status::read(Path::new(&format!("/proc/{pid}/task/{tid}/status")))
+    }
+
+    fn parse(text: &[u8]) -> Status {
+        let mut status = Status::default();
+        for line in text.split(|&byte| byte == b'\n') {
+            // The process's name, which can be any bytes, is escaped and has a line of its own.
+            let Ok(line) = std::str::from_utf8(line) else {
+                continue;
+            };
+            let Some((key, value)) = line.split_once(':') else {
+                continue;
+            };
+            let mut words = value.split_ascii_whitespace();
+            let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+            let kilobytes = |kb: Option<u64>| kb.map(|kb| kb.saturating_mul(1024));
+            match key {
+                "TracerPid" => {
+                    status.tracer = number()
+                        .and_then(|pid| Pid::try_from(pid).ok())
+                        .filter(|pid| *pid != 0);
+                }
+                "Uid" => {
+                    let mut uid = || number().and_then(|uid| u32::try_from(uid).ok());
+                    status.real_uid = uid();
+                    status.effective_uid = uid();
+                }
+                "NSpid" => {
+                    status.namespace_ids = words.filter_map(|word| word.parse().ok()).collect();
+                }
+                "CapEff" => {
+                    status.effective_capabilities =
+                        u64::from_str_radix(value.trim(), 16).unwrap_or(0);
+                }
+                "VmHWM" => status.peak_rss_bytes = kilobytes(number()),
+                "VmRSS" => status.rss_bytes = kilobytes(number()),
+                "VmSwap" => status.swap_bytes = kilobytes(number()),
+                "Threads" => status.threads = number(),
+                _ => {}
+            }
+        }
+        status
+    }
+}
