@@ -10,4 +10,8 @@ pub mod cpython;
 
 pub mod sampler;
 
+pub mod profile;
+
+pub mod output;
+
 pub mod cli;
