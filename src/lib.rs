@@ -9,3 +9,5 @@ pub mod target;
 pub mod cpython;
 
 pub mod sampler;
+
+pub mod tui;
