@@ -14,4 +14,6 @@ pub mod profile;
 
 pub mod output;
 
+pub mod tui;
+
 pub mod cli;
