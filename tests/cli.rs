@@ -69,7 +69,11 @@ const COMMANDS: [&str; 4] = ["record", "top", "dump", "completions"];
 
 #[test]
 fn help_fits_80_columns_and_is_grouped() {
-    for args in COMMANDS.map(|command| vec![command]).into_iter().chain([vec![]]) {
+    for args in COMMANDS
+        .map(|command| vec![command])
+        .into_iter()
+        .chain([vec![]])
+    {
         for flag in ["-h", "--help"] {
             let output = run(&[args.as_slice(), &[flag]].concat());
             let text = stdout(&output);
@@ -91,7 +95,11 @@ fn help_fits_80_columns_and_is_grouped() {
 fn no_arguments_show_the_help_and_fail() {
     let output = run(&[]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(stderr(&output).contains("Usage: pyspy-rs"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("Usage: pyspy-rs"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -137,8 +145,16 @@ fn wrong_command_lines_exit_with_2() {
 
 #[test]
 fn options_that_only_py_spy_has_are_refused_with_a_hint() {
-    assert_fails(&run(&["record", "--native", "-p", "1"]), 2, "--native is not available yet");
-    assert_fails(&run(&["dump", "-c", "core.12"]), 2, "--core is not available yet");
+    assert_fails(
+        &run(&["record", "--native", "-p", "1"]),
+        2,
+        "--native is not available yet",
+    );
+    assert_fails(
+        &run(&["dump", "-c", "core.12"]),
+        2,
+        "--core is not available yet",
+    );
 }
 
 #[test]
@@ -146,7 +162,11 @@ fn a_missing_process_is_named() {
     // Above the kernel's largest pid_max, 2^22.
     for pid in ["4194305", "0x400001"] {
         assert_fails(&run(&["dump", "--pid", pid]), 1, "4194305");
-        assert_fails(&run(&["record", "-o", "/dev/null", "--pid", pid]), 1, "4194305");
+        assert_fails(
+            &run(&["record", "-o", "/dev/null", "--pid", pid]),
+            1,
+            "4194305",
+        );
     }
 }
 
@@ -157,7 +177,11 @@ fn a_process_that_is_not_python_is_named() {
     assert_fails(&output, 1, "not a Python program");
     // The file behind `sleep` may be a link to a program of many names.
     let exe = std::fs::read_link(format!("/proc/{}/exe", sleeper.pid())).unwrap();
-    assert!(stderr(&output).contains(&exe.display().to_string()), "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains(&exe.display().to_string()),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
@@ -181,7 +205,13 @@ fn a_folder_that_is_missing_is_found_before_anything_starts() {
 fn a_program_that_is_missing_is_named() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.svg");
-    let output = run(&["record", "-o", file.to_str().unwrap(), "--", "no-such-program-1"]);
+    let output = run(&[
+        "record",
+        "-o",
+        file.to_str().unwrap(),
+        "--",
+        "no-such-program-1",
+    ]);
     assert_fails(&output, 1, "no-such-program-1");
     assert_eq!(folder.path().read_dir().unwrap().count(), 0);
 }
@@ -200,15 +230,25 @@ fn a_reader_who_leaves_is_no_failure() {
 #[test]
 fn a_full_disk_is_a_failure() {
     let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let output = pyspy(&["completions", "bash"]).stdout(full).output().unwrap();
+    let output = pyspy(&["completions", "bash"])
+        .stdout(full)
+        .output()
+        .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(stderr(&output).starts_with("error: cannot print"), "{}", stderr(&output));
+    assert!(
+        stderr(&output).starts_with("error: cannot print"),
+        "{}",
+        stderr(&output)
+    );
 }
 
 #[test]
 fn closed_stderr_is_survived() {
     let (reader, writer) = std::io::pipe().unwrap();
     drop(reader);
-    let status = pyspy(&["dump", "--pid", "4194305"]).stderr(writer).status().unwrap();
+    let status = pyspy(&["dump", "--pid", "4194305"])
+        .stderr(writer)
+        .status()
+        .unwrap();
     assert_eq!(status.code(), Some(1));
 }

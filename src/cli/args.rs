@@ -6,9 +6,11 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use crate::output::Format;
 use crate::target::Pid;
 
 const DUMP_EXAMPLES: &str = "\
@@ -189,8 +191,8 @@ pub struct RecordArgs {
     pub output: Option<PathBuf>,
 
     /// Format of the file [default: by the file's ending, else flamegraph]
-    #[arg(short, long, value_enum, ignore_case = true, help_heading = "Output")]
-    pub format: Option<FormatArg>,
+    #[arg(short, long, ignore_case = true, value_parser = format_parser(), help_heading = "Output")]
+    pub format: Option<Format>,
 
     /// Tell functions apart, not lines: frames carry the function's first line
     #[arg(
@@ -246,19 +248,6 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
-/// The file formats of `record`, by py-spy's names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum FormatArg {
-    /// SVG flame graph
-    Flamegraph,
-    /// One line per stack with its count
-    Raw,
-    /// JSON for speedscope
-    Speedscope,
-    /// JSON for Chrome's trace viewer and Perfetto
-    Chrometrace,
-}
-
 /// How long to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFor {
@@ -271,6 +260,12 @@ pub enum RecordFor {
 /// Time between two refreshes. A type of its own, so that clap shows the default as it was typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay(pub Duration);
+
+/// The formats' names, in any case of letters as py-spy takes them.
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name))
+        .try_map(|name| name.to_ascii_lowercase().parse::<Format>())
+}
 
 fn parse_pid(text: &str) -> Result<Pid, String> {
     let pid = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {

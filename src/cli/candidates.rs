@@ -155,6 +155,9 @@ mod tests {
         );
         let [one, _] = candidates;
         let many = vec![one; MAX_LISTED + 3];
-        assert_eq!(table(&many).last().map(String::as_str), Some("… and 3 more"));
+        assert_eq!(
+            table(&many).last().map(String::as_str),
+            Some("… and 3 more")
+        );
     }
 }

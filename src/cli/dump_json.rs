@@ -120,11 +120,7 @@ struct Local<'a> {
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(
-    out: &mut impl Write,
-    processes: &[ProcessDump],
-    errors: &[String],
-) -> io::Result<()> {
+pub fn write(out: &mut impl Write, processes: &[ProcessDump], errors: &[String]) -> io::Result<()> {
     let document = Document {
         schema: SCHEMA,
         processes: processes.iter().map(process).collect(),

@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::escape::for_terminal;
+use crate::cpython::AttachError;
 
 /// The exit status of a failure.
 pub const FAILURE: u8 = 1;
@@ -60,7 +61,8 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
     if let Some(advised) = error.downcast_ref::<Advised>() {
         return (Some(advised.hint.clone()), advised.status);
     }
-    (None, FAILURE)
+    let attach = error.downcast_ref::<AttachError>();
+    (attach.map(AttachError::hint), FAILURE)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

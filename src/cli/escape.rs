@@ -68,7 +68,10 @@ pub fn in_json(json: &str) -> Cow<'_, str> {
 
 /// A command line on one line, its words joined by spaces and not quoted, as py-spy prints it.
 pub fn command_line<S: AsRef<str>>(words: &[S]) -> String {
-    let words: Vec<_> = words.iter().map(|word| for_terminal(word.as_ref())).collect();
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| for_terminal(word.as_ref()))
+        .collect();
     words.join(" ")
 }
 

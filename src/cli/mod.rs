@@ -1,8 +1,11 @@
 //! The command line: arguments, options, one function per subcommand, messages and exit statuses.
 
 pub mod args;
+pub mod attach;
+pub mod candidates;
 pub mod clock;
 pub mod completions;
+pub mod dump;
 pub mod dump_json;
 pub mod dump_model;
 pub mod dump_text;
@@ -10,6 +13,12 @@ pub mod errors;
 pub mod escape;
 pub mod logging;
 pub mod options;
+pub mod program;
+pub mod progress;
+pub mod record;
+pub mod signals;
+pub mod summary;
+pub mod top;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
@@ -38,10 +47,14 @@ pub fn run() -> ExitCode {
 
 fn perform(action: Action) -> anyhow::Result<u8> {
     match action {
-        Action::Completions(shell) => to_stdout(|out| completions::write(out, shell))?,
-        other => anyhow::bail!("{other:?}"),
+        Action::Record(options) => record::run(&options),
+        Action::Top(options) => top::run(&options),
+        Action::Dump(options) => dump::run(&options),
+        Action::Completions(shell) => {
+            to_stdout(|out| completions::write(out, shell))?;
+            Ok(0)
+        }
     }
-    Ok(0)
 }
 
 /// Prints on stdout, whole or with an error: the last bytes too, which a drop would lose silently.

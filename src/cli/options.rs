@@ -1,16 +1,19 @@
 //! What the commands work with: the arguments of [`super::args`], checked and resolved.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use super::args::{
-    Cli, Command, DumpArgs, FormatArg, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
+    Cli, Command, DumpArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
 };
-use super::clock;
+use crate::output::Format;
+use crate::sampler::{Pausing, SamplerOptions};
 use crate::target::Pid;
 
 /// One run of pyspy-rs.
@@ -61,6 +64,22 @@ pub struct Sampling {
     pub subprocesses: bool,
 }
 
+impl Sampling {
+    /// The same for the sampler, which ends when `stop` is set.
+    pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
+        SamplerOptions {
+            rate_hz: f64::from(self.rate_hz),
+            pausing: if self.nonblocking {
+                Pausing::Never
+            } else {
+                Pausing::Running
+            },
+            subprocesses: self.subprocesses,
+            stop: Arc::clone(stop),
+        }
+    }
+}
+
 /// Which line a frame of a recording carries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
@@ -100,10 +119,10 @@ pub struct RecordOptions {
     pub sampling: Sampling,
     /// When to stop by ourselves; `None`: never.
     pub duration: Option<Duration>,
-    /// The file to write.
-    pub output: PathBuf,
+    /// The file to write; `None`: one named after the target.
+    pub output: Option<PathBuf>,
     /// In which format.
-    pub format: FormatArg,
+    pub format: Format,
     /// Which line a frame carries.
     pub lines: Lines,
     /// Keep threads apart.
@@ -159,11 +178,8 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let target = target(args.target, "record")?;
     let format = args
         .format
-        .or_else(|| args.output.as_deref().and_then(format_by_ending))
-        .unwrap_or(FormatArg::Flamegraph);
-    let output = args
-        .output
-        .unwrap_or_else(|| default_output(&target, format, SystemTime::now()));
+        .or_else(|| args.output.as_deref().and_then(Format::from_path))
+        .unwrap_or_default();
     Ok(RecordOptions {
         target,
         sampling,
@@ -171,7 +187,7 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
             RecordFor::Unlimited => None,
             RecordFor::Time(time) => Some(time),
         },
-        output,
+        output: args.output,
         format,
         lines: match (args.nolineno, args.function) {
             (true, _) => Lines::Hidden,
@@ -231,44 +247,6 @@ fn usage_error(command: &str, message: &str) -> clap::Error {
         Some(subcommand) => subcommand.error(ErrorKind::ArgumentConflict, message),
         None => cli.error(ErrorKind::ArgumentConflict, message),
     }
-}
-
-/// The format that a file's name asks for.
-fn format_by_ending(file: &Path) -> Option<FormatArg> {
-    let name = file.file_name()?.to_string_lossy().to_ascii_lowercase();
-    let endings = [
-        (".svg", FormatArg::Flamegraph),
-        (".txt", FormatArg::Raw),
-        (".raw", FormatArg::Raw),
-        (".folded", FormatArg::Raw),
-        (".collapsed", FormatArg::Raw),
-        (".trace.json", FormatArg::Chrometrace),
-        (".chrometrace.json", FormatArg::Chrometrace),
-        // Two formats are JSON; plain .json is the one that more viewers read.
-        (".json", FormatArg::Speedscope),
-    ];
-    endings
-        .iter()
-        .find(|(ending, _)| name.ends_with(ending))
-        .map(|(_, format)| *format)
-}
-
-/// py-spy's default name: program or pid, time, ending. In the current folder, where py-spy puts
-/// it beside the program when that was given with a path.
-fn default_output(target: &Target, format: FormatArg, now: SystemTime) -> PathBuf {
-    let name = match target {
-        Target::Pid(pid) => pid.to_string(),
-        Target::OnlyOne => "python".to_owned(),
-        Target::Program(program) => Path::new(&program.file)
-            .file_name()
-            .map_or_else(|| "python".to_owned(), |n| n.to_string_lossy().into_owned()),
-    };
-    let ending = match format {
-        FormatArg::Flamegraph => "svg",
-        FormatArg::Raw => "txt",
-        FormatArg::Speedscope | FormatArg::Chrometrace => "json",
-    };
-    PathBuf::from(format!("{name}-{}.{ending}", clock::file_stamp(now)))
 }
 
 #[cfg(test)]

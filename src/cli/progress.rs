@@ -99,7 +99,10 @@ mod tests {
         assert_eq!(message(&status), "198 samples, 99/s");
         status.errors = 3;
         status.rss_bytes = Some(59_873_690);
-        assert_eq!(message(&status), "198 samples, 99/s, 3 errors, 57.1 MiB RSS");
+        assert_eq!(
+            message(&status),
+            "198 samples, 99/s, 3 errors, 57.1 MiB RSS"
+        );
         assert_eq!(message(&Status::default()), "0 samples, 0/s");
     }
 }
