@@ -64,7 +64,7 @@ def layout_fields():
 def literal(version, values):
     """The Rust text of one Layout."""
     out = [f"{BEGIN} from the headers of CPython {version}; do not edit by hand."]
-    out.append("const LAYOUT: Layout = Layout {")
+    out.append("pub(super) const LAYOUT: Layout = Layout {")
     for group, kind, fields in layout_fields():
         out.append(f"    {group}: {kind} {{")
         for field, optional in fields:

@@ -99,6 +99,8 @@ static void runtime_state(void)
     OFF("runtime_state.interpreters_head", _PyRuntimeState, interpreters.head);
 #  if PY_VERSION_HEX >= 0x03080000
     OFF("runtime_state.main_thread", _PyRuntimeState, main_thread);
+#  else
+    OFF("runtime_state.main_thread", _PyRuntimeState, ceval.pending.main_thread);
 #  endif
 #  if PY_VERSION_HEX >= 0x03090000
     OFF("runtime_state.finalizing", _PyRuntimeState, _finalizing);

@@ -2,7 +2,10 @@
 //! knows of time or of the command line.
 
 pub mod attach_error;
+mod attributes;
+mod class;
 pub mod code;
+mod dict;
 pub mod error;
 pub mod frame;
 pub mod frame_table;
@@ -10,6 +13,7 @@ pub mod gil;
 pub mod interpreter;
 pub mod line_table;
 pub mod locate;
+mod number;
 pub mod object;
 pub mod process;
 pub mod python;
@@ -17,6 +21,7 @@ pub mod record;
 mod scan;
 pub mod source_path;
 pub mod thread_ids;
+pub mod thread_names;
 pub mod trace;
 pub mod version;
 
@@ -27,4 +32,5 @@ pub use locate::Found;
 pub use object::Objects;
 pub use process::{PythonProcess, PythonThread, ThreadList};
 pub use python::{Python, Roots};
+pub use thread_names::ThreadNames;
 pub use trace::{StackTrace, ThreadInfo};

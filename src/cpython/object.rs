@@ -53,7 +53,7 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     }
 
     /// A C string of at most 255 bytes.
-    fn c_string(&self, addr: RemoteAddr) -> Result<String, ReadError> {
+    pub(super) fn c_string(&self, addr: RemoteAddr) -> Result<String, ReadError> {
         let mut name = Vec::new();
         // Short pieces: the string may stand just before the end of its mapping.
         for piece in 0..16u64 {

@@ -191,7 +191,7 @@ impl PythonProcess {
         }
     }
 
-    /// Pass 2: names for the frames of a stack. A frame that runs no code object is left out.
+    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object.
     ///
     /// # Errors
     /// When a code object cannot be read.
@@ -199,7 +199,7 @@ impl PythonProcess {
         &mut self,
         stack: &[RawFrame],
         frames: &mut FrameTable,
-    ) -> Result<Vec<FrameId>, ReadError> {
+    ) -> Result<Vec<Option<FrameId>>, ReadError> {
         let target = &self.target;
         let objects = Objects {
             memory: target.memory(),
@@ -208,7 +208,7 @@ impl PythonProcess {
         let is_file = |path: &Path| target.root_path(path).is_file();
         let mut resolved = Vec::with_capacity(stack.len());
         for raw in stack {
-            resolved.extend(self.codes.resolve(objects, raw, frames, &is_file)?);
+            resolved.push(self.codes.resolve(objects, raw, frames, &is_file)?);
         }
         Ok(resolved)
     }

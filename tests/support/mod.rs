@@ -1,0 +1,67 @@
+//! What the integration tests share: interpreters, target programs, our binary and its dumps.
+//!
+//! ```ignore
+//! mod support;
+//!
+//! #[test]
+//! fn calls() {
+//!     for_each_interpreter("calls", .., |python| {
+//!         let target = Target::start(python, "calls.py", &[]);
+//!         target.dump(&[]).assert_matches(&target.truth());
+//!     });
+//! }
+//! ```
+// Each test binary compiles this anew and uses a part of it.
+#![allow(dead_code, unused_imports)]
+// A broken assumption ends the test, and the message says where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod dump;
+mod interpreters;
+mod target;
+mod truth;
+
+pub use dump::{Dump, Frame, Local, Thread};
+pub use interpreters::{Interpreter, Place, Version, for_each_interpreter, interpreters};
+pub use target::Target;
+pub use truth::{TrueFrame, TrueThread, Truth};
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a target or our binary may take before it counts as hung. No test asserts a time;
+/// this only ends a broken one, on a loaded machine too.
+pub const WATCHDOG: Duration = Duration::from_secs(120);
+
+/// The folder with the target programs.
+pub fn fixtures() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// Our binary, ready for arguments, with nothing from the environment that changes its output.
+pub fn pyspy_rs() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pyspy-rs"));
+    for name in [
+        "NO_COLOR",
+        "CLICOLOR_FORCE",
+        "CLICOLOR",
+        "RUST_LOG",
+        "COLUMNS",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// The same for assert_cmd, with the watchdog.
+pub fn assert_pyspy_rs() -> assert_cmd::Command {
+    let mut command = assert_cmd::Command::from_std(pyspy_rs());
+    command.timeout(WATCHDOG);
+    command
+}

@@ -1,0 +1,165 @@
+//! A running target program, ready to be looked at; dropped, it is dead and reaped.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use super::{Dump, Interpreter, Truth, WATCHDOG, pyspy_rs};
+
+/// A target program that has said `ready`.
+pub struct Target {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    stderr: File,
+    /// The JSON of the ready line; null for a program that says only `ready`.
+    pub ready: Value,
+}
+
+impl Target {
+    /// Starts a fixture and waits for its ready line.
+    ///
+    /// # Panics
+    /// If it ends, or says nothing for [`WATCHDOG`].
+    pub fn start(python: &Interpreter, fixture: &str, arguments: &[&str]) -> Self {
+        Self::start_at(python, &python.fixture(fixture), arguments)
+    }
+
+    /// The same for a script anywhere; the path is the one that the interpreter sees.
+    pub fn start_at(python: &Interpreter, script: &Path, arguments: &[&str]) -> Self {
+        let mut words = vec![script.as_os_str()];
+        words.extend(arguments.iter().map(OsStr::new));
+        Self::start_command(python.command(&words))
+    }
+
+    /// The same for any program that prints a ready line.
+    pub fn start_command(mut command: Command) -> Self {
+        let mut stderr = tempfile::tempfile().expect("a temporary file");
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(stderr.try_clone().expect("a second handle"))
+            .spawn()
+            .unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let stdin = child.stdin.take();
+        let stdout = child.stdout.take().expect("it is piped");
+        let (sender, lines) = channel();
+        // Reads on while the test does other things, so that the target never blocks on a full pipe.
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines() {
+                let Ok(line) = line else { break };
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let mut target = Self {
+            child,
+            stdin,
+            lines,
+            stderr: stderr.try_clone().expect("a second handle"),
+            ready: Value::Null,
+        };
+        match target.lines.recv_timeout(WATCHDOG) {
+            Ok(line) if line.starts_with("ready") => {
+                target.ready = serde_json::from_str(&line["ready".len()..]).unwrap_or(Value::Null);
+                target
+            }
+            other => {
+                let _ = target.child.kill();
+                let mut said = String::new();
+                let _ = stderr.rewind();
+                let _ = stderr.read_to_string(&mut said);
+                panic!("no ready line from {command:?} but {other:?}; stderr:\n{said}");
+            }
+        }
+    }
+
+    /// The process that says it is ready: mostly the one that was started, a child of it for a
+    /// program that forks first.
+    pub fn pid(&self) -> u32 {
+        self.ready["pid"]
+            .as_u64()
+            .map_or_else(|| self.child.id(), |pid| u32::try_from(pid).expect("a pid"))
+    }
+
+    /// The process that was started.
+    pub fn started_pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What the program says about its own stacks.
+    pub fn truth(&self) -> Truth {
+        Truth::parse(&self.ready)
+    }
+
+    /// The next line of its stdout.
+    ///
+    /// # Panics
+    /// If stdout ends, or nothing comes for [`WATCHDOG`].
+    pub fn next_line(&self) -> String {
+        match self.lines.recv_timeout(WATCHDOG) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("the target says nothing"),
+            Err(RecvTimeoutError::Disconnected) => panic!("the target's stdout has ended"),
+        }
+    }
+
+    /// Writes a line to its stdin.
+    pub fn say(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        writeln!(stdin, "{line}").expect("the target reads its stdin");
+        stdin.flush().expect("the target reads its stdin");
+    }
+
+    /// What it wrote to stderr until now.
+    pub fn stderr(&mut self) -> String {
+        let mut said = String::new();
+        self.stderr.rewind().expect("a file");
+        self.stderr.read_to_string(&mut said).expect("text");
+        said
+    }
+
+    /// Whether it still runs.
+    pub fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// Closes stdin, which is the sign to end, and waits.
+    pub fn finish(&mut self) -> ExitStatus {
+        self.stdin = None;
+        self.child.wait().expect("it is our child")
+    }
+
+    /// Runs `pyspy-rs dump --json --pid` on it.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn dump(&self, arguments: &[&str]) -> Dump {
+        let mut command = pyspy_rs();
+        command
+            .args(["dump", "--json", "--pid", &self.pid().to_string()])
+            .args(arguments);
+        Dump::run(&mut command)
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        self.stdin = None;
+        // A fork's pid is only sure to be its own while its parent, our child, is alive.
+        if self.is_alive() && self.pid() != self.child.id() {
+            let pid = i32::try_from(self.pid()).expect("a pid");
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
