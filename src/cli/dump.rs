@@ -58,7 +58,7 @@ fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> Advised {
         SampleError::ProcessExited => "it ended while it was read",
         SampleError::TornRead(_) if nonblocking => "try again, or without --nonblocking",
         SampleError::TornRead(_) => "try again; -vv shows what was read",
-        SampleError::Fatal(_) => "try --nonblocking, which leaves the threads alone",
+        SampleError::CannotPause(_) => "try --nonblocking, which leaves the threads alone",
     };
     Advised::failure(format!("cannot read process {pid}: {error}"), hint)
 }
