@@ -298,11 +298,19 @@ fn an_idle_recording_says_so() {
         "{svg}"
     );
     assert_golden("idle.svg", &svg);
-    for format in [Format::Speedscope, Format::Chrometrace] {
-        let json: serde_json::Value =
-            serde_json::from_str(&written(format, &r.profile(all_off(format)))).unwrap();
-        assert!(json.is_object() == (format == Format::Speedscope));
-    }
+    let json = written(Format::Speedscope, &r.profile(all_off(Format::Speedscope)));
+    assert!(
+        json.contains("every thread was idle (3 idle samples"),
+        "{json}"
+    );
+    assert_golden("idle.speedscope.json", &json);
+    assert_eq!(
+        written(
+            Format::Chrometrace,
+            &r.profile(all_off(Format::Chrometrace))
+        ),
+        "[]"
+    );
     assert_eq!(written(Format::Raw, &r.profile(all_off(Format::Raw))), "");
 }
 

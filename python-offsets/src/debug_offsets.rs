@@ -19,8 +19,8 @@ use crate::version::PythonVersion;
 
 const COOKIE: &[u8; 8] = b"xdebugpy";
 
-/// How many bytes to read, at most, from the start of `_PyRuntime` for [`describe`](crate::describe):
-/// the cookie and the longest table of any version.
+/// How many bytes [`describe`](crate::describe) wants from the start of `_PyRuntime`: the cookie and
+/// the longest table of any version.
 pub const DEBUG_OFFSETS_LEN: usize = SLOT + LONGEST_ORDER * SLOT;
 
 /// The largest `sizeof` accepted for the runtime and interpreter states (they were 0.4 MB in 3.15).

@@ -1,7 +1,7 @@
 //! What a target may put where its `_Py_DebugOffsets` should be: refused, never believed.
 //!
-//! The sound tables in `tests/tables` are what `probe.c` writes with `-DPROBE_DEBUG_OFFSETS` for the
-//! headers of the release in the name.
+//! The sound tables in `tests/tables` are the first bytes of the section `.PyRuntime` of Debian's
+//! `libpython3.N.so.1.0` of the release in the name.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // Tests fail by panicking.
 

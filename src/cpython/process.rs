@@ -1,10 +1,10 @@
 //! [`PythonProcess`]: a live process with an interpreter in it, and the main path from its memory to
 //! stacks.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use log::debug;
 use python_offsets::PythonVersion;
 
 use super::code::CodeCache;
@@ -12,6 +12,7 @@ use super::frame::{self, RawFrame};
 use super::interpreter::{self, ThreadState};
 use super::locate::{self, Found};
 use super::thread_ids::ThreadIds;
+use super::thread_names::ThreadNames;
 use super::{AttachError, FrameId, FrameTable, Objects, Python, ReadError, SampleError, gil};
 use crate::target::{LiveMemory, Pid, TargetProcess, Tid};
 
@@ -21,7 +22,7 @@ pub struct PythonProcess {
     found: Found,
     codes: CodeCache,
     ids: ThreadIds,
-    names: HashMap<u64, Arc<str>>,
+    names: ThreadNames,
 }
 
 /// A thread of the interpreter, as its lists have it.
@@ -62,7 +63,7 @@ impl PythonProcess {
             found,
             codes: CodeCache::default(),
             ids: ThreadIds::default(),
-            names: HashMap::new(),
+            names: ThreadNames::default(),
         };
         process.refresh_tasks();
         Ok(process)
@@ -136,12 +137,12 @@ impl PythonProcess {
                 }
             }));
         }
-        self.name_threads(&mut list.threads);
+        self.identify_threads(&mut list.threads);
         Ok(list)
     }
 
     /// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
-    fn name_threads(&mut self, threads: &mut [PythonThread]) {
+    fn identify_threads(&mut self, threads: &mut [PythonThread]) {
         for attempt in 0..2 {
             let memory = self.target.memory();
             let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
@@ -172,6 +173,23 @@ impl PythonProcess {
             &thread.state,
             stack,
         )
+    }
+
+    /// A thread's name as `threading` has it; `None` for a thread that it does not know. Asked
+    /// again and again, this reads only what changed.
+    pub fn thread_name(&mut self, thread: &PythonThread) -> Option<Arc<str>> {
+        let objects = Objects {
+            memory: self.target.memory(),
+            python: &self.found.python,
+        };
+        let interpreter = thread.state.interpreter.addr;
+        let known = self.names.name(interpreter, thread.state.pthread_id);
+        if known.is_none()
+            && let Err(error) = self.names.refresh(&objects, interpreter)
+        {
+            debug!("names of threads: {error}");
+        }
+        known.or_else(|| self.names.name(interpreter, thread.state.pthread_id))
     }
 
     /// Whether a thread's innermost frame is still the one that it was when the thread was listed.

@@ -4,10 +4,11 @@
 
 use std::io::{self, Write};
 
-use inferno::flamegraph::{self, Direction, Options, color::BackgroundColor, color::PaletteMap};
+use inferno::flamegraph::color::{BackgroundColor, PaletteMap, SearchColor};
+use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::folded::{self, Bounds};
-use super::{Meta, palette};
+use super::{Meta, no_samples, palette};
 use crate::profile::Profile;
 
 /// Deepest stack that is drawn. A recursion thousands deep would give a picture that no viewer
@@ -53,6 +54,14 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     options.bgcolors = Some(BackgroundColor::Flat(palette::BACKGROUND));
     options.palette_map = Some(&mut colors);
     options.min_width = MIN_WIDTH_PERCENT;
+    // Of the font size. The widest common monospace fonts have 0.602, and what is too narrow for its
+    // text overlaps its neighbour in viewers that do not run the script.
+    options.font_width = 0.63;
+    // A function's name comes first in its label, and says more than the line at the end.
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    if let Ok(found) = palette::FOUND.parse::<SearchColor>() {
+        options.search_color = found;
+    }
     options.count_name = "samples".to_owned();
     // inferno sorts lines by their bytes, which tears the children of `f` apart when a function's
     // name starts with `f `. Ours are in the tree's order already; as a "chart" it takes them as
@@ -86,27 +95,13 @@ fn seconds(meta: &Meta) -> String {
 }
 
 fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
-    let counts = profile.counts();
-    let reason = if counts.idle > 0 {
-        let idle = counts.idle;
-        format!(
-            "No samples: every thread was idle ({idle} idle samples; record with --idle to see them)"
-        )
-    } else if counts.without_gil > 0 {
-        format!(
-            "No samples: no thread held the GIL ({} samples without; leave out --gil to see them)",
-            counts.without_gil
-        )
-    } else {
-        "No samples: no thread ran Python while we looked".to_owned()
-    };
     let lines = [
         (26, 17, meta.title(MAX_TITLE_CHARS)),
-        (58, 14, reason),
+        (58, 14, no_samples(profile)),
         (
             82,
             12,
-            format!("{} looks in {}", counts.ticks, seconds(meta)),
+            format!("{} looks in {}", profile.counts().ticks, seconds(meta)),
         ),
     ];
     let background = palette::BACKGROUND;

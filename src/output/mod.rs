@@ -14,8 +14,8 @@ use std::time::Duration;
 pub use format::{Format, UnknownFormat, default_file_name};
 pub use output_file::OutputFile;
 
-use crate::profile::Profile;
 use crate::profile::clean::clean;
+use crate::profile::{Counts, Profile};
 
 /// What a file says of its recording besides the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +46,24 @@ impl Meta {
     }
 }
 
+/// Why a profile has no samples, and what would have shown some.
+fn no_samples(profile: &Profile) -> String {
+    let Counts {
+        idle, without_gil, ..
+    } = *profile.counts();
+    if idle > 0 {
+        format!(
+            "No samples: every thread was idle ({idle} idle samples; record with --idle to see them)"
+        )
+    } else if without_gil > 0 {
+        format!(
+            "No samples: no thread held the GIL ({without_gil} samples without; leave out --gil to see them)"
+        )
+    } else {
+        "No samples: no thread ran Python while we looked".to_owned()
+    }
+}
+
 /// The text, or as much of its start as fits into `max_chars` characters with `…` behind it.
 fn shorten(text: &str, max_chars: usize) -> String {
     if text.chars().nth(max_chars).is_none() {
@@ -73,3 +91,6 @@ pub fn write(
         Format::Chrometrace => chrometrace::write(profile, meta, out),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,9 @@ pub(super) const BACKGROUND: Color = Color {
     b: 250,
 };
 
+/// What a search has found: no function has this hue, and black text is readable on it.
+pub(super) const FOUND: &str = "#f48cff";
+
 /// The colour of a label.
 pub(super) fn color(profile: &Profile, id: LabelId) -> Color {
     match (profile.labels().get(id), profile.file(id)) {
@@ -41,19 +44,15 @@ pub(super) fn color(profile: &Profile, id: LabelId) -> Color {
 }
 
 fn function_color(name: &str, file: &str) -> Color {
-    // Neighbours mostly share a package: this far apart, files differ, and still look related.
     let (hue, spread, saturation, lightness) = match owner(file) {
-        Owner::Program => (18.0, 32.0, 0.88, 0.66),
+        Owner::Program => (18.0, 34.0, 0.88, 0.67),
         Owner::Package => (88.0, 62.0, 0.42, 0.70),
-        Owner::StandardLibrary => (200.0, 34.0, 0.52, 0.76),
+        Owner::StandardLibrary => (198.0, 36.0, 0.52, 0.76),
     };
-    let by_file = fraction(file);
+    // The file counts more: what belongs together looks alike, and yet neighbours differ.
     let by_name = fraction(name);
-    hsl(
-        hue + spread * by_file,
-        saturation,
-        lightness + 0.10 * (by_name - 0.5),
-    )
+    let hue = hue + spread * (0.65 * fraction(file) + 0.35 * by_name);
+    hsl(hue, saturation, lightness + 0.14 * (by_name - 0.5))
 }
 
 fn owner(file: &str) -> Owner {

@@ -1,14 +1,15 @@
 //! Speedscope JSON (`-f speedscope`): a sampled profile per thread over one list of frames.
 //!
-//! The fields, their order and the `null`s are those of py-spy 0.4's files; the format itself is
-//! described by the schema that the file names, which ships with the speedscope npm package.
+//! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
+//! format's schema does not allow: a number that is not known is left out. The schema ships with the
+//! speedscope npm package.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, Serializer};
 
-use super::Meta;
+use super::{Meta, no_samples};
 use crate::profile::{Profile, ThreadId};
 
 /// The format's own name for its schema, by which the viewer knows the file.
@@ -29,7 +30,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         shared: Shared {
             frames: Frames(profile),
         },
-        active_profile_index: None,
+        active_profile_index: 0,
         exporter: concat!("pyspy-rs@", env!("CARGO_PKG_VERSION")),
         name: meta.title(MAX_NAME_CHARS),
     };
@@ -43,7 +44,7 @@ struct File<'a> {
     profiles: Profiles<'a>,
     shared: Shared<'a>,
     #[serde(rename = "activeProfileIndex")]
-    active_profile_index: Option<u32>,
+    active_profile_index: u32,
     exporter: &'static str,
     name: String,
 }
@@ -63,7 +64,6 @@ impl Serialize for Frames<'_> {
             name: profile.name(id),
             file: profile.file(id).unwrap_or_default(),
             line: profile.json_line(id),
-            col: None,
         }))
     }
 }
@@ -72,8 +72,8 @@ impl Serialize for Frames<'_> {
 struct FrameEntry<'a> {
     name: Cow<'a, str>,
     file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
-    col: Option<u32>,
 }
 
 /// The threads that have samples.
@@ -82,20 +82,22 @@ struct Profiles<'a>(&'a Profile);
 impl Serialize for Profiles<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let profile = self.0;
+        if profile.counts().samples == 0 {
+            // The viewer refuses a file without a profile, and shows a profile's name.
+            return serializer.collect_seq([SampledProfile::new(
+                profile,
+                no_samples(profile),
+                None,
+                0,
+            )]);
+        }
         serializer.collect_seq(profile.threads().ids().filter_map(|id| {
             let count: u64 = profile
                 .slices(id)
                 .map(|slice| u64::from(slice.samples))
                 .sum();
-            (count > 0).then(|| SampledProfile {
-                kind: "sampled",
-                name: thread_name(profile, id),
-                unit: "seconds",
-                start_value: 0.0,
-                end_value: count as f64 / f64::from(profile.options().rate_hz.max(1)),
-                samples: Samples { profile, id },
-                weights: Weights { profile, count },
-            })
+            (count > 0)
+                .then(|| SampledProfile::new(profile, thread_name(profile, id), Some(id), count))
         }))
     }
 }
@@ -114,6 +116,20 @@ struct SampledProfile<'a> {
     weights: Weights<'a>,
 }
 
+impl<'a> SampledProfile<'a> {
+    fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, count: u64) -> Self {
+        SampledProfile {
+            kind: "sampled",
+            name,
+            unit: "seconds",
+            start_value: 0.0,
+            end_value: count as f64 / f64::from(profile.options().rate_hz.max(1)),
+            samples: Samples { profile, thread },
+            weights: Weights { profile, count },
+        }
+    }
+}
+
 fn thread_name(profile: &Profile, id: ThreadId) -> String {
     let Some(thread) = profile.threads().get(id) else {
         return "?".to_owned();
@@ -130,20 +146,25 @@ fn thread_name(profile: &Profile, id: ThreadId) -> String {
 /// A thread's samples: of each, the indices of its frames, root first.
 struct Samples<'a> {
     profile: &'a Profile,
-    id: ThreadId,
+    thread: Option<ThreadId>,
 }
 
 impl Serialize for Samples<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stacks = self.profile.stacks();
-        serializer.collect_seq(self.profile.slices(self.id).flat_map(|slice| {
-            let path: Vec<usize> = stacks
-                .path(slice.stack)
+        serializer.collect_seq(
+            self.thread
                 .into_iter()
-                .map(|label| label.index())
-                .collect();
-            std::iter::repeat_n(path, slice.samples as usize)
-        }))
+                .flat_map(|id| self.profile.slices(id))
+                .flat_map(|slice| {
+                    let path: Vec<usize> = stacks
+                        .path(slice.stack)
+                        .into_iter()
+                        .map(|label| label.index())
+                        .collect();
+                    std::iter::repeat_n(path, slice.samples as usize)
+                }),
+        )
     }
 }
 

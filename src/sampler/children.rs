@@ -29,13 +29,17 @@ impl Children {
         observed: impl Iterator<Item = &'p TargetProcess>,
         now: Instant,
     ) -> Vec<(PythonProcess, Pid)> {
-        if self.last_look.is_some_and(|last| now.saturating_duration_since(last) < INTERVAL) {
+        if self
+            .last_look
+            .is_some_and(|last| now.saturating_duration_since(last) < INTERVAL)
+        {
             return Vec::new();
         }
         self.last_look = Some(now);
         let tree = descendants(observed);
         // A pid that is gone may come back as another process.
-        self.known.retain(|pid, _| tree.iter().any(|child| child.pid == *pid));
+        self.known
+            .retain(|pid, _| tree.iter().any(|child| child.pid == *pid));
         let mut found = Vec::new();
         for child in tree {
             let (first_seen, settled) = self.known.entry(child.pid).or_insert((now, false));

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use log::{debug, info};
+use log::{debug, info, warn};
 
 use crate::cpython::{AttachError, FrameTable, PythonProcess, SampleError};
 use crate::target::{PauseGuard, Pid};
@@ -116,7 +116,10 @@ impl Sampler {
 
     /// What is known of a process that is, or was, looked at.
     pub fn process(&self, pid: Pid) -> Option<&ProcessDescription> {
-        self.descriptions.iter().rev().find(|process| process.pid == pid)
+        self.descriptions
+            .iter()
+            .rev()
+            .find(|process| process.pid == pid)
     }
 
     /// The counts so far.
@@ -131,7 +134,11 @@ impl Sampler {
             command: process.target().command_line().join(" "),
         };
         self.descriptions.push(description.clone());
-        self.observed.push(Observed { process, description, lost: 0 });
+        self.observed.push(Observed {
+            process,
+            description,
+            lost: 0,
+        });
     }
 
     fn stopped(&self) -> bool {
@@ -148,7 +155,10 @@ impl Sampler {
             if self.stopped() {
                 return false;
             }
-            let left = self.pace.deadline().saturating_duration_since(Instant::now());
+            let left = self
+                .pace
+                .deadline()
+                .saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return true;
             }
@@ -167,13 +177,17 @@ impl Sampler {
             ..Sample::default()
         };
         if let Some(children) = &mut self.children {
-            let known = self.observed.iter().map(|observed| observed.process.target());
+            let known = self
+                .observed
+                .iter()
+                .map(|observed| observed.process.target());
             for (process, parent) in children.find_new(known, now) {
                 self.observe(process, Some(parent));
             }
         }
-        let pausing = self.options.pausing;
-        self.observed.retain_mut(|observed| observed.look(&mut self.frames, pausing, &mut sample));
+        let (frames, pausing) = (&mut self.frames, &mut self.options.pausing);
+        self.observed
+            .retain_mut(|observed| observed.look(frames, pausing, &mut sample));
         self.stats.samples += 1;
         self.stats.missed_ticks += tick.missed;
         self.stats.errors += sample.errors.len() as u64;
@@ -184,11 +198,16 @@ impl Sampler {
 
 impl Observed {
     /// Adds what one process shows to a sample; `false` when it is gone.
-    fn look(&mut self, frames: &mut FrameTable, pausing: Pausing, sample: &mut Sample) -> bool {
+    fn look(
+        &mut self,
+        frames: &mut FrameTable,
+        pausing: &mut Pausing,
+        sample: &mut Sample,
+    ) -> bool {
         if self.lost > 0 {
             return self.reattach();
         }
-        match snapshot::take(&mut self.process, frames, pausing, |_, _| ()) {
+        match snapshot::take(&mut self.process, frames, *pausing, |_, _| ()) {
             Ok(snapshot) => {
                 sample.processes.push(ProcessSample {
                     pid: self.description.pid,
@@ -207,8 +226,16 @@ impl Observed {
                 info!("process {} runs another program now", self.description.pid);
                 self.reattach()
             }
+            Err(SampleError::CannotPause(problem)) => {
+                // Reading is allowed, or we would not be here.
+                warn!("{problem}; going on without pausing (as with --nonblocking)");
+                *pausing = Pausing::Never;
+                true
+            }
             Err(error) => {
-                sample.errors.push(format!("process {}: {error}", self.description.pid));
+                sample
+                    .errors
+                    .push(format!("process {}: {error}", self.description.pid));
                 true
             }
         }

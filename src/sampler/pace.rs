@@ -27,7 +27,11 @@ impl Pace {
     /// A schedule of `rate_hz` looks a second on average, whose first is now.
     pub fn new(rate_hz: f64, now: Instant, seed: u64) -> Pace {
         let mean = Duration::try_from_secs_f64(1.0 / rate_hz).unwrap_or(Duration::MAX);
-        Pace { mean, deadline: now, random: SplitMix(seed) }
+        Pace {
+            mean,
+            deadline: now,
+            random: SplitMix(seed),
+        }
     }
 
     /// When the next look is due.
@@ -38,7 +42,10 @@ impl Pace {
     /// Takes note that a look starts now, and plans the next one. Deadlines that have passed are
     /// left out and counted: looking twice at one moment tells nothing new.
     pub fn tick(&mut self, now: Instant) -> Tick {
-        let mut tick = Tick { lateness: now.saturating_duration_since(self.deadline), missed: 0 };
+        let mut tick = Tick {
+            lateness: now.saturating_duration_since(self.deadline),
+            missed: 0,
+        };
         self.advance();
         // Far behind (the machine slept): count what is left out instead of walking through it.
         let behind = now.saturating_duration_since(self.deadline);
@@ -56,7 +63,9 @@ impl Pace {
     }
 
     fn advance(&mut self) {
-        let gap = self.mean.mul_f64(self.random.exponential().min(LONGEST_GAP));
+        let gap = self
+            .mean
+            .mul_f64(self.random.exponential().min(LONGEST_GAP));
         // A gap of 0 would let the loop in `tick` stand still.
         self.deadline += gap.max(Duration::from_nanos(1));
     }
@@ -96,7 +105,10 @@ mod tests {
             assert_eq!(tick, Tick::default());
         }
         let taken = (pace.deadline() - start).as_secs_f64();
-        assert!((taken - 20.0).abs() < 0.6, "20,000 looks at 1 kHz took {taken} s");
+        assert!(
+            (taken - 20.0).abs() < 0.6,
+            "20,000 looks at 1 kHz took {taken} s"
+        );
     }
 
     #[test]

@@ -106,7 +106,10 @@ fn attempt_snapshot<T>(
             Ok((part, leaf)) => {
                 let still = held || stands_still(process, &part.thread, leaf.as_ref(), activity);
                 if !still && pausing == Pausing::Never && last {
-                    errors.push(format!("{}: its stack changed while it was read", name(&part.thread)));
+                    errors.push(format!(
+                        "{}: its stack changed while it was read",
+                        name(&part.thread)
+                    ));
                     continue;
                 }
                 moved |= !still;
@@ -134,7 +137,8 @@ fn name(thread: &PythonThread) -> String {
 /// The kernel's view of each thread.
 fn activities(process: &PythonProcess, list: &ThreadList) -> Activities {
     let tids = list.threads.iter().filter_map(|thread| thread.os_thread_id);
-    tids.filter_map(|tid| Some((tid, process.target().activity(tid).ok()?))).collect()
+    tids.filter_map(|tid| Some((tid, Activity::of_thread(process.pid(), tid).ok()?)))
+        .collect()
 }
 
 /// Pauses the threads that run; on the last try, and where the kernel does not say, all.
@@ -148,7 +152,11 @@ fn pause(
         .threads
         .iter()
         .filter_map(|thread| thread.os_thread_id)
-        .filter(|tid| all || activities.get(tid).is_some_and(|activity| activity.state == RunState::Running))
+        .filter(|tid| {
+            all || activities
+                .get(tid)
+                .is_some_and(|activity| activity.state == RunState::Running)
+        })
         .collect();
     tids.sort_unstable();
     tids.dedup();
@@ -192,8 +200,18 @@ fn read_thread<T>(
         collecting: thread.collecting,
         is_main: thread.os_thread_id == Some(process.pid()),
     };
-    let trace = StackTrace { thread: info, frames: resolved.into_iter().flatten().collect() };
-    Ok((Part { thread, trace, inspected }, stack.into_iter().next()))
+    let trace = StackTrace {
+        thread: info,
+        frames: resolved.into_iter().flatten().collect(),
+    };
+    Ok((
+        Part {
+            thread,
+            trace,
+            inspected,
+        },
+        stack.into_iter().next(),
+    ))
 }
 
 /// Whether a thread that was not paused did not run while it was read.
@@ -203,7 +221,9 @@ fn stands_still(
     leaf: Option<&RawFrame>,
     before: Option<&Activity>,
 ) -> bool {
-    let now = thread.os_thread_id.and_then(|tid| process.target().activity(tid).ok());
+    let now = thread
+        .os_thread_id
+        .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
     match (before, now) {
         // The kernel counts how often a thread got a CPU: the same count means that it slept.
         (Some(before), Some(now)) if before.state != RunState::Running => *before == now,
@@ -214,18 +234,32 @@ fn stands_still(
 /// Puts the stacks of one OS thread in several interpreters together: the newest interpreter's
 /// frames are the innermost.
 fn merge<T>(parts: Vec<Part<T>>, errors: Vec<String>) -> Snapshot<T> {
-    let mut snapshot = Snapshot { traces: Vec::new(), inspected: Vec::new(), errors };
+    let mut snapshot = Snapshot {
+        traces: Vec::new(),
+        inspected: Vec::new(),
+        errors,
+    };
     let mut places: HashMap<Tid, usize> = HashMap::new();
     for part in parts {
-        let place = part.trace.thread.os_thread_id.and_then(|tid| places.get(&tid).copied());
+        let place = part
+            .trace
+            .thread
+            .os_thread_id
+            .and_then(|tid| places.get(&tid).copied());
         let known = place.and_then(|place| {
-            snapshot.traces.get_mut(place).zip(snapshot.inspected.get_mut(place))
+            snapshot
+                .traces
+                .get_mut(place)
+                .zip(snapshot.inspected.get_mut(place))
         });
         if let Some((trace, inspected)) = known {
             let inner = part.trace;
             trace.frames.splice(0..0, inner.frames);
             inspected.splice(0..0, part.inspected);
-            trace.thread.interpreter_ids.splice(0..0, inner.thread.interpreter_ids);
+            trace
+                .thread
+                .interpreter_ids
+                .splice(0..0, inner.thread.interpreter_ids);
             trace.thread.owns_gil |= inner.thread.owns_gil;
             trace.thread.collecting |= inner.thread.collecting;
             trace.thread.name = trace.thread.name.take().or(inner.thread.name);
@@ -238,7 +272,11 @@ fn merge<T>(parts: Vec<Part<T>>, errors: Vec<String>) -> Snapshot<T> {
         snapshot.inspected.push(part.inspected);
     }
     // The main thread comes first, wherever the lists have it.
-    if let Some(main) = snapshot.traces.iter().position(|trace| trace.thread.is_main) {
+    if let Some(main) = snapshot
+        .traces
+        .iter()
+        .position(|trace| trace.thread.is_main)
+    {
         if let Some(to_front) = snapshot.traces.get_mut(..=main) {
             to_front.rotate_right(1);
         }

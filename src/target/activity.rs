@@ -23,7 +23,10 @@ impl Activity {
     pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<Activity> {
         // The count first: a thread that wakes between the two reads shows as running then.
         let timeslices = timeslices(pid, tid);
-        Ok(Activity { state: RunState::of_thread(pid, tid)?, timeslices })
+        Ok(Activity {
+            state: RunState::of_thread(pid, tid)?,
+            timeslices,
+        })
     }
 }
 

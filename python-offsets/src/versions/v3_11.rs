@@ -1,6 +1,9 @@
 //! CPython 3.11, from the headers of v3.11.7.
 //!
 //! The public headers and `Include/internal/`.
+//!
+//! Patch releases: alike; the headers of v3.11.2 give the same values, and so do the values that
+//! other profilers publish for 3.11.14.
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};
