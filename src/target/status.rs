@@ -23,6 +23,8 @@ pub struct Status {
     pub effective_uid: Option<u32>,
     /// `NSpid` (of a process) or that of a thread: its id in each PID namespace, ours first.
     pub namespace_ids: Vec<Tid>,
+    /// `SigIgn`: bit N-1 for signal N.
+    pub ignored_signals: u64,
     /// `CapEff`.
     pub effective_capabilities: u64,
     /// `VmHWM` in bytes: the most memory that was resident.
@@ -90,10 +92,8 @@ impl Status {
                 "NSpid" => {
                     status.namespace_ids = words.filter_map(|word| word.parse().ok()).collect();
                 }
-                "CapEff" => {
-                    status.effective_capabilities =
-                        u64::from_str_radix(value.trim(), 16).unwrap_or(0);
-                }
+                "SigIgn" => status.ignored_signals = mask(value),
+                "CapEff" => status.effective_capabilities = mask(value),
                 "VmHWM" => status.peak_rss_bytes = kilobytes(number()),
                 "VmRSS" => status.rss_bytes = kilobytes(number()),
                 "VmSwap" => status.swap_bytes = kilobytes(number()),
@@ -105,6 +105,11 @@ impl Status {
     }
 }
 
+/// A hexadecimal set of bits.
+fn mask(value: &str) -> u64 {
+    u64::from_str_radix(value.trim(), 16).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +118,7 @@ mod tests {
     fn the_fields_are_found_and_the_name_cannot_fake_them() {
         let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1000\n\
             NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n\
+            SigIgn:\t0000000001001000\n\
             CapEff:\t00000000a80425fb\n\xff\xfe: 1\nnonsense\n";
         assert_eq!(
             Status::parse(text),
@@ -122,6 +128,7 @@ mod tests {
                 real_uid: Some(1000),
                 effective_uid: Some(0),
                 namespace_ids: vec![71, 3],
+                ignored_signals: 0x100_1000,
                 effective_capabilities: 0xa804_25fb,
                 peak_rss_bytes: Some(2 << 20),
                 rss_bytes: Some(1 << 20),
