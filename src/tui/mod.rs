@@ -44,6 +44,10 @@ const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 pub trait SampleSource: Iterator<Item = Sample> {
     /// The frames that the samples speak of.
     fn frames(&self) -> &FrameTable;
+
+    /// Lets go any thread of the target that is still held after `next`: called before Ctrl-Z
+    /// stops us, for who knows how long.
+    fn settle(&mut self);
 }
 
 /// What [`run`] shows, and how.
@@ -171,6 +175,7 @@ fn sample(
     let mut last = None;
     let ending = loop {
         if shared.suspend.load(Ordering::SeqCst) {
+            source.settle();
             job::stop_until_foreground(terminal, &shared.stop);
             shared.suspend.store(false, Ordering::SeqCst);
         }
