@@ -35,7 +35,7 @@ use view::{Title, View};
 /// fewer if it can.
 const ENOUGH_SAMPLES: u64 = 10;
 /// How long a terminal that takes no output may hold up our end.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 /// Delays beyond what anybody waits for are this one, about a year.
 const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 
@@ -44,6 +44,10 @@ const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 pub trait SampleSource: Iterator<Item = Sample> {
     /// The frames that the samples speak of.
     fn frames(&self) -> &FrameTable;
+
+    /// Lets go any thread of the target that is still held after `next`: called before Ctrl-Z
+    /// stops us, for who knows how long.
+    fn settle(&mut self);
 }
 
 /// What [`run`] shows, and how.
@@ -76,11 +80,13 @@ pub enum Ending {
 ///
 /// The caller's signal handlers must set `stop` on SIGINT (which Ctrl-C sends; the terminal keeps
 /// making signals), SIGTERM and SIGHUP. SIGTSTP, SIGCONT and SIGQUIT are handled here; handlers of
-/// theirs stay installed afterwards, so that Ctrl-Z has no effect from then on.
+/// theirs stay installed afterwards, so that Ctrl-Z has no effect from then on. Ctrl-Z waits for
+/// the sample under way, so that no thread of the target stays held while we are stopped.
 ///
 /// A launched program that writes to the same terminal writes over the table; each renewal clears
-/// the screen and draws all of it. What such a program reads from the terminal comes without line
-/// editing, and every key goes to whoever reads first.
+/// the screen and draws all of it, and what the program wrote is gone with the screen. What such a
+/// program reads from the terminal comes without line editing, and every key goes to whoever reads
+/// first.
 ///
 /// # Errors
 /// `Unsupported` when stdout is no terminal that a table can be drawn on; any error of the terminal
@@ -169,6 +175,7 @@ fn sample(
     let mut last = None;
     let ending = loop {
         if shared.suspend.load(Ordering::SeqCst) {
+            source.settle();
             job::stop_until_foreground(terminal, &shared.stop);
             shared.suspend.store(false, Ordering::SeqCst);
         }

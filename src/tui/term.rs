@@ -1,8 +1,9 @@
 //! [`Terminal`]: the terminal while the live view has it, and back as it was on every way out.
 //!
-//! Only echo and line editing are switched off. The terminal goes on turning Ctrl-C, Ctrl-Z and
-//! Ctrl-\ into signals, so that a launched program in our process group gets them as if we were
-//! not there, and goes on turning that program's newlines into line ends.
+//! Only echo, line editing and Ctrl-S (which would hold a frame, and us with it) are switched off.
+//! The terminal goes on turning Ctrl-C, Ctrl-Z and Ctrl-\ into signals, so that a launched program
+//! in our process group gets them as if we were not there, and goes on turning that program's
+//! newlines into line ends.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,7 +17,7 @@ use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{
-    LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
+    InputFlags, LocalFlags, SetArg, SpecialCharacterIndices, Termios, tcgetattr, tcsetattr,
 };
 use nix::unistd::{getpgrp, read, tcgetpgrp, write};
 use ratatui::backend::{Backend, CrosstermBackend};
@@ -74,8 +75,16 @@ impl Terminal {
         // Our own opening of it can be non-blocking: a launched program that shares stdin may take
         // the byte between our poll and our read.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let keyboard = open("/dev/tty", flags, Mode::empty()).ok();
-        Ok(Self { keyboard })
+        let own = open("/dev/tty", flags, Mode::empty()).ok();
+        // Without a controlling terminal, stdin may be one all the same.
+        let shared = || {
+            let stdin = io::stdin();
+            let is_terminal = stdin.is_terminal();
+            is_terminal.then(|| stdin.as_fd().try_clone_to_owned().ok())?
+        };
+        Ok(Self {
+            keyboard: own.or_else(shared),
+        })
     }
 
     /// Takes the terminal, or takes it again after a shell had it.
@@ -95,6 +104,7 @@ impl Terminal {
             }
             mode.local_flags
                 .remove(LocalFlags::ICANON | LocalFlags::ECHO);
+            mode.input_flags.remove(InputFlags::IXON);
             set_special(&mut mode, SpecialCharacterIndices::VMIN, 1);
             set_special(&mut mode, SpecialCharacterIndices::VTIME, 0);
             tcsetattr(keyboard, SetArg::TCSANOW, &mode)?;
@@ -175,7 +185,7 @@ impl Terminal {
 pub fn leave() {
     if let Some((keyboard, mode)) = lock(&BEFORE).take() {
         // The screen is to be left even if this fails; there is nobody to tell.
-        let _ = tcsetattr(keyboard, SetArg::TCSANOW, &mode);
+        let _ = tcsetattr(&keyboard, SetArg::TCSANOW, &mode);
     }
     let Some(mut ours) = lock_soon(&SCREEN) else {
         return;
@@ -256,8 +266,9 @@ fn write_out(mut bytes: &[u8]) -> io::Result<()> {
             Err(Errno::EAGAIN) => {
                 let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
                 let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
+                // A frame that cannot be shown is lost; the next one draws everything again.
                 if poll(&mut fds, timeout)? == 0 {
-                    return Err(io::ErrorKind::TimedOut.into());
+                    return Ok(());
                 }
             }
             Err(error) => return Err(error.into()),
