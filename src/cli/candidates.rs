@@ -1,13 +1,13 @@
 //! Which Python processes run, for who names none.
 
-use std::fs;
-use std::time::Duration;
+use std::path::Path;
 
 use super::clock::{mib, rough};
 use super::errors::{Advised, USAGE, say};
 use super::escape::command_line;
 use crate::cpython::PythonProcess;
-use crate::target::{Pid, TargetProcess};
+use crate::target::maps::read_mappings;
+use crate::target::{Mapping, Pid, ProcessSummary, all_processes};
 
 /// The most processes that are listed.
 const MAX_LISTED: usize = 50;
@@ -15,11 +15,8 @@ const MAX_LISTED: usize = 50;
 /// A Python process that we may read.
 #[derive(Clone, Debug)]
 struct Candidate {
-    pid: Pid,
+    process: ProcessSummary,
     version: String,
-    rss_bytes: Option<u64>,
-    age: Option<Duration>,
-    command: Vec<String>,
 }
 
 /// The only Python process that runs; says on stderr which one that is.
@@ -32,10 +29,10 @@ pub fn only_one() -> Result<Pid, Advised> {
         [one] => {
             say(&format!(
                 "Process {} is the only Python process: {}",
-                one.pid,
-                command_line(&one.command)
+                one.process.pid,
+                command_line(&one.process.command_line)
             ));
-            Ok(one.pid)
+            Ok(one.process.pid)
         }
         [] => Err(Advised {
             message: "no --pid was given, and no Python process runs that we may read".to_owned(),
@@ -58,50 +55,36 @@ pub fn only_one() -> Result<Pid, Advised> {
     }
 }
 
-/// Every Python process that we may read, but ourselves (a test of ours may be one).
+/// Every Python process that we may read.
 fn find() -> Vec<Candidate> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let own = std::process::id();
-    let mut pids: Vec<Pid> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter(|pid| u32::try_from(*pid) != Ok(own))
-        .collect();
-    pids.sort_unstable();
-    pids.into_iter().filter_map(candidate).collect()
+    let processes = all_processes().unwrap_or_default();
+    processes.into_iter().filter_map(candidate).collect()
 }
 
-fn candidate(pid: Pid) -> Option<Candidate> {
-    let target = TargetProcess::open(pid).ok()?;
-    if !looks_like_python(&target) {
+fn candidate(process: ProcessSummary) -> Option<Candidate> {
+    if !looks_like_python(&process) {
         return None;
     }
-    let process = PythonProcess::attach(pid).ok()?;
+    let version = PythonProcess::attach(process.pid).ok()?.version();
     Some(Candidate {
-        pid,
-        version: process.version().to_string(),
-        rss_bytes: target.rss().ok(),
-        age: target.age().ok(),
-        command: target.command_line(),
+        process,
+        version: version.to_string(),
     })
 }
 
 /// A quick look, before every program of the machine gets its symbols read. It misses a Python
 /// that is linked statically into a program of another name; that one needs its `--pid`.
-fn looks_like_python(target: &TargetProcess) -> bool {
-    let is_python = |path: &std::path::Path| {
+fn looks_like_python(process: &ProcessSummary) -> bool {
+    let is_python = |path: &Path| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().contains("python"))
     };
-    is_python(&target.exe_path())
-        || target
-            .maps()
-            .is_ok_and(|maps| maps.iter().filter_map(|m| m.file_path()).any(is_python))
+    is_python(&process.exe)
+        || read_mappings(process.pid)
+            .is_ok_and(|maps| maps.iter().filter_map(Mapping::file_path).any(is_python))
 }
 
 fn table(candidates: &[Candidate]) -> Vec<String> {
-    let unknown = || "?".to_owned();
     let mut lines = vec![format!(
         "{:>8}  {:<9} {:>11}  {:>8}  COMMAND",
         "PID", "VERSION", "RSS", "AGE"
@@ -109,11 +92,11 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
     lines.extend(candidates.iter().take(MAX_LISTED).map(|one| {
         format!(
             "{:>8}  {:<9} {:>11}  {:>8}  {}",
-            one.pid,
+            one.process.pid,
             one.version,
-            one.rss_bytes.map_or_else(unknown, mib),
-            one.age.map_or_else(unknown, rough),
-            command_line(&one.command)
+            mib(one.process.rss_bytes),
+            rough(one.process.age),
+            command_line(&one.process.command_line)
         )
     }));
     let more = candidates.len().saturating_sub(MAX_LISTED);
@@ -125,35 +108,30 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn lists_what_one_needs_to_choose() {
-        let candidates = [
-            Candidate {
+        let one = Candidate {
+            process: ProcessSummary {
                 pid: 8172,
-                version: "3.11.7".to_owned(),
-                rss_bytes: Some(59_873_690),
-                age: Some(Duration::from_secs(200)),
-                command: vec!["python".to_owned(), "app.py\n".to_owned()],
+                parent: 1,
+                exe: "/usr/bin/python3.11".into(),
+                command_line: vec!["python".to_owned(), "app.py\n".to_owned()],
+                rss_bytes: 59_873_690,
+                age: Duration::from_secs(200),
             },
-            Candidate {
-                pid: 12,
-                version: "2.7.18".to_owned(),
-                rss_bytes: None,
-                age: None,
-                command: vec!["python2".to_owned()],
-            },
-        ];
+            version: "3.11.7".to_owned(),
+        };
         assert_eq!(
-            table(&candidates),
+            table(std::slice::from_ref(&one)),
             [
                 "     PID  VERSION           RSS       AGE  COMMAND",
                 "    8172  3.11.7       57.1 MiB    3m 20s  python app.py\\n",
-                "      12  2.7.18              ?         ?  python2",
             ]
         );
-        let [one, _] = candidates;
         let many = vec![one; MAX_LISTED + 3];
         assert_eq!(
             table(&many).last().map(String::as_str),

@@ -5,8 +5,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use anyhow::Context;
-
 use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
@@ -48,6 +46,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
 fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
     let place = Place::take(options, &pid.to_string())?;
     let signals = place.guard_against_signals()?;
+    signals.catch_interrupt()?;
     let process = attach::attach(pid)?;
     let length = match options.duration {
         Some(time) => format!(" for {} seconds", time.as_secs_f64()),
@@ -59,9 +58,7 @@ fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
     ));
     let recording = Recording::sample(process, options, &signals, options.hide_progress);
     if recording.ending == Ending::ProgramEnded {
-        say(&format!(
-            "Stopped sampling because process {pid} has ended"
-        ));
+        say(&format!("Stopped sampling because process {pid} has ended"));
     }
     recording.write(place, options)?;
     Ok(0)
@@ -79,19 +76,19 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
         Ok(Launching::EndedEarly) => Recording::empty(options, program),
         Ok(Launching::NeverPython(what)) => {
             let error = attach::never_python(&what);
-            return status_of_failure(launched.wait()?, error.into());
+            return status_of_failure(launched.wait(), error.into());
         }
         // We cannot watch it, but it was to run.
-        Err(error) => return status_of_failure(launched.wait()?, error.into()),
+        Err(error) => return status_of_failure(launched.wait(), error.into()),
     };
     let ending = outcome.ending;
     let written = outcome.write(place, options);
     // As py-spy does, a program that was launched for a time ends with it.
     let status = if ending == Ending::Duration {
-        launched.end(GRACE)?;
+        launched.end(GRACE);
         0
     } else {
-        launched.wait()?
+        launched.wait()
     };
     match written {
         Ok(()) => Ok(status),
@@ -125,7 +122,15 @@ impl Place {
                 drop(file.take());
             }
         };
-        StopSignals::catch(give_up).context("cannot catch signals")
+        StopSignals::catch(give_up)
+    }
+}
+
+impl Drop for Place {
+    /// Leaves nothing behind where nothing was written; the signals' thread holds on to its half.
+    fn drop(&mut self) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(file.take());
     }
 }
 

@@ -4,21 +4,24 @@
 //! without us. What somebody sends to our pid alone is passed on, as if we were not there.
 
 use std::fs;
-use std::io;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
+use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid as NixPid, getpgrp, tcgetpgrp};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-use signal_hook::iterator::Signals;
+use signal_hook::iterator::{Handle, Signals};
 
 use crate::target::Pid;
+use crate::target::launch::is_ignored;
 
 /// The signals that end a recording.
 const STOPPING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+const CANNOT_CATCH: &str = "cannot catch signals";
 
 /// Catches the signals that end a recording, until the process ends.
 #[derive(Clone, Debug)]
@@ -26,26 +29,25 @@ pub struct StopSignals {
     stop: Arc<AtomicBool>,
     received: Arc<AtomicI32>,
     program: Arc<Mutex<Option<Pid>>>,
+    handle: Handle,
 }
 
 impl StopSignals {
-    /// Starts to catch SIGINT, SIGTERM and SIGHUP; those that were ignored when we started (by
-    /// `nohup`, or in the background of a script) stay ignored. `clean_up` runs before a second
-    /// signal ends this process.
+    /// Starts to catch SIGINT, SIGTERM and SIGHUP, except those that were ignored when we started:
+    /// a program that we launch shall find them so. `clean_up` runs before a second signal ends this
+    /// process.
     ///
     /// # Errors
     /// When the system refuses a handler or a thread.
-    pub fn catch(clean_up: impl FnOnce() + Send + 'static) -> io::Result<StopSignals> {
+    pub fn catch(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<StopSignals> {
+        let wanted = STOPPING.into_iter().filter(|signal| !is_ignored(*signal));
+        let mut incoming = Signals::new(wanted).context(CANNOT_CATCH)?;
         let signals = StopSignals {
             stop: Arc::default(),
             received: Arc::default(),
             program: Arc::default(),
+            handle: incoming.handle(),
         };
-        let ignored = ignored_signals();
-        let wanted = STOPPING
-            .into_iter()
-            .filter(|signal| ignored & (1 << (signal - 1)) == 0);
-        let mut incoming = Signals::new(wanted)?;
         let ours = signals.clone();
         let mut clean_up = Some(clean_up);
         thread::Builder::new()
@@ -61,8 +63,18 @@ impl StopSignals {
                     ours.pass_on(signal);
                     ours.stop.store(true, Ordering::SeqCst);
                 }
-            })?;
+            })
+            .context(CANNOT_CATCH)?;
         Ok(signals)
+    }
+
+    /// Catches SIGINT though it was ignored: a script's shell has its background jobs ignore it, and
+    /// `kill -INT` is how scripts end a recording. (SIGHUP stays ignored; `nohup` means it.)
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch_interrupt(&self) -> anyhow::Result<()> {
+        self.handle.add_signal(SIGINT).context(CANNOT_CATCH)
     }
 
     /// A flag that is set by the first signal, or by whoever wants the sampling to end.
@@ -109,32 +121,4 @@ fn terminal_sends_to_us() -> bool {
         .ok()
         .and_then(|terminal| tcgetpgrp(terminal.as_fd()).ok())
         .is_some_and(|foreground| foreground == getpgrp())
-}
-
-/// The signals that this process ignores, as a mask with bit 0 for signal 1; none when the system
-/// does not tell. (`sigaction` would tell too, but not through a safe call.)
-fn ignored_signals() -> u64 {
-    fs::read_to_string("/proc/self/status")
-        .ok()
-        .and_then(|status| parse_ignored(&status))
-        .unwrap_or(0)
-}
-
-fn parse_ignored(status: &str) -> Option<u64> {
-    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"))?;
-    u64::from_str_radix(mask.trim(), 16).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn knows_what_nohup_ignores() {
-        let status = "Name:\tx\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\n";
-        assert_eq!(parse_ignored(status), Some(0x1001));
-        assert_eq!(parse_ignored("Name:\tx\n"), None);
-        // Rust's runtime ignores SIGPIPE (13) in every program, this test included.
-        assert_eq!(ignored_signals() >> 12 & 1, 1);
-    }
 }

@@ -2,8 +2,6 @@
 
 use std::io;
 
-use anyhow::Context;
-
 use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
@@ -13,7 +11,7 @@ use super::program::{GRACE, Launched, status_of_failure};
 use super::signals::StopSignals;
 use crate::cpython::{FrameTable, PythonProcess};
 use crate::sampler::Sampler;
-use crate::target::Pid;
+use crate::target::{PauseGuard, Pid};
 use crate::tui::state::Filter;
 use crate::tui::view::Title;
 use crate::tui::{self, Ending, SampleSource};
@@ -21,6 +19,11 @@ use crate::tui::{self, Ending, SampleSource};
 impl SampleSource for Sampler {
     fn frames(&self) -> &FrameTable {
         Sampler::frames(self)
+    }
+
+    fn settle(&mut self) {
+        // A thread that cannot be let go yet waits in the kernel, and then is not held up by us.
+        PauseGuard::settle();
     }
 }
 
@@ -38,7 +41,9 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
 
 fn watch_process(pid: Pid, options: &TopOptions) -> anyhow::Result<u8> {
     let process = attach::attach(pid)?;
-    watch(process, options, &catch_signals()?)?;
+    let signals = catch_signals()?;
+    signals.catch_interrupt()?;
+    watch(process, options, &signals)?;
     Ok(0)
 }
 
@@ -57,16 +62,16 @@ fn watch_program(program: &Program, options: &TopOptions) -> anyhow::Result<u8> 
     match shown {
         // The user has quit: as py-spy does, the program ends with us.
         Ok(Ending::Stopped) if signals.received().is_none() => {
-            launched.end(GRACE)?;
+            launched.end(GRACE);
             Ok(0)
         }
-        Ok(_) => Ok(launched.wait()?),
-        Err(error) => status_of_failure(launched.wait()?, error),
+        Ok(_) => Ok(launched.wait()),
+        Err(error) => status_of_failure(launched.wait(), error),
     }
 }
 
 fn catch_signals() -> anyhow::Result<StopSignals> {
-    StopSignals::catch(tui::term::leave).context("cannot catch signals")
+    StopSignals::catch(tui::term::leave)
 }
 
 fn watch(
@@ -96,6 +101,6 @@ fn watch(
             "top draws on a terminal; without one use record or dump",
         )
         .into(),
-        _ => anyhow::Error::from(error).context("the live view failed"),
+        _ => error.into(),
     })
 }
