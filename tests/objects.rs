@@ -7,9 +7,9 @@
 mod support;
 
 use std::cell::Cell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use pyspy_rs::cpython::{Objects, PythonProcess, ThreadNames};
+use pyspy_rs::cpython::{FrameTable, Local, Objects, PythonProcess, ThreadNames, ValueOptions};
 use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory};
 
 use support::{Target, for_each_interpreter};
@@ -73,5 +73,54 @@ fn threads_have_their_names() {
         assert!(first > 100 && again <= 3, "{first} reads, then {again}");
         let main = threads.last().expect("a thread").state.pthread_id;
         assert_eq!(cache.name(interpreter, main).as_deref(), Some("MainThread"));
+    });
+}
+
+/// The locals of every function of the main thread, by function name without its class.
+fn main_thread_locals(
+    process: &mut PythonProcess,
+    table: &mut FrameTable,
+    options: ValueOptions,
+) -> BTreeMap<String, Vec<Local>> {
+    let threads = process.threads().expect("threads").threads;
+    let main = threads.last().expect("a thread");
+    let mut stack = Vec::new();
+    process.walk(main, &mut stack).expect("a stack");
+    let mut all = BTreeMap::new();
+    for raw in stack {
+        let id = process.resolve(&[raw], table).expect("a frame");
+        let frame = table.get(*id.first().expect("a name")).expect("a frame");
+        let locals = process
+            .objects()
+            .frame_locals(raw.addr, raw.executable, options)
+            .expect("locals");
+        let name = frame.name.rsplit('.').next().expect("a name").to_owned();
+        all.insert(name, locals);
+    }
+    all
+}
+
+#[test]
+fn locals_look_as_repr_writes_them() {
+    for_each_interpreter("object-locals", .., |python| {
+        let target = Target::start(python, "locals.py", &[]);
+        let mut process = attach(&target);
+        let mut table = FrameTable::default();
+        for (level, secrets) in [(1, true), (2, true), (1, false), (2, false)] {
+            let all = main_thread_locals(
+                &mut process,
+                &mut table,
+                ValueOptions::level(level, secrets),
+            );
+            println!("== {python} -l{level} {secrets}");
+            for (function, locals) in all {
+                for local in locals {
+                    println!(
+                        "{function} {} {} = {}",
+                        local.is_argument, local.name, local.value
+                    );
+                }
+            }
+        }
     });
 }
