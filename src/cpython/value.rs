@@ -265,7 +265,9 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         content: impl FnOnce(&mut Self) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         self.push(open);
-        if self.around.len() >= self.options.max_depth || self.around.contains(&object) {
+        if self.around.contains(&object) {
+            self.push("...");
+        } else if self.around.len() >= self.options.max_depth {
             self.push(CUT);
         } else {
             self.around.push(object);

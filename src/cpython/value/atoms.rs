@@ -5,7 +5,7 @@ use super::super::number::{float_repr, float32_repr};
 use super::super::quote::{Escape, quote, quote_bytes};
 use super::super::record::RecordBuffer;
 use super::super::{Objects, ReadError};
-use super::{KnownClass, ValueWriter};
+use super::{CUT, KnownClass, ValueWriter};
 use crate::target::{RemoteAddr, RemoteMemory};
 
 impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
@@ -30,11 +30,19 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                     value.display(self.options.max_chars) + suffix
                 })
             }
-            Family::Str if objects.is_python2() => {
-                let text = objects.python2_unicode(object)?;
-                Ok(format!("u{}", quote(&text, Escape::NonAscii)))
+            Family::Str => {
+                let (start, prefix, escape) = if objects.is_python2() {
+                    (
+                        objects.python2_unicode_start(object)?,
+                        "u",
+                        Escape::NonAscii,
+                    )
+                } else {
+                    (objects.string_start(object)?, "", Escape::Unprintable)
+                };
+                let rest = if start.is_cut { CUT } else { "" };
+                Ok(format!("{prefix}{}{rest}", quote(&start.text, escape)))
             }
-            Family::Str => Ok(quote(&objects.string(object)?, Escape::Unprintable)),
             Family::Bytes => {
                 // A byte takes at least a character: one more than fits makes the text end in `…`.
                 let bytes =

@@ -33,8 +33,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             "range" => return self.range(object),
             "bytearray" => {
                 let bytes = self.objects.bytearray(object, self.options.max_chars)?;
-                let prefix = if self.objects.is_python2() { "" } else { "b" };
-                format!("bytearray({prefix}{})", quote_bytes(&bytes))
+                format!("bytearray(b{})", quote_bytes(&bytes))
             }
             "frozendict" => {
                 self.push("frozendict(");
@@ -116,8 +115,13 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         // rangeobject: `start`, `stop`, `step` (Objects/rangeobject.c, 3.x).
         let parts = [0, 8, 16].map(|offset| self.objects.ptr_after_head(object, offset));
         let [start, stop, step] = parts;
-        let items = [start?, stop?, step?];
-        self.inside(object, ("range(", ")"), |writer| writer.items(&items, 3))
+        let step = step?;
+        let is_one = self.objects.int(step)?.to_u64() == Some(1);
+        let items = [start?, stop?, step];
+        let shown = items.get(..if is_one { 2 } else { 3 }).unwrap_or(&items);
+        self.inside(object, ("range(", ")"), |writer| {
+            writer.items(shown, shown.len() as u64)
+        })
     }
 
     /// `ValueError('why')`: the class and its arguments.
