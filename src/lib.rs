@@ -9,3 +9,7 @@ pub mod target;
 pub mod cpython;
 
 pub mod sampler;
+
+pub mod profile;
+
+pub mod output;

@@ -64,16 +64,21 @@ def layout_fields():
 def literal(version, values):
     """The Rust text of one Layout."""
     out = [f"{BEGIN} from the headers of CPython {version}; do not edit by hand."]
-    out.append("const LAYOUT: Layout = Layout {")
+    out.append("pub(super) const LAYOUT: Layout = Layout {")
     for group, kind, fields in layout_fields():
-        out.append(f"    {group}: {kind} {{")
+        lines = []
         for field, optional in fields:
             value = values.get(f"{group}.{field}")
             if optional:
                 value = "None" if value is None else f"Some({value})"
             elif value is None:
                 raise SystemExit(f"{version}: the probe does not print {group}.{field}")
-            out.append(f"        {field}: {value},")
+            lines.append(f"{field}: {value}")
+        if len(lines) == 1:  # As rustfmt has it.
+            out.append(f"    {group}: {kind} {{ {lines[0]} }},")
+            continue
+        out.append(f"    {group}: {kind} {{")
+        out += [f"        {line}," for line in lines]
         out.append("    },")
     out.append("};")
     out.append(END)

@@ -1,8 +1,8 @@
 /* Prints where one CPython version keeps the fields of `Layout`, from that version's real headers.
  *
  * One line a field, "group.field value", in the names of src/layout.rs; a field that the version
- * lacks is not printed. Lines that begin with "semantics." and "derived." state facts that the
- * regeneration test compares with src/semantics.rs.
+ * lacks is not printed. Lines that begin with "semantics." state facts that the regeneration
+ * test compares with src/semantics.rs.
  *
  * Structures that no installed header declares are restated below, each with the CPython file that
  * owns it. Compile with the version's include directory; generate.py and tests/regenerate.rs know
@@ -99,6 +99,8 @@ static void runtime_state(void)
     OFF("runtime_state.interpreters_head", _PyRuntimeState, interpreters.head);
 #  if PY_VERSION_HEX >= 0x03080000
     OFF("runtime_state.main_thread", _PyRuntimeState, main_thread);
+#  else
+    OFF("runtime_state.main_thread", _PyRuntimeState, ceval.pending.main_thread);
 #  endif
 #  if PY_VERSION_HEX >= 0x03090000
     OFF("runtime_state.finalizing", _PyRuntimeState, _finalizing);
@@ -358,19 +360,12 @@ static void semantics(void)
 #if PY_VERSION_HEX >= 0x030E0000
     NUM("semantics.shim_owner", FRAME_OWNED_BY_INTERPRETER);
     NUM("semantics.tag_mask", Py_TAG_BITS | Py_INT_TAG);
-#elif PY_VERSION_HEX >= 0x030C0000
-    NUM("semantics.shim_owner", FRAME_OWNED_BY_CSTACK);
 #endif
-#if PY_VERSION_HEX >= 0x030E0000 && PY_VERSION_HEX < 0x030F0000
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030F0000
     NUM("semantics.shim_owner", FRAME_OWNED_BY_CSTACK);
 #endif
 #if PY_VERSION_HEX >= 0x030D0000
-    NUM("semantics.managed_dict", MANAGED_DICT_OFFSET);
-    NUM("semantics.managed_dict_flag", Py_TPFLAGS_MANAGED_DICT);
-    NUM("semantics.inline_values_flag", Py_TPFLAGS_INLINE_VALUES);
-#elif PY_VERSION_HEX >= 0x030B0000
-    /* Here the place of the managed dict is code in an inline function of pycore_object.h. */
-    NUM("semantics.managed_dict_flag", Py_TPFLAGS_MANAGED_DICT);
+    NUM("semantics.managed_dict", MANAGED_DICT_OFFSET); /* To 3.12, code in inline functions. */
 #endif
 }
 

@@ -14,13 +14,13 @@ use crate::layout::{
 };
 use crate::minor::Order;
 use crate::registry::LONGEST_ORDER;
+use crate::table::{SLOT, Structure, Table};
 use crate::version::PythonVersion;
 
 const COOKIE: &[u8; 8] = b"xdebugpy";
-const SLOT: usize = 8;
 
-/// How many bytes to read, at most, from the start of `_PyRuntime` for [`describe`](crate::describe):
-/// the cookie and the longest table of any version.
+/// How many bytes [`describe`](crate::describe) wants from the start of `_PyRuntime`: the cookie and
+/// the longest table of any version.
 pub const DEBUG_OFFSETS_LEN: usize = SLOT + LONGEST_ORDER * SLOT;
 
 /// The largest `sizeof` accepted for the runtime and interpreter states (they were 0.4 MB in 3.15).
@@ -80,58 +80,7 @@ pub(crate) fn parse(
     Ok((table.layout(free_threaded)?, free_threaded))
 }
 
-/// The values of a table by name.
-#[derive(Clone, Copy)]
-struct Table<'a> {
-    bytes: &'a [u8],
-    order: &'a Order,
-}
-
-impl<'a> Table<'a> {
-    /// The value of a slot, or one that the data file counts from a slot.
-    fn get(self, field: &'static str) -> Result<Option<u64>, OffsetsError> {
-        if let Some(index) = self.order.slots.iter().position(|slot| *slot == field) {
-            let start = SLOT + index * SLOT;
-            return Ok(self
-                .bytes
-                .get(start..)
-                .and_then(<[u8]>::first_chunk)
-                .map(|chunk| u64::from_le_bytes(*chunk)));
-        }
-        let Some(&(_, anchor, delta)) = self.order.derived.iter().find(|rule| rule.0 == field)
-        else {
-            return Ok(None);
-        };
-        let base = self.required(anchor)?;
-        base.checked_add_signed(delta)
-            .map(Some)
-            .ok_or(OffsetsError::OutOfBounds {
-                field: anchor,
-                value: base,
-            })
-    }
-
-    /// As `get`; a test makes sure that every data file has every required field.
-    fn required(self, field: &'static str) -> Result<u64, OffsetsError> {
-        self.get(field)?.ok_or(OffsetsError::OutOfBounds {
-            field,
-            value: u64::MAX,
-        })
-    }
-
-    /// Starts on a structure whose `sizeof` is the value of `size`.
-    fn structure(self, size: &'static str, max: u64) -> Result<Structure<'a>, OffsetsError> {
-        let value = self.required(size)?;
-        match u32::try_from(value) {
-            Ok(size) if size >= 8 && value <= max => Ok(Structure {
-                table: self,
-                size,
-                seen: Vec::new(),
-            }),
-            _ => Err(OffsetsError::OutOfBounds { field: size, value }),
-        }
-    }
-
+impl Table<'_> {
     fn layout(self, free_threaded: bool) -> Result<Layout, OffsetsError> {
         let mut runtime = self.structure("runtime_state.size", MAX_STATE)?;
         let mut interpreter = self.structure("interpreter_state.size", MAX_STATE)?;
@@ -333,77 +282,5 @@ impl<'a> Table<'a> {
             compactunicodeobject_size: compact.size,
             data: whole.pointer("unicode_object.compactunicodeobject_size")?,
         })
-    }
-}
-
-/// A structure of the target: its size and the fields found in it so far.
-struct Structure<'a> {
-    table: Table<'a>,
-    size: u32,
-    seen: Vec<(&'static str, Offset, u32)>,
-}
-
-impl Structure<'_> {
-    /// A field of `width` bytes that every version from 3.13 on has.
-    fn field(&mut self, field: &'static str, width: u32) -> Result<Offset, OffsetsError> {
-        let value = self.table.required(field)?;
-        self.check(field, value, width)
-    }
-
-    /// A field of pointer size.
-    fn pointer(&mut self, field: &'static str) -> Result<Offset, OffsetsError> {
-        self.field(field, 8)
-    }
-
-    /// A field that some versions lack.
-    fn optional(
-        &mut self,
-        field: &'static str,
-        width: u32,
-    ) -> Result<Option<Offset>, OffsetsError> {
-        let value = self.table.get(field)?;
-        value
-            .map(|value| self.check(field, value, width))
-            .transpose()
-    }
-
-    /// A field that only free-threaded builds of some versions have; in the others the slot is 0.
-    fn if_free_threaded(
-        &mut self,
-        field: &'static str,
-        width: u32,
-        free_threaded: bool,
-    ) -> Result<Option<Offset>, OffsetsError> {
-        if free_threaded {
-            self.optional(field, width)
-        } else {
-            Ok(None)
-        }
-    }
-
-    fn check(
-        &mut self,
-        field: &'static str,
-        value: u64,
-        width: u32,
-    ) -> Result<Offset, OffsetsError> {
-        let offset = u32::try_from(value)
-            .ok()
-            .filter(|offset| {
-                offset % width == 0
-                    && offset
-                        .checked_add(width)
-                        .is_some_and(|end| end <= self.size)
-            })
-            .ok_or(OffsetsError::OutOfBounds { field, value })?;
-        let overlap = self
-            .seen
-            .iter()
-            .find(|(_, start, len)| offset < start + len && *start < offset + width);
-        if let Some(&(other, ..)) = overlap {
-            return Err(OffsetsError::Overlapping { field, other });
-        }
-        self.seen.push((field, offset, width));
-        Ok(offset)
     }
 }

@@ -127,3 +127,78 @@ fn find(version: PythonVersion) -> Option<&'static Minor> {
         .find(|minor| (minor.major, minor.minor) == (version.major, version.minor))
         .copied()
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test fails by panicking.
+
+    use super::{describe, is_supported, needs_debug_offsets, supported_versions};
+    use crate::error::OffsetsError;
+    use crate::minor::Source;
+    use crate::registry::REGISTRY;
+    use crate::version::PythonVersion;
+
+    fn parse(text: &str) -> PythonVersion {
+        PythonVersion::parse(text).unwrap()
+    }
+
+    #[test]
+    fn every_minor_describes_itself_or_asks_for_the_offsets() {
+        for minor in REGISTRY {
+            let version = PythonVersion::new(minor.major, minor.minor, 0);
+            assert!(is_supported(version), "{version}");
+            match describe(version, None) {
+                Ok(_) => assert!(!needs_debug_offsets(version), "{version}"),
+                Err(error) => {
+                    assert_eq!(error, OffsetsError::MissingDebugOffsets);
+                    assert!(needs_debug_offsets(version), "{version}");
+                }
+            }
+        }
+        assert_eq!(supported_versions(), "2.7, 3.3 to 3.15");
+    }
+
+    #[test]
+    fn what_no_table_knows_is_refused() {
+        for text in [
+            "2.6.9", "3.2.6", "3.16.0", "4.0.0", "3.14.0a7", "3.15.0b4", "3.12.0b1",
+        ] {
+            let version = parse(text);
+            assert!(!is_supported(version), "{text}");
+            assert_eq!(
+                describe(version, Some(&[0; 4096])),
+                Err(OffsetsError::UnsupportedVersion(version))
+            );
+        }
+        assert!(is_supported(parse("3.14.0rc1")));
+    }
+
+    #[test]
+    fn patch_ranges_start_at_zero_and_ascend() {
+        for minor in REGISTRY {
+            if let Source::Table(ranges) = &minor.source {
+                let starts: Vec<_> = ranges.iter().map(|range| range.0).collect();
+                assert_eq!(starts.first(), Some(&0), "{}.{}", minor.major, minor.minor);
+                assert!(starts.is_sorted(), "{}.{}", minor.major, minor.minor);
+            }
+        }
+    }
+
+    /// Regression: the GIL's holder and the GC state moved in 3.7.4.
+    #[test]
+    fn what_moved_within_3_7_is_found_by_patch_release() {
+        let moved = |text| {
+            let layout = describe(parse(text), None).unwrap().layout;
+            (layout.runtime_state.tstate_current, layout.gc.collecting)
+        };
+        for (text, expected) in [
+            ("3.7.0", (Some(1392), Some(232))),
+            ("3.7.3", (Some(1392), Some(232))),
+            ("3.7.4rc1", (Some(1480), Some(312))),
+            ("3.7.4", (Some(1480), Some(312))),
+            ("3.7.17", (Some(1480), Some(312))),
+        ] {
+            assert_eq!(moved(text), expected, "{text}");
+        }
+    }
+}

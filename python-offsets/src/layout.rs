@@ -4,7 +4,9 @@
 //! from CPython 3.13 on), so that a target which describes itself fills them directly. Versions
 //! before 3.13 fill the same names from generated tables; a group's comment says which older
 //! structure it stands for. All values are bytes from the start of the structure. A field that
-//! some version lacks is an `Option`.
+//! some version lacks is an `Option`. Before 3.13 the sizes of the runtime, interpreter and thread
+//! states are those of the release that the table was made from: they grow at their ends within a
+//! minor version.
 
 /// A byte offset from the start of a structure in the target.
 pub type Offset = u32;

@@ -13,6 +13,7 @@ pub mod layout;
 mod minor;
 mod registry;
 pub mod semantics;
+mod table;
 mod version;
 
 pub use debug_offsets::{DEBUG_OFFSETS_LEN, peek_debug_offsets};

@@ -13,6 +13,9 @@ macro_rules! registry {
 
 registry! {
     v2_7 = "versions/v2_7.rs",
+    v3_3 = "versions/v3_3.rs",
+    v3_4 = "versions/v3_4.rs",
+    v3_5 = "versions/v3_5.rs",
     v3_6 = "versions/v3_6.rs",
     v3_7 = "versions/v3_7.rs",
     v3_8 = "versions/v3_8.rs",

@@ -48,7 +48,9 @@ pub enum InstructionPointer {
     LastiBytes,
     /// The int `f_lasti`, in code units of two bytes, −1 before the first (3.10).
     LastiUnits,
-    /// A pointer into the code object's instructions (3.11+), possibly one unit before the first.
+    /// A pointer into the code object's instructions (3.11+), possibly one unit before the first. To
+    /// 3.12 it may rest on an inline cache entry of the instruction; those share its line. In a
+    /// free-threaded build from 3.14 on it may point into the thread's own copy (`co_tlbc`).
     Pointer,
 }
 
@@ -72,7 +74,8 @@ pub enum Executable {
     Code,
     /// Any object; a frame whose object is not a code object is no Python frame (3.13+).
     Object,
-    /// As `Object`, a tagged reference (`_PyStackRef`) whose bits of this mask are flags (3.14+).
+    /// As `Object`, a tagged reference (`_PyStackRef`) whose bits of this mask are flags (3.14+). So
+    /// are the values in `interpreter_frame.localsplus`.
     StackRef {
         /// The low bits that are not part of the address.
         tag_mask: u8,
@@ -145,13 +148,15 @@ pub enum InstanceDict {
         /// Offset of the dict pointer from the object (negative).
         dict: i32,
     },
-    /// 3.12: one word before the object that is a dict pointer or, with its low bit set, values.
+    /// 3.12: one word before the object that is a dict pointer or, with its low bit set, values:
+    /// CPython stores the values pointer less one, so the values are at the word plus one.
     TaggedBeforeObject {
         /// Offset of the word from the object (negative).
         dict_or_values: i32,
     },
     /// 3.13+: the values follow the object at `tp_basicsize` when the type has
-    /// `Py_TPFLAGS_INLINE_VALUES`; the managed dict pointer stands before it.
+    /// `Py_TPFLAGS_INLINE_VALUES`; the managed dict pointer stands before it. The values count while
+    /// `dict_keys.values_valid` is not 0.
     InlineValues {
         /// Offset of the managed dict pointer from the object (negative).
         dict: i32,

@@ -29,6 +29,11 @@ impl ReadError {
     pub fn process_is_gone(&self) -> bool {
         matches!(self, ReadError::Memory(error) if error.process_is_gone())
     }
+
+    /// Whether the process runs another program now than the one that was attached to.
+    pub fn program_is_replaced(&self) -> bool {
+        matches!(self, ReadError::Memory(error) if error.program_is_replaced())
+    }
 }
 
 /// Why a sample could not be taken.
@@ -40,9 +45,9 @@ pub enum SampleError {
     /// The interpreter's lists could not be followed this time; the next sample may succeed.
     #[error("the interpreter's state changed while it was read: {0}")]
     TornRead(ReadError),
-    /// Nothing will be readable from here on.
+    /// The system does not let us pause threads. Without pausing it may still go.
     #[error("{0}")]
-    Fatal(String),
+    CannotPause(String),
 }
 
 impl From<ReadError> for SampleError {

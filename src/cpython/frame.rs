@@ -24,7 +24,13 @@ pub struct RawFrame {
     pub instruction: u64,
     /// Which copy of the instructions a free-threaded build runs (0: the code object's own).
     pub tlbc_index: u32,
+    /// Whether the frame lives in a generator or coroutine (3.11+; before, always false).
+    pub is_generators: bool,
 }
+
+/// `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h` (`pycore_interpframe_structs.h`
+/// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
+const OWNED_BY_GENERATOR: u8 = 1;
 
 /// The frames of a thread, leaf first, without entry and shim frames. `stack` is emptied first; on
 /// an error it holds the frames that were read before it.
@@ -93,9 +99,8 @@ fn read_frame(
     memory.read(addr, copy)?;
     let record = Record::new("_PyInterpreterFrame", addr, copy);
     let previous = record.ptr(layout.previous)?;
-    if let Some(owner) = layout.owner
-        && python.semantics.shim_owners.contains(&record.u8(owner)?)
-    {
+    let owner = layout.owner.map(|at| record.u8(at)).transpose()?;
+    if owner.is_some_and(|owner| python.semantics.shim_owners.contains(&owner)) {
         return Ok((None, previous));
     }
     let executable = record.ptr(layout.executable)?;

@@ -1,10 +1,10 @@
 //! [`PythonProcess`]: a live process with an interpreter in it, and the main path from its memory to
 //! stacks.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use log::debug;
 use python_offsets::PythonVersion;
 
 use super::code::CodeCache;
@@ -12,6 +12,7 @@ use super::frame::{self, RawFrame};
 use super::interpreter::{self, ThreadState};
 use super::locate::{self, Found};
 use super::thread_ids::ThreadIds;
+use super::thread_names::ThreadNames;
 use super::{AttachError, FrameId, FrameTable, Objects, Python, ReadError, SampleError, gil};
 use crate::target::{LiveMemory, Pid, TargetProcess, Tid};
 
@@ -21,7 +22,7 @@ pub struct PythonProcess {
     found: Found,
     codes: CodeCache,
     ids: ThreadIds,
-    names: HashMap<u64, Arc<str>>,
+    names: ThreadNames,
 }
 
 /// A thread of the interpreter, as its lists have it.
@@ -62,7 +63,7 @@ impl PythonProcess {
             found,
             codes: CodeCache::default(),
             ids: ThreadIds::default(),
-            names: HashMap::new(),
+            names: ThreadNames::default(),
         };
         process.refresh_tasks();
         Ok(process)
@@ -136,12 +137,12 @@ impl PythonProcess {
                 }
             }));
         }
-        self.name_threads(&mut list.threads);
+        self.identify_threads(&mut list.threads);
         Ok(list)
     }
 
     /// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
-    fn name_threads(&mut self, threads: &mut [PythonThread]) {
+    fn identify_threads(&mut self, threads: &mut [PythonThread]) {
         for attempt in 0..2 {
             let memory = self.target.memory();
             let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
@@ -174,6 +175,23 @@ impl PythonProcess {
         )
     }
 
+    /// A thread's name as `threading` has it; `None` for a thread that it does not know. Asked
+    /// again and again, this reads only what changed.
+    pub fn thread_name(&mut self, thread: &PythonThread) -> Option<Arc<str>> {
+        let objects = Objects {
+            memory: self.target.memory(),
+            python: &self.found.python,
+        };
+        let interpreter = thread.state.interpreter.addr;
+        let known = self.names.name(interpreter, thread.state.pthread_id);
+        if known.is_none()
+            && let Err(error) = self.names.refresh(&objects, interpreter)
+        {
+            debug!("names of threads: {error}");
+        }
+        known.or_else(|| self.names.name(interpreter, thread.state.pthread_id))
+    }
+
     /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
     pub fn is_at_same_frame(&self, thread: &PythonThread, leaf: Option<&RawFrame>) -> bool {
         let memory = self.target.memory();
@@ -191,7 +209,7 @@ impl PythonProcess {
         }
     }
 
-    /// Pass 2: names for the frames of a stack. A frame that runs no code object is left out.
+    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object.
     ///
     /// # Errors
     /// When a code object cannot be read.
@@ -199,7 +217,7 @@ impl PythonProcess {
         &mut self,
         stack: &[RawFrame],
         frames: &mut FrameTable,
-    ) -> Result<Vec<FrameId>, ReadError> {
+    ) -> Result<Vec<Option<FrameId>>, ReadError> {
         let target = &self.target;
         let objects = Objects {
             memory: target.memory(),
@@ -208,7 +226,7 @@ impl PythonProcess {
         let is_file = |path: &Path| target.root_path(path).is_file();
         let mut resolved = Vec::with_capacity(stack.len());
         for raw in stack {
-            resolved.extend(self.codes.resolve(objects, raw, frames, &is_file)?);
+            resolved.push(self.codes.resolve(objects, raw, frames, &is_file)?);
         }
         Ok(resolved)
     }

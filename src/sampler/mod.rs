@@ -1,5 +1,275 @@
-//! When to look, at whom, and how to be sure.
+//! [`Sampler`]: when to look, at whom, and how to be sure.
 
+pub mod children;
+pub mod launched;
+pub mod pace;
 pub mod sample;
+pub mod snapshot;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use log::{debug, info, warn};
+
+use crate::cpython::{AttachError, FrameTable, PythonProcess, SampleError};
+use crate::target::{PauseGuard, Pid};
+
+pub use launched::attach_launched;
 pub use sample::{ProcessSample, Sample};
+pub use snapshot::{Pausing, Snapshot};
+
+use children::Children;
+use pace::Pace;
+
+/// How long at most the sampler sleeps before it looks whether it should stop.
+const NAP: Duration = Duration::from_millis(20);
+/// How often a process that was replaced by another program is tried again before it is given up.
+const REATTACH_ATTEMPTS: u32 = 500;
+
+/// How to sample.
+#[derive(Clone, Debug)]
+pub struct SamplerOptions {
+    /// Looks a second, on average.
+    pub rate_hz: f64,
+    /// Whether threads are paused while they are read.
+    pub pausing: Pausing,
+    /// Whether the process's children are looked at too.
+    pub subprocesses: bool,
+    /// Set from outside to end sampling.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// What is known of a process that is looked at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessDescription {
+    /// Which process.
+    pub pid: Pid,
+    /// Its parent, where that is looked at too.
+    pub parent: Option<Pid>,
+    /// Its arguments, joined by spaces.
+    pub command: String,
+}
+
+/// Counts over a whole recording.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SamplerStats {
+    /// Looks that were taken.
+    pub samples: u64,
+    /// Looks that were left out because an earlier one took too long.
+    pub missed_ticks: u64,
+    /// Processes or threads that could not be read once.
+    pub errors: u64,
+    /// The latest look, against its plan.
+    pub max_lateness: Duration,
+}
+
+/// One process that is looked at.
+struct Observed {
+    process: PythonProcess,
+    description: ProcessDescription,
+    /// How often attaching to the program that replaced it has failed; 0 while all is well.
+    lost: u32,
+}
+
+/// Looks at a process (and its children) again and again. As an iterator it waits for the next look
+/// and ends when all processes have, or when it is told to stop.
+///
+/// Threads that are paused are bound to the OS thread that paused them, so a sampler stays on the
+/// thread that it was made on.
+pub struct Sampler {
+    observed: Vec<Observed>,
+    /// Descriptions of all processes that were ever looked at.
+    descriptions: Vec<ProcessDescription>,
+    children: Option<Children>,
+    frames: FrameTable,
+    options: SamplerOptions,
+    pace: Pace,
+    start: Instant,
+    stats: SamplerStats,
+}
+
+impl Sampler {
+    /// A sampler of this process; its first look is due at once.
+    pub fn new(process: PythonProcess, options: SamplerOptions) -> Sampler {
+        let start = Instant::now();
+        let seed = u64::from(std::process::id()) ^ process.target().start_time();
+        let children = options.subprocesses.then(Children::default);
+        let mut sampler = Sampler {
+            observed: Vec::new(),
+            descriptions: Vec::new(),
+            children,
+            frames: FrameTable::default(),
+            pace: Pace::new(options.rate_hz, start, seed),
+            options,
+            start,
+            stats: SamplerStats::default(),
+        };
+        sampler.observe(process, None);
+        sampler
+    }
+
+    /// The frames of all stacks so far.
+    pub fn frames(&self) -> &FrameTable {
+        &self.frames
+    }
+
+    /// What is known of a process that is, or was, looked at.
+    pub fn process(&self, pid: Pid) -> Option<&ProcessDescription> {
+        self.descriptions
+            .iter()
+            .rev()
+            .find(|process| process.pid == pid)
+    }
+
+    /// The counts so far.
+    pub fn stats(&self) -> SamplerStats {
+        self.stats
+    }
+
+    fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
+        let description = ProcessDescription {
+            pid: process.pid(),
+            parent,
+            command: process.target().command_line().join(" "),
+        };
+        self.descriptions.push(description.clone());
+        self.observed.push(Observed {
+            process,
+            description,
+            lost: 0,
+        });
+    }
+
+    fn stopped(&self) -> bool {
+        self.options.stop.load(Ordering::Relaxed)
+    }
+
+    /// Waits for the next deadline; `false` when told to stop meanwhile.
+    fn wait(&self) -> bool {
+        // Threads that could not be let go at once must not stay paused while we sleep.
+        while !PauseGuard::settle() && !self.stopped() {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        loop {
+            if self.stopped() {
+                return false;
+            }
+            let left = self
+                .pace
+                .deadline()
+                .saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            std::thread::sleep(left.min(NAP));
+        }
+    }
+
+    /// Takes one look at all processes.
+    fn look(&mut self) -> Sample {
+        let now = Instant::now();
+        let tick = self.pace.tick(now);
+        let mut sample = Sample {
+            elapsed: now.saturating_duration_since(self.start),
+            lateness: tick.lateness,
+            missed_ticks: tick.missed,
+            ..Sample::default()
+        };
+        if let Some(children) = &mut self.children {
+            let known = self
+                .observed
+                .iter()
+                .map(|observed| observed.process.target());
+            for (process, parent) in children.find_new(known, now) {
+                self.observe(process, Some(parent));
+            }
+        }
+        let (frames, pausing) = (&mut self.frames, &mut self.options.pausing);
+        self.observed
+            .retain_mut(|observed| observed.look(frames, pausing, &mut sample));
+        self.stats.samples += 1;
+        self.stats.missed_ticks += tick.missed;
+        self.stats.errors += sample.errors.len() as u64;
+        self.stats.max_lateness = self.stats.max_lateness.max(tick.lateness);
+        sample
+    }
+}
+
+impl Observed {
+    /// Adds what one process shows to a sample; `false` when it is gone.
+    fn look(
+        &mut self,
+        frames: &mut FrameTable,
+        pausing: &mut Pausing,
+        sample: &mut Sample,
+    ) -> bool {
+        if self.lost > 0 {
+            return self.reattach();
+        }
+        match snapshot::take(&mut self.process, frames, *pausing, |_, _| ()) {
+            Ok(snapshot) => {
+                sample.processes.push(ProcessSample {
+                    pid: self.description.pid,
+                    traces: snapshot.traces,
+                    rss_bytes: self.process.target().rss().ok(),
+                });
+                sample.errors.extend(snapshot.errors);
+                true
+            }
+            Err(SampleError::ProcessExited) => {
+                debug!("process {} has ended", self.description.pid);
+                false
+            }
+            Err(_) if !self.process.target().is_same_process() => false,
+            Err(SampleError::TornRead(error)) if error.program_is_replaced() => {
+                info!("process {} runs another program now", self.description.pid);
+                self.reattach()
+            }
+            Err(SampleError::CannotPause(problem)) => {
+                // Reading is allowed, or we would not be here.
+                warn!("{problem}; going on without pausing (as with --nonblocking)");
+                *pausing = Pausing::Never;
+                true
+            }
+            Err(error) => {
+                sample
+                    .errors
+                    .push(format!("process {}: {error}", self.description.pid));
+                true
+            }
+        }
+    }
+
+    /// Attaches to the program that replaced the one we knew; `false` when it is no Python.
+    fn reattach(&mut self) -> bool {
+        self.lost += 1;
+        match PythonProcess::attach(self.description.pid) {
+            Ok(process) => {
+                self.process = process;
+                self.lost = 0;
+                true
+            }
+            Err(AttachError::StillStarting(_) | AttachError::NotPython { .. }) => {
+                self.lost < REATTACH_ATTEMPTS
+            }
+            Err(error) => {
+                debug!("process {}: {error}", self.description.pid);
+                false
+            }
+        }
+    }
+}
+
+impl Iterator for Sampler {
+    type Item = Sample;
+
+    fn next(&mut self) -> Option<Sample> {
+        if self.observed.is_empty() || !self.wait() {
+            return None;
+        }
+        let sample = self.look();
+        // A look that found all processes gone tells nothing.
+        (!self.observed.is_empty() || !sample.processes.is_empty()).then_some(sample)
+    }
+}

@@ -21,6 +21,11 @@ impl MemoryError {
         // that ended returns 0 bytes, which the reader reports as ESRCH too.
         self.cause.raw_os_error() == Some(nix::libc::ESRCH)
     }
+
+    /// Whether the process is there, but has executed another program since it was opened.
+    pub fn program_is_replaced(&self) -> bool {
+        self.cause.raw_os_error() == Some(nix::libc::ESTALE)
+    }
 }
 
 /// Memory of a target that can be read at any address. A failed or short read is an error, never

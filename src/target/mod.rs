@@ -1,6 +1,7 @@
 //! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
 //! here knows Python.
 
+pub mod activity;
 pub mod address;
 pub mod container;
 pub mod elf;
@@ -8,20 +9,26 @@ pub mod files;
 pub mod live;
 pub mod maps;
 pub mod memory;
+pub mod pause;
 pub mod permission;
 pub mod process;
 pub mod rss;
 pub mod stat;
 pub mod status;
+pub mod threads;
+mod wait;
 
+pub use activity::Activity;
 pub use address::RemoteAddr;
 pub use elf::{ElfError, ElfFile, VirtualRange};
 pub use live::LiveMemory;
 pub use maps::{Image, Mapping, images};
 pub use memory::{MemoryError, RemoteMemory};
+pub use pause::{NotPaused, PauseError, PauseGuard};
 pub use permission::PermissionProblem;
 pub use process::{Child, OpenError, TargetProcess};
 pub use rss::{Memory, RssReader};
+pub use threads::RunState;
 
 /// A process id, in our own PID namespace.
 pub type Pid = i32;

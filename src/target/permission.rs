@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Pid, container, status::Status};
+use super::{Pid, Tid, container, status::Status};
 
 /// What stands between us and a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,9 +75,9 @@ impl PermissionProblem {
         judge(pid, gather(pid, Path::new("/")))
     }
 
-    /// Finds out why a process may be read but not paused: mostly because it is traced already.
-    pub fn diagnose_trace(pid: Pid) -> PermissionProblem {
-        let facts = gather(pid, Path::new("/"));
+    /// Finds out why one of its threads may not be paused: mostly because it is traced already.
+    pub fn diagnose_trace(pid: Pid, tid: Tid) -> PermissionProblem {
+        let facts = gather(tid, Path::new("/"));
         match facts.tracer.clone() {
             Some((tracer, command)) => PermissionProblem::AlreadyTraced {
                 pid,

@@ -11,7 +11,8 @@ use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;
 use super::{
-    LiveMemory, Memory, PermissionProblem, Pid, RssReader, Tid, container, ticks_per_second,
+    LiveMemory, Memory, PermissionProblem, Pid, RssReader, RunState, Tid, container,
+    ticks_per_second,
 };
 
 /// The longest command line that is read, in bytes.
@@ -152,6 +153,14 @@ impl TargetProcess {
             .iter()
             .filter_map(|thread| thread.id().ok())
             .collect())
+    }
+
+    /// What one of its threads is doing.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such thread (any more).
+    pub fn run_state(&self, tid: Tid) -> io::Result<RunState> {
+        RunState::of_thread(self.pid, tid)
     }
 
     /// The id that one of its threads has in the PID namespace that it lives in: what the program

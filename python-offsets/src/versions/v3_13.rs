@@ -1,6 +1,7 @@
 //! CPython 3.13: the order of the values in the target's `_Py_DebugOffsets`.
 //!
-//! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_runtime.h` (v3.13.0 and v3.13.18, which agree).
+//! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_runtime.h` (v3.13.0,
+//! v3.13.5, v3.13.15 and v3.13.18, which agree).
 //! Derived fields: the structures of the installed headers of the same tags, in normal, debug and
 //! free-threaded builds; `tests/regenerate.rs` compares them.
 

@@ -1,6 +1,7 @@
 //! CPython 3.15: the order of the values in the target's `_Py_DebugOffsets`.
 //!
-//! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_debug_offsets.h` (v3.15.2).
+//! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_debug_offsets.h`
+//! (v3.15.0 and v3.15.2, which agree).
 //! Derived fields: the structures of the installed headers of the same tags, in normal, debug and
 //! free-threaded builds; `tests/regenerate.rs` compares them.
 

@@ -1,0 +1,21 @@
+//! CPython 3.4: 3.5 with what was different before it. Table only: no 3.4 has been run against it.
+//!
+//! `Include/pystate.h` and `Include/object.h` of v3.4.8: no coroutine wrapper in a thread state; no
+//! `@` operator and no asynchronous methods among a heap type's slots.
+
+use crate::layout::Layout;
+use crate::minor::{Minor, Source};
+
+pub(crate) const MINOR: Minor = Minor {
+    major: 3,
+    minor: 4,
+    source: Source::Table(&[(0, LAYOUT)]),
+    semantics: super::v3_5::semantics,
+};
+
+pub(super) const LAYOUT: Layout = {
+    let mut layout = super::v3_5::LAYOUT;
+    layout.thread_state.size = 192;
+    layout.type_object.ht_cached_keys = Some(816);
+    layout
+};

@@ -1,0 +1,129 @@
+//! What a target may put where its `_Py_DebugOffsets` should be: refused, never believed.
+//!
+//! The sound tables in `tests/tables` are the first bytes of the section `.PyRuntime` of Debian's
+//! `libpython3.N.so.1.0` of the release in the name.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // Tests fail by panicking.
+
+use python_offsets::{
+    DEBUG_OFFSETS_LEN, LayoutSource, OffsetsError, PythonVersion, describe, peek_debug_offsets,
+};
+
+const MINORS: [(u8, &[u8]); 3] = [
+    (13, include_bytes!("tables/3.13.18.bin")),
+    (14, include_bytes!("tables/3.14.10.bin")),
+    (15, include_bytes!("tables/3.15.2.bin")),
+];
+
+fn version(minor: u8) -> PythonVersion {
+    PythonVersion::new(3, minor, 0)
+}
+
+#[test]
+fn sound_tables_are_read() {
+    for (minor, table) in MINORS {
+        assert!(table.len() <= DEBUG_OFFSETS_LEN);
+        assert_eq!(peek_debug_offsets(table).unwrap().minor, minor);
+        let description = describe(version(minor), Some(table)).unwrap();
+        assert_eq!(description.source, LayoutSource::DebugOffsets);
+        assert_eq!(description.layout.pyobject.size, 16);
+        // What follows the table in the target does not matter.
+        let longer = [table, &[0xFF; 500]].concat();
+        assert_eq!(describe(version(minor), Some(&longer)), Ok(description));
+    }
+}
+
+#[test]
+fn a_bad_cookie_is_refused() {
+    for (minor, table) in MINORS {
+        let mut bytes = table.to_vec();
+        bytes[0] ^= 1;
+        assert_eq!(peek_debug_offsets(&bytes), None);
+        assert_eq!(
+            describe(version(minor), Some(&bytes)),
+            Err(OffsetsError::BadCookie)
+        );
+        assert_eq!(
+            describe(version(minor), Some(&[])),
+            Err(OffsetsError::BadCookie)
+        );
+    }
+}
+
+#[test]
+fn another_versions_table_is_refused() {
+    for (minor, _) in MINORS {
+        for (other, table) in MINORS.iter().filter(|(other, _)| *other != minor) {
+            let longer = [table, &[0; DEBUG_OFFSETS_LEN][..]].concat();
+            let error = describe(version(minor), Some(&longer)).unwrap_err();
+            assert!(
+                matches!(error, OffsetsError::VersionMismatch { found, .. }
+                    if found >> 16 == 0x300 | u64::from(*other)),
+                "{error:?}"
+            );
+        }
+        assert_eq!(
+            describe(version(16), Some(MINORS[2].1)),
+            Err(OffsetsError::UnsupportedVersion(version(16)))
+        );
+    }
+}
+
+#[test]
+fn a_cut_table_is_refused() {
+    for (minor, table) in MINORS {
+        for len in 8..table.len() {
+            assert_eq!(
+                describe(version(minor), Some(&table[..len])),
+                Err(OffsetsError::Truncated {
+                    len,
+                    need: table.len()
+                })
+            );
+        }
+    }
+}
+
+/// Sets each value in turn to what could send a reader astray. A slot that nobody reads may hold
+/// anything; every other must be refused, or hold a value that stays inside its structure.
+#[test]
+fn no_value_leads_out_of_its_structure() {
+    let mut refused = 0;
+    for (minor, table) in MINORS {
+        for slot in (24..table.len()).step_by(8) {
+            for value in [u64::MAX, 1 << 63, 1 << 32, 0x7FFF_FFFF, 1 << 24, 3] {
+                let mut bytes = table.to_vec();
+                bytes[slot..slot + 8].copy_from_slice(&value.to_le_bytes());
+                match describe(version(minor), Some(&bytes)) {
+                    Ok(description) => {
+                        let text = format!("{:?}", description.layout);
+                        for number in text.split(|c: char| !c.is_ascii_digit()) {
+                            let number = number.parse().unwrap_or(0_u64);
+                            assert!(number <= 4 << 20, "3.{minor} slot {slot}: {text}");
+                        }
+                    }
+                    Err(_) => refused += 1,
+                }
+            }
+        }
+    }
+    assert!(refused > 500, "{refused}");
+}
+
+#[test]
+fn fields_on_top_of_each_other_are_refused() {
+    for (minor, table) in MINORS {
+        // Slots: version, free_threaded, runtime_state's three, then interpreter_state's size, id
+        // and next.
+        let (id, next) = (8 + 6 * 8, 8 + 7 * 8);
+        let mut bytes = table.to_vec();
+        bytes.copy_within(id..id + 8, next);
+        assert_eq!(
+            describe(version(minor), Some(&bytes)),
+            Err(OffsetsError::Overlapping {
+                field: "interpreter_state.next",
+                other: "interpreter_state.id"
+            })
+        );
+    }
+}

@@ -1,0 +1,133 @@
+//! The flame graph (`-f flamegraph`): a searchable, zoomable SVG, drawn by inferno.
+//!
+//! Roots are at the top, as in py-spy's.
+
+use std::io::{self, Write};
+
+use inferno::flamegraph::color::{BackgroundColor, PaletteMap, SearchColor};
+use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
+
+use super::folded::{self, Bounds};
+use super::{Meta, no_samples, palette};
+use crate::profile::Profile;
+
+/// Deepest stack that is drawn. A recursion thousands deep would give a picture that no viewer
+/// opens; the other formats keep it whole.
+const MAX_DEPTH: usize = 1_000;
+
+/// Narrowest frame that is drawn, in per cent of the width. It is less than a pixel, but can be
+/// zoomed into.
+const MIN_WIDTH_PERCENT: f64 = 0.01;
+
+/// Longest title, in characters, that leaves room for the buttons at both sides at 1,200 pixels.
+const MAX_TITLE_CHARS: usize = 96;
+
+/// Draws the flame graph, or, where there is no sample, an SVG that says why.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let samples = profile.counts().samples;
+    if samples == 0 {
+        return write_empty(profile, meta, out);
+    }
+    let texts = folded::label_texts(profile);
+    let bounds = Bounds {
+        max_depth: MAX_DEPTH,
+        min_total: (samples as f64 * MIN_WIDTH_PERCENT / 100.0).ceil() as u64,
+    };
+    let mut lines = Vec::new();
+    folded::for_each_stack(profile, &texts, bounds, |stack, weight| {
+        lines.push(format!("{stack} {weight}"));
+        Ok(())
+    })?;
+
+    let mut colors = PaletteMap::default();
+    colors.insert("", palette::NEUTRAL);
+    for (id, text) in profile.labels().ids().zip(&texts) {
+        colors.insert(text, palette::color(profile, id));
+    }
+    let mut options = Options::default();
+    options.title = meta.title(MAX_TITLE_CHARS);
+    options.subtitle = Some(subtitle(profile, meta));
+    options.direction = Direction::Inverted;
+    options.bgcolors = Some(BackgroundColor::Flat(palette::BACKGROUND));
+    options.palette_map = Some(&mut colors);
+    options.min_width = MIN_WIDTH_PERCENT;
+    // Of the font size. The widest common monospace fonts have 0.602, and what is too narrow for its
+    // text overlaps its neighbour in viewers that do not run the script.
+    options.font_width = 0.63;
+    // A function's name comes first in its label, and says more than the line at the end.
+    options.text_truncate_direction = TextTruncateDirection::Right;
+    if let Ok(found) = palette::FOUND.parse::<SearchColor>() {
+        options.search_color = found;
+    }
+    options.count_name = "samples".to_owned();
+    // inferno sorts lines by their bytes, which tears the children of `f` apart when a function's
+    // name starts with `f `. Ours are in the tree's order already; as a "chart" it takes them as
+    // they are, only from the last to the first.
+    options.flame_chart = true;
+    flamegraph::from_lines(&mut options, lines.iter().rev().map(String::as_str), out)
+}
+
+fn subtitle(profile: &Profile, meta: &Meta) -> String {
+    let counts = profile.counts();
+    let mut parts = vec![format!("{} samples", counts.samples)];
+    parts.push(format!(
+        "{} per second for {}",
+        profile.options().rate_hz,
+        seconds(meta)
+    ));
+    if counts.idle > 0 {
+        parts.push(format!("{} idle left out", counts.idle));
+    }
+    if let Some(peak) = profile.rss().peak() {
+        parts.push(format!(
+            "peak RSS {:.1} MiB",
+            peak as f64 / f64::from(1 << 20)
+        ));
+    }
+    parts.join(" · ")
+}
+
+fn seconds(meta: &Meta) -> String {
+    format!("{:.1} s", meta.duration.as_secs_f64())
+}
+
+fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let lines = [
+        (26, 17, meta.title(MAX_TITLE_CHARS)),
+        (58, 14, no_samples(profile)),
+        (
+            82,
+            12,
+            format!("{} looks in {}", profile.counts().ticks, seconds(meta)),
+        ),
+    ];
+    let background = palette::BACKGROUND;
+    writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
+    writeln!(
+        out,
+        "<svg version=\"1.1\" width=\"1200\" height=\"104\" viewBox=\"0 0 1200 104\" xmlns=\"http://www.w3.org/2000/svg\">"
+    )?;
+    writeln!(
+        out,
+        "<rect width=\"100%\" height=\"100%\" fill=\"rgb({},{},{})\"/>",
+        background.r, background.g, background.b
+    )?;
+    for (y, size, text) in lines {
+        let text = escape(&text);
+        writeln!(
+            out,
+            "<text x=\"600\" y=\"{y}\" text-anchor=\"middle\" font-family=\"monospace\" font-size=\"{size}px\">{text}</text>"
+        )?;
+    }
+    writeln!(out, "</svg>")
+}
+
+/// The text with what XML gives a meaning to written as entities.
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}

@@ -1,0 +1,213 @@
+//! [`Format`]: the formats by name and by file ending, and the file's name when none is given.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A file format of a recording. The names are those of py-spy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Format {
+    /// An interactive SVG.
+    #[default]
+    Flamegraph,
+    /// Folded stacks: one line a stack, its frames joined with `;`, and the count.
+    Raw,
+    /// JSON for the speedscope viewer.
+    Speedscope,
+    /// JSON of begin and end events, for Perfetto and `chrome://tracing`.
+    Chrometrace,
+}
+
+/// No format has this name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no format is called '{0}'; there are flamegraph, raw, speedscope and chrometrace")]
+pub struct UnknownFormat(pub String);
+
+impl Format {
+    /// All formats, in the order of their help.
+    pub const ALL: [Format; 4] = [
+        Format::Flamegraph,
+        Format::Raw,
+        Format::Speedscope,
+        Format::Chrometrace,
+    ];
+
+    /// The name as `-f` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Flamegraph => "flamegraph",
+            Format::Raw => "raw",
+            Format::Speedscope => "speedscope",
+            Format::Chrometrace => "chrometrace",
+        }
+    }
+
+    /// The ending of a file of this format that got no name, without the dot.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Format::Flamegraph => "svg",
+            Format::Raw => "txt",
+            Format::Speedscope | Format::Chrometrace => "json",
+        }
+    }
+
+    /// Whether the profile must keep the order of its samples for this format
+    /// ([`ProfileOptions::timeline`](crate::profile::ProfileOptions::timeline)).
+    pub fn needs_timeline(self) -> bool {
+        matches!(self, Format::Speedscope | Format::Chrometrace)
+    }
+
+    /// The format that a file's name asks for, in any case of letters:
+    ///
+    /// | ending | format |
+    /// | --- | --- |
+    /// | `.svg` | flamegraph |
+    /// | `.txt`, `.folded`, `.collapsed`, `.raw` | raw |
+    /// | `.trace.json`, `.chrometrace.json`, `.chrometrace`, `.trace` | chrometrace |
+    /// | any other `.json`, `.speedscope` | speedscope |
+    ///
+    /// `None` for another name: the default then is [`Format::Flamegraph`].
+    pub fn from_path(path: &Path) -> Option<Format> {
+        let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
+        // A file that is called only `.svg` is hidden, not of a format.
+        let (stem, extension) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())?;
+        match extension {
+            "svg" => Some(Format::Flamegraph),
+            "txt" | "folded" | "collapsed" | "raw" => Some(Format::Raw),
+            "trace" | "chrometrace" => Some(Format::Chrometrace),
+            "json" if stem.ends_with(".trace") || stem.ends_with(".chrometrace") => {
+                Some(Format::Chrometrace)
+            }
+            "json" | "speedscope" => Some(Format::Speedscope),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Format, UnknownFormat> {
+        let known = Format::ALL.into_iter().find(|format| format.name() == name);
+        known.ok_or_else(|| UnknownFormat(name.to_owned()))
+    }
+}
+
+/// The name of a recording's file when none is given, as py-spy 0.4 makes it:
+/// `PID-2026-01-31T09-30-00+0000.svg` in the current folder, or with the program instead of the
+/// PID. Of a program's path only the last part is taken: py-spy takes all of it, and so writes into
+/// the interpreter's own folder. The time is UTC.
+pub fn default_file_name(pid_or_program: &str, at: SystemTime, format: Format) -> String {
+    let last = pid_or_program
+        .rsplit('/')
+        .find(|part| !part.is_empty())
+        .unwrap_or("unknown");
+    let name: String = last.chars().filter(|c| !c.is_control()).take(100).collect();
+    let seconds = at
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_secs());
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let extension = format.extension();
+    format!(
+        "{name}-{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}+0000.{extension}"
+    )
+}
+
+/// Year, month and day of a day that is counted from 1970-01-01, in the Gregorian calendar.
+fn civil_date(days: u64) -> (u64, u64, u64) {
+    let mut left = days;
+    let mut year = 1970;
+    let is_leap = |year: u64| {
+        (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
+    };
+    // 400 years are 146,097 days; the rest is at most 400 steps.
+    year += left / 146_097 * 400;
+    left %= 146_097;
+    loop {
+        let length = if is_leap(year) { 366 } else { 365 };
+        if left < length {
+            break;
+        }
+        left -= length;
+        year += 1;
+    }
+    let february = if is_leap(year) { 29 } else { 28 };
+    let mut month = 1;
+    for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+        if left < length {
+            break;
+        }
+        left -= length;
+        month += 1;
+    }
+    (year, month, left + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn names_go_both_ways() {
+        for format in Format::ALL {
+            assert_eq!(format.to_string().parse(), Ok(format));
+        }
+        assert_eq!(
+            "svg".parse::<Format>(),
+            Err(UnknownFormat("svg".to_owned()))
+        );
+    }
+
+    #[test]
+    fn the_ending_tells_the_format() {
+        let cases = [
+            ("out.svg", Some(Format::Flamegraph)),
+            ("/tmp/Out.SVG", Some(Format::Flamegraph)),
+            ("a.folded", Some(Format::Raw)),
+            ("a.txt", Some(Format::Raw)),
+            ("a.b.json", Some(Format::Speedscope)),
+            ("a.speedscope.json", Some(Format::Speedscope)),
+            ("a.trace.json", Some(Format::Chrometrace)),
+            ("a.chrometrace.json", Some(Format::Chrometrace)),
+            ("trace.json", Some(Format::Speedscope)),
+            ("out", None),
+            (".svg", None),
+            ("out.png", None),
+            ("..", None),
+            ("-", None),
+        ];
+        for (path, format) in cases {
+            assert_eq!(Format::from_path(Path::new(path)), format, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_default_name_has_the_time() {
+        let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(
+            default_file_name("123", at(0), Format::Raw),
+            "123-1970-01-01T00-00-00+0000.txt"
+        );
+        assert_eq!(
+            default_file_name("/usr/bin/python3", at(951_827_696), Format::Flamegraph),
+            "python3-2000-02-29T12-34-56+0000.svg"
+        );
+        assert_eq!(
+            default_file_name("python", at(4_102_444_799), Format::Chrometrace),
+            "python-2099-12-31T23-59-59+0000.json"
+        );
+        assert_eq!(
+            default_file_name("/", at(0), Format::Raw),
+            "unknown-1970-01-01T00-00-00+0000.txt"
+        );
+    }
+}

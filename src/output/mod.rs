@@ -1,0 +1,96 @@
+//! A [`Profile`] in somebody's file format: one file per format, all with the same `write`.
+
+pub mod chrometrace;
+pub mod flamegraph;
+pub mod folded;
+pub mod format;
+pub mod output_file;
+mod palette;
+pub mod speedscope;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+pub use format::{Format, UnknownFormat, default_file_name};
+pub use output_file::OutputFile;
+
+use crate::profile::clean::clean;
+use crate::profile::{Counts, Profile};
+
+/// What a file says of its recording besides the profile.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// The program's command line, words joined with spaces.
+    pub command: String,
+    /// The interpreter's version, such as `3.12.1`.
+    pub python_version: Option<String>,
+    /// How long the recording took.
+    pub duration: Duration,
+}
+
+impl Meta {
+    /// `pyspy-rs: python app.py (Python 3.12.1)`, with the command cut so that all of it has at most
+    /// `max_chars` characters (though never less than 16 of the command).
+    pub fn title(&self, max_chars: usize) -> String {
+        let version = self
+            .python_version
+            .as_deref()
+            .map(|version| format!(" (Python {})", clean(version)));
+        let version = version.unwrap_or_default();
+        let fixed = "pyspy-rs: ".len() + version.chars().count();
+        let command = shorten(
+            &clean(&self.command),
+            max_chars.saturating_sub(fixed).max(16),
+        );
+        format!("pyspy-rs: {command}{version}")
+    }
+}
+
+/// Why a profile has no samples, and what would have shown some.
+fn no_samples(profile: &Profile) -> String {
+    let Counts {
+        idle, without_gil, ..
+    } = *profile.counts();
+    if idle > 0 {
+        format!(
+            "No samples: every thread was idle ({idle} idle samples; record with --idle to see them)"
+        )
+    } else if without_gil > 0 {
+        format!(
+            "No samples: no thread held the GIL ({without_gil} samples without; leave out --gil to see them)"
+        )
+    } else {
+        "No samples: no thread ran Python while we looked".to_owned()
+    }
+}
+
+/// The text, or as much of its start as fits into `max_chars` characters with `…` behind it.
+fn shorten(text: &str, max_chars: usize) -> String {
+    if text.chars().nth(max_chars).is_none() {
+        return text.to_owned();
+    }
+    let mut short: String = text.chars().take(max_chars.saturating_sub(1)).collect();
+    short.push('…');
+    short
+}
+
+/// Writes the profile in this format.
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(
+    format: Format,
+    profile: &Profile,
+    meta: &Meta,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    match format {
+        Format::Flamegraph => flamegraph::write(profile, meta, out),
+        Format::Raw => folded::write(profile, meta, out),
+        Format::Speedscope => speedscope::write(profile, meta, out),
+        Format::Chrometrace => chrometrace::write(profile, meta, out),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,167 @@
+//! Colours of the flame graph: whose code it is gives the hue, its name the shade.
+//!
+//! The program's own code is warm and so stands out; installed packages are green; the standard
+//! library is blue; processes and threads are grey. All are light enough for black text, and one
+//! name has one colour in every recording, so that two graphs can be compared.
+
+use inferno::flamegraph::color::Color;
+
+use crate::profile::{Label, LabelId, Profile};
+
+/// Whose code a function is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Program,
+    Package,
+    StandardLibrary,
+}
+
+/// The colour of what is no function: "all", processes, threads.
+pub(super) const NEUTRAL: Color = Color {
+    r: 214,
+    g: 214,
+    b: 210,
+};
+
+/// The background: plain, so that it competes with no frame.
+pub(super) const BACKGROUND: Color = Color {
+    r: 252,
+    g: 252,
+    b: 250,
+};
+
+/// What a search has found: no function has this hue, and black text is readable on it.
+pub(super) const FOUND: &str = "#f48cff";
+
+/// The colour of a label.
+pub(super) fn color(profile: &Profile, id: LabelId) -> Color {
+    match (profile.labels().get(id), profile.file(id)) {
+        (Some(Label::Python { name, .. }), Some(file)) => {
+            function_color(profile.string(name), file)
+        }
+        _ => NEUTRAL,
+    }
+}
+
+fn function_color(name: &str, file: &str) -> Color {
+    let (hue, spread, saturation, lightness) = match owner(file) {
+        Owner::Program => (18.0, 34.0, 0.88, 0.67),
+        Owner::Package => (88.0, 62.0, 0.42, 0.70),
+        Owner::StandardLibrary => (198.0, 36.0, 0.52, 0.76),
+    };
+    // The file counts more: what belongs together looks alike, and yet neighbours differ.
+    let by_name = fraction(name);
+    let hue = hue + spread * (0.65 * fraction(file) + 0.35 * by_name);
+    hsl(hue, saturation, lightness + 0.14 * (by_name - 0.5))
+}
+
+fn owner(file: &str) -> Owner {
+    let mut parts = file.split(['/', '\\']);
+    if parts
+        .clone()
+        .any(|part| part == "site-packages" || part == "dist-packages")
+    {
+        return Owner::Package;
+    }
+    let is_versioned = |part: &str| {
+        part.strip_prefix("python")
+            .is_some_and(|version| version.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let mut after_lib = false;
+    let in_lib = parts.any(|part| {
+        let found = after_lib && is_versioned(part);
+        after_lib = part == "lib" || part == "lib64";
+        found
+    });
+    if in_lib || file.starts_with("<frozen ") {
+        Owner::StandardLibrary
+    } else {
+        Owner::Program
+    }
+}
+
+/// A number from 0 to 1 that depends on the text only (FNV-1a, 32 bits, with the bits mixed once
+/// more because the last bytes of similar names hardly reach the upper ones).
+fn fraction(text: &str) -> f64 {
+    let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
+        (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
+    });
+    let mixed = (hash ^ (hash >> 15)).wrapping_mul(0x2c1b_3c6d);
+    f64::from(mixed ^ (mixed >> 12)) / f64::from(u32::MAX)
+}
+
+/// A colour by hue (degrees), saturation and lightness (0 to 1), as CSS defines them.
+fn hsl(hue: f64, saturation: f64, lightness: f64) -> Color {
+    let amplitude = saturation * lightness.min(1.0 - lightness);
+    let channel = |offset: f64| {
+        let k = (offset + hue / 30.0) % 12.0;
+        let value = lightness - amplitude * (k - 3.0).min(9.0 - k).clamp(-1.0, 1.0);
+        (value * 255.0).round().clamp(0.0, 255.0) as u8
+    };
+    Color {
+        r: channel(0.0),
+        g: channel(8.0),
+        b: channel(4.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn owners_are_told_by_the_path() {
+        let cases = [
+            ("/home/me/app.py", Owner::Program),
+            ("app.py", Owner::Program),
+            ("<string>", Owner::Program),
+            ("/home/me/lib/pythonista/app.py", Owner::Program),
+            ("/usr/lib/python3.11/threading.py", Owner::StandardLibrary),
+            ("/usr/lib64/python2.7/threading.py", Owner::StandardLibrary),
+            ("<frozen importlib._bootstrap>", Owner::StandardLibrary),
+            (
+                "/usr/lib/python3/dist-packages/yaml/__init__.py",
+                Owner::Package,
+            ),
+            (
+                "/v/lib/python3.12/site-packages/numpy/core.py",
+                Owner::Package,
+            ),
+        ];
+        for (file, expected) in cases {
+            assert_eq!(owner(file), expected, "{file}");
+        }
+    }
+
+    #[test]
+    fn black_text_is_readable_on_every_colour() {
+        // WCAG 2: relative luminance; 4.5:1 is what body text needs, and we want more.
+        let linear = |channel: u8| {
+            let c = f64::from(channel) / 255.0;
+            if c <= 0.04045 {
+                c / 12.92
+            } else {
+                ((c + 0.055) / 1.055).powf(2.4)
+            }
+        };
+        for file in [
+            "/a/app.py",
+            "/v/site-packages/x/y.py",
+            "/usr/lib/python3.9/os.py",
+        ] {
+            for index in 0..500 {
+                let Color { r, g, b } =
+                    function_color(&format!("f{index}"), &format!("{file}{index}"));
+                let luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
+                assert!((luminance + 0.05) / 0.05 > 7.0, "{file} {r} {g} {b}");
+            }
+        }
+    }
+
+    #[test]
+    fn primary_hues_are_right() {
+        assert_eq!(hsl(0.0, 1.0, 0.5), Color { r: 255, g: 0, b: 0 });
+        assert_eq!(hsl(120.0, 1.0, 0.5), Color { r: 0, g: 255, b: 0 });
+        assert_eq!(hsl(240.0, 1.0, 0.5), Color { r: 0, g: 0, b: 255 });
+    }
+}

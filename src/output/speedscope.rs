@@ -1,0 +1,182 @@
+//! Speedscope JSON (`-f speedscope`): a sampled profile per thread over one list of frames.
+//!
+//! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
+//! format's schema does not allow: a number that is not known is left out. The schema ships with the
+//! speedscope npm package.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use serde::ser::{Serialize, Serializer};
+
+use super::{Meta, no_samples};
+use crate::profile::{Profile, ThreadId};
+
+/// The format's own name for its schema, by which the viewer knows the file.
+const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
+
+/// Longest recording name, in characters; the viewer shows it as its title.
+const MAX_NAME_CHARS: usize = 200;
+
+/// Writes one JSON object. The profile needs a
+/// [timeline](crate::profile::ProfileOptions::timeline).
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let file = File {
+        schema: SCHEMA,
+        profiles: Profiles(profile),
+        shared: Shared {
+            frames: Frames(profile),
+        },
+        active_profile_index: 0,
+        exporter: concat!("pyspy-rs@", env!("CARGO_PKG_VERSION")),
+        name: meta.title(MAX_NAME_CHARS),
+    };
+    serde_json::to_writer(out, &file).map_err(io::Error::from)
+}
+
+#[derive(serde::Serialize)]
+struct File<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
+    profiles: Profiles<'a>,
+    shared: Shared<'a>,
+    #[serde(rename = "activeProfileIndex")]
+    active_profile_index: u32,
+    exporter: &'static str,
+    name: String,
+}
+
+#[derive(serde::Serialize)]
+struct Shared<'a> {
+    frames: Frames<'a>,
+}
+
+/// The profile's labels, each at its index.
+struct Frames<'a>(&'a Profile);
+
+impl Serialize for Frames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let profile = self.0;
+        serializer.collect_seq(profile.labels().ids().map(|id| FrameEntry {
+            name: profile.name(id),
+            file: profile.file(id).unwrap_or_default(),
+            line: profile.json_line(id),
+        }))
+    }
+}
+
+#[derive(serde::Serialize)]
+struct FrameEntry<'a> {
+    name: Cow<'a, str>,
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+/// The threads that have samples.
+struct Profiles<'a>(&'a Profile);
+
+impl Serialize for Profiles<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let profile = self.0;
+        if profile.counts().samples == 0 {
+            // The viewer refuses a file without a profile, and shows a profile's name.
+            return serializer.collect_seq([SampledProfile::new(
+                profile,
+                no_samples(profile),
+                None,
+                0,
+            )]);
+        }
+        serializer.collect_seq(profile.threads().ids().filter_map(|id| {
+            let count: u64 = profile
+                .slices(id)
+                .map(|slice| u64::from(slice.samples))
+                .sum();
+            (count > 0)
+                .then(|| SampledProfile::new(profile, thread_name(profile, id), Some(id), count))
+        }))
+    }
+}
+
+#[derive(serde::Serialize)]
+struct SampledProfile<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: String,
+    unit: &'static str,
+    #[serde(rename = "startValue")]
+    start_value: f64,
+    #[serde(rename = "endValue")]
+    end_value: f64,
+    samples: Samples<'a>,
+    weights: Weights<'a>,
+}
+
+impl<'a> SampledProfile<'a> {
+    fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, count: u64) -> Self {
+        SampledProfile {
+            kind: "sampled",
+            name,
+            unit: "seconds",
+            start_value: 0.0,
+            end_value: count as f64 / f64::from(profile.options().rate_hz.max(1)),
+            samples: Samples { profile, thread },
+            weights: Weights { profile, count },
+        }
+    }
+}
+
+fn thread_name(profile: &Profile, id: ThreadId) -> String {
+    let Some(thread) = profile.threads().get(id) else {
+        return "?".to_owned();
+    };
+    let name = thread.name().map_or("", |name| profile.string(name));
+    let process = if profile.options().subprocesses {
+        format!("Process {} ", thread.pid)
+    } else {
+        String::new()
+    };
+    format!("{process}Thread {} \"{name}\"", thread.number())
+}
+
+/// A thread's samples: of each, the indices of its frames, root first.
+struct Samples<'a> {
+    profile: &'a Profile,
+    thread: Option<ThreadId>,
+}
+
+impl Serialize for Samples<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stacks = self.profile.stacks();
+        serializer.collect_seq(
+            self.thread
+                .into_iter()
+                .flat_map(|id| self.profile.slices(id))
+                .flat_map(|slice| {
+                    let path: Vec<usize> = stacks
+                        .path(slice.stack)
+                        .into_iter()
+                        .map(|label| label.index())
+                        .collect();
+                    std::iter::repeat_n(path, slice.samples as usize)
+                }),
+        )
+    }
+}
+
+/// A thread's weights: each sample stands for the time to the next one, in seconds.
+struct Weights<'a> {
+    profile: &'a Profile,
+    count: u64,
+}
+
+impl Serialize for Weights<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let interval = 1.0 / f64::from(self.profile.options().rate_hz.max(1));
+        serializer.collect_seq((0..self.count).map(|_| interval))
+    }
+}

@@ -1,0 +1,179 @@
+//! Names that want to break a format.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::cpython::{Frame, FrameTable, StackTrace, ThreadInfo};
+use crate::profile::{ProcessLabel, ProfileOptions};
+use crate::sampler::{ProcessSample, Sample};
+
+/// A profile of one sample whose stack, thread and process have these names.
+fn profile_of(names: &[(String, String)], thread: &str, command: &str) -> Profile {
+    let mut table = FrameTable::default();
+    let mut frames: Vec<_> = names
+        .iter()
+        .map(|(name, file)| {
+            table.intern(Frame {
+                name: Arc::from(name.as_str()),
+                filename: Arc::from(file.as_str()),
+                short_filename: Arc::from(file.as_str()),
+                line: Some(1),
+                first_line: 1,
+                columns: None,
+            })
+        })
+        .collect();
+    frames.reverse();
+    let thread = ThreadInfo {
+        os_thread_id: Some(1),
+        pthread_id: u64::MAX,
+        name: Some(Arc::from(thread)),
+        interpreter_ids: vec![0],
+        active: true,
+        owns_gil: true,
+        collecting: false,
+        is_main: true,
+    };
+    let traces = vec![StackTrace { thread, frames }];
+    let sample = Sample {
+        processes: vec![ProcessSample {
+            pid: 1,
+            traces,
+            rss_bytes: None,
+        }],
+        ..Sample::default()
+    };
+    let mut profile = Profile::new(ProfileOptions {
+        show_threads: true,
+        subprocesses: true,
+        timeline: true,
+        ..ProfileOptions::default()
+    });
+    let label = |pid| {
+        Some(ProcessLabel {
+            pid,
+            parent: None,
+            command: Arc::from(command),
+        })
+    };
+    profile.add(&sample, &table, &label);
+    profile
+}
+
+fn written(format: Format, profile: &Profile, meta: &Meta) -> String {
+    let mut bytes = Vec::new();
+    write(format, profile, meta, &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+/// Whether XML 1.0 allows the character (its production 2, `Char`).
+fn is_xml_char(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+fn check(names: &[(String, String)], thread: &str, command: &str) {
+    let profile = profile_of(names, thread, command);
+    let meta = Meta {
+        command: command.to_owned(),
+        ..Meta::default()
+    };
+
+    let raw = written(Format::Raw, &profile, &meta);
+    let (stack, weight) = raw.strip_suffix('\n').unwrap().rsplit_once(' ').unwrap();
+    assert_eq!(weight, "1");
+    assert_eq!(stack.split(';').count(), names.len() + 2, "{raw:?}");
+    assert_eq!(
+        raw.chars().filter(|c| c.is_control()).count(),
+        1,
+        "only the line's end"
+    );
+
+    let svg = written(Format::Flamegraph, &profile, &meta);
+    assert_eq!(
+        svg.matches("<rect").count(),
+        1 + 1 + names.len() + 2,
+        "{svg}"
+    );
+    assert!(svg.chars().all(is_xml_char));
+    let (_, drawn) = svg.split_once("</script>").unwrap();
+    assert_eq!(drawn.matches('<').count(), drawn.matches('>').count());
+
+    let speedscope = written(Format::Speedscope, &profile, &meta);
+    let json: serde_json::Value = serde_json::from_str(&speedscope).unwrap();
+    assert_eq!(
+        json["profiles"][0]["samples"][0].as_array().unwrap().len(),
+        names.len() + 2
+    );
+    let trace = written(Format::Chrometrace, &profile, &meta);
+    let json: serde_json::Value = serde_json::from_str(&trace).unwrap();
+    assert_eq!(json.as_array().unwrap().len(), 2 * (names.len() + 2));
+}
+
+#[test]
+fn names_made_to_break_a_format() {
+    let odd = [
+        "",
+        " ",
+        "# x",
+        "-",
+        "--",
+        ";",
+        "a;b;c",
+        "]]>",
+        "<!--",
+        "&lt;",
+        "x 12 34",
+        "\0\n\r\u{ffff}",
+        "f_[k]",
+    ];
+    let names: Vec<_> = odd
+        .iter()
+        .map(|name| ((*name).to_owned(), "f.py".to_owned()))
+        .collect();
+    for one in odd {
+        check(&names, one, one);
+        check(&[(one.to_owned(), one.to_owned())], one, one);
+    }
+    check(
+        &[("f".repeat(100_000), "d/".repeat(100_000))],
+        &"t".repeat(100_000),
+        &"c".repeat(100_000),
+    );
+}
+
+proptest! {
+    #[test]
+    fn any_names(
+        names in prop::collection::vec((any::<String>(), any::<String>()), 1..6),
+        thread in any::<String>(),
+        command in any::<String>(),
+    ) {
+        check(&names, &thread, &command);
+    }
+}
+
+#[test]
+fn a_title_fits_its_place_and_keeps_the_version() {
+    let meta = Meta {
+        command: "python ".repeat(100),
+        python_version: Some("3.12.1".to_owned()),
+        ..Meta::default()
+    };
+    let title = meta.title(96);
+    assert_eq!(title.chars().count(), 96);
+    assert!(
+        title.starts_with("pyspy-rs: python python") && title.ends_with("… (Python 3.12.1)"),
+        "{title}"
+    );
+    assert_eq!(
+        Meta {
+            command: "a".to_owned(),
+            ..Meta::default()
+        }
+        .title(96),
+        "pyspy-rs: a"
+    );
+}

@@ -1,0 +1,137 @@
+//! [`RssSeries`]: resident memory over time, in bounded space.
+
+use std::time::Duration;
+
+/// Most points that are kept. A screen is not wider, and a day fits into 24 KiB.
+pub const MAX_POINTS: usize = 1_024;
+
+/// Resident memory at one time: the highest reading of the ticks that the point stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RssPoint {
+    /// Time from the start of the recording to the first of these ticks.
+    pub elapsed: Duration,
+    /// Resident set size of all processes together, in bytes.
+    pub rss_bytes: u64,
+}
+
+/// Resident memory over the ticks: exact first, last and peak, and a curve of at most
+/// [`MAX_POINTS`] points. When it is full, neighbours are joined, keeping the higher one, and from
+/// then on each point stands for twice as many ticks; so no peak is ever lost.
+#[derive(Debug)]
+pub struct RssSeries {
+    points: Vec<RssPoint>,
+    ticks_per_point: u64,
+    /// Ticks in the last point so far.
+    ticks_in_last: u64,
+    first: Option<u64>,
+    last: Option<u64>,
+    peak: Option<u64>,
+}
+
+impl Default for RssSeries {
+    fn default() -> Self {
+        RssSeries {
+            points: Vec::new(),
+            ticks_per_point: 1,
+            ticks_in_last: 0,
+            first: None,
+            last: None,
+            peak: None,
+        }
+    }
+}
+
+impl RssSeries {
+    /// Adds one tick's reading.
+    pub fn add(&mut self, elapsed: Duration, rss_bytes: u64) {
+        self.first.get_or_insert(rss_bytes);
+        self.last = Some(rss_bytes);
+        self.peak = self.peak.max(Some(rss_bytes));
+        if self.ticks_in_last < self.ticks_per_point
+            && let Some(point) = self.points.last_mut()
+        {
+            point.rss_bytes = point.rss_bytes.max(rss_bytes);
+            self.ticks_in_last += 1;
+            return;
+        }
+        if self.points.len() >= MAX_POINTS {
+            self.halve();
+        }
+        self.points.push(RssPoint { elapsed, rss_bytes });
+        self.ticks_in_last = 1;
+    }
+
+    fn halve(&mut self) {
+        let joined = self.points.chunks(2).filter_map(|pair| {
+            let peak = pair.iter().map(|point| point.rss_bytes).max()?;
+            Some(RssPoint {
+                elapsed: pair.first()?.elapsed,
+                rss_bytes: peak,
+            })
+        });
+        self.points = joined.collect();
+        self.ticks_per_point = self.ticks_per_point.saturating_mul(2);
+    }
+
+    /// The first reading, in bytes.
+    pub fn first(&self) -> Option<u64> {
+        self.first
+    }
+
+    /// The last reading, in bytes.
+    pub fn last(&self) -> Option<u64> {
+        self.last
+    }
+
+    /// The highest reading, in bytes.
+    pub fn peak(&self) -> Option<u64> {
+        self.peak
+    }
+
+    /// The curve, oldest point first.
+    pub fn points(&self) -> &[RssPoint] {
+        &self.points
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn first_last_and_peak_are_exact_and_no_peak_is_lost() {
+        let mut series = RssSeries::default();
+        for tick in 0..100_000_u64 {
+            let rss = if tick == 54_321 {
+                9_000_000
+            } else {
+                1_000 + tick
+            };
+            series.add(Duration::from_millis(tick * 10), rss);
+        }
+        assert_eq!(series.first(), Some(1_000));
+        assert_eq!(series.last(), Some(100_999));
+        assert_eq!(series.peak(), Some(9_000_000));
+        assert!(series.points().len() <= MAX_POINTS);
+        assert!(series.points().len() > MAX_POINTS / 2);
+        assert_eq!(
+            series
+                .points()
+                .iter()
+                .filter(|p| p.rss_bytes == 9_000_000)
+                .count(),
+            1
+        );
+        assert!(series.points().is_sorted_by_key(|p| p.elapsed));
+    }
+
+    #[test]
+    fn nothing_read_is_nothing_known() {
+        let series = RssSeries::default();
+        assert_eq!(
+            (series.first(), series.last(), series.peak()),
+            (None, None, None)
+        );
+        assert!(series.points().is_empty());
+    }
+}

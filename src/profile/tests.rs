@@ -1,0 +1,295 @@
+//! Samples in, counts and stacks out.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by panicking.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::cpython::{Columns, FrameId, ThreadInfo};
+use crate::sampler::ProcessSample;
+
+fn frame(frames: &mut FrameTable, name: &str, line: u32, column: u32) -> FrameId {
+    frames.intern(Frame {
+        name: Arc::from(name),
+        filename: Arc::from("/srv/pkg/mod.py"),
+        short_filename: Arc::from("pkg/mod.py"),
+        line: Some(line),
+        first_line: 1,
+        columns: Some(Columns {
+            start: column,
+            end_line: line,
+            end: column + 1,
+        }),
+    })
+}
+
+fn trace(tid: i32, active: bool, owns_gil: bool, root_first: &[FrameId]) -> StackTrace {
+    let thread = ThreadInfo {
+        os_thread_id: Some(tid),
+        pthread_id: 1,
+        name: None,
+        interpreter_ids: vec![0],
+        active,
+        owns_gil,
+        collecting: false,
+        is_main: true,
+    };
+    StackTrace {
+        thread,
+        frames: root_first.iter().rev().copied().collect(),
+    }
+}
+
+fn sample(at_ms: u64, traces: Vec<StackTrace>) -> Sample {
+    Sample {
+        elapsed: Duration::from_millis(at_ms),
+        processes: vec![ProcessSample {
+            pid: 1,
+            traces,
+            rss_bytes: None,
+        }],
+        ..Sample::default()
+    }
+}
+
+fn texts(profile: &Profile) -> Vec<(Vec<String>, u64)> {
+    let stacks = profile.stacks();
+    let text = |id| {
+        stacks
+            .path(id)
+            .into_iter()
+            .map(|label| profile.text(label))
+            .collect()
+    };
+    stacks
+        .ids()
+        .filter(|id| stacks.weight(*id) > 0)
+        .map(|id| (text(id), stacks.weight(id)))
+        .collect()
+}
+
+#[test]
+fn every_thread_of_a_tick_is_counted_in_one_place() {
+    let mut frames = FrameTable::default();
+    let f = frame(&mut frames, "f", 2, 0);
+    let mut profile = Profile::new(ProfileOptions {
+        gil_only: true,
+        ..ProfileOptions::default()
+    });
+    let mut tick = sample(
+        10,
+        vec![
+            trace(1, true, true, &[f]),
+            trace(2, true, false, &[f]),
+            trace(3, false, false, &[f]),
+            trace(4, false, false, &[]),
+        ],
+    );
+    tick.errors = vec!["thread 5: gone".to_owned(), "thread 6: gone".to_owned()];
+    tick.missed_ticks = 3;
+    profile.add(&tick, &frames, &|_| None);
+    let expected = Counts {
+        ticks: 1,
+        missed_ticks: 3,
+        samples: 1,
+        idle: 1,
+        without_gil: 1,
+        without_python: 1,
+        errors: 2,
+    };
+    assert_eq!(*profile.counts(), expected);
+}
+
+#[test]
+fn columns_never_and_lines_only_on_request_tell_stacks_apart() {
+    let mut frames = FrameTable::default();
+    let all = [
+        frame(&mut frames, "f", 2, 0),
+        frame(&mut frames, "f", 2, 8),
+        frame(&mut frames, "f", 3, 0),
+    ];
+    let run = |options: ProfileOptions| {
+        let mut profile = Profile::new(options);
+        for f in all {
+            profile.add(
+                &sample(0, vec![trace(1, true, true, &[f])]),
+                &frames,
+                &|_| None,
+            );
+        }
+        texts(&profile)
+    };
+    let one = |text: &str, weight| (vec![text.to_owned()], weight);
+    let default = ProfileOptions::default;
+    assert_eq!(
+        run(default()),
+        [one("f (pkg/mod.py:2)", 2), one("f (pkg/mod.py:3)", 1)]
+    );
+    assert_eq!(
+        run(ProfileOptions {
+            show_line_numbers: false,
+            ..default()
+        }),
+        [one("f (pkg/mod.py)", 3)]
+    );
+    assert_eq!(
+        run(ProfileOptions {
+            function_only: true,
+            ..default()
+        }),
+        [one("f (pkg/mod.py:1)", 3)]
+    );
+    let full = ProfileOptions {
+        function_only: true,
+        full_filenames: true,
+        ..default()
+    };
+    assert_eq!(run(full), [one("f (/srv/pkg/mod.py:1)", 3)]);
+}
+
+#[test]
+fn walking_from_the_last_stack_gives_the_same_tree() {
+    let mut frames = FrameTable::default();
+    let ids: Vec<FrameId> = (1..5)
+        .map(|line| frame(&mut frames, "f", line, 0))
+        .collect();
+    let paths: [&[usize]; 6] = [
+        &[0, 1, 2],
+        &[0, 1, 3],
+        &[0],
+        &[0, 1, 2],
+        &[3, 1, 2],
+        &[0, 1, 2, 2],
+    ];
+    let (mut one_thread, mut many) = (
+        Profile::new(ProfileOptions::default()),
+        Profile::new(ProfileOptions::default()),
+    );
+    for (tid, path) in paths.iter().enumerate() {
+        let path: Vec<FrameId> = path.iter().map(|index| ids[*index]).collect();
+        one_thread.add(
+            &sample(0, vec![trace(1, true, true, &path)]),
+            &frames,
+            &|_| None,
+        );
+        many.add(
+            &sample(0, vec![trace(tid as i32, true, true, &path)]),
+            &frames,
+            &|_| None,
+        );
+    }
+    assert_eq!(texts(&one_thread), texts(&many));
+    assert_eq!(texts(&one_thread).len(), 5);
+}
+
+#[test]
+fn slices_end_where_the_thread_goes_idle_or_ends() {
+    let mut frames = FrameTable::default();
+    let (f, g) = (frame(&mut frames, "f", 2, 0), frame(&mut frames, "g", 5, 0));
+    let mut profile = Profile::new(ProfileOptions {
+        timeline: true,
+        ..ProfileOptions::default()
+    });
+    let ticks = [
+        (Some(f), true),
+        (Some(f), true),
+        (Some(g), true),
+        (Some(g), false),
+        (None, true),
+        (Some(g), true),
+    ];
+    for (index, (frame, active)) in ticks.into_iter().enumerate() {
+        let traces = frame
+            .map(|frame| trace(1, active, false, &[frame]))
+            .into_iter()
+            .collect();
+        profile.add(&sample(10 * index as u64, traces), &frames, &|_| None);
+    }
+    let thread = profile.threads().ids().next().unwrap();
+    let slices: Vec<_> = profile
+        .slices(thread)
+        .map(|s| (s.start_us, s.end_us, s.samples))
+        .collect();
+    assert_eq!(
+        slices,
+        [(0, 20_000, 2), (20_000, 30_000, 1), (50_000, 60_000, 1)]
+    );
+}
+
+#[test]
+fn processes_that_call_each_other_parent_end() {
+    let mut frames = FrameTable::default();
+    let f = frame(&mut frames, "f", 2, 0);
+    let mut profile = Profile::new(ProfileOptions {
+        subprocesses: true,
+        ..ProfileOptions::default()
+    });
+    let circle = |pid: Pid| {
+        let other = if pid == 1 { 2 } else { 1 };
+        Some(ProcessLabel {
+            pid,
+            parent: Some(other),
+            command: Arc::from("p"),
+        })
+    };
+    profile.add(
+        &sample(0, vec![trace(1, true, true, &[f])]),
+        &frames,
+        &circle,
+    );
+    let stacks = texts(&profile);
+    assert_eq!(stacks.len(), 1);
+    assert_eq!(stacks[0].0.len(), MAX_PROCESS_DEPTH + 1);
+}
+
+#[test]
+fn a_process_that_cannot_be_named_any_more_keeps_its_place() {
+    let mut frames = FrameTable::default();
+    let f = frame(&mut frames, "f", 2, 0);
+    let mut profile = Profile::new(ProfileOptions {
+        subprocesses: true,
+        ..ProfileOptions::default()
+    });
+    let named = |pid| {
+        Some(ProcessLabel {
+            pid,
+            parent: None,
+            command: Arc::from("python a.py"),
+        })
+    };
+    let tick = sample(0, vec![trace(1, true, true, &[f])]);
+    profile.add(&tick, &frames, &named);
+    profile.add(&tick, &frames, &|_| None);
+    assert_eq!(
+        texts(&profile),
+        [(
+            vec![
+                "process 1:\"python a.py\"".to_owned(),
+                "f (pkg/mod.py:2)".to_owned()
+            ],
+            2
+        )]
+    );
+}
+
+#[test]
+fn rss_is_summed_over_processes_and_missing_readings_are_no_zeros() {
+    let mut profile = Profile::new(ProfileOptions::default());
+    let readings = [[Some(5), Some(7)], [None, None], [Some(9), None]];
+    for pair in readings {
+        let processes = pair.into_iter().map(|rss_bytes| ProcessSample {
+            pid: 1,
+            traces: Vec::new(),
+            rss_bytes,
+        });
+        let tick = Sample {
+            processes: processes.collect(),
+            ..Sample::default()
+        };
+        profile.add(&tick, &FrameTable::default(), &|_| None);
+    }
+    let rss = profile.rss();
+    assert_eq!(
+        (rss.first(), rss.last(), rss.peak(), rss.points().len()),
+        (Some(12), Some(9), Some(12), 2)
+    );
+}

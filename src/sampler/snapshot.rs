@@ -1,0 +1,288 @@
+//! [`take`]: the stacks of all threads of a process at one moment, and how to be sure that they are.
+//!
+//! A thread that is on a CPU is paused, read and let go. A thread that sleeps in the kernel is not
+//! touched: its stack cannot move, and stopping it could end its wait early. It is read as it is, and
+//! the kernel is asked afterwards whether it has run meanwhile; if so, everything is read again, in
+//! the end with that thread paused too. Native threads beside Python are never touched.
+
+use std::collections::HashMap;
+
+use log::debug;
+
+use crate::cpython::frame::RawFrame;
+use crate::cpython::{
+    FrameTable, PythonProcess, PythonThread, ReadError, SampleError, StackTrace, ThreadInfo,
+    ThreadList,
+};
+use crate::target::{Activity, PauseError, PauseGuard, RunState, Tid};
+
+/// How often a process is read again when a thread moved meanwhile. The last time, every Python
+/// thread is paused.
+const ATTEMPTS: usize = 4;
+
+/// Whether threads are paused while they are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pausing {
+    /// Threads that run are paused: every stack is one that was.
+    Running,
+    /// Nothing is ever stopped. A stack that changed while it was read is tried again, then left
+    /// out and counted.
+    Never,
+}
+
+/// What [`take`] saw.
+#[derive(Debug)]
+pub struct Snapshot<T> {
+    /// The stacks, the oldest thread first: the main thread, in the order of their start the others.
+    pub traces: Vec<StackTrace>,
+    /// What `inspect` made of each stack's frames, in the same order.
+    pub inspected: Vec<Vec<T>>,
+    /// What could not be read. It cost neither the other threads nor the snapshot.
+    pub errors: Vec<String>,
+}
+
+/// One thread's part of a snapshot, before stacks of one OS thread are put together.
+struct Part<T> {
+    thread: PythonThread,
+    trace: StackTrace,
+    inspected: Vec<T>,
+}
+
+/// What the kernel says of each thread before it is read.
+type Activities = HashMap<Tid, Activity>;
+
+/// Reads the stacks of all Python threads of a process. `inspect` is called for every frame while
+/// its thread still stands still, to read what only holds then, such as local variables.
+///
+/// # Errors
+/// When the process has ended, or its interpreters could not be listed.
+pub fn take<T>(
+    process: &mut PythonProcess,
+    frames: &mut FrameTable,
+    pausing: Pausing,
+    mut inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
+) -> Result<Snapshot<T>, SampleError> {
+    let mut attempt = 1;
+    loop {
+        process.begin_sample();
+        let last = attempt == ATTEMPTS;
+        match attempt_snapshot(process, frames, pausing, last, &mut inspect) {
+            Ok((_, moved)) if moved && !last => debug!("a thread moved while it was read"),
+            Ok((snapshot, _)) => return Ok(snapshot),
+            Err(SampleError::TornRead(error)) if !last => debug!("torn read: {error}"),
+            Err(error) => return Err(error),
+        }
+        attempt += 1;
+    }
+}
+
+/// One try, and whether a thread that was not paused has moved meanwhile.
+fn attempt_snapshot<T>(
+    process: &mut PythonProcess,
+    frames: &mut FrameTable,
+    pausing: Pausing,
+    last: bool,
+    inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
+) -> Result<(Snapshot<T>, bool), SampleError> {
+    let mut list = process.threads()?;
+    let activities = activities(process, &list);
+    let guard = match pausing {
+        Pausing::Running => pause(process, &list, &activities, last)?,
+        Pausing::Never => None,
+    };
+    if guard.is_some() {
+        // Between the first look and the pause the lists may have changed.
+        list = process.threads()?;
+    }
+    let paused: Vec<Tid> = guard.iter().flat_map(PauseGuard::paused).collect();
+    let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
+    let mut parts = Vec::with_capacity(list.threads.len());
+    let mut moved = false;
+    // Newest first is how the interpreter keeps them.
+    for thread in list.threads.into_iter().rev() {
+        let held = thread.os_thread_id.is_some_and(|tid| paused.contains(&tid));
+        let activity = thread.os_thread_id.and_then(|tid| activities.get(&tid));
+        match read_thread(process, frames, thread, activity, inspect) {
+            Ok((part, leaf)) => {
+                let still = held || stands_still(process, &part.thread, leaf.as_ref(), activity);
+                if !still && pausing == Pausing::Never && last {
+                    errors.push(format!(
+                        "{}: its stack changed while it was read",
+                        name(&part.thread)
+                    ));
+                    continue;
+                }
+                moved |= !still;
+                parts.push(part);
+            }
+            Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
+            Err(error) if !last && !held => {
+                debug!("{error}");
+                moved = true;
+            }
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    drop(guard);
+    Ok((merge(parts, errors), moved))
+}
+
+fn name(thread: &PythonThread) -> String {
+    thread.os_thread_id.map_or_else(
+        || format!("thread {:#x}", thread.state.pthread_id),
+        |tid| format!("thread {tid}"),
+    )
+}
+
+/// The kernel's view of each thread.
+fn activities(process: &PythonProcess, list: &ThreadList) -> Activities {
+    let tids = list.threads.iter().filter_map(|thread| thread.os_thread_id);
+    tids.filter_map(|tid| Some((tid, Activity::of_thread(process.pid(), tid).ok()?)))
+        .collect()
+}
+
+/// Pauses the threads that run; on the last try, and where the kernel does not say, all.
+fn pause(
+    process: &PythonProcess,
+    list: &ThreadList,
+    activities: &Activities,
+    all: bool,
+) -> Result<Option<PauseGuard>, SampleError> {
+    let mut tids: Vec<Tid> = list
+        .threads
+        .iter()
+        .filter_map(|thread| thread.os_thread_id)
+        .filter(|tid| {
+            all || activities
+                .get(tid)
+                .is_some_and(|activity| activity.state == RunState::Running)
+        })
+        .collect();
+    tids.sort_unstable();
+    tids.dedup();
+    if tids.is_empty() {
+        return Ok(None);
+    }
+    match PauseGuard::pause(process.pid(), &tids) {
+        Ok(guard) => Ok(Some(guard)),
+        Err(PauseError::Io { cause, .. }) if cause.raw_os_error() == Some(nix::libc::ESRCH) => {
+            Ok(None)
+        }
+        Err(error) => Err(SampleError::CannotPause(error.to_string())),
+    }
+}
+
+/// Walks and resolves one thread's stack.
+fn read_thread<T>(
+    process: &mut PythonProcess,
+    frames: &mut FrameTable,
+    thread: PythonThread,
+    activity: Option<&Activity>,
+    inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
+) -> Result<(Part<T>, Option<RawFrame>), ReadError> {
+    let mut stack = Vec::new();
+    process.walk(&thread, &mut stack)?;
+    let resolved = process.resolve(&stack, frames)?;
+    // A frame that runs no code object has no id: it is left out of both lists.
+    let inspected = stack
+        .iter()
+        .zip(&resolved)
+        .filter(|(_, id)| id.is_some())
+        .map(|(frame, _)| inspect(process, frame))
+        .collect();
+    let info = ThreadInfo {
+        os_thread_id: thread.os_thread_id,
+        pthread_id: thread.state.pthread_id,
+        name: process.thread_name(&thread),
+        interpreter_ids: vec![thread.state.interpreter.id],
+        active: activity.is_some_and(|activity| activity.state == RunState::Running),
+        owns_gil: thread.owns_gil,
+        collecting: thread.collecting,
+        is_main: thread.os_thread_id == Some(process.pid()),
+    };
+    let trace = StackTrace {
+        thread: info,
+        frames: resolved.into_iter().flatten().collect(),
+    };
+    Ok((
+        Part {
+            thread,
+            trace,
+            inspected,
+        },
+        stack.into_iter().next(),
+    ))
+}
+
+/// Whether a thread that was not paused did not run while it was read.
+fn stands_still(
+    process: &PythonProcess,
+    thread: &PythonThread,
+    leaf: Option<&RawFrame>,
+    before: Option<&Activity>,
+) -> bool {
+    let now = thread
+        .os_thread_id
+        .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
+    match (before, now) {
+        // The kernel counts how often a thread got a CPU: the same count means that it slept.
+        (Some(before), Some(now)) if before.state != RunState::Running => *before == now,
+        _ => process.is_at_same_frame(thread, leaf),
+    }
+}
+
+/// Puts the stacks of one OS thread in several interpreters together: the newest interpreter's
+/// frames are the innermost.
+fn merge<T>(parts: Vec<Part<T>>, errors: Vec<String>) -> Snapshot<T> {
+    let mut snapshot = Snapshot {
+        traces: Vec::new(),
+        inspected: Vec::new(),
+        errors,
+    };
+    let mut places: HashMap<Tid, usize> = HashMap::new();
+    for part in parts {
+        let place = part
+            .trace
+            .thread
+            .os_thread_id
+            .and_then(|tid| places.get(&tid).copied());
+        let known = place.and_then(|place| {
+            snapshot
+                .traces
+                .get_mut(place)
+                .zip(snapshot.inspected.get_mut(place))
+        });
+        if let Some((trace, inspected)) = known {
+            let inner = part.trace;
+            trace.frames.splice(0..0, inner.frames);
+            inspected.splice(0..0, part.inspected);
+            trace
+                .thread
+                .interpreter_ids
+                .splice(0..0, inner.thread.interpreter_ids);
+            trace.thread.owns_gil |= inner.thread.owns_gil;
+            trace.thread.collecting |= inner.thread.collecting;
+            trace.thread.name = trace.thread.name.take().or(inner.thread.name);
+            continue;
+        }
+        if let Some(tid) = part.trace.thread.os_thread_id {
+            places.insert(tid, snapshot.traces.len());
+        }
+        snapshot.traces.push(part.trace);
+        snapshot.inspected.push(part.inspected);
+    }
+    // The main thread comes first, wherever the lists have it.
+    if let Some(main) = snapshot
+        .traces
+        .iter()
+        .position(|trace| trace.thread.is_main)
+    {
+        if let Some(to_front) = snapshot.traces.get_mut(..=main) {
+            to_front.rotate_right(1);
+        }
+        if let Some(to_front) = snapshot.inspected.get_mut(..=main) {
+            to_front.rotate_right(1);
+        }
+    }
+    snapshot
+}

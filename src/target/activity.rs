@@ -1,0 +1,71 @@
+//! [`Activity`]: what the kernel says a thread does, and how often it has run so far.
+
+use std::io;
+
+use super::threads::RunState;
+use super::{Pid, Tid};
+
+/// What the kernel says of a thread. Two that are equal, of a thread that sleeps, mean that it did
+/// not run in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// What it does.
+    pub state: RunState,
+    /// How often it got a CPU; `None` where the kernel does not count (`CONFIG_SCHED_INFO`).
+    pub timeslices: Option<u64>,
+}
+
+impl Activity {
+    /// Asks about one thread of a process.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such thread (any more).
+    pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<Activity> {
+        // The count first: a thread that wakes between the two reads shows as running then.
+        let timeslices = timeslices(pid, tid);
+        Ok(Activity {
+            state: RunState::of_thread(pid, tid)?,
+            timeslices,
+        })
+    }
+}
+
+/// The third number of a thread's `schedstat` (Documentation/scheduler/sched-stats.rst).
+fn timeslices(pid: Pid, tid: Tid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
+    text.split_ascii_whitespace().nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+
+    #[test]
+    fn a_thread_that_slept_is_the_same_and_one_that_ran_is_not() {
+        let own = std::process::id() as Pid;
+        let (tell, told) = std::sync::mpsc::channel();
+        let (wake, woken) = std::sync::mpsc::channel::<()>();
+        let sleeper = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid().as_raw()).unwrap();
+            while woken.recv().is_ok() {
+                tell.send(0).unwrap();
+            }
+        });
+        let tid = told.recv().unwrap();
+        let asleep = || loop {
+            let activity = Activity::of_thread(own, tid).unwrap();
+            if activity.state == RunState::Sleeping {
+                return activity;
+            }
+            std::thread::yield_now();
+        };
+        let before = asleep();
+        assert_eq!(asleep(), before);
+        wake.send(()).unwrap();
+        told.recv().unwrap();
+        assert_ne!(asleep(), before);
+        drop(wake);
+        sleeper.join().unwrap();
+    }
+}

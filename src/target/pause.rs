@@ -1,0 +1,308 @@
+//! [`PauseGuard`]: threads of a target that stand still while we read them.
+//!
+//! A thread is paused with `PTRACE_SEIZE` and `PTRACE_INTERRUPT`, which no program can notice: no
+//! signal is sent, and a system call that gets interrupted is restarted. What can go wrong, and what
+//! is done:
+//!
+//! - A signal arrives meanwhile. The thread then stops in front of its delivery; it is let go with
+//!   that signal, which it receives as if we weren't there.
+//! - The target is stopped (Ctrl-Z). It stays so when it is let go.
+//! - The thread ends, is killed, or another thread of its process executes a program. Then it is not
+//!   paused, but a traced thread that ended must be collected by its tracer before its process can
+//!   end, so that is done.
+//! - The thread waits for a disk or a vfork, where nothing can stop it. Such threads are left alone.
+//!   If one gets there just when it is to stop, it is given up after [`PAUSE_LIMIT`]. It can't be
+//!   let go before it has stopped, so it is remembered and let go as soon as it has, at the next use
+//!   of a guard or by [`PauseGuard::settle`].
+//! - We die. The kernel lets go whatever a dead tracer traced.
+//!
+//! The kernel ties a traced thread to the OS thread that seized it, so a guard is neither `Send` nor
+//! `Sync`, and an OS thread that ends lets its threads go.
+
+use std::cell::RefCell;
+use std::marker::PhantomData;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::ptrace;
+
+use super::stat::ProcStat;
+use super::threads::RunState;
+use super::wait::{self, Event, For};
+use super::{PermissionProblem, Pid, Tid};
+
+/// How long at most we wait for all threads to stop.
+pub const PAUSE_LIMIT: Duration = Duration::from_millis(100);
+/// How long a guard that is dropped waits at most for threads that are being killed.
+const FAREWELL_LIMIT: Duration = Duration::from_millis(10);
+
+/// Why threads could not be paused.
+#[derive(Debug, thiserror::Error)]
+pub enum PauseError {
+    /// The system doesn't let us, perhaps because somebody else traces the process.
+    #[error("{0}")]
+    PermissionDenied(PermissionProblem),
+    /// Something else went wrong.
+    #[error("cannot pause thread {tid}: {cause}")]
+    Io {
+        /// The thread.
+        tid: Tid,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+}
+
+/// Why one thread isn't paused though it was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotPaused {
+    /// It has ended.
+    Gone,
+    /// It waits where nothing can stop it, such as for a disk.
+    Uninterruptible,
+}
+
+/// A thread that we trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Traced {
+    pid: Pid,
+    tid: Tid,
+    /// Whether its end is for somebody else in this program to collect: the main thread of a process
+    /// that we launched.
+    is_own_child: bool,
+}
+
+thread_local! {
+    /// Threads that this OS thread traces and couldn't let go yet.
+    static STRAGGLERS: RefCell<Vec<Traced>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Threads that stand still until this is dropped.
+#[derive(Debug)]
+pub struct PauseGuard {
+    /// With the signal that each is to be let go with, or 0.
+    paused: Vec<(Traced, i32)>,
+    not_paused: Vec<(Tid, NotPaused)>,
+    /// ptrace binds to the OS thread: a raw pointer makes this neither `Send` nor `Sync`.
+    _bound_to_thread: PhantomData<*const ()>,
+}
+
+impl PauseGuard {
+    /// Pauses some threads of a process, and no others. Takes [`PAUSE_LIMIT`] at most, mostly some
+    /// microseconds for each thread. Those that can't be paused now are named by
+    /// [`PauseGuard::not_paused`].
+    ///
+    /// # Errors
+    /// When we may not; then no thread stays paused.
+    pub fn pause(pid: Pid, tids: &[Tid]) -> Result<PauseGuard, PauseError> {
+        PauseGuard::settle();
+        let mut not_paused = Vec::new();
+        let mut stoppable = Vec::with_capacity(tids.len());
+        for &tid in tids {
+            match RunState::of_thread(pid, tid) {
+                Ok(RunState::DiskWait) => not_paused.push((tid, NotPaused::Uninterruptible)),
+                Ok(RunState::Zombie) | Err(_) => not_paused.push((tid, NotPaused::Gone)),
+                Ok(_) => stoppable.push(tid),
+            }
+        }
+        let mut guard = PauseGuard::seize(pid, &stoppable, PAUSE_LIMIT)?;
+        guard.not_paused.extend(not_paused);
+        Ok(guard)
+    }
+
+    /// The threads that do stand still.
+    pub fn paused(&self) -> impl Iterator<Item = Tid> {
+        self.paused.iter().map(|(thread, _)| thread.tid)
+    }
+
+    /// The threads that were asked for but don't.
+    pub fn not_paused(&self) -> &[(Tid, NotPaused)] {
+        &self.not_paused
+    }
+
+    /// Lets go what this OS thread couldn't let go before, and says whether nothing is left. Cheap
+    /// when nothing is; to be called before this OS thread waits for long, and while it waits for a
+    /// launched program to end.
+    pub fn settle() -> bool {
+        STRAGGLERS.with_borrow_mut(|stragglers| {
+            stragglers.retain(|thread| !thread.try_release());
+            stragglers.is_empty()
+        })
+    }
+
+    /// Seizes all first, so that they stop at the same time, then waits for each.
+    fn seize(pid: Pid, tids: &[Tid], limit: Duration) -> Result<PauseGuard, PauseError> {
+        let own_pid = nix::unistd::getpid().as_raw();
+        let is_own = ProcStat::of_process(pid).is_ok_and(|stat| stat.parent == own_pid);
+        let mut guard = PauseGuard {
+            paused: Vec::with_capacity(tids.len()),
+            not_paused: Vec::new(),
+            _bound_to_thread: PhantomData,
+        };
+        let mut stopping = Vec::with_capacity(tids.len());
+        let mut failure = None;
+        for &tid in tids {
+            let thread = Traced {
+                pid,
+                tid,
+                is_own_child: is_own && tid == pid,
+            };
+            match thread.seize() {
+                Ok(None) => stopping.push(thread),
+                Ok(Some(why)) => guard.not_paused.push((tid, why)),
+                Err(error) => {
+                    failure = Some(error);
+                    break;
+                }
+            }
+        }
+        let deadline = Instant::now() + limit;
+        for thread in stopping {
+            match thread.wait_for_stop(deadline) {
+                Stop::Stopped { signal } => guard.paused.push((thread, signal)),
+                Stop::Gone => guard.not_paused.push((thread.tid, NotPaused::Gone)),
+                Stop::TimedOut => {
+                    STRAGGLERS.with_borrow_mut(|stragglers| stragglers.push(thread));
+                    let why = NotPaused::Uninterruptible;
+                    guard.not_paused.push((thread.tid, why));
+                }
+            }
+        }
+        failure.map_or(Ok(guard), Err)
+    }
+}
+
+impl Drop for PauseGuard {
+    fn drop(&mut self) {
+        let mut leaving = Vec::new();
+        for (thread, signal) in self.paused.drain(..) {
+            // A thread that doesn't stand still any more has been killed and is ending.
+            if wait::detach(thread.tid, signal).is_err() && !thread.try_release() {
+                leaving.push(thread);
+            }
+        }
+        if leaving.is_empty() {
+            return;
+        }
+        let deadline = Instant::now() + FAREWELL_LIMIT;
+        let mut pace = Pace::default();
+        while !leaving.is_empty() && Instant::now() < deadline {
+            pace.rest();
+            leaving.retain(|thread| !thread.try_release());
+        }
+        STRAGGLERS.with_borrow_mut(|stragglers| stragglers.extend(leaving));
+    }
+}
+
+/// How waiting for a stop ended.
+enum Stop {
+    Stopped { signal: i32 },
+    Gone,
+    TimedOut,
+}
+
+impl Traced {
+    /// Seizes it and asks it to stop. `Some` when there is no need to wait for that.
+    fn seize(self) -> Result<Option<NotPaused>, PauseError> {
+        let tid = nix::unistd::Pid::from_raw(self.tid);
+        let result = ptrace::seize(tid, ptrace::Options::empty());
+        match result {
+            Ok(()) => {}
+            Err(Errno::ESRCH) => return Ok(Some(NotPaused::Gone)),
+            Err(Errno::EPERM) if self.is_straggler() => {
+                return Ok(Some(NotPaused::Uninterruptible));
+            }
+            // The kernel says so of a thread that is ending, too.
+            Err(Errno::EPERM) if self.has_ended() => return Ok(Some(NotPaused::Gone)),
+            Err(Errno::EPERM | Errno::EACCES) => {
+                let problem = PermissionProblem::diagnose_trace(self.pid, self.tid);
+                return Err(PauseError::PermissionDenied(problem));
+            }
+            Err(error) => {
+                return Err(PauseError::Io {
+                    tid: self.tid,
+                    cause: error.into(),
+                });
+            }
+        }
+        // This fails only when the thread has been killed since, which the wait finds out.
+        let _ = ptrace::interrupt(tid);
+        Ok(None)
+    }
+
+    fn wait_for_stop(self, deadline: Instant) -> Stop {
+        let mut pace = Pace::default();
+        loop {
+            match wait::poll(self.tid, For::Stop) {
+                Event::Stopped { signal, event } => {
+                    // With the event it is our interruption, or the target's being stopped. Without,
+                    // it is about to receive this signal.
+                    let signal = if event == libc::PTRACE_EVENT_STOP {
+                        0
+                    } else {
+                        signal
+                    };
+                    return Stop::Stopped { signal };
+                }
+                _ if self.collect_end() => return Stop::Gone,
+                _ if Instant::now() >= deadline => return Stop::TimedOut,
+                _ => pace.rest(),
+            }
+        }
+    }
+
+    /// Lets it go if that can be done by now; whether it has been.
+    fn try_release(&self) -> bool {
+        match wait::poll(self.tid, For::Stop) {
+            Event::Stopped { signal, event } => {
+                let signal = if event == libc::PTRACE_EVENT_STOP {
+                    0
+                } else {
+                    signal
+                };
+                wait::detach(self.tid, signal).is_ok()
+            }
+            _ => self.collect_end(),
+        }
+    }
+
+    /// Whether it has ended. If it has, that is taken note of, as the kernel wants its tracer to,
+    /// unless somebody else in this program is to be told of it.
+    fn collect_end(&self) -> bool {
+        // Peek first: a wait for the end of a traced thread takes its stop, too, if that comes first.
+        let ended = |event| matches!(event, Event::Exited(_) | Event::Killed(_) | Event::Unknown);
+        if !ended(wait::poll(self.tid, For::PeekEnd)) {
+            return false;
+        }
+        self.is_own_child || ended(wait::poll(self.tid, For::End))
+    }
+
+    fn is_straggler(&self) -> bool {
+        STRAGGLERS.with_borrow(|stragglers| stragglers.contains(self))
+    }
+
+    fn has_ended(&self) -> bool {
+        ProcStat::of_thread(self.pid, self.tid).map_or(true, |stat| stat.has_ended())
+    }
+}
+
+/// Pauses between looks: at first none, as a stop takes microseconds, then longer and longer.
+#[derive(Default)]
+struct Pace {
+    looks: u32,
+}
+
+impl Pace {
+    fn rest(&mut self) {
+        self.looks = self.looks.saturating_add(1);
+        match self.looks {
+            // On a single CPU the thread must get its turn to be able to stop.
+            ..100 => std::thread::yield_now(),
+            100..200 => std::thread::sleep(Duration::from_micros(50)),
+            _ => std::thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
