@@ -4,11 +4,14 @@ use std::collections::HashMap;
 
 use super::attach;
 use super::candidates;
-use super::dump_model::{FrameDump, LocalDump, MemoryDump, ProcessDump, ThreadDump};
+use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
 use super::options::{DumpOptions, Target};
 use super::{dump_json, dump_text, to_stdout};
-use crate::cpython::{AttachError, FrameTable, PythonProcess, SampleError};
+use crate::cpython::frame::RawFrame;
+use crate::cpython::locals::Local;
+use crate::cpython::value::ValueOptions;
+use crate::cpython::{AttachError, FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
 use crate::sampler::{Pausing, snapshot};
 use crate::target::{Pid, TargetProcess};
 
@@ -112,23 +115,19 @@ fn look(
     } else {
         Pausing::Running
     };
-    let snapshot = snapshot::take(process, frames, pausing, |_, _| None::<Vec<LocalDump>>)?;
+    let values = ValueOptions::level(options.locals, options.show_secrets);
+    let locals = |process: &PythonProcess, frame: &RawFrame| {
+        let objects = process.objects();
+        (options.locals > 0).then(|| objects.frame_locals(frame.addr, frame.executable, values))
+    };
+    let snapshot = snapshot::take(process, frames, pausing, locals)?;
+    let mut errors = snapshot.errors;
     let threads = snapshot
         .traces
         .into_iter()
         .zip(snapshot.inspected)
         .map(|(trace, locals)| ThreadDump {
-            frames: trace
-                .frames
-                .iter()
-                .zip(locals)
-                .filter_map(|(id, locals)| {
-                    Some(FrameDump {
-                        frame: frames.get(*id)?.clone(),
-                        locals,
-                    })
-                })
-                .collect(),
+            frames: with_locals(&trace, locals, frames, &mut errors),
             info: trace.thread,
         })
         .collect();
@@ -145,6 +144,33 @@ fn look(
             threads: Some(memory.threads).filter(|threads| *threads > 0),
         }),
         threads,
-        errors: snapshot.errors,
+        errors,
     })
+}
+
+/// A stack's frames with their variables. A frame whose variables could not be read is there
+/// without them.
+fn with_locals(
+    trace: &StackTrace,
+    locals: Vec<Option<Result<Vec<Local>, ReadError>>>,
+    frames: &FrameTable,
+    errors: &mut Vec<String>,
+) -> Vec<FrameDump> {
+    let mut dumps = Vec::with_capacity(trace.frames.len());
+    for (id, locals) in trace.frames.iter().zip(locals) {
+        let Some(frame) = frames.get(*id) else {
+            continue;
+        };
+        let locals = locals.map(|locals| {
+            locals.unwrap_or_else(|error| {
+                errors.push(format!("the variables of {}: {error}", frame.name));
+                Vec::new()
+            })
+        });
+        dumps.push(FrameDump {
+            frame: frame.clone(),
+            locals,
+        });
+    }
+    dumps
 }

@@ -51,8 +51,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::dump_model::{FrameDump, LocalDump, ProcessDump, ThreadDump};
+use super::dump_model::{FrameDump, ProcessDump, ThreadDump};
 use super::escape::in_json;
+use crate::cpython::locals;
 
 /// The version of the schema.
 const SCHEMA: u32 = 1;
@@ -180,7 +181,7 @@ fn frame(dump: &FrameDump) -> Frame<'_> {
     }
 }
 
-fn local(local: &LocalDump) -> Local<'_> {
+fn local(local: &locals::Local) -> Local<'_> {
     Local {
         name: &local.name,
         arg: local.is_argument,

@@ -1,5 +1,6 @@
 //! What a dump shows: plain data between the reading of a process and the two ways to print it.
 
+use crate::cpython::locals::Local;
 use crate::cpython::{Frame, ThreadInfo};
 use crate::target::Pid;
 
@@ -50,18 +51,7 @@ pub struct FrameDump {
     /// Where it is.
     pub frame: Frame,
     /// Its variables in the order of the code's; `None` when nobody asked.
-    pub locals: Option<Vec<LocalDump>>,
-}
-
-/// One argument or local variable.
-#[derive(Clone, Debug)]
-pub struct LocalDump {
-    /// Its name.
-    pub name: String,
-    /// Its value in Python's notation, bounded and redacted.
-    pub value: String,
-    /// Whether it is a parameter of the function.
-    pub is_argument: bool,
+    pub locals: Option<Vec<Local>>,
 }
 
 #[cfg(test)]
@@ -70,7 +60,7 @@ pub(super) mod samples {
 
     use std::sync::Arc;
 
-    use super::{FrameDump, LocalDump, MemoryDump, ProcessDump, ThreadDump};
+    use super::{FrameDump, Local, MemoryDump, ProcessDump, ThreadDump};
     use crate::cpython::{Columns, Frame, ThreadInfo};
 
     fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {
@@ -87,8 +77,8 @@ pub(super) mod samples {
         }
     }
 
-    fn local(name: &str, value: &str, is_argument: bool) -> LocalDump {
-        LocalDump {
+    fn local(name: &str, value: &str, is_argument: bool) -> Local {
+        Local {
             name: name.to_owned(),
             value: value.to_owned(),
             is_argument,

@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::clock::mib;
-use super::dump_model::{FrameDump, LocalDump, MemoryDump, ProcessDump, ThreadDump};
+use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::{command_line, for_terminal};
+use crate::cpython::locals::Local;
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -174,7 +175,7 @@ fn write_frame(
 fn write_locals(
     out: &mut impl Write,
     title: &str,
-    locals: &[LocalDump],
+    locals: &[Local],
     arguments: bool,
     faint: &Style,
 ) -> io::Result<()> {
