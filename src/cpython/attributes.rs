@@ -185,7 +185,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
             InstanceDict::TaggedBeforeObject { dict_or_values } if managed => {
                 let tagged = word(dict_or_values)?;
                 if tagged.0 & 1 == 1 {
-                    (RemoteAddr::NULL, tagged.without_bits(1))
+                    // The tag is made by subtracting one: the values stand one byte further.
+                    (RemoteAddr::NULL, tagged.offset(1))
                 } else {
                     (tagged, RemoteAddr::NULL)
                 }

@@ -128,7 +128,11 @@ impl<M: RemoteMemory> Objects<'_, M> {
 
     /// A class's name with its module: `app.Config`, `collections.deque`, `int`.
     pub(super) fn class_name(&self, class: &Class) -> Result<String, ReadError> {
-        let name = self.class_short_name(class)?;
+        let mut name = self.class_short_name(class)?;
+        // Python 2 names the module of its exceptions, where Python 3 has no module.
+        if let Some(bare) = name.strip_prefix("exceptions.") {
+            name = bare.to_owned();
+        }
         if !class.is_heap_type() || name.contains('.') || class.dict.is_null() {
             return Ok(name);
         }

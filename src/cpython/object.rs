@@ -104,6 +104,11 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     /// # Errors
     /// When it cannot be read, or is no string.
     pub fn string(&self, object: RemoteAddr) -> Result<String, ReadError> {
+        self.string_start(object).map(Start::marked)
+    }
+
+    /// The first 4096 bytes of a string.
+    pub(super) fn string_start(&self, object: RemoteAddr) -> Result<Start, ReadError> {
         match self.python.semantics.str_format {
             StrFormat::Python2 => self.byte_string(object),
             StrFormat::Pep393 {
@@ -121,7 +126,7 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
         }
     }
 
-    fn byte_string(&self, object: RemoteAddr) -> Result<String, ReadError> {
+    fn byte_string(&self, object: RemoteAddr) -> Result<Start, ReadError> {
         let layout = &self.python.layout.bytes_object;
         let mut buffer = RecordBuffer::default();
         let head = buffer.read(
@@ -140,6 +145,11 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     /// # Errors
     /// When it cannot be read.
     pub fn python2_unicode(&self, object: RemoteAddr) -> Result<String, ReadError> {
+        self.python2_unicode_start(object).map(Start::marked)
+    }
+
+    /// The first 4096 bytes of a Python 2 `unicode`.
+    pub(super) fn python2_unicode_start(&self, object: RemoteAddr) -> Result<Start, ReadError> {
         let layout = &self.python.layout.unicode_object;
         let mut buffer = RecordBuffer::default();
         let len = layout.length.max(layout.data) as usize + 8;
@@ -154,7 +164,7 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     }
 
     /// PEP 393 strings: `Include/cpython/unicodeobject.h` (3.3 to 3.15).
-    fn pep393_string(&self, object: RemoteAddr, bits: StateBits) -> Result<String, ReadError> {
+    fn pep393_string(&self, object: RemoteAddr, bits: StateBits) -> Result<Start, ReadError> {
         let layout = &self.python.layout.unicode_object;
         let corrupt = || ReadError::corrupt("PyUnicodeObject", object);
         let state_offset = layout.state.ok_or_else(corrupt)?;
@@ -185,7 +195,7 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     }
 
     /// Decodes `length` code units at `data`.
-    fn text(&self, data: RemoteAddr, length: i64, unit: CodeUnit) -> Result<String, ReadError> {
+    fn text(&self, data: RemoteAddr, length: i64, unit: CodeUnit) -> Result<Start, ReadError> {
         let width = unit.width();
         let length = usize::try_from(length).map_err(|_| ReadError::corrupt("text", data))?;
         // A length beyond any address space is nonsense, not a long string.
@@ -195,11 +205,26 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
         let units = length.min(MAX_STRING_BYTES / width);
         let mut bytes = vec![0; units * width];
         self.memory.read(data, &mut bytes)?;
-        let mut text = unit.decode(&bytes);
-        if units < length {
-            text.push(CUT);
+        Ok(Start {
+            text: unit.decode(&bytes),
+            is_cut: units < length,
+        })
+    }
+}
+
+/// A string, or its beginning.
+pub(super) struct Start {
+    pub text: String,
+    pub is_cut: bool,
+}
+
+impl Start {
+    /// The text, ending in `…` when it was cut.
+    fn marked(mut self) -> String {
+        if self.is_cut {
+            self.text.push(CUT);
         }
-        Ok(text)
+        self.text
     }
 }
 

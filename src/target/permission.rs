@@ -179,7 +179,12 @@ fn gather(pid: Pid, root: &Path) -> Facts {
             _ => format!("user {uid}"),
         }
     });
-    let tracer = target.tracer.map(|tracer| {
+    let tracer = target.tracer.map(|thread| {
+        let status = Status::read(&root.join(format!("proc/{thread}/status")));
+        let tracer = status
+            .ok()
+            .and_then(|status| status.process)
+            .unwrap_or(thread);
         let command = fs::read_to_string(root.join(format!("proc/{tracer}/comm")));
         let command = command.unwrap_or_default();
         (tracer, crate::target::printable(command.trim_end()))

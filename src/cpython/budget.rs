@@ -1,0 +1,56 @@
+//! [`Budget`]: memory that can be read so often and no more, so that a value made to be endless
+//! costs a bounded time.
+
+use std::cell::Cell;
+use std::io;
+
+use crate::target::{MemoryError, RemoteAddr, RemoteMemory};
+
+/// Target memory with a limit on reads and bytes.
+pub(super) struct Budget<'a, M> {
+    memory: &'a M,
+    reads: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+impl<'a, M> Budget<'a, M> {
+    pub fn new(memory: &'a M, reads: usize, bytes: usize) -> Budget<'a, M> {
+        Budget {
+            memory,
+            reads: Cell::new(reads),
+            bytes: Cell::new(bytes),
+        }
+    }
+
+    /// Whether no other read will succeed.
+    pub fn is_spent(&self) -> bool {
+        self.reads.get() == 0
+    }
+
+    fn spend(&self, addr: RemoteAddr, len: usize) -> Result<(), MemoryError> {
+        let reads = self.reads.get().checked_sub(1);
+        let bytes = self.bytes.get().checked_sub(len);
+        if let (Some(reads), Some(bytes)) = (reads, bytes) {
+            self.reads.set(reads);
+            self.bytes.set(bytes);
+            return Ok(());
+        }
+        self.reads.set(0);
+        let cause = io::Error::other("too much to read for one frame's variables");
+        Err(MemoryError { addr, len, cause })
+    }
+}
+
+impl<M: RemoteMemory> RemoteMemory for Budget<'_, M> {
+    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        self.spend(addr, buf.len())?;
+        self.memory.read(addr, buf)
+    }
+
+    fn read_many(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> Result<(), MemoryError> {
+        for (addr, part) in parts.iter() {
+            self.spend(*addr, part.len())?;
+        }
+        self.memory.read_many(parts)
+    }
+}
