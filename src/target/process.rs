@@ -7,6 +7,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+
 use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;
@@ -68,7 +71,13 @@ impl TargetProcess {
         let stat = match ProcStat::of_process(pid) {
             Ok(stat) => stat,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::NoSuchProcess(pid));
+                // With the mount option hidepid, /proc doesn't show what isn't ours.
+                let hidden = kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EPERM);
+                return Err(if pid > 0 && hidden {
+                    OpenError::PermissionDenied(PermissionProblem::diagnose(pid))
+                } else {
+                    OpenError::NoSuchProcess(pid)
+                });
             }
             Err(cause) => return Err(OpenError::Io { pid, cause }),
         };
@@ -332,3 +341,6 @@ fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
     }
     Ok(children)
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,3 +89,37 @@ impl Memory {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+
+    #[test]
+    fn it_grows_with_what_is_touched_and_ends_with_the_process() {
+        let own = RssReader::open(std::process::id().cast_signed()).unwrap();
+        let before = own.rss_bytes().unwrap();
+        let touched = std::hint::black_box(vec![1u8; 32 << 20]);
+        let after = own.rss_bytes().unwrap();
+        // Other tests run beside this one and give memory back.
+        assert!(after > before + (16 << 20), "{before} {after}");
+        let memory = Memory::read(std::process::id().cast_signed()).unwrap();
+        assert!(memory.peak_rss_bytes >= memory.rss_bytes && memory.rss_bytes > 16 << 20);
+        assert!(memory.threads >= 1);
+        drop(touched);
+
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let pid = child.id().cast_signed();
+        let rss = RssReader::open(pid).unwrap();
+        assert!(rss.rss_bytes().unwrap() > 0);
+        child.kill().unwrap();
+        while rss.rss_bytes().is_ok() {}
+        assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(Memory::read(pid).is_err());
+        child.wait().unwrap();
+        assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
