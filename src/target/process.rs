@@ -121,7 +121,8 @@ impl TargetProcess {
         exe_path(self.pid)
     }
 
-    /// Its mappings as they are now, in order of address.
+    /// Its mappings as they are now, in order of address. A process that is just being started, or
+    /// executes another program, can have none yet.
     ///
     /// # Errors
     /// When it is gone or may not be looked at.

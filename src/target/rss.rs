@@ -94,6 +94,7 @@ impl Memory {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use crate::target::test_support::Cat;
 
     #[test]
     fn it_grows_with_what_is_touched_and_ends_with_the_process() {
@@ -108,18 +109,15 @@ mod tests {
         assert!(memory.threads >= 1);
         drop(touched);
 
-        let mut child = std::process::Command::new("sleep")
-            .arg("1000")
-            .spawn()
-            .unwrap();
-        let pid = child.id().cast_signed();
+        let mut cat = Cat::start(&mut std::process::Command::new("cat"));
+        let pid = cat.pid();
         let rss = RssReader::open(pid).unwrap();
         assert!(rss.rss_bytes().unwrap() > 0);
-        child.kill().unwrap();
+        cat.0.kill().unwrap();
         while rss.rss_bytes().is_ok() {}
         assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
         assert!(Memory::read(pid).is_err());
-        child.wait().unwrap();
+        drop(cat);
         assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 }

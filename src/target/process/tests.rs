@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use super::*;
+use crate::target::test_support::Cat;
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -11,29 +12,9 @@ fn own_pid() -> Pid {
     std::process::id().cast_signed()
 }
 
-/// A process that is killed in the end.
-struct Running(std::process::Child);
-
-impl Running {
-    fn start(command: &mut Command) -> Running {
-        Running(command.stdin(Stdio::piped()).spawn().unwrap())
-    }
-
-    fn open(&self) -> TargetProcess {
-        TargetProcess::open(self.0.id().cast_signed()).unwrap()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn what_is_known_of_a_child() {
-    let child = Running::start(Command::new("cat").args(["-", "a b", "", "-"]));
+    let child = Cat::start(Command::new("cat").args(["-", "a b", "", "-"]));
     let target = child.open();
     assert_eq!(target.command_line(), ["cat", "-", "a b", "", "-"]);
     assert!(target.exe_path().is_absolute());
@@ -123,12 +104,13 @@ fn a_deleted_and_a_replaced_program_are_still_opened() {
     let program = folder.path().join("cat (copy)");
     fs::copy("/bin/cat", &program).unwrap();
     let inode = fs::metadata(&program).unwrap().ino();
-    let child = Running::start(&mut Command::new(&program));
+    let child = Cat::start(&mut Command::new(&program));
     let target = child.open();
     assert_eq!(target.exe_path(), program);
     let check = || {
         let images = maps::images(&target.maps().unwrap());
-        let image = images.iter().find(|image| image.path == program).unwrap();
+        let image = images.iter().find(|image| image.path == program);
+        let image = image.unwrap_or_else(|| unreachable!("{images:?} {:?}", target.exe_path()));
         for mapping in &image.mappings {
             let file = target.open_mapped(mapping).unwrap();
             assert_eq!(file.metadata().unwrap().ino(), inode);
