@@ -21,6 +21,12 @@ impl MemoryError {
         // that ended returns 0 bytes, which the reader reports as ESRCH too.
         self.cause.raw_os_error() == Some(nix::libc::ESRCH)
     }
+
+    /// Whether the process lives on but runs another program by now (exec), so that it must be opened
+    /// anew.
+    pub fn program_is_gone(&self) -> bool {
+        self.cause.raw_os_error() == Some(nix::libc::ESTALE)
+    }
 }
 
 /// Memory of a target that can be read at any address. A failed or short read is an error, never
