@@ -326,3 +326,6 @@ fn entries_of(bytes: &[u8], size: u64) -> impl Iterator<Item = (RemoteAddr, Remo
         Some((words.next()?, words.next()?))
     })
 }
+
+#[cfg(test)]
+mod tests;
