@@ -13,3 +13,7 @@ pub mod sampler;
 pub mod profile;
 
 pub mod output;
+
+pub mod tui;
+
+pub mod cli;

@@ -1,3 +1,7 @@
 //! The `pyspy-rs` binary: parse, run, exit code.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    pyspy_rs::cli::run()
+}

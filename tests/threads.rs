@@ -32,6 +32,21 @@ fn the_busy_thread_holds_the_gil() {
 }
 
 #[test]
+fn a_thread_collects_garbage() {
+    // 3.6 and 2.7 keep the flag in a static variable that has no symbol.
+    for_each_interpreter("collecting", (3, 7).., |python| {
+        let target = Target::start(python, "gc_running.py", &["spin"]);
+        let truth = target.truth();
+        let dump = target.dump(&[]);
+        dump.assert_matches(&truth);
+        let main = dump.find(truth.thread("MainThread"));
+        assert!(main.collecting && main.owns_gil, "{main:#?}");
+        let collecting = dump.threads.iter().filter(|thread| thread.collecting);
+        assert_eq!(collecting.count(), 1);
+    });
+}
+
+#[test]
 fn nobody_holds_the_gil_of_an_idle_program() {
     for_each_interpreter("no-gil-holder", .., |python| {
         let target = Target::start(python, "threads.py", &["4"]);

@@ -38,10 +38,12 @@ impl ThreadIds {
         if self.offset.is_some() {
             return;
         }
-        let blocks: Vec<Vec<u8>> = threads
-            .iter()
+        // A thread that is inside two interpreters has two states.
+        let pthreads: HashSet<u64> = threads.iter().map(|thread| thread.pthread_id).collect();
+        let blocks: Vec<Vec<u8>> = pthreads
+            .into_iter()
             .take(64)
-            .filter_map(|thread| read_block(memory, RemoteAddr(thread.pthread_id)))
+            .filter_map(|pthread| read_block(memory, RemoteAddr(pthread)))
             .collect();
         let everywhere = (0..SEARCHED as u64).step_by(4);
         self.offset = USUAL_OFFSETS

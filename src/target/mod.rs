@@ -6,28 +6,36 @@ pub mod address;
 pub mod container;
 pub mod elf;
 pub mod files;
+pub mod launch;
 pub mod live;
 pub mod maps;
 pub mod memory;
 pub mod pause;
 pub mod permission;
 pub mod process;
+pub mod processes;
 pub mod rss;
 pub mod stat;
 pub mod status;
+pub mod tape;
+#[cfg(test)]
+mod test_support;
 pub mod threads;
 mod wait;
 
 pub use activity::Activity;
 pub use address::RemoteAddr;
 pub use elf::{ElfError, ElfFile, VirtualRange};
+pub use launch::{Exit, LaunchError, Launched};
 pub use live::LiveMemory;
 pub use maps::{Image, Mapping, images};
 pub use memory::{MemoryError, RemoteMemory};
 pub use pause::{NotPaused, PauseError, PauseGuard};
 pub use permission::PermissionProblem;
 pub use process::{Child, OpenError, TargetProcess};
+pub use processes::{ProcessSummary, all_processes};
 pub use rss::{Memory, RssReader};
+pub use tape::{RecordingMemory, Tape, TapeError};
 pub use threads::RunState;
 
 /// A process id, in our own PID namespace.

@@ -11,7 +11,8 @@
 //!   paused, but a traced thread that ended must be collected by its tracer before its process can
 //!   end, so that is done.
 //! - The thread waits for a disk or a vfork, where nothing can stop it. Such threads are left alone.
-//!   If one gets there just when it is to stop, it is given up after [`PAUSE_LIMIT`]. It can't be
+//!   If one gets there just when it is to stop, it is given up after [`PAUSE_LIMIT`]; a thread that
+//!   merely doesn't get a CPU, after ten times that. It can't be
 //!   let go before it has stopped, so it is remembered and let go as soon as it has, at the next use
 //!   of a guard or by [`PauseGuard::settle`].
 //! - We die. The kernel lets go whatever a dead tracer traced.
@@ -32,8 +33,10 @@ use super::threads::RunState;
 use super::wait::{self, Event, For};
 use super::{PermissionProblem, Pid, Tid};
 
-/// How long at most we wait for all threads to stop.
+/// How long at most we wait for all threads to stop, once one has been seen to wait for a disk.
 pub const PAUSE_LIMIT: Duration = Duration::from_millis(100);
+/// How many times as long we wait for threads that only need their turn on a crowded machine.
+const CROWDED: u32 = 10;
 /// How long a guard that is dropped waits at most for threads that are being killed.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(10);
 
@@ -88,8 +91,8 @@ pub struct PauseGuard {
 }
 
 impl PauseGuard {
-    /// Pauses some threads of a process, and no others. Takes [`PAUSE_LIMIT`] at most, mostly some
-    /// microseconds for each thread. Those that can't be paused now are named by
+    /// Pauses some threads of a process, and no others. Takes some microseconds for each thread, on a
+    /// crowded machine a second at most. Those that can't be paused now are named by
     /// [`PauseGuard::not_paused`].
     ///
     /// # Errors
@@ -156,9 +159,9 @@ impl PauseGuard {
                 }
             }
         }
-        let deadline = Instant::now() + limit;
+        let started = Instant::now();
         for thread in stopping {
-            match thread.wait_for_stop(deadline) {
+            match thread.wait_for_stop(started, limit) {
                 Stop::Stopped { signal } => guard.paused.push((thread, signal)),
                 Stop::Gone => guard.not_paused.push((thread.tid, NotPaused::Gone)),
                 Stop::TimedOut => {
@@ -230,7 +233,7 @@ impl Traced {
         Ok(None)
     }
 
-    fn wait_for_stop(self, deadline: Instant) -> Stop {
+    fn wait_for_stop(self, started: Instant, limit: Duration) -> Stop {
         let mut pace = Pace::default();
         loop {
             match wait::poll(self.tid, For::Stop) {
@@ -245,8 +248,13 @@ impl Traced {
                     return Stop::Stopped { signal };
                 }
                 _ if self.collect_end() => return Stop::Gone,
-                _ if Instant::now() >= deadline => return Stop::TimedOut,
-                _ => pace.rest(),
+                _ => {}
+            }
+            let waited = started.elapsed();
+            if waited < limit || (waited < limit * CROWDED && !self.is_uninterruptible()) {
+                pace.rest();
+            } else {
+                return Stop::TimedOut;
             }
         }
     }
@@ -275,6 +283,10 @@ impl Traced {
             return false;
         }
         self.is_own_child || ended(wait::poll(self.tid, For::End))
+    }
+
+    fn is_uninterruptible(&self) -> bool {
+        RunState::of_thread(self.pid, self.tid).is_ok_and(|state| state == RunState::DiskWait)
     }
 
     fn is_straggler(&self) -> bool {

@@ -13,7 +13,9 @@ const MAX_STATUS: u64 = 1 << 18;
 /// kernel thread has no memory fields and an old kernel fewer of all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// `TracerPid`, unless nobody traces it.
+    /// `Tgid`: the process that it, perhaps a thread, belongs to.
+    pub process: Option<Pid>,
+    /// `TracerPid`, the thread that traces it, unless nobody traces it.
     pub tracer: Option<Pid>,
     /// The first of `Uid`.
     pub real_uid: Option<u32>,
@@ -21,6 +23,8 @@ pub struct Status {
     pub effective_uid: Option<u32>,
     /// `NSpid` (of a process) or that of a thread: its id in each PID namespace, ours first.
     pub namespace_ids: Vec<Tid>,
+    /// `SigIgn`: bit N-1 for signal N.
+    pub ignored_signals: u64,
     /// `CapEff`.
     pub effective_capabilities: u64,
     /// `VmHWM` in bytes: the most memory that was resident.
@@ -74,6 +78,7 @@ impl Status {
             let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
             let kilobytes = |kb: Option<u64>| kb.map(|kb| kb.saturating_mul(1024));
             match key {
+                "Tgid" => status.process = number().and_then(|pid| Pid::try_from(pid).ok()),
                 "TracerPid" => {
                     status.tracer = number()
                         .and_then(|pid| Pid::try_from(pid).ok())
@@ -87,10 +92,8 @@ impl Status {
                 "NSpid" => {
                     status.namespace_ids = words.filter_map(|word| word.parse().ok()).collect();
                 }
-                "CapEff" => {
-                    status.effective_capabilities =
-                        u64::from_str_radix(value.trim(), 16).unwrap_or(0);
-                }
+                "SigIgn" => status.ignored_signals = mask(value),
+                "CapEff" => status.effective_capabilities = mask(value),
                 "VmHWM" => status.peak_rss_bytes = kilobytes(number()),
                 "VmRSS" => status.rss_bytes = kilobytes(number()),
                 "VmSwap" => status.swap_bytes = kilobytes(number()),
@@ -99,5 +102,39 @@ impl Status {
             }
         }
         status
+    }
+}
+
+/// A hexadecimal set of bits.
+fn mask(value: &str) -> u64 {
+    u64::from_str_radix(value.trim(), 16).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fields_are_found_and_the_name_cannot_fake_them() {
+        let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1000\n\
+            NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n\
+            SigIgn:\t0000000001001000\n\
+            CapEff:\t00000000a80425fb\n\xff\xfe: 1\nnonsense\n";
+        assert_eq!(
+            Status::parse(text),
+            Status {
+                process: Some(70),
+                tracer: None,
+                real_uid: Some(1000),
+                effective_uid: Some(0),
+                namespace_ids: vec![71, 3],
+                ignored_signals: 0x100_1000,
+                effective_capabilities: 0xa804_25fb,
+                peak_rss_bytes: Some(2 << 20),
+                rss_bytes: Some(1 << 20),
+                swap_bytes: None,
+                threads: Some(9),
+            }
+        );
     }
 }

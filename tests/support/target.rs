@@ -1,11 +1,12 @@
 //! A running target program, ready to be looked at; dropped, it is dead and reaped.
 
 use std::ffi::OsStr;
-use std::fs::File;
+use std::fs::{self, DirEntry, File};
 use std::io::{BufRead, BufReader, Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -70,6 +71,9 @@ impl Target {
         match target.lines.recv_timeout(WATCHDOG) {
             Ok(line) if line.starts_with("ready") => {
                 target.ready = serde_json::from_str(&line["ready".len()..]).unwrap_or(Value::Null);
+                if target.ready["reporter"].is_string() {
+                    target.settle();
+                }
                 target
             }
             other => {
@@ -80,6 +84,35 @@ impl Target {
                 panic!("no ready line from {command:?} but {other:?}; stderr:\n{said}");
             }
         }
+    }
+
+    /// Waits until the ready line is true of the GIL as well. The thread that printed the line takes
+    /// the GIL once more before it reads stdin, and the busy one, if there is one, waits for it.
+    fn settle(&self) {
+        let tasks = format!("/proc/{}/task", self.pid());
+        let reads_stdin = |task: DirEntry| {
+            let call = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+            let mut fields = call.split_whitespace();
+            // read(2) on x86-64 and on AArch64, of file 0.
+            matches!(fields.next(), Some("0" | "63")) && fields.next() == Some("0x0")
+        };
+        wait_until("the target's reporter reads stdin", || {
+            let list = fs::read_dir(&tasks).expect("the target runs");
+            list.flatten().any(reads_stdin)
+        });
+        let Some(busy) = self.ready["busy"].as_str() else {
+            return;
+        };
+        let tid = self.truth().thread(busy).native_id.expect("its OS id");
+        let ticks = || {
+            let stat = fs::read_to_string(format!("{tasks}/{tid}/stat")).expect("the thread runs");
+            let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
+            let user = fields.split_whitespace().nth(11).expect("utime");
+            user.parse::<u64>().expect("a number")
+        };
+        // Two clock ticks of CPU time are used in its loop, not on the way to the GIL.
+        let before = ticks();
+        wait_until("the target's busy thread spins", || ticks() >= before + 2);
     }
 
     /// The process that says it is ready: mostly the one that was started, a child of it for a
@@ -161,5 +194,14 @@ impl Drop for Target {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Looks until it is so.
+fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so() {
+        assert!(begin.elapsed() < WATCHDOG, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(1));
     }
 }

@@ -1,0 +1,301 @@
+//! The command line as it is typed: raw arguments, in py-spy's spellings.
+//!
+//! Nothing is decided here; [`super::options`] turns these into what the commands work with.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgAction, Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::output::Format;
+use crate::target::Pid;
+
+const DUMP_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs dump --pid 8172             what every thread does now
+  pyspy-rs dump --pid 8172 --locals    with arguments and local variables
+  pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
+
+const RECORD_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs record -o profile.svg --pid 8172 -d 30
+  pyspy-rs record -o profile.svg -- python3 app.py --its-option
+  pyspy-rs record -o profile.speedscope.json -r 500 -s -- python3 app.py";
+
+const TOP_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs top --pid 8172
+  pyspy-rs top --delay 0.5 -- python3 app.py --its-option";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs completions bash > /etc/bash_completion.d/pyspy-rs
+  pyspy-rs completions zsh > ~/.zfunc/_pyspy-rs";
+
+const ROOT_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs dump --pid 8172
+  pyspy-rs record -o profile.svg -- python3 app.py
+
+`pyspy-rs COMMAND --help` tells the options of a command.";
+
+/// Look into a running Python program from outside: stacks, profiles, memory
+#[derive(Debug, Parser)]
+#[command(
+    name = "pyspy-rs",
+    version,
+    // Abbreviated commands (`pyspy-rs rec`) work in py-spy, so scripts have them.
+    infer_subcommands = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    max_term_width = 100,
+    after_help = ROOT_EXAMPLES
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+
+    /// Say on stderr what is found and done (-vv for more)
+    #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Other", display_order = 900)]
+    pub verbose: u8,
+
+    /// Print this help
+    #[arg(short, long, action = ArgAction::HelpShort, global = true, help_heading = "Other", display_order = 901)]
+    pub help: Option<bool>,
+
+    /// Print the version
+    #[arg(short = 'V', long, action = ArgAction::Version, help_heading = "Other", display_order = 902)]
+    pub version: Option<bool>,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Record where a program spends its time, as a flame graph or another format
+    #[command(
+        after_help = RECORD_EXAMPLES,
+        override_usage = "pyspy-rs record [OPTIONS] [-- PROGRAM ARGS...]"
+    )]
+    Record(RecordArgs),
+    /// Show live which functions take the time
+    #[command(
+        after_help = TOP_EXAMPLES,
+        override_usage = "pyspy-rs top [OPTIONS] [-- PROGRAM ARGS...]"
+    )]
+    Top(TopArgs),
+    /// Print what every thread of a program is doing now
+    #[command(after_help = DUMP_EXAMPLES)]
+    Dump(DumpArgs),
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(CompletionsArgs),
+}
+
+/// Arguments of `dump`.
+#[derive(Debug, Args)]
+pub struct DumpArgs {
+    /// The running process to look at, in decimal or 0x hex; may be left out when
+    /// only one Python process runs
+    #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
+    pub pid: Option<Pid>,
+
+    /// Look at the Python processes below it too
+    #[arg(short, long, help_heading = "Target")]
+    pub subprocesses: bool,
+
+    /// Read without pausing the program: no delay for it, but a stack or a variable
+    /// can be caught while it changes
+    #[arg(long, help_heading = "Target")]
+    pub nonblocking: bool,
+
+    /// Print JSON, for programs to read
+    #[arg(short, long, help_heading = "Output")]
+    pub json: bool,
+
+    /// Show arguments and local variables of each frame (-ll: longer values)
+    #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
+    pub locals: u8,
+
+    /// Show values whose names look like secrets, instead of <redacted>
+    #[arg(long, help_heading = "Output")]
+    pub show_secrets: bool,
+
+    /// Show whole paths, not only the part below the import root
+    #[arg(long, help_heading = "Output")]
+    pub full_filenames: bool,
+}
+
+/// Which process `record` and `top` look at.
+#[derive(Debug, Args)]
+pub struct TargetArgs {
+    /// A Python program to run and look at, with its arguments; put `--` before it
+    #[arg(value_name = "PROGRAM", help_heading = "Target", num_args = 0..)]
+    pub program: Vec<OsString>,
+
+    /// A running process to look at, in decimal or 0x hex; without it and without a
+    /// program, the only Python process that runs
+    #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
+    pub pid: Option<Pid>,
+
+    /// Look at the Python processes below it too
+    #[arg(short, long, help_heading = "Target")]
+    pub subprocesses: bool,
+}
+
+/// How `record` and `top` take samples.
+#[derive(Debug, Args)]
+pub struct SamplingArgs {
+    /// Samples per second
+    #[arg(short, long, value_name = "RATE", default_value_t = 100, help_heading = "Sampling",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+
+    /// Count only threads that hold the GIL
+    #[arg(short, long, help_heading = "Sampling")]
+    pub gil: bool,
+
+    /// Count threads that wait or sleep too
+    #[arg(short, long, help_heading = "Sampling")]
+    pub idle: bool,
+
+    /// Read without pausing the program: no delay for it, but a stack can be caught
+    /// while it changes, and counts as an error
+    #[arg(long, help_heading = "Sampling")]
+    pub nonblocking: bool,
+}
+
+/// Arguments of `record`.
+#[derive(Debug, Args)]
+pub struct RecordArgs {
+    /// Which process.
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// How to sample.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    /// Seconds to sample for; a program that was launched is ended then
+    #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
+          value_parser = parse_duration, help_heading = "Sampling")]
+    pub duration: RecordFor,
+
+    /// File to write [default: named after the program and the time]
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// Format of the file [default: by the file's ending, else flamegraph]
+    #[arg(short, long, ignore_case = true, value_parser = format_parser(), help_heading = "Output")]
+    pub format: Option<Format>,
+
+    /// Tell functions apart, not lines: frames carry the function's first line
+    #[arg(
+        short = 'F',
+        long,
+        help_heading = "Output",
+        conflicts_with = "nolineno"
+    )]
+    pub function: bool,
+
+    /// Leave line numbers out
+    #[arg(long, help_heading = "Output")]
+    pub nolineno: bool,
+
+    /// Keep threads apart, under their ids and names
+    #[arg(short, long, help_heading = "Output")]
+    pub threads: bool,
+
+    /// Show whole paths, not only the part below the import root
+    #[arg(long, help_heading = "Output")]
+    pub full_filenames: bool,
+
+    /// Show no progress
+    #[arg(long, help_heading = "Output")]
+    pub hideprogress: bool,
+}
+
+/// Arguments of `top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// Which process.
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// How to sample.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+
+    /// Seconds between two refreshes
+    #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
+          help_heading = "Output")]
+    pub delay: Delay,
+
+    /// Show whole paths, not only the part below the import root
+    #[arg(long, help_heading = "Output")]
+    pub full_filenames: bool,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    pub shell: Shell,
+}
+
+/// How long to record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFor {
+    /// Until the program ends or the user stops us.
+    Unlimited,
+    /// For this long.
+    Time(Duration),
+}
+
+/// Time between two refreshes. A type of its own, so that clap shows the default as it was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay(pub Duration);
+
+/// The formats' names, in any case of letters as py-spy takes them.
+fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name))
+        .try_map(|name| name.to_ascii_lowercase().parse::<Format>())
+}
+
+fn parse_pid(text: &str) -> Result<Pid, String> {
+    let pid = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => Pid::from_str_radix(hex, 16),
+        None => text.parse::<Pid>(),
+    };
+    match pid {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err("not a process id: give a number such as 8172 or 0x1fec".to_owned()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero())
+}
+
+fn parse_duration(text: &str) -> Result<RecordFor, String> {
+    if text.eq_ignore_ascii_case("unlimited") {
+        return Ok(RecordFor::Unlimited);
+    }
+    parse_seconds(text)
+        .map(RecordFor::Time)
+        .ok_or_else(|| "give seconds, such as 30, or `unlimited`".to_owned())
+}
+
+fn parse_delay(text: &str) -> Result<Delay, String> {
+    parse_seconds(text)
+        .map(Delay)
+        .ok_or_else(|| "give seconds, such as 0.5".to_owned())
+}

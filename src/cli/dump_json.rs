@@ -1,0 +1,239 @@
+//! A dump as JSON, for programs to read. The schema, version 1:
+//!
+//! ```text
+//! {
+//!   "schema": 1,               changes when a key goes or changes its meaning; keys may be added
+//!   "processes": [{            the process that was asked for, then with -s its descendants
+//!     "pid": 8172,
+//!     "parent_pid": null,      for a descendant: its parent
+//!     "command": ["python3.15", "app.py", "30"],
+//!     "executable": "/usr/bin/python3.15",
+//!     "version": "3.15.2",     CPython's
+//!     "memory": {              null when the system does not tell
+//!       "rss_bytes": 59873690,
+//!       "peak_rss_bytes": 63963136,    or null
+//!       "os_threads": 9        or null; those without Python too
+//!     },
+//!     "threads": [{            the Python threads, in the order of the text
+//!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
+//!       "os_thread_id": 8172,  null when it could not be told
+//!       "thread_name": "MainThread",   or null
+//!       "main": true,
+//!       "active": true,        on a CPU, or waiting for one
+//!       "owns_gil": true,
+//!       "collecting": false,   runs a garbage collection
+//!       "interpreter_ids": [0],        whose frames these are, the innermost one's first
+//!       "frames": [{           leaf first
+//!         "name": "leaf",      qualified from CPython 3.11 on
+//!         "filename": "/srv/app.py",
+//!         "short_filename": "app.py",  the part below the import root
+//!         "line": 11,          from 1; null where the code has none
+//!         "first_line": 10,    of the function
+//!         "column": 4,         these three from CPython 3.11 on, else null: bytes from 0
+//!         "end_line": 12,
+//!         "end_column": 9,     the one after the last
+//!         "locals": [{         null without -l
+//!           "name": "n",
+//!           "arg": true,       a parameter of the function
+//!           "repr": "0"        bounded; "<redacted>" for what looks like a secret
+//!         }]
+//!       }]
+//!     }],
+//!     "errors": ["…"]          threads of this process that could not be read
+//!   }],
+//!   "errors": ["…"]            descendants that could not be read
+//! }
+//! ```
+//!
+//! Threads, frames and locals keep the names of the keys that py-spy has for the same things.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::dump_model::{FrameDump, ProcessDump, ThreadDump};
+use super::escape::in_json;
+use crate::cpython::locals;
+
+/// The version of the schema.
+const SCHEMA: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    schema: u32,
+    processes: Vec<Process<'a>>,
+    errors: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    pid: i32,
+    parent_pid: Option<i32>,
+    command: &'a [String],
+    executable: &'a str,
+    version: &'a str,
+    memory: Option<Memory>,
+    threads: Vec<Thread<'a>>,
+    errors: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Memory {
+    rss_bytes: u64,
+    peak_rss_bytes: Option<u64>,
+    os_threads: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Thread<'a> {
+    thread_id: u64,
+    os_thread_id: Option<i32>,
+    thread_name: Option<&'a str>,
+    main: bool,
+    active: bool,
+    owns_gil: bool,
+    collecting: bool,
+    interpreter_ids: &'a [i64],
+    frames: Vec<Frame<'a>>,
+}
+
+#[derive(Serialize)]
+struct Frame<'a> {
+    name: &'a str,
+    filename: &'a str,
+    short_filename: &'a str,
+    line: Option<u32>,
+    first_line: u32,
+    column: Option<u32>,
+    end_line: Option<u32>,
+    end_column: Option<u32>,
+    locals: Option<Vec<Local<'a>>>,
+}
+
+#[derive(Serialize)]
+struct Local<'a> {
+    name: &'a str,
+    arg: bool,
+    repr: &'a str,
+}
+
+/// Prints the processes, parents first, and what went wrong beside them.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write(out: &mut impl Write, processes: &[ProcessDump], errors: &[String]) -> io::Result<()> {
+    let document = Document {
+        schema: SCHEMA,
+        processes: processes.iter().map(process).collect(),
+        errors,
+    };
+    let json = serde_json::to_string_pretty(&document)?;
+    writeln!(out, "{}", in_json(&json))
+}
+
+fn process(process: &ProcessDump) -> Process<'_> {
+    Process {
+        pid: process.pid,
+        parent_pid: process.parent.as_ref().map(|(pid, _)| *pid),
+        command: &process.command,
+        executable: &process.executable,
+        version: &process.version,
+        memory: process.memory.map(|memory| Memory {
+            rss_bytes: memory.rss_bytes,
+            peak_rss_bytes: memory.peak_rss_bytes,
+            os_threads: memory.threads,
+        }),
+        threads: process.threads.iter().map(thread).collect(),
+        errors: &process.errors,
+    }
+}
+
+fn thread(thread: &ThreadDump) -> Thread<'_> {
+    let info = &thread.info;
+    Thread {
+        thread_id: info.pthread_id,
+        os_thread_id: info.os_thread_id,
+        thread_name: info.name.as_deref(),
+        main: info.is_main,
+        active: info.active,
+        owns_gil: info.owns_gil,
+        collecting: info.collecting,
+        interpreter_ids: &info.interpreter_ids,
+        frames: thread.frames.iter().map(frame).collect(),
+    }
+}
+
+fn frame(dump: &FrameDump) -> Frame<'_> {
+    let frame = &dump.frame;
+    Frame {
+        name: &frame.name,
+        filename: &frame.filename,
+        short_filename: &frame.short_filename,
+        line: frame.line,
+        first_line: frame.first_line,
+        column: frame.columns.map(|columns| columns.start),
+        end_line: frame.columns.map(|columns| columns.end_line),
+        end_column: frame.columns.map(|columns| columns.end),
+        locals: dump
+            .locals
+            .as_deref()
+            .map(|locals| locals.iter().map(local).collect()),
+    }
+}
+
+fn local(local: &locals::Local) -> Local<'_> {
+    Local {
+        name: &local.name,
+        arg: local.is_argument,
+        repr: &local.value,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::dump_model::samples;
+    use super::*;
+
+    #[test]
+    fn follows_the_schema() -> Result<(), serde_json::Error> {
+        let mut child = samples::process();
+        child.parent = Some((8172, vec![]));
+        let mut out = Vec::new();
+        let errors = ["process 8300: gone".to_owned()];
+        assert!(write(&mut out, &[samples::process(), child], &errors).is_ok());
+        // The evil name's bell and direction override reach nobody's terminal.
+        let text = String::from_utf8_lossy(&out);
+        assert!(!text.contains(['\u{202e}', '\x1b', '\x07']), "{text}");
+
+        let value: Value = serde_json::from_slice(&out)?;
+        let at = |path: &str| value.pointer(path).cloned().unwrap_or_default();
+        assert_eq!(at("/schema"), json!(1));
+        assert_eq!(at("/errors"), json!(["process 8300: gone"]));
+        assert_eq!(at("/processes/0/parent_pid"), json!(null));
+        assert_eq!(at("/processes/1/parent_pid"), json!(8172));
+        assert_eq!(at("/processes/0/memory/rss_bytes"), json!(59_873_690));
+        assert_eq!(at("/processes/0/errors"), json!(["thread 9: torn"]));
+        let thread = at("/processes/0/threads/0");
+        assert_eq!(thread.get("thread_name"), Some(&json!("MainThread")));
+        assert_eq!(
+            at("/processes/0/threads/0/frames/0"),
+            json!({
+                "name": "leaf", "filename": "/srv/app.py", "short_filename": "app.py",
+                "line": 11, "first_line": 10, "column": 4, "end_line": 12, "end_column": 9,
+                "locals": [
+                    {"name": "n", "arg": true, "repr": "0"},
+                    {"name": "s", "arg": true, "repr": "\"a\u{1b}[31m\""},
+                    {"name": "loc", "arg": false, "repr": "1.5"},
+                ],
+            })
+        );
+        assert_eq!(at("/processes/0/threads/0/frames/1/locals"), json!(null));
+        assert_eq!(
+            at("/processes/0/threads/1/frames/0/name"),
+            json!("evil\u{202e}\n")
+        );
+        Ok(())
+    }
+}

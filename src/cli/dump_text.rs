@@ -1,0 +1,275 @@
+//! A dump as text: py-spy's, to the space, and a line about memory.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::clock::mib;
+use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::escape::{command_line, for_terminal};
+use crate::cpython::locals::Local;
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct TextOptions {
+    /// Whole paths, not only the part below the import root.
+    pub full_filenames: bool,
+    /// Colours and weights.
+    pub colour: bool,
+}
+
+/// py-spy's colours.
+struct Palette {
+    id: Style,
+    version: Style,
+    faint: Style,
+    function: Style,
+    file: Style,
+}
+
+impl Palette {
+    fn new(colour: bool) -> Palette {
+        let style = |style: Style| if colour { style } else { Style::new() };
+        Palette {
+            id: style(AnsiColor::Yellow.on_default().bold()),
+            version: style(Style::new().bold()),
+            faint: style(Style::new().dimmed()),
+            function: style(AnsiColor::Green.on_default()),
+            file: style(AnsiColor::Cyan.on_default()),
+        }
+    }
+}
+
+/// Prints the processes, parents first, with a rule between two.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write(
+    out: &mut impl Write,
+    processes: &[ProcessDump],
+    options: TextOptions,
+) -> io::Result<()> {
+    let palette = Palette::new(options.colour);
+    for (i, process) in processes.iter().enumerate() {
+        if i > 0 {
+            let Palette { faint, .. } = &palette;
+            writeln!(out, "\n{faint}{}{faint:#}", "-".repeat(80))?;
+        }
+        write_process(out, process, options, &palette)?;
+    }
+    Ok(())
+}
+
+fn write_process(
+    out: &mut impl Write,
+    process: &ProcessDump,
+    options: TextOptions,
+    palette: &Palette,
+) -> io::Result<()> {
+    let Palette {
+        id, version, faint, ..
+    } = palette;
+    writeln!(
+        out,
+        "Process {id}{}{id:#}: {}",
+        process.pid,
+        command_line(&process.command)
+    )?;
+    writeln!(
+        out,
+        "Python v{version}{}{version:#} ({faint}{}{faint:#})",
+        for_terminal(&process.version),
+        for_terminal(&process.executable)
+    )?;
+    if let Some(memory) = &process.memory {
+        writeln!(out, "Memory: {}", memory_line(memory))?;
+    }
+    if let Some((pid, command)) = &process.parent {
+        writeln!(
+            out,
+            "Parent Process {id}{pid}{id:#}: {}",
+            command_line(command)
+        )?;
+    }
+    writeln!(out)?;
+    for thread in &process.threads {
+        write_thread(out, thread, options, palette)?;
+    }
+    Ok(())
+}
+
+fn memory_line(memory: &MemoryDump) -> String {
+    let mut line = format!("{} RSS", mib(memory.rss_bytes));
+    if let Some(peak) = memory.peak_rss_bytes {
+        line += &format!(", {} peak", mib(peak));
+    }
+    if let Some(threads) = memory.threads {
+        line += &format!(", {threads} thread{}", if threads == 1 { "" } else { "s" });
+    }
+    line
+}
+
+fn write_thread(
+    out: &mut impl Write,
+    thread: &ThreadDump,
+    options: TextOptions,
+    palette: &Palette,
+) -> io::Result<()> {
+    let info = &thread.info;
+    let Palette { id, .. } = palette;
+    match info.os_thread_id {
+        Some(tid) => write!(out, "Thread {id}{tid}{id:#}")?,
+        // All that is known of it then is the address of its pthread.
+        None => write!(out, "Thread {id}{:#X}{id:#}", info.pthread_id)?,
+    }
+    // A thread can wait while it holds the GIL (a page fault, a debugger): idle, as in py-spy.
+    let state = match (info.active, info.owns_gil) {
+        (false, _) => "idle",
+        (true, true) => "active+gil",
+        (true, false) => "active",
+    };
+    let collecting = if info.collecting { "+gc" } else { "" };
+    write!(out, " ({state}{collecting})")?;
+    match &info.name {
+        Some(name) => writeln!(out, ": \"{}\"", for_terminal(name))?,
+        None => writeln!(out)?,
+    }
+    for frame in &thread.frames {
+        write_frame(out, frame, options, palette)?;
+    }
+    Ok(())
+}
+
+fn write_frame(
+    out: &mut impl Write,
+    frame: &FrameDump,
+    options: TextOptions,
+    palette: &Palette,
+) -> io::Result<()> {
+    let Palette {
+        faint,
+        function,
+        file,
+        ..
+    } = palette;
+    let place = &frame.frame;
+    let name = for_terminal(&place.name);
+    let path = for_terminal(if options.full_filenames {
+        &place.filename
+    } else {
+        &place.short_filename
+    });
+    write!(
+        out,
+        "    {function}{name}{function:#} ({file}{path}{file:#}"
+    )?;
+    match place.line {
+        Some(line) => writeln!(out, ":{faint}{line}{faint:#})")?,
+        None => writeln!(out, ")")?,
+    }
+    let locals = frame.locals.as_deref().unwrap_or_default();
+    write_locals(out, "Arguments:", locals, true, faint)?;
+    write_locals(out, "Locals:", locals, false, faint)
+}
+
+fn write_locals(
+    out: &mut impl Write,
+    title: &str,
+    locals: &[Local],
+    arguments: bool,
+    faint: &Style,
+) -> io::Result<()> {
+    let mut titled = false;
+    for local in locals.iter().filter(|l| l.is_argument == arguments) {
+        if !titled {
+            writeln!(out, "        {faint}{title}{faint:#}")?;
+            titled = true;
+        }
+        writeln!(
+            out,
+            "            {}: {}",
+            for_terminal(&local.name),
+            for_terminal(&local.value)
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::dump_model::samples;
+    use super::*;
+
+    fn text(processes: &[ProcessDump], options: TextOptions) -> String {
+        let mut out = Vec::new();
+        assert!(write(&mut out, processes, options).is_ok());
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    const PLAIN: TextOptions = TextOptions {
+        full_filenames: false,
+        colour: false,
+    };
+
+    #[test]
+    fn is_what_py_spy_prints() {
+        let expected = r#"Process 8172: python3.15 app.py 30
+Python v3.15.2 (/usr/bin/python3.15)
+Memory: 57.1 MiB RSS, 61.0 MiB peak, 9 threads
+
+Thread 8172 (active+gil): "MainThread"
+    leaf (app.py:11)
+        Arguments:
+            n: 0
+            s: "a\x1b[31m"
+        Locals:
+            loc: 1.5
+    Thing.method (pkg/mod.py:20)
+    <module> (app.py:31)
+Thread 0x7F0F6C3CA990 (idle)
+    evil\u202e\n (a\x07.py)
+"#;
+        assert_eq!(text(&[samples::process()], PLAIN), expected);
+    }
+
+    #[test]
+    fn a_child_names_its_parent() {
+        let mut child = samples::process();
+        child.pid = 8200;
+        child.parent = Some((8172, vec!["python3.15".into(), "app.py".into()]));
+        child.threads.truncate(1);
+        let text = text(&[samples::process(), child], PLAIN);
+        let rule = format!("\n{}\nProcess 8200: python3.15 app.py 30\n", "-".repeat(80));
+        assert!(text.contains(&rule), "{text}");
+        assert!(
+            text.contains("9 threads\nParent Process 8172: python3.15 app.py\n\nThread"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn colours_never_change_the_text() {
+        let coloured = TextOptions {
+            colour: true,
+            full_filenames: true,
+        };
+        let plain = TextOptions {
+            colour: false,
+            ..coloured
+        };
+        let with = text(&[samples::process()], coloured);
+        assert!(with.contains("\u{1b}[1m\u{1b}[33m8172\u{1b}[0m"), "{with}");
+        let stripped = anstream::adapter::strip_str(&with).to_string();
+        assert_eq!(stripped, text(&[samples::process()], plain));
+        assert!(stripped.contains("(/srv/app.py:11)"), "{stripped}");
+    }
+
+    #[test]
+    fn says_who_collects_garbage() {
+        let mut process = samples::process();
+        for thread in &mut process.threads {
+            thread.info.collecting = true;
+        }
+        assert!(text(&[process], PLAIN).contains("(active+gil+gc): \"MainThread\""));
+    }
+}

@@ -1,0 +1,156 @@
+//! Failures as the user sees them: a line that says what is wrong, one that says what to do.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
+use super::escape::for_terminal;
+use crate::cpython::AttachError;
+
+/// The exit status of a failure.
+pub const FAILURE: u8 = 1;
+/// The exit status of a wrong command line.
+pub const USAGE: u8 = 2;
+
+/// A failure of the command line's own, with its advice.
+#[derive(Debug)]
+pub struct Advised {
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: String,
+    /// The exit status.
+    pub status: u8,
+}
+
+impl Advised {
+    /// A failure (exit status 1).
+    pub fn failure(message: impl Into<String>, hint: impl Into<String>) -> Advised {
+        Advised {
+            message: message.into(),
+            hint: hint.into(),
+            status: FAILURE,
+        }
+    }
+}
+
+impl fmt::Display for Advised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Advised {}
+
+/// Prints a failure on stderr and returns the exit status it asks for. A reader who closed our
+/// stdout has seen enough: no message, and no failure.
+pub fn report(error: &anyhow::Error) -> u8 {
+    if is_broken_pipe(error) {
+        return 0;
+    }
+    say(&format!("error: {error:#}"));
+    let (hint, status) = advice(error);
+    if let Some(hint) = hint {
+        say(&format!("hint: {hint}"));
+    }
+    status
+}
+
+fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
+    if let Some(advised) = error.downcast_ref::<Advised>() {
+        return (Some(advised.hint.clone()), advised.status);
+    }
+    let attach = error.downcast_ref::<AttachError>();
+    (attach.map(AttachError::hint), FAILURE)
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause
+            .downcast_ref::<io::Error>()
+            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// One line on stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more: a
+/// recording must survive that.
+pub fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{}", for_terminal(line));
+}
+
+/// Prints a wrong command line's error (or the help and the version, which clap treats the same)
+/// and returns the exit status.
+pub fn usage(error: &clap::Error) -> u8 {
+    // `-c` is dump's core file in py-spy; after `record python` it is Python's, without a `--`.
+    let is_dump = std::env::args()
+        .skip(1)
+        .find(|word| !word.starts_with('-'))
+        .is_some_and(|word| word.starts_with('d'));
+    if let Some((what, hint)) = unavailable(error, is_dump) {
+        say(&format!("error: {what}"));
+        say(&format!("hint: {hint}"));
+    } else {
+        let _ = error.print();
+    }
+    u8::try_from(error.exit_code()).unwrap_or(USAGE)
+}
+
+/// What to say of an option that py-spy has and we have not: what is wrong, and what to do.
+fn unavailable(error: &clap::Error, is_dump: bool) -> Option<(&'static str, &'static str)> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
+    }
+    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
+        return None;
+    };
+    match argument.as_str() {
+        "--native" | "-n" => Some((
+            "--native is not available yet",
+            "leave it out: the stacks then hold the Python frames",
+        )),
+        "--core" | "-c" if is_dump => Some((
+            "--core is not available yet",
+            "give the --pid of a running process",
+        )),
+        "--capture" => Some((
+            "--capture is not available",
+            "leave it out: the program's output goes where it would go without us",
+        )),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::Cli;
+    use super::*;
+
+    #[test]
+    fn a_closed_pipe_is_no_failure() {
+        let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert_eq!(report(&closed.context("cannot print")), 0);
+        let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(report(&full), FAILURE);
+    }
+
+    #[test]
+    fn tells_what_of_py_spy_is_missing() {
+        for (line, is_dump, is_told) in [
+            ("pyspy-rs record --native -p 1", false, true),
+            ("pyspy-rs record -n -p 1", false, true),
+            ("pyspy-rs record --capture python x.py", false, true),
+            ("pyspy-rs dump --core x", true, true),
+            ("pyspy-rs dump -c x", true, true),
+            // The `--` before the program is missing, and clap says so.
+            ("pyspy-rs record python -c x", false, false),
+        ] {
+            match Cli::try_parse_from(line.split(' ')) {
+                Ok(_) => panic!("{line} was accepted"),
+                Err(error) => assert_eq!(unavailable(&error, is_dump).is_some(), is_told, "{line}"),
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The command line: arguments, options, one function per subcommand, messages and exit statuses.
+
+pub mod args;
+pub mod attach;
+pub mod candidates;
+pub mod clock;
+pub mod completions;
+pub mod dump;
+pub mod dump_json;
+pub mod dump_model;
+pub mod dump_text;
+pub mod errors;
+pub mod escape;
+pub mod logging;
+pub mod options;
+pub mod program;
+pub mod progress;
+pub mod record;
+pub mod signals;
+pub mod summary;
+pub mod top;
+
+use std::io::{self, BufWriter, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::Cli;
+use options::Action;
+
+/// Runs the command line of this process and returns its exit status: 0, 1 for a failure, 2 for a
+/// wrong command line, and a launched program's own.
+pub fn run() -> ExitCode {
+    let parsed = Cli::try_parse().and_then(|cli| {
+        let action = Action::resolve(cli.command)?;
+        Ok((cli.verbose, action))
+    });
+    let status = match parsed {
+        Err(error) => errors::usage(&error),
+        Ok((verbose, action)) => {
+            logging::start(verbose);
+            perform(action).unwrap_or_else(|error| errors::report(&error))
+        }
+    };
+    ExitCode::from(status)
+}
+
+fn perform(action: Action) -> anyhow::Result<u8> {
+    match action {
+        Action::Record(options) => record::run(&options),
+        Action::Top(options) => top::run(&options),
+        Action::Dump(options) => dump::run(&options),
+        Action::Completions(shell) => {
+            to_stdout(|out| completions::write(out, shell))?;
+            Ok(0)
+        }
+    }
+}
+
+/// Prints on stdout, whole or with an error: the last bytes too, which a drop would lose silently.
+fn to_stdout(
+    print: impl FnOnce(&mut BufWriter<io::StdoutLock<'static>>) -> io::Result<()>,
+) -> anyhow::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    print(&mut out)
+        .and_then(|()| out.flush())
+        .map_err(|error| anyhow::Error::from(error).context("cannot print"))
+}

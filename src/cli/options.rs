@@ -1,0 +1,254 @@
+//! What the commands work with: the arguments of [`super::args`], checked and resolved.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use clap::error::ErrorKind;
+
+use super::args::{
+    Cli, Command, DumpArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
+};
+use crate::output::Format;
+use crate::sampler::{Pausing, SamplerOptions};
+use crate::target::Pid;
+
+/// One run of pyspy-rs.
+#[derive(Debug)]
+pub enum Action {
+    /// `record`
+    Record(RecordOptions),
+    /// `top`
+    Top(TopOptions),
+    /// `dump`
+    Dump(DumpOptions),
+    /// `completions`
+    Completions(clap_complete::Shell),
+}
+
+/// Which process to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One that runs.
+    Pid(Pid),
+    /// One to launch: the program and its arguments; never empty.
+    Program(Program),
+    /// The only Python process that runs.
+    OnlyOne,
+}
+
+/// A program to launch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// What to run, searched in PATH as a shell does.
+    pub file: OsString,
+    /// Its arguments.
+    pub args: Vec<OsString>,
+}
+
+/// How `record` and `top` take samples.
+#[derive(Clone, Copy, Debug)]
+pub struct Sampling {
+    /// Samples per second.
+    pub rate_hz: u32,
+    /// Leave out threads that do not hold the GIL.
+    pub gil_only: bool,
+    /// Take in threads that are idle.
+    pub include_idle: bool,
+    /// Do not pause the target.
+    pub nonblocking: bool,
+    /// Look at child processes too.
+    pub subprocesses: bool,
+}
+
+impl Sampling {
+    /// The same for the sampler, which ends when `stop` is set.
+    pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
+        SamplerOptions {
+            rate_hz: f64::from(self.rate_hz),
+            pausing: if self.nonblocking {
+                Pausing::Never
+            } else {
+                Pausing::Running
+            },
+            subprocesses: self.subprocesses,
+            stop: Arc::clone(stop),
+        }
+    }
+}
+
+/// Which line a frame of a recording carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lines {
+    /// The one that runs.
+    Current,
+    /// The function's first.
+    First,
+    /// None.
+    Hidden,
+}
+
+/// Options of `dump`.
+#[derive(Clone, Debug)]
+pub struct DumpOptions {
+    /// Which process; a dump never launches one.
+    pub target: Target,
+    /// Print JSON rather than text.
+    pub json: bool,
+    /// 0: no locals; 1: short values; 2 and more: longer ones.
+    pub locals: u8,
+    /// Show values that look like secrets.
+    pub show_secrets: bool,
+    /// Dump child processes too.
+    pub subprocesses: bool,
+    /// Whole paths.
+    pub full_filenames: bool,
+    /// Do not pause the target.
+    pub nonblocking: bool,
+}
+
+/// Options of `record`.
+#[derive(Clone, Debug)]
+pub struct RecordOptions {
+    /// Which process.
+    pub target: Target,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// When to stop by ourselves; `None`: never.
+    pub duration: Option<Duration>,
+    /// The file to write; `None`: one named after the target.
+    pub output: Option<PathBuf>,
+    /// In which format.
+    pub format: Format,
+    /// Which line a frame carries.
+    pub lines: Lines,
+    /// Keep threads apart.
+    pub show_threads: bool,
+    /// Whole paths.
+    pub full_filenames: bool,
+    /// No progress line.
+    pub hide_progress: bool,
+}
+
+/// Options of `top`.
+#[derive(Clone, Debug)]
+pub struct TopOptions {
+    /// Which process.
+    pub target: Target,
+    /// How to sample.
+    pub sampling: Sampling,
+    /// Time between refreshes.
+    pub delay: Duration,
+    /// Whole paths.
+    pub full_filenames: bool,
+}
+
+impl Action {
+    /// Checks what clap cannot check and fills in what was left out.
+    ///
+    /// # Errors
+    /// A usage error for arguments that contradict each other.
+    pub fn resolve(command: Command) -> Result<Action, clap::Error> {
+        Ok(match command {
+            Command::Record(args) => Action::Record(record(args)?),
+            Command::Top(args) => Action::Top(top(args)?),
+            Command::Dump(args) => Action::Dump(dump(args)),
+            Command::Completions(args) => Action::Completions(args.shell),
+        })
+    }
+}
+
+fn dump(args: DumpArgs) -> DumpOptions {
+    DumpOptions {
+        target: args.pid.map_or(Target::OnlyOne, Target::Pid),
+        json: args.json,
+        locals: args.locals,
+        show_secrets: args.show_secrets,
+        subprocesses: args.subprocesses,
+        full_filenames: args.full_filenames,
+        nonblocking: args.nonblocking,
+    }
+}
+
+fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
+    let sampling = sampling(&args.sampling, &args.target);
+    let target = target(args.target, "record")?;
+    let format = args
+        .format
+        .or_else(|| args.output.as_deref().and_then(Format::from_path))
+        .unwrap_or_default();
+    Ok(RecordOptions {
+        target,
+        sampling,
+        duration: match args.duration {
+            RecordFor::Unlimited => None,
+            RecordFor::Time(time) => Some(time),
+        },
+        output: args.output,
+        format,
+        lines: match (args.nolineno, args.function) {
+            (true, _) => Lines::Hidden,
+            (false, true) => Lines::First,
+            (false, false) => Lines::Current,
+        },
+        show_threads: args.threads,
+        full_filenames: args.full_filenames,
+        hide_progress: args.hideprogress,
+    })
+}
+
+fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
+    Ok(TopOptions {
+        sampling: sampling(&args.sampling, &args.target),
+        target: target(args.target, "top")?,
+        delay: args.delay.0,
+        full_filenames: args.full_filenames,
+    })
+}
+
+fn sampling(sampling: &SamplingArgs, target: &TargetArgs) -> Sampling {
+    Sampling {
+        rate_hz: sampling.rate,
+        gil_only: sampling.gil,
+        include_idle: sampling.idle,
+        nonblocking: sampling.nonblocking,
+        subprocesses: target.subprocesses,
+    }
+}
+
+fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Error> {
+    let mut words = args.program.into_iter();
+    match (args.pid, words.next()) {
+        (Some(pid), None) => Ok(Target::Pid(pid)),
+        (None, Some(file)) => Ok(Target::Program(Program {
+            file,
+            args: words.collect(),
+        })),
+        (None, None) => Ok(Target::OnlyOne),
+        (Some(_), Some(file)) => Err(usage_error(
+            command,
+            &format!(
+                "--pid looks at a process that runs, and `{}` is a program to run: give one of them",
+                file.to_string_lossy().escape_debug()
+            ),
+        )),
+    }
+}
+
+/// A usage error of a subcommand, in clap's shape and with its exit status (2).
+fn usage_error(command: &str, message: &str) -> clap::Error {
+    let mut cli = Cli::command();
+    // Names the subcommand's usage line after the whole command.
+    cli.build();
+    match cli.find_subcommand_mut(command) {
+        Some(subcommand) => subcommand.error(ErrorKind::ArgumentConflict, message),
+        None => cli.error(ErrorKind::ArgumentConflict, message),
+    }
+}
+
+#[cfg(test)]
+#[path = "options_tests.rs"]
+mod tests;

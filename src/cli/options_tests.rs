@@ -1,0 +1,178 @@
+//! py-spy's spellings and what they mean.
+#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
+
+use super::*;
+use clap::Parser;
+use std::path::Path;
+
+fn parse(line: &str) -> Result<Action, clap::Error> {
+    let cli = Cli::try_parse_from(line.split_whitespace())?;
+    Action::resolve(cli.command)
+}
+
+fn record(line: &str) -> RecordOptions {
+    match parse(line).unwrap() {
+        Action::Record(options) => options,
+        other => panic!("{line} is {other:?}"),
+    }
+}
+
+fn dump(line: &str) -> DumpOptions {
+    match parse(line).unwrap() {
+        Action::Dump(options) => options,
+        other => panic!("{line} is {other:?}"),
+    }
+}
+
+fn top(line: &str) -> TopOptions {
+    match parse(line).unwrap() {
+        Action::Top(options) => options,
+        other => panic!("{line} is {other:?}"),
+    }
+}
+
+fn usage_error_of(line: &str) -> clap::Error {
+    let error = parse(line).unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{line}");
+    error
+}
+
+#[test]
+fn record_has_py_spys_defaults() {
+    let options = record("pyspy-rs record -p 12");
+    assert_eq!(options.target, Target::Pid(12));
+    assert_eq!(options.sampling.rate_hz, 100);
+    assert_eq!(options.duration, None);
+    assert_eq!(options.format, Format::Flamegraph);
+    assert_eq!(options.lines, Lines::Current);
+    assert!(!options.sampling.include_idle && !options.sampling.gil_only);
+    assert!(!options.sampling.subprocesses && !options.sampling.nonblocking);
+    assert!(!options.show_threads && !options.full_filenames && !options.hide_progress);
+}
+
+#[test]
+fn record_takes_every_spelling_of_py_spy() {
+    for line in [
+        "pyspy-rs record --pid 12 --output o --format raw --duration 5 --rate 7 --subprocesses \
+         --function --threads --gil --idle --full-filenames --nonblocking --hideprogress",
+        "pyspy-rs r -p 0xc -oo -f RAW -d5 -r7 -sFtgi --full-filenames --nonblocking --hideprogress",
+    ] {
+        let options = record(line);
+        assert_eq!(options.target, Target::Pid(12));
+        assert_eq!(options.output.as_deref(), Some(Path::new("o")));
+        assert_eq!(options.format, Format::Raw);
+        assert_eq!(options.duration, Some(Duration::from_secs(5)));
+        assert_eq!(options.sampling.rate_hz, 7);
+        assert_eq!(options.lines, Lines::First);
+        assert!(options.sampling.include_idle && options.sampling.gil_only);
+        assert!(options.sampling.subprocesses && options.sampling.nonblocking);
+        assert!(options.show_threads && options.full_filenames && options.hide_progress);
+    }
+    assert_eq!(
+        record("pyspy-rs record --nolineno -p 1").lines,
+        Lines::Hidden
+    );
+    assert_eq!(record("pyspy-rs record -d unlimited -p 1").duration, None);
+    usage_error_of("pyspy-rs record --nolineno -F -p 1");
+}
+
+#[test]
+fn dump_and_top_take_every_spelling_of_py_spy() {
+    for line in [
+        "pyspy-rs dump --pid 12 --locals --locals --json --subprocesses --full-filenames \
+         --nonblocking",
+        "pyspy-rs d -p 0xC -llj -s --full-filenames --nonblocking",
+    ] {
+        let options = dump(line);
+        assert_eq!(options.target, Target::Pid(12));
+        assert_eq!(options.locals, 2);
+        assert!(options.json && options.subprocesses && options.full_filenames);
+        assert!(options.nonblocking && !options.show_secrets);
+    }
+    for line in [
+        "pyspy-rs top --pid 12 --rate 7 --subprocesses --full-filenames --gil --idle --delay 0.5 \
+         --nonblocking",
+        "pyspy-rs t -p12 -r7 -sgi --full-filenames --delay .5 --nonblocking",
+    ] {
+        let options = top(line);
+        assert_eq!(options.target, Target::Pid(12));
+        assert_eq!(options.delay, Duration::from_millis(500));
+        assert_eq!(options.sampling.rate_hz, 7);
+        assert!(options.sampling.subprocesses && options.sampling.nonblocking);
+        assert!(options.sampling.include_idle && options.sampling.gil_only);
+    }
+    assert_eq!(top("pyspy-rs top -p 1").delay, Duration::from_secs(1));
+}
+
+#[test]
+fn a_program_keeps_its_own_options() {
+    let cli = Cli::try_parse_from([
+        "pyspy-rs", "record", "-o", "x.svg", "--", "python", "prog.py", "-a", "--b", "c d", "--",
+        "-p",
+    ])
+    .unwrap();
+    let Action::Record(options) = Action::resolve(cli.command).unwrap() else {
+        panic!("not a record");
+    };
+    let args = ["prog.py", "-a", "--b", "c d", "--", "-p"];
+    assert_eq!(
+        options.target,
+        Target::Program(Program {
+            file: "python".into(),
+            args: args.iter().map(OsString::from).collect(),
+        })
+    );
+}
+
+#[test]
+fn without_dashes_options_are_ours_as_in_py_spy() {
+    let options = record("pyspy-rs record python prog.py -o x.txt");
+    assert_eq!(options.output.as_deref(), Some(Path::new("x.txt")));
+    assert_eq!(
+        options.target,
+        Target::Program(Program {
+            file: "python".into(),
+            args: vec!["prog.py".into()],
+        })
+    );
+}
+
+#[test]
+fn contradictions_are_usage_errors() {
+    let both = usage_error_of("pyspy-rs record -p 1 -- python x.py").to_string();
+    assert!(both.contains("give one of them"), "{both}");
+    assert!(both.contains("Usage: pyspy-rs record"), "{both}");
+    usage_error_of("pyspy-rs top -p 1 -- python x.py");
+    usage_error_of("pyspy-rs dump -p 0xzz");
+    usage_error_of("pyspy-rs dump -p -1");
+    usage_error_of("pyspy-rs dump -p 0");
+    usage_error_of("pyspy-rs record -p 1 -r 0");
+    usage_error_of("pyspy-rs record -p 1 -d 0");
+    usage_error_of("pyspy-rs record -p 1 -d -3");
+    usage_error_of("pyspy-rs record -p 1 -d nan");
+    usage_error_of("pyspy-rs top -p 1 --delay inf");
+    usage_error_of("pyspy-rs record -p 1 -f svg");
+    usage_error_of("pyspy-rs record -p 1 --native");
+    usage_error_of("pyspy-rs fly");
+}
+
+#[test]
+fn the_ending_decides_the_format_unless_told() {
+    let cases = [
+        ("x.svg", Format::Flamegraph),
+        ("x.SVG", Format::Flamegraph),
+        ("x.txt", Format::Raw),
+        ("x.folded", Format::Raw),
+        ("x.json", Format::Speedscope),
+        ("x.speedscope.json", Format::Speedscope),
+        ("x.trace.json", Format::Chrometrace),
+        ("x", Format::Flamegraph),
+        ("x.bin", Format::Flamegraph),
+    ];
+    for (file, format) in cases {
+        let line = format!("pyspy-rs record -p 1 -o {file}");
+        assert_eq!(record(&line).format, format, "{file}");
+    }
+    let told = record("pyspy-rs record -p 1 -o x.svg -f speedscope");
+    assert_eq!(told.format, Format::Speedscope);
+}

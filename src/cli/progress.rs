@@ -1,0 +1,108 @@
+//! The line that moves while we record.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::clock::mib;
+
+/// What the line shows.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Status {
+    /// Time since the start.
+    pub elapsed: Duration,
+    /// Samples taken.
+    pub samples: u64,
+    /// Reads that failed.
+    pub errors: u64,
+    /// Resident set size of all processes that are looked at.
+    pub rss_bytes: Option<u64>,
+}
+
+/// A line on the terminal. On anything else than a terminal, nothing.
+pub struct Progress {
+    bar: ProgressBar,
+}
+
+impl Progress {
+    /// Shows the line, with a bar if it is known how long it takes; `hidden`: never.
+    pub fn start(duration: Option<Duration>, hidden: bool) -> Progress {
+        let target = if hidden {
+            ProgressDrawTarget::hidden()
+        } else {
+            // Hidden by itself when stderr is no terminal.
+            ProgressDrawTarget::stderr_with_hz(10)
+        };
+        let bar = ProgressBar::with_draw_target(duration.map(millis), target);
+        let template = match duration {
+            Some(_) => "[{elapsed_precise}] {bar:20} {msg}",
+            None => "[{elapsed_precise}] {msg}",
+        };
+        // The templates are constants; were one wrong, indicatif's own would do.
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        Progress { bar }
+    }
+
+    /// Shows another status; drawn at most ten times a second.
+    pub fn update(&self, status: &Status) {
+        if self.bar.is_hidden() {
+            return;
+        }
+        if self.bar.length().is_some() {
+            self.bar.set_position(millis(status.elapsed));
+        }
+        self.bar.set_message(message(status));
+    }
+
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn message(status: &Status) -> String {
+    let seconds = status.elapsed.as_secs_f64();
+    #[allow(clippy::cast_precision_loss, reason = "a rate shown without decimals")]
+    let rate = if seconds > 0.0 {
+        status.samples as f64 / seconds
+    } else {
+        0.0
+    };
+    let mut text = format!("{} samples, {rate:.0}/s", status.samples);
+    if status.errors > 0 {
+        text += &format!(", {} errors", status.errors);
+    }
+    if let Some(rss) = status.rss_bytes {
+        text += &format!(", {} RSS", mib(rss));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_rate_errors_and_memory() {
+        let mut status = Status {
+            elapsed: Duration::from_secs(2),
+            samples: 198,
+            errors: 0,
+            rss_bytes: None,
+        };
+        assert_eq!(message(&status), "198 samples, 99/s");
+        status.errors = 3;
+        status.rss_bytes = Some(59_873_690);
+        assert_eq!(
+            message(&status),
+            "198 samples, 99/s, 3 errors, 57.1 MiB RSS"
+        );
+        assert_eq!(message(&Status::default()), "0 samples, 0/s");
+    }
+}

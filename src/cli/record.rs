@@ -1,0 +1,265 @@
+//! `record`: samples into a profile, the profile into a file.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use super::attach::{self, Launching};
+use super::candidates;
+use super::errors::{Advised, say};
+use super::escape::command_line;
+use super::options::{Lines, Program, RecordOptions, Target};
+use super::program::{GRACE, Launched, status_of_failure};
+use super::progress::{Progress, Status};
+use super::signals::StopSignals;
+use super::summary;
+use crate::cpython::PythonProcess;
+use crate::output::{self, Meta, OutputFile};
+use crate::profile::{ProcessLabel, Profile, ProfileOptions};
+use crate::sampler::Sampler;
+use crate::target::Pid;
+
+/// Why the sampling ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// `--duration` is over.
+    Duration,
+    /// A signal told us to stop.
+    Signal,
+    /// No process is left.
+    ProgramEnded,
+}
+
+/// Records, and returns the exit status: 0, or a launched program's own.
+///
+/// # Errors
+/// When the file cannot be written or the process cannot be looked at.
+pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
+    match &options.target {
+        Target::Pid(pid) => record_process(*pid, options),
+        Target::OnlyOne => record_process(candidates::only_one()?, options),
+        Target::Program(program) => record_program(program, options),
+    }
+}
+
+fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
+    let place = Place::take(options, &pid.to_string())?;
+    let signals = place.guard_against_signals()?;
+    signals.catch_interrupt()?;
+    let process = attach::attach(pid)?;
+    let length = match options.duration {
+        Some(time) => format!(" for {} seconds", time.as_secs_f64()),
+        None => String::new(),
+    };
+    say(&format!(
+        "Sampling process {pid} {} times a second{length}. Press Control-C to exit.",
+        options.sampling.rate_hz
+    ));
+    let recording = Recording::sample(process, options, &signals, options.hide_progress);
+    if recording.ending == Ending::ProgramEnded {
+        say(&format!("Stopped sampling because process {pid} has ended"));
+    }
+    recording.write(place, options)?;
+    Ok(0)
+}
+
+fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<u8> {
+    let place = Place::take(options, &program.file.to_string_lossy())?;
+    let signals = place.guard_against_signals()?;
+    let mut launched = Launched::start(program, &signals)?;
+    let stop = signals.stop_flag();
+    let outcome = match attach::attach_launched(&launched, &stop) {
+        // The progress line stays away: the terminal is the program's.
+        Ok(Launching::Attached(process)) => Recording::sample(*process, options, &signals, true),
+        // Nothing to see, but nothing wrong: a file without samples.
+        Ok(Launching::EndedEarly) => Recording::empty(options, program),
+        Ok(Launching::NeverPython(what)) => {
+            let error = attach::never_python(&what);
+            return status_of_failure(launched.wait(), error.into());
+        }
+        // We cannot watch it, but it was to run.
+        Err(error) => return status_of_failure(launched.wait(), error.into()),
+    };
+    let ending = outcome.ending;
+    let written = outcome.write(place, options);
+    // As py-spy does, a program that was launched for a time ends with it.
+    let status = if ending == Ending::Duration {
+        launched.end(GRACE);
+        0
+    } else {
+        launched.wait()
+    };
+    match written {
+        Ok(()) => Ok(status),
+        Err(error) => status_of_failure(status, error),
+    }
+}
+
+/// The place of the file, taken before anything starts. Shared with the thread that ends us at a
+/// second signal, so that nothing is left behind then.
+struct Place(Arc<Mutex<Option<OutputFile>>>);
+
+impl Place {
+    fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
+        let path = options.output.clone().unwrap_or_else(|| {
+            output::default_file_name(target, SystemTime::now(), options.format).into()
+        });
+        let file = OutputFile::create(&path).map_err(|error| {
+            Advised::failure(
+                error.to_string(),
+                "give a file in a folder that is there and may be written: -o FILE",
+            )
+        })?;
+        Ok(Place(Arc::new(Mutex::new(Some(file)))))
+    }
+
+    fn guard_against_signals(&self) -> anyhow::Result<StopSignals> {
+        let place = Arc::clone(&self.0);
+        let give_up = move || {
+            // While it is being written it is locked; then the temporary file stays.
+            if let Ok(mut file) = place.try_lock() {
+                drop(file.take());
+            }
+        };
+        StopSignals::catch(give_up)
+    }
+}
+
+impl Drop for Place {
+    /// Leaves nothing behind where nothing was written; the signals' thread holds on to its half.
+    fn drop(&mut self) {
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(file.take());
+    }
+}
+
+/// What was sampled.
+struct Recording {
+    profile: Profile,
+    meta: Meta,
+    ending: Ending,
+    last_error: Option<String>,
+}
+
+impl Recording {
+    fn empty(options: &RecordOptions, program: &Program) -> Recording {
+        let words: Vec<_> = std::iter::once(&program.file)
+            .chain(&program.args)
+            .map(|word| word.to_string_lossy())
+            .collect();
+        Recording {
+            profile: Profile::new(profile_options(options)),
+            meta: Meta {
+                command: command_line(&words),
+                python_version: None,
+                duration: Duration::ZERO,
+            },
+            ending: Ending::ProgramEnded,
+            last_error: None,
+        }
+    }
+
+    /// Samples until the time is over, a signal comes or the process ends.
+    fn sample(
+        process: PythonProcess,
+        options: &RecordOptions,
+        signals: &StopSignals,
+        hide_progress: bool,
+    ) -> Recording {
+        let stop = signals.stop_flag();
+        let mut meta = Meta {
+            command: command_line(&process.target().command_line()),
+            python_version: Some(process.version().to_string()),
+            duration: Duration::ZERO,
+        };
+        let mut profile = Profile::new(profile_options(options));
+        let mut sampler = Sampler::new(process, options.sampling.for_sampler(&stop));
+        let progress = Progress::start(options.duration, hide_progress);
+        let mut last_error = None;
+        let mut ending = Ending::ProgramEnded;
+        while let Some(sample) = sampler.next() {
+            if options.duration.is_some_and(|time| sample.elapsed >= time) {
+                ending = Ending::Duration;
+                break;
+            }
+            for error in &sample.errors {
+                log::info!("{error}");
+            }
+            profile.add(&sample, sampler.frames(), &|pid| {
+                sampler.process(pid).map(|process| ProcessLabel {
+                    pid,
+                    parent: process.parent,
+                    command: process.command.as_str().into(),
+                })
+            });
+            let counts = profile.counts();
+            progress.update(&Status {
+                elapsed: sample.elapsed,
+                samples: counts.samples,
+                errors: counts.errors,
+                rss_bytes: profile.rss().last(),
+            });
+            last_error = sample.errors.into_iter().next_back().or(last_error);
+        }
+        progress.finish();
+        if stop.load(Ordering::SeqCst) {
+            ending = Ending::Signal;
+        }
+        meta.duration = match (ending, options.duration) {
+            (Ending::Duration, Some(time)) => time,
+            _ => profile.last_elapsed(),
+        };
+        Recording {
+            profile,
+            meta,
+            ending,
+            last_error,
+        }
+    }
+
+    /// Writes the file and says so.
+    fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+        let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut file) = slot.take() else {
+            // A second signal took it and is about to end us.
+            return Ok(());
+        };
+        let path = file.path().to_owned();
+        let to_pipe = file.is_stdout();
+        let written = output::write(options.format, &self.profile, &self.meta, &mut file)
+            .and_then(|()| file.flush())
+            .and_then(|()| file.commit());
+        drop(slot);
+        match written {
+            Ok(()) => {}
+            Err(error) if to_pipe && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            Err(error) => {
+                return Err(Advised::failure(
+                    error.to_string(),
+                    "the recording is lost; free some space, or write elsewhere with -o FILE",
+                )
+                .into());
+            }
+        }
+        let error = self.last_error.as_deref();
+        for line in summary::lines(&self.profile, options.format, &path, error) {
+            say(&line);
+        }
+        Ok(())
+    }
+}
+
+fn profile_options(options: &RecordOptions) -> ProfileOptions {
+    ProfileOptions {
+        show_line_numbers: options.lines != Lines::Hidden,
+        function_only: options.lines == Lines::First,
+        show_threads: options.show_threads,
+        full_filenames: options.full_filenames,
+        gil_only: options.sampling.gil_only,
+        include_idle: options.sampling.include_idle,
+        subprocesses: options.sampling.subprocesses,
+        timeline: options.format.needs_timeline(),
+        rate_hz: options.sampling.rate_hz,
+    }
+}

@@ -1,0 +1,106 @@
+//! `top`: the live view of a process, or of a program that we launch.
+
+use std::io;
+
+use super::attach::{self, Launching};
+use super::candidates;
+use super::errors::{Advised, say};
+use super::escape::command_line;
+use super::options::{Program, Target, TopOptions};
+use super::program::{GRACE, Launched, status_of_failure};
+use super::signals::StopSignals;
+use crate::cpython::{FrameTable, PythonProcess};
+use crate::sampler::Sampler;
+use crate::target::{PauseGuard, Pid};
+use crate::tui::state::Filter;
+use crate::tui::view::Title;
+use crate::tui::{self, Ending, SampleSource};
+
+impl SampleSource for Sampler {
+    fn frames(&self) -> &FrameTable {
+        Sampler::frames(self)
+    }
+
+    fn settle(&mut self) {
+        // A thread that cannot be let go yet waits in the kernel, and then is not held up by us.
+        PauseGuard::settle();
+    }
+}
+
+/// Shows the live view, and returns the exit status: 0, or a launched program's own.
+///
+/// # Errors
+/// When there is no terminal, or the process cannot be looked at.
+pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
+    match &options.target {
+        Target::Pid(pid) => watch_process(*pid, options),
+        Target::OnlyOne => watch_process(candidates::only_one()?, options),
+        Target::Program(program) => watch_program(program, options),
+    }
+}
+
+fn watch_process(pid: Pid, options: &TopOptions) -> anyhow::Result<u8> {
+    let process = attach::attach(pid)?;
+    let signals = catch_signals()?;
+    signals.catch_interrupt()?;
+    watch(process, options, &signals)?;
+    Ok(0)
+}
+
+fn watch_program(program: &Program, options: &TopOptions) -> anyhow::Result<u8> {
+    let signals = catch_signals()?;
+    let mut launched = Launched::start(program, &signals)?;
+    let shown = match attach::attach_launched(&launched, &signals.stop_flag()) {
+        Ok(Launching::Attached(process)) => watch(*process, options, &signals),
+        Ok(Launching::EndedEarly) => {
+            say("The program ended before it could be looked at");
+            Ok(Ending::ProgramEnded)
+        }
+        Ok(Launching::NeverPython(what)) => Err(attach::never_python(&what).into()),
+        Err(error) => Err(error.into()),
+    };
+    match shown {
+        // The user has quit: as py-spy does, the program ends with us.
+        Ok(Ending::Stopped) if signals.received().is_none() => {
+            launched.end(GRACE);
+            Ok(0)
+        }
+        Ok(_) => Ok(launched.wait()),
+        Err(error) => status_of_failure(launched.wait(), error),
+    }
+}
+
+fn catch_signals() -> anyhow::Result<StopSignals> {
+    StopSignals::catch(tui::term::leave)
+}
+
+fn watch(
+    process: PythonProcess,
+    options: &TopOptions,
+    signals: &StopSignals,
+) -> anyhow::Result<Ending> {
+    let stop = signals.stop_flag();
+    let shown = tui::TopOptions {
+        title: Title {
+            command: command_line(&process.target().command_line()),
+            pid: process.pid(),
+            version: process.version().to_string(),
+        },
+        delay: options.delay,
+        rate: f64::from(options.sampling.rate_hz),
+        filter: Filter {
+            idle: options.sampling.include_idle,
+            gil: options.sampling.gil_only,
+        },
+        full_filenames: options.full_filenames,
+    };
+    let mut sampler = Sampler::new(process, options.sampling.for_sampler(&stop));
+    tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
+        io::ErrorKind::Unsupported => Advised::failure(
+            error.to_string(),
+            "top draws on a terminal; without one use record or dump",
+        )
+        .into(),
+        _ => error.into(),
+    })
+}

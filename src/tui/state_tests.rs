@@ -1,0 +1,189 @@
+//! What the live view counts, without a program.
+#![allow(clippy::indexing_slicing)] // A test fails by panicking.
+
+use super::state::{Column, Filter, Row, Snapshot, TopState};
+use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
+use crate::sampler::{ProcessSample, Sample};
+
+fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
+    table.intern(Frame {
+        name: name.into(),
+        filename: "/srv/pkg/app.py".into(),
+        short_filename: "pkg/app.py".into(),
+        line: Some(line),
+        first_line: 1,
+        columns: None,
+    })
+}
+
+fn thread(active: bool, owns_gil: bool, frames: &[FrameId]) -> StackTrace {
+    StackTrace {
+        thread: ThreadInfo {
+            os_thread_id: None,
+            pthread_id: 0,
+            name: None,
+            interpreter_ids: vec![0],
+            active,
+            owns_gil,
+            collecting: false,
+            is_main: false,
+        },
+        frames: frames.to_vec(),
+    }
+}
+
+fn sample(traces: Vec<StackTrace>) -> Sample {
+    let rss_bytes = Some(10 << 20);
+    Sample {
+        processes: vec![ProcessSample {
+            pid: 1,
+            traces,
+            rss_bytes,
+        }],
+        ..Sample::default()
+    }
+}
+
+fn counts(row: &Row) -> (&str, [u64; 4]) {
+    (&row.name, [row.own_now, row.total_now, row.own, row.total])
+}
+
+fn table(snapshot: &Snapshot, by_line: bool, sort: Column) -> Vec<(&str, [u64; 4])> {
+    snapshot
+        .sorted(by_line, sort)
+        .into_iter()
+        .map(counts)
+        .collect()
+}
+
+#[test]
+fn recursion_counts_once_per_stack() {
+    let mut frames = FrameTable::default();
+    let main = frame(&mut frames, "main", 9);
+    let fib = [1, 2].map(|line| frame(&mut frames, "fib", line));
+    let mut state = TopState::new(Filter::default(), false);
+    let deep = [fib[0], fib[1], fib[1], fib[0], fib[1], main];
+    state.add(&sample(vec![thread(true, true, &deep)]), &frames);
+    state.add(&sample(vec![thread(true, false, &[main])]), &frames);
+
+    let seen = state.tick();
+    let rows = table(&seen, false, Column::TotalPercent);
+    assert_eq!(rows, [("main", [1, 2, 1, 2]), ("fib", [1, 1, 1, 1])]);
+    let by_line: Vec<_> = seen
+        .sorted(true, Column::OwnTime)
+        .iter()
+        .map(|r| r.line)
+        .collect();
+    assert_eq!(by_line, [Some(9), Some(1), Some(2)]);
+    assert_eq!(seen.lines.iter().map(|row| row.total).max(), Some(2));
+    assert_eq!(
+        (seen.percent(seen.gil_now), seen.percent(seen.active_now)),
+        (50.0, 100.0)
+    );
+
+    // Percentages are the interval's; times go on.
+    state.add(&sample(vec![thread(true, false, &[main])]), &frames);
+    let rows = state.tick();
+    let rows = table(&rows, false, Column::OwnPercent);
+    assert_eq!(rows, [("main", [1, 1, 2, 3]), ("fib", [0, 0, 1, 1])]);
+
+    state.reset();
+    let nothing = state.tick();
+    assert_eq!(
+        (
+            nothing.samples,
+            nothing.functions.len(),
+            nothing.lines.len()
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(nothing.percent(nothing.gil_now), 0.0);
+}
+
+#[test]
+fn filters_choose_threads_and_the_header_counts_all() {
+    let mut frames = FrameTable::default();
+    let [run, wait, hold] = ["run", "wait", "hold"].map(|name| frame(&mut frames, name, 1));
+    let threads = vec![
+        thread(true, false, &[run]),
+        thread(false, false, &[wait]),
+        thread(true, true, &[hold]),
+        thread(true, false, &[]),
+    ];
+    let shown = |idle, gil| {
+        let mut state = TopState::new(Filter { idle, gil }, false);
+        state.add(&sample(threads.clone()), &frames);
+        let seen = state.tick();
+        assert_eq!((seen.threads, seen.active_now, seen.gil_now), (4, 3, 1));
+        seen.functions
+            .iter()
+            .map(|row| row.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(false, false), ["run", "hold"]);
+    assert_eq!(shown(true, false), ["run", "wait", "hold"]);
+    assert_eq!(shown(true, true), ["hold"]);
+}
+
+#[test]
+fn header_adds_up_processes_and_errors() {
+    let process = |rss_bytes| ProcessSample {
+        pid: 1,
+        traces: Vec::new(),
+        rss_bytes,
+    };
+    let mut state = TopState::new(Filter::default(), false);
+    let mut add = |rss: &[Option<u64>], errors: &[&str]| {
+        let processes = rss.iter().map(|rss| process(*rss)).collect();
+        let errors = errors.iter().map(|text| (*text).to_owned()).collect();
+        let sample = Sample {
+            processes,
+            errors,
+            missed_ticks: 2,
+            ..Sample::default()
+        };
+        state.add(&sample, &FrameTable::default());
+    };
+    add(&[Some(5), None, Some(6)], &["first", "second"]);
+    add(&[Some(3)], &[]);
+    add(&[None], &["third"]);
+    let seen = state.tick();
+    assert_eq!((seen.samples, seen.missed_ticks, seen.errors), (3, 6, 3));
+    assert_eq!(seen.last_error.as_deref(), Some("third"));
+    assert_eq!((seen.rss_bytes, seen.rss_peak_bytes), (Some(3), Some(11)));
+}
+
+#[test]
+fn functions_without_end_share_one_row() {
+    let mut frames = FrameTable::default();
+    let mut state = TopState::new(Filter::default(), true);
+    let main = frame(&mut frames, "main", 1);
+    for n in 0..30_000 {
+        let leaf = frame(&mut frames, &format!("f{n}"), 1);
+        state.add(&sample(vec![thread(true, true, &[leaf, main])]), &frames);
+    }
+    let seen = state.tick();
+    assert_eq!((seen.functions.len(), seen.lines.len()), (20_001, 20_001));
+    let rows = seen.sorted(false, Column::OwnTime);
+    assert_eq!(
+        counts(rows[0]),
+        ("(other functions)", [10_001, 10_001, 10_001, 10_001])
+    );
+    assert_eq!(
+        counts(seen.sorted(true, Column::TotalTime)[0]).1,
+        [0, 30_000, 0, 30_000]
+    );
+    assert_eq!(&*rows[1].filename, "/srv/pkg/app.py");
+}
+
+#[test]
+fn a_frame_of_another_table_is_passed_over() {
+    let mut frames = FrameTable::default();
+    let strange = frame(&mut frames, "f", 1);
+    let mut state = TopState::new(Filter::default(), false);
+    state.add(
+        &sample(vec![thread(true, true, &[strange])]),
+        &FrameTable::default(),
+    );
+    assert!(state.tick().functions.is_empty());
+}

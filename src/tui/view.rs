@@ -1,0 +1,397 @@
+//! What the live view shows, as a picture of character cells: pure, so that tests can look at it.
+//!
+//! Names, paths, command lines and error texts come from the target. [`clean`] takes their control
+//! characters away before they get near a cell.
+
+use ratatui::buffer::{Buffer, CellWidth};
+use ratatui::layout::{Constraint, Layout, Rect};
+use ratatui::style::{Color, Modifier, Style};
+use ratatui::text::{Line, Span};
+
+use super::state::{Column, Row, Snapshot};
+
+/// Width of all four columns and the gap after them.
+const ALL_COLUMNS_WIDTH: u16 = 37;
+/// Cells that a function's name should have before a column may stand beside it.
+const MIN_NAME_WIDTH: u16 = 20;
+/// Characters of one hostile text that are looked at: more than any terminal line shows.
+const MAX_CHARS: usize = 1024;
+
+const HELP: [(&str, &str); 8] = [
+    (
+        "1",
+        "Sort by %Own (% of time currently spent in the function)",
+    ),
+    (
+        "2",
+        "Sort by %Total (% of time currently in the function and its children)",
+    ),
+    ("3", "Sort by OwnTime (Overall time spent in the function)"),
+    (
+        "4",
+        "Sort by TotalTime (Overall time spent in the function and its children)",
+    ),
+    (
+        "L,l",
+        "Toggle between aggregating by line number or by function",
+    ),
+    ("R,r", "Reset statistics"),
+    ("X,x,?", "Exit this help screen"),
+    ("Q,q", "Quit (Control-C does it, too)"),
+];
+/// The help's lines: its title, a blank one, the column heads, the keys, a blank one.
+const HELP_HEIGHT: u16 = HELP.len() as u16 + 4;
+
+/// What is looked at.
+#[derive(Clone, Debug, Default)]
+pub struct Title {
+    /// The command line of the process.
+    pub command: String,
+    /// Its process id.
+    pub pid: crate::target::Pid,
+    /// The version of its interpreter, such as `3.12.1`.
+    pub version: String,
+}
+
+/// What the user chose to see.
+#[derive(Clone, Debug)]
+pub struct View {
+    /// What is looked at.
+    pub title: Title,
+    /// Samples per second, to turn counts into seconds.
+    pub rate: f64,
+    /// The column that orders the table.
+    pub sort: Column,
+    /// Rows are lines, not functions.
+    pub by_line: bool,
+    /// The help is open.
+    pub help: bool,
+}
+
+impl View {
+    /// The view at the start: functions, the busiest of the moment first.
+    pub fn new(title: Title, rate: f64) -> Self {
+        Self {
+            title,
+            rate,
+            sort: Column::OwnPercent,
+            by_line: false,
+            help: false,
+        }
+    }
+
+    /// Draws the whole screen.
+    pub fn draw(&self, snapshot: &Snapshot, buffer: &mut Buffer) {
+        let screen = buffer.area;
+        if self.help {
+            let [table, help] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Max(HELP_HEIGHT)]).areas(screen);
+            self.draw_table(snapshot, table, buffer);
+            draw_help(help, buffer);
+            return;
+        }
+        let footer = match screen.height {
+            0..6 => 0,
+            6..12 => 1,
+            _ => 2,
+        };
+        let [table, footer] =
+            Layout::vertical([Constraint::Fill(1), Constraint::Length(footer)]).areas(screen);
+        self.draw_table(snapshot, table, buffer);
+        draw_footer(footer, buffer);
+    }
+
+    /// The table as text, to be left on the normal screen: at most `height` lines of at most
+    /// `width` cells, each ended by a newline.
+    pub fn text(&self, snapshot: &Snapshot, width: u16, height: u16) -> String {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        self.draw_table(snapshot, buffer.area, &mut buffer);
+        let mut text = lines(&buffer).join("\n");
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    fn draw_table(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
+        // A low screen gives its lines to the rows first.
+        let header_height = area.height.saturating_sub(5).min(4);
+        let heading_height = u16::from(area.height >= 2);
+        let [header, heading, rows] = Layout::vertical([
+            Constraint::Length(header_height),
+            Constraint::Length(heading_height),
+            Constraint::Fill(1),
+        ])
+        .areas(area);
+        self.draw_header(snapshot, header, buffer);
+        let columns = columns(area.width, self.sort);
+        if !heading.is_empty() {
+            self.draw_heading(&columns, heading, buffer);
+        }
+        let sorted = snapshot.sorted(self.by_line, self.sort);
+        for (line, row) in rows.rows().zip(sorted) {
+            let text = self.row_text(snapshot, row, &columns);
+            buffer.set_stringn(line.x, line.y, text, line.width.into(), Style::new());
+        }
+    }
+
+    fn draw_header(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
+        let bold = Style::new().add_modifier(Modifier::BOLD);
+        let number = |text: String| Span::styled(text, bold);
+        let mut samples = vec![
+            Span::raw("Total Samples "),
+            number(snapshot.samples.to_string()),
+        ];
+        if snapshot.missed_ticks > 0 {
+            samples.push(Span::raw(format!(", Missed {}", snapshot.missed_ticks)));
+        }
+        if snapshot.errors > 0 {
+            let red = bold.fg(Color::Red);
+            samples.push(Span::raw(", Errors "));
+            samples.push(Span::styled(snapshot.errors.to_string(), red));
+            if let Some(error) = &snapshot.last_error {
+                samples.push(Span::raw(format!(" ({})", clean(error))));
+            }
+        }
+        let mut load = vec![
+            Span::raw("GIL: "),
+            number(format!("{:.2}", snapshot.percent(snapshot.gil_now))),
+            Span::raw("%, Active: "),
+            number(format!("{:.2}", snapshot.percent(snapshot.active_now))),
+            Span::raw("%, Threads: "),
+            number(snapshot.threads.to_string()),
+        ];
+        let mut memory = rss_spans(snapshot, bold);
+        let both = Line::from([load.clone(), vec![Span::raw(", ")], memory.clone()].concat());
+        if !memory.is_empty() && both.width() <= area.width.into() {
+            load = both.spans;
+            memory = Vec::new();
+        }
+        let lines = [
+            self.title_line(area.width),
+            samples.into(),
+            load.into(),
+            memory.into(),
+        ];
+        for (place, line) in area.rows().zip(lines) {
+            buffer.set_line(place.x, place.y, &line, place.width);
+        }
+    }
+
+    /// The title, with the command cut so that what follows it stays in sight.
+    fn title_line(&self, width: u16) -> Line<'static> {
+        let before = Span::raw("Collecting samples from '");
+        let after = Span::raw(format!(
+            "' (pid {}, python v{})",
+            self.title.pid,
+            clean(&self.title.version)
+        ));
+        let room = usize::from(width).saturating_sub(before.width() + after.width());
+        let command = cut(&clean(&self.title.command), room.max(MIN_NAME_WIDTH.into()));
+        Line::from(vec![
+            before,
+            Span::styled(command, Style::new().fg(Color::Green)),
+            after,
+        ])
+    }
+
+    fn draw_heading(&self, columns: &[Column], area: Rect, buffer: &mut Buffer) {
+        let reversed = Style::new().add_modifier(Modifier::REVERSED);
+        let mut spans = Vec::new();
+        for column in columns {
+            // As wide as the numbers below, see `row_text`.
+            let text = match column {
+                Column::OwnPercent => "  %Own ",
+                Column::TotalPercent => "  %Total",
+                Column::OwnTime => "  OwnTime",
+                Column::TotalTime => "  TotalTime",
+            };
+            let chosen = Modifier::BOLD | Modifier::UNDERLINED;
+            let style = if *column == self.sort {
+                reversed.add_modifier(chosen)
+            } else {
+                reversed
+            };
+            let indent = text.len() - text.trim_start().len();
+            let (indent, text) = text.split_at(indent);
+            spans.push(Span::styled(indent, reversed));
+            spans.push(Span::styled(text, style));
+        }
+        spans.push(Span::styled(gap(columns), reversed));
+        let function = if self.by_line {
+            "Function (filename:line)"
+        } else {
+            "Function (filename)"
+        };
+        spans.push(Span::styled(function, reversed));
+        buffer.set_style(area, reversed);
+        buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
+    }
+
+    fn row_text(&self, snapshot: &Snapshot, row: &Row, columns: &[Column]) -> String {
+        let mut text = String::new();
+        for column in columns {
+            text.push_str(&match column {
+                Column::OwnPercent => format!("{:>6.2}%", snapshot.percent(row.own_now)),
+                Column::TotalPercent => format!("{:>7.2}%", snapshot.percent(row.total_now)),
+                Column::OwnTime => format!("{:>8}s", seconds(row.own as f64 / self.rate)),
+                Column::TotalTime => format!("{:>9}s ", seconds(row.total as f64 / self.rate)),
+            });
+        }
+        text.push_str(gap(columns));
+        text.push_str(&clean(&row.name));
+        if !row.filename.is_empty() {
+            text.push_str(&format!(" ({}", clean(&row.filename)));
+            if let Some(line) = row.line {
+                text.push_str(&format!(":{line}"));
+            }
+            text.push(')');
+        }
+        text
+    }
+}
+
+/// The columns that leave room for a name; where not all fit, the chosen one stays longest.
+fn columns(width: u16, sort: Column) -> Vec<Column> {
+    use Column::{OwnPercent, OwnTime, TotalPercent, TotalTime};
+    if width >= ALL_COLUMNS_WIDTH + MIN_NAME_WIDTH {
+        return vec![OwnPercent, TotalPercent, OwnTime, TotalTime];
+    }
+    match width {
+        0..MIN_NAME_WIDTH => Vec::new(),
+        MIN_NAME_WIDTH..36 => vec![sort],
+        _ if matches!(sort, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
+        _ => vec![OwnTime, TotalTime],
+    }
+}
+
+/// What stands between the numbers and the name.
+fn gap(columns: &[Column]) -> &'static str {
+    if columns.is_empty() { "" } else { "  " }
+}
+
+fn rss_spans(snapshot: &Snapshot, bold: Style) -> Vec<Span<'static>> {
+    let (Some(now), Some(peak)) = (snapshot.rss_bytes, snapshot.rss_peak_bytes) else {
+        return Vec::new();
+    };
+    vec![
+        Span::raw("RSS: "),
+        Span::styled(mebibytes(now), bold),
+        Span::raw(" MiB (peak "),
+        Span::styled(mebibytes(peak), bold),
+        Span::raw(" MiB)"),
+    ]
+}
+
+fn draw_footer(area: Rect, buffer: &mut Buffer) {
+    let key = |text| Span::styled(text, Style::new().add_modifier(Modifier::BOLD));
+    let line = Line::from(vec![
+        Span::raw("Press "),
+        key("q"),
+        Span::raw(" to quit, "),
+        key("?"),
+        Span::raw(" for help, "),
+        key("1"),
+        Span::raw("-"),
+        key("4"),
+        Span::raw(" to sort, "),
+        key("l"),
+        Span::raw(" for lines, "),
+        key("r"),
+        Span::raw(" to reset."),
+    ]);
+    if let Some(last) = area.rows().next_back() {
+        buffer.set_line(last.x, last.y, &line, last.width);
+    }
+}
+
+fn draw_help(area: Rect, buffer: &mut Buffer) {
+    let title = Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD);
+    let head = Style::new().fg(Color::Green).add_modifier(Modifier::BOLD);
+    let keys = HELP.map(|(key, action)| (key, action, Style::new()));
+    let keys = std::iter::once(("key", "action", head)).chain(keys);
+    let lines = keys.map(|(key, action, style)| {
+        Line::from(vec![
+            Span::styled(format!("{key:^12}"), style),
+            Span::styled(action, style),
+        ])
+    });
+    let heading = Line::from(" Keyboard Shortcuts ").style(title);
+    if let Some(first) = area.rows().next() {
+        buffer.set_style(first, title);
+    }
+    for (place, line) in area
+        .rows()
+        .zip([heading, Line::default()].into_iter().chain(lines))
+    {
+        buffer.set_line(place.x, place.y, &line, place.width);
+    }
+}
+
+/// Seconds with as many decimals as are worth reading.
+fn seconds(seconds: f64) -> String {
+    match seconds {
+        s if s >= 1000.0 => format!("{s:.0}"),
+        s if s >= 100.0 => format!("{s:.1}"),
+        s if s >= 1.0 => format!("{s:.2}"),
+        s => format!("{s:.3}"),
+    }
+}
+
+fn mebibytes(bytes: u64) -> String {
+    format!("{:.1}", bytes as f64 / (1024.0 * 1024.0))
+}
+
+/// Hostile text made harmless: control characters, and format characters that turn or hide what
+/// stands around them, become U+FFFD. Cut where no screen would show more.
+fn clean(text: &str) -> String {
+    let hides = |c: char| {
+        c.is_control()
+            || matches!(c,
+                '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}')
+    };
+    text.chars()
+        .take(MAX_CHARS)
+        .map(|c| {
+            if hides(c) {
+                char::REPLACEMENT_CHARACTER
+            } else {
+                c
+            }
+        })
+        .collect()
+}
+
+/// The text, or its beginning and `…` where it is wider than `width` cells.
+fn cut(text: &str, width: usize) -> String {
+    if usize::from(text.cell_width()) <= width {
+        return text.to_owned();
+    }
+    let mut short = String::new();
+    for c in text.chars() {
+        short.push(c);
+        if usize::from(short.cell_width()) >= width {
+            short.pop();
+            break;
+        }
+    }
+    short.push('…');
+    short
+}
+
+/// The buffer's lines as text, without the blanks at their ends.
+fn lines(buffer: &Buffer) -> Vec<String> {
+    let mut lines = Vec::new();
+    for row in buffer.area.rows() {
+        let mut line = String::new();
+        let mut x = row.x;
+        while let Some(cell) = buffer.cell((x, row.y)).filter(|_| x < row.right()) {
+            line.push_str(cell.symbol());
+            // A wide character covers the cells after it.
+            x = x.saturating_add(cell.symbol().cell_width().max(1));
+        }
+        lines.push(line.trim_end().to_owned());
+    }
+    lines
+}
