@@ -89,7 +89,9 @@ fn main_thread_locals(
     let mut all = BTreeMap::new();
     for raw in stack {
         let id = process.resolve(&[raw], table).expect("a frame");
-        let frame = table.get(*id.first().expect("a name")).expect("a frame");
+        let frame = table
+            .get(id.first().copied().flatten().expect("a name"))
+            .expect("a frame");
         let locals = process
             .objects()
             .frame_locals(raw.addr, raw.executable, options)

@@ -157,10 +157,10 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 let flags = 1_u32.checked_shl(compact_bit.into()).unwrap_or(0)
                     | 1_u32.checked_shl(ascii_bit.into()).unwrap_or(0);
                 let state = layout.unicode_object.state;
-                if !state
+                let is_compact_ascii = state
                     .and_then(|offset| record.u32(offset).ok())
-                    .is_some_and(|state| state & flags == flags)
-                {
+                    .is_some_and(|state| state & flags == flags);
+                if !is_compact_ascii {
                     return false;
                 }
                 layout.unicode_object.length

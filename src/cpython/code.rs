@@ -13,7 +13,7 @@ use python_offsets::semantics::{Executable, InstructionPointer};
 
 use super::frame::RawFrame;
 use super::line_table::locate;
-use super::record::{Record, RecordBuffer, read_ptr, span};
+use super::record::{Record, RecordBuffer, read_i32, read_ptr, span};
 use super::source_path::shorten;
 use super::{Frame, FrameId, FrameTable, Objects, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
@@ -23,6 +23,8 @@ use crate::target::{RemoteAddr, RemoteMemory};
 const MAX_CODES: usize = 50_000;
 /// Above this many instructions in one code object, its memo starts anew.
 const MAX_INSTRUCTIONS: usize = 50_000;
+/// Bytes of a code unit, since 3.6.
+const CODE_UNIT: i64 = 2;
 /// The longest array of thread-local bytecode copies (one a thread that ever ran).
 const MAX_TLBC: u64 = 100_000;
 
@@ -43,6 +45,10 @@ struct Cached {
     code: Option<Code>,
 }
 
+/// What a frame's [`FrameId`] depends on besides its code: the instruction, which copy of the
+/// instructions, whether it is a generator's.
+type FrameKey = (u64, u32, bool);
+
 struct Code {
     name: Arc<str>,
     filename: Arc<str>,
@@ -51,7 +57,9 @@ struct Code {
     table: Vec<u8>,
     /// Where the instructions start (3.11+).
     instructions: RemoteAddr,
-    frames: HashMap<(u64, u32), FrameId>,
+    /// Byte offset of the first instruction that tracing would show (3.11+).
+    first_traceable: i64,
+    frames: HashMap<FrameKey, Option<FrameId>>,
 }
 
 /// What tells one code object from the next at the same address.
@@ -78,7 +86,7 @@ impl CodeCache {
         }
     }
 
-    /// The frame with its names, or `None` where it runs no code object. `is_file` looks into the
+    /// The frame with its names, or `None` where it runs no code object or has not begun yet. `is_file` looks into the
     /// target's root.
     ///
     /// # Errors
@@ -97,11 +105,20 @@ impl CodeCache {
         let Some(code) = code else {
             return Ok(None);
         };
-        let key = (raw.instruction, raw.tlbc_index);
+        let key = (raw.instruction, raw.tlbc_index, raw.is_generators);
         if let Some(frame) = code.frames.get(&key) {
-            return Ok(Some(*frame));
+            return Ok(*frame);
         }
         let instruction = code.byte_offset(objects, raw)?;
+        if code.frames.len() > MAX_INSTRUCTIONS {
+            code.frames.clear();
+        }
+        // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
+        // is still being set up is not there yet, and a shim's code never is.
+        if !raw.is_generators && instruction < code.first_traceable {
+            code.frames.insert(key, None);
+            return Ok(None);
+        }
         let format = objects.python.semantics.line_table;
         let location = locate(format, &code.table, code.first_line, instruction);
         let frame = table.intern(Frame {
@@ -112,10 +129,7 @@ impl CodeCache {
             first_line: u32::try_from(code.first_line).unwrap_or(0),
             columns: location.columns,
         });
-        if code.frames.len() > MAX_INSTRUCTIONS {
-            code.frames.clear();
-        }
-        code.frames.insert(key, frame);
+        code.frames.insert(key, Some(frame));
         Ok(Some(frame))
     }
 
@@ -177,6 +191,13 @@ impl CodeCache {
             first_line: identity.first_line,
             table: objects.bytes(identity.linetable)?,
             instructions: addr.offset(layout.co_code_adaptive.unwrap_or(0).into()),
+            first_traceable: match layout.firsttraceable {
+                Some(field) => {
+                    let units = read_i32(objects.memory, addr.offset(field.into()))?;
+                    i64::from(units) * CODE_UNIT
+                }
+                None => i64::MIN,
+            },
             frames: HashMap::new(),
         };
         // The strings were read one after another: only when nothing changed meanwhile do they
@@ -277,7 +298,6 @@ impl Code {
         objects: Objects<'_, M>,
         raw: &RawFrame,
     ) -> Result<i64, ReadError> {
-        const CODE_UNIT: i64 = 2;
         let instruction = raw.instruction.cast_signed();
         Ok(match objects.python.semantics.instruction_pointer {
             InstructionPointer::LastiBytes => instruction,

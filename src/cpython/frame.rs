@@ -115,13 +115,13 @@ fn read_frame(
         InstructionPointer::Pointer => record.u64(layout.instr_ptr)?,
     };
     let tlbc_index = layout.tlbc_index.map_or(Ok(0), |at| record.u32(at))?;
-    Ok((
-        Some(RawFrame {
-            addr,
-            executable,
-            instruction,
-            tlbc_index,
-        }),
-        previous,
-    ))
+    let is_generators = owner == Some(OWNED_BY_GENERATOR);
+    let frame = RawFrame {
+        addr,
+        executable,
+        instruction,
+        tlbc_index,
+        is_generators,
+    };
+    Ok((Some(frame), previous))
 }

@@ -37,7 +37,7 @@ pub(super) fn interpreters_head(
             }
             for (slot, pointer) in piece.as_chunks::<8>().0.iter().enumerate() {
                 let pointer = RemoteAddr(u64::from_le_bytes(*pointer));
-                if pointer.0 % 8 != 0 || !is_writable(mappings, pointer) {
+                if !pointer.0.is_multiple_of(8) || !is_writable(mappings, pointer) {
                     continue;
                 }
                 let variable = base.offset(slot as u64 * 8);

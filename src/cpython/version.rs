@@ -85,33 +85,30 @@ fn from_text(memory: &impl RemoteMemory, candidate: &Candidate<'_>) -> Option<Py
 
 /// The first text in `bytes` that looks like `sys.version`: `3.8.18 (default, …) \n[GCC …]`.
 fn version_text(bytes: &[u8], expected: Option<(u8, u8)>) -> Option<PythonVersion> {
-    bytes
-        .array_windows::<2>()
-        .enumerate()
-        .find_map(|(at, pair)| {
-            if !matches!(pair, b"2." | b"3.") {
-                return None;
-            }
-            let text = bytes.get(at..)?;
-            let text = text.get(
-                ..text
-                    .iter()
-                    .take(250)
-                    .position(|byte| *byte == 0)
-                    .unwrap_or(250),
-            )?;
-            let text = std::str::from_utf8(text).ok()?;
-            let (number, rest) = text.split_once(" (")?;
-            let (_, compiler) = rest.split_once(')')?;
-            if !compiler.trim_start().starts_with('[') {
-                return None;
-            }
-            let version = PythonVersion::parse(number)?;
-            let minor = (version.major, version.minor);
-            expected
-                .is_none_or(|expected| expected == minor)
-                .then_some(version)
-        })
+    bytes.windows(2).enumerate().find_map(|(at, pair)| {
+        if pair != b"2." && pair != b"3." {
+            return None;
+        }
+        let text = bytes.get(at..)?;
+        let text = text.get(
+            ..text
+                .iter()
+                .take(250)
+                .position(|byte| *byte == 0)
+                .unwrap_or(250),
+        )?;
+        let text = std::str::from_utf8(text).ok()?;
+        let (number, rest) = text.split_once(" (")?;
+        let (_, compiler) = rest.split_once(')')?;
+        if !compiler.trim_start().starts_with('[') {
+            return None;
+        }
+        let version = PythonVersion::parse(number)?;
+        let minor = (version.major, version.minor);
+        expected
+            .is_none_or(|expected| expected == minor)
+            .then_some(version)
+    })
 }
 
 /// The minor version in the name of a library or program: `libpython3.8.so.1.0`, `python2.7`.
@@ -140,7 +137,7 @@ mod tests {
 
     #[test]
     fn the_text_of_sys_version_among_other_bytes() {
-        let data = b"\0\xff3.9.1 (x)\03.8.18 (default, Jan  1 2024, 00:00:00) \n[GCC 12.2.0]\0\0";
+        let data = b"\0\xff3.9.1 (x)\x003.8.18 (default, Jan  1 2024, 00:00:00) \n[GCC 12.2.0]\0\0";
         assert_eq!(version_text(data, None), Some(PythonVersion::new(3, 8, 18)));
         assert_eq!(version_text(data, Some((3, 9))), None);
         assert_eq!(version_text(b"3.", None), None);

@@ -54,3 +54,35 @@ fn same_namespace(pid: Pid, kind: &str) -> io::Result<bool> {
     let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
     Ok(own == fs::read_link(format!("/proc/{pid}/ns/{kind}"))?)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+
+    #[test]
+    fn containers_are_told_by_their_marks() {
+        for (path, text, expected) in [
+            ("none", "", false),
+            (".dockerenv", "", true),
+            ("run/.containerenv", "", true),
+            ("proc/1/cgroup", "0::/kubepods/pod1/abc\n", true),
+            ("proc/1/cgroup", "0::/init.scope\n", false),
+        ] {
+            let root = tempfile::tempdir().unwrap();
+            let file = root.path().join(path);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+            assert_eq!(is_inside(root.path()), expected, "{path} {text}");
+        }
+    }
+
+    #[test]
+    fn we_are_where_we_are() {
+        let own = std::process::id().cast_signed();
+        assert!(has_same_root(own).unwrap());
+        assert!(has_same_pid_namespace(own).unwrap());
+        let tid = nix::unistd::gettid().as_raw();
+        assert_eq!(inner_tid(own, tid).unwrap(), tid);
+    }
+}

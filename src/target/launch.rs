@@ -68,7 +68,7 @@ pub struct Launched {
 
 impl Launched {
     /// Starts a program, looked for on the search path if its name has no slash. When this returns,
-    /// the process is already executing it.
+    /// the system has accepted the program, but may not have mapped it yet.
     ///
     /// # Errors
     /// When it cannot be executed.

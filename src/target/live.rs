@@ -193,6 +193,7 @@ fn may_read_vectored(pid: Pid) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
+    use crate::target::test_support::Cat;
     use std::process::{Command, Stdio};
 
     fn own_pid() -> Pid {
@@ -278,19 +279,20 @@ mod tests {
 
     #[test]
     fn an_ended_process_is_gone_even_while_it_is_a_zombie() {
-        let mut child = Command::new("cat").stdin(Stdio::piped()).spawn().unwrap();
-        let memory = LiveMemory::open(child.id() as Pid).unwrap();
+        let mut cat = Cat::start(&mut Command::new("cat"));
+        let pid = cat.pid();
+        let memory = LiveMemory::open(pid).unwrap();
         let error = memory.read(RemoteAddr(8), &mut [0]).unwrap_err();
         assert!(!error.process_is_gone());
-        drop(child.stdin.take());
-        let zombie = || ProcStat::of_process(child.id() as Pid).is_ok_and(|s| s.state == b'Z');
+        drop(cat.0.stdin.take());
+        let zombie = || ProcStat::of_process(pid).is_ok_and(|stat| stat.state == b'Z');
         while !zombie() {
             std::thread::yield_now();
         }
         for part in [RemoteAddr(8), RemoteAddr(0x40_0000)] {
             assert!(memory.read(part, &mut [0]).unwrap_err().process_is_gone());
         }
-        child.wait().unwrap();
+        drop(cat);
         let mut parts: [(RemoteAddr, &mut [u8]); 2] =
             [(RemoteAddr(8), &mut [0]), (RemoteAddr(9), &mut [0])];
         assert!(memory.read_many(&mut parts).unwrap_err().process_is_gone());

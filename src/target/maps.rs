@@ -223,3 +223,6 @@ pub fn images(mappings: &[Mapping]) -> Vec<Image> {
     images.retain(|image| image.mappings.iter().any(|mapping| mapping.executable));
     images
 }
+
+#[cfg(test)]
+mod tests;

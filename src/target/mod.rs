@@ -18,6 +18,8 @@ pub mod rss;
 pub mod stat;
 pub mod status;
 pub mod tape;
+#[cfg(test)]
+mod test_support;
 pub mod threads;
 mod wait;
 

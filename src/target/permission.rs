@@ -22,7 +22,7 @@ pub enum PermissionProblem {
         /// The value of `kernel.yama.ptrace_scope`: 1 only descendants, 2 only root, 3 nobody.
         scope: u32,
     },
-    /// We are root in a container that hasn't been given `CAP_SYS_PTRACE`.
+    /// We are root without `CAP_SYS_PTRACE`, as in a container that hasn't been given it.
     Container {
         /// The process.
         pid: Pid,
@@ -145,8 +145,8 @@ impl std::fmt::Display for PermissionProblem {
             ),
             PermissionProblem::Container { pid, .. } => write!(
                 f,
-                "this container lacks the SYS_PTRACE capability, which looking into process {pid} \
-                 needs"
+                "looking into process {pid} needs the SYS_PTRACE capability, which this container \
+                 lacks"
             ),
             PermissionProblem::AlreadyTraced {
                 pid,
@@ -215,20 +215,24 @@ fn judge(pid: Pid, facts: Facts) -> PermissionProblem {
             _ => PermissionProblem::Unknown { pid, root: true },
         };
     }
-    if facts.container && (facts.root || !other_user) {
-        let kubernetes = facts.kubernetes;
-        return PermissionProblem::Container { pid, kubernetes };
+    let missing_capability = PermissionProblem::Container {
+        pid,
+        kubernetes: facts.kubernetes,
+    };
+    if facts.root {
+        return missing_capability;
     }
     if other_user {
         let owner = facts.owner_name.unwrap_or_else(|| "another user".into());
         return PermissionProblem::OtherUser { pid, owner };
     }
     match facts.yama_scope {
+        0 if facts.container => missing_capability,
         0 if facts.owner.is_some() => PermissionProblem::NotDumpable { pid },
-        0 => PermissionProblem::Unknown {
-            pid,
-            root: facts.root,
-        },
+        0 => PermissionProblem::Unknown { pid, root: false },
         scope => PermissionProblem::Yama { pid, scope },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+
 use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;
@@ -68,7 +71,13 @@ impl TargetProcess {
         let stat = match ProcStat::of_process(pid) {
             Ok(stat) => stat,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(OpenError::NoSuchProcess(pid));
+                // With the mount option hidepid, /proc doesn't show what isn't ours.
+                let hidden = kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EPERM);
+                return Err(if pid > 0 && hidden {
+                    OpenError::PermissionDenied(PermissionProblem::diagnose(pid))
+                } else {
+                    OpenError::NoSuchProcess(pid)
+                });
             }
             Err(cause) => return Err(OpenError::Io { pid, cause }),
         };
@@ -112,7 +121,8 @@ impl TargetProcess {
         exe_path(self.pid)
     }
 
-    /// Its mappings as they are now, in order of address.
+    /// Its mappings as they are now, in order of address. A process that is just being started, or
+    /// executes another program, can have none yet.
     ///
     /// # Errors
     /// When it is gone or may not be looked at.
@@ -332,3 +342,6 @@ fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
     }
     Ok(children)
 }
+
+#[cfg(test)]
+mod tests;

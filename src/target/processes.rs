@@ -62,17 +62,13 @@ pub fn all_processes() -> io::Result<Vec<ProcessSummary>> {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
-    use std::process::{Command, Stdio};
+    use crate::target::test_support::Cat;
 
     #[test]
     fn a_child_is_listed_and_we_are_not() {
-        let mut child = Command::new("cat")
-            .arg("-")
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let cat = Cat::start(std::process::Command::new("cat").arg("-"));
         let own = std::process::id().cast_signed();
-        let pid = child.id().cast_signed();
+        let pid = cat.pid();
         let listed = all_processes().unwrap();
         assert!(listed.iter().all(|process| process.pid != own));
         assert!(listed.is_sorted_by_key(|process| process.pid));
@@ -84,8 +80,7 @@ mod tests {
         assert_eq!(found.parent, own);
         assert!(found.rss_bytes > 0);
         assert!(found.exe.is_absolute());
-        child.kill().unwrap();
-        child.wait().unwrap();
+        drop(cat);
         assert_eq!(ProcessSummary::of(pid), None);
     }
 }

@@ -89,3 +89,35 @@ impl Memory {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+    use crate::target::test_support::Cat;
+
+    #[test]
+    fn it_grows_with_what_is_touched_and_ends_with_the_process() {
+        let own = RssReader::open(std::process::id().cast_signed()).unwrap();
+        let before = own.rss_bytes().unwrap();
+        let touched = std::hint::black_box(vec![1u8; 32 << 20]);
+        let after = own.rss_bytes().unwrap();
+        // Other tests run beside this one and give memory back.
+        assert!(after > before + (16 << 20), "{before} {after}");
+        let memory = Memory::read(std::process::id().cast_signed()).unwrap();
+        assert!(memory.peak_rss_bytes >= memory.rss_bytes && memory.rss_bytes > 16 << 20);
+        assert!(memory.threads >= 1);
+        drop(touched);
+
+        let mut cat = Cat::start(&mut std::process::Command::new("cat"));
+        let pid = cat.pid();
+        let rss = RssReader::open(pid).unwrap();
+        assert!(rss.rss_bytes().unwrap() > 0);
+        cat.0.kill().unwrap();
+        while rss.rss_bytes().is_ok() {}
+        assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(Memory::read(pid).is_err());
+        drop(cat);
+        assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}
