@@ -11,11 +11,12 @@
 mod support;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use support::fixtures;
 use support::record::{Bench, fixture, python, wait, words};
+use support::{Target, fixtures};
 
 #[test]
 fn success_is_passed_on_and_the_file_is_there() {
@@ -215,4 +216,29 @@ fn a_program_that_is_missing_says_so() {
     done.assert_wrote("error: cannot start ./no-such-program: No such file or directory\n");
     done.assert_wrote("hint: ");
     assert!(bench.files().is_empty());
+}
+
+#[test]
+fn under_sudo_program_and_file_are_the_users() {
+    if !nix::unistd::geteuid().is_root() {
+        println!("skipped: only root can be somebody else");
+        return;
+    }
+    let bench = Bench::new("-o x.svg");
+    let mut command = bench.command();
+    command.env("SUDO_UID", "65534").env("SUDO_GID", "65533");
+    command.args(["--", "sh", "-c", "id -u; id -g; id -G"]);
+    let output = command.output().unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "65534\n65533\n65533\n"
+    );
+    // A shell is no Python, so the file is another run's, on a process.
+    let target = Target::start(python(), "ping.py", &[]);
+    let bench = Bench::new(&format!("-o x.svg -d 0.1 --pid {}", target.pid()));
+    let mut command = bench.command();
+    command.env("SUDO_UID", "65534").env("SUDO_GID", "65533");
+    assert!(command.status().unwrap().success());
+    let file = fs::metadata(bench.path("x.svg")).unwrap();
+    assert_eq!((file.uid(), file.gid()), (65534, 65533));
 }
