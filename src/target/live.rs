@@ -18,7 +18,7 @@ const MAX_PARTS: usize = 1024;
 ///
 /// It belongs to the program image that ran when it was opened. When the process ends, reads fail
 /// with `ESRCH` ([`MemoryError::process_is_gone`]); when it executes another program they fail with
-/// `ESTALE`, and the process must be opened anew.
+/// `ESTALE` ([`MemoryError::program_is_replaced`]), and the process must be opened anew.
 #[derive(Debug)]
 pub struct LiveMemory {
     pid: Pid,
@@ -313,7 +313,7 @@ mod tests {
         // cat answers: the exec is done.
         io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut echo).unwrap();
         let error = memory.read(RemoteAddr(8), &mut [0]).unwrap_err();
-        assert_eq!(error.cause.raw_os_error(), Some(Errno::ESTALE as i32));
+        assert!(error.program_is_replaced());
         assert!(!error.process_is_gone());
         drop(stdin);
         child.wait().unwrap();

@@ -22,7 +22,8 @@ impl MemoryError {
         self.cause.raw_os_error() == Some(nix::libc::ESRCH)
     }
 
-    /// Whether the process is there, but has executed another program since it was opened.
+    /// Whether the process lives on but runs another program by now (exec), so that it must be opened
+    /// anew.
     pub fn program_is_replaced(&self) -> bool {
         self.cause.raw_os_error() == Some(nix::libc::ESTALE)
     }

@@ -101,14 +101,21 @@ impl PauseGuard {
         PauseGuard::settle();
         let mut not_paused = Vec::new();
         let mut stoppable = Vec::with_capacity(tids.len());
+        let own_pid = nix::unistd::getpid().as_raw();
         for &tid in tids {
-            match RunState::of_thread(pid, tid) {
-                Ok(RunState::DiskWait) => not_paused.push((tid, NotPaused::Uninterruptible)),
-                Ok(RunState::Zombie) | Err(_) => not_paused.push((tid, NotPaused::Gone)),
-                Ok(_) => stoppable.push(tid),
+            match ProcStat::of_thread(pid, tid) {
+                Ok(stat) if stat.state == b'D' => {
+                    not_paused.push((tid, NotPaused::Uninterruptible));
+                }
+                Ok(stat) if !stat.has_ended() => stoppable.push(Traced {
+                    pid,
+                    tid,
+                    is_own_child: tid == pid && stat.parent == own_pid,
+                }),
+                _ => not_paused.push((tid, NotPaused::Gone)),
             }
         }
-        let mut guard = PauseGuard::seize(pid, &stoppable, PAUSE_LIMIT)?;
+        let mut guard = PauseGuard::seize(&stoppable, PAUSE_LIMIT)?;
         guard.not_paused.extend(not_paused);
         Ok(guard)
     }
@@ -134,25 +141,18 @@ impl PauseGuard {
     }
 
     /// Seizes all first, so that they stop at the same time, then waits for each.
-    fn seize(pid: Pid, tids: &[Tid], limit: Duration) -> Result<PauseGuard, PauseError> {
-        let own_pid = nix::unistd::getpid().as_raw();
-        let is_own = ProcStat::of_process(pid).is_ok_and(|stat| stat.parent == own_pid);
+    fn seize(threads: &[Traced], limit: Duration) -> Result<PauseGuard, PauseError> {
         let mut guard = PauseGuard {
-            paused: Vec::with_capacity(tids.len()),
+            paused: Vec::with_capacity(threads.len()),
             not_paused: Vec::new(),
             _bound_to_thread: PhantomData,
         };
-        let mut stopping = Vec::with_capacity(tids.len());
+        let mut stopping = Vec::with_capacity(threads.len());
         let mut failure = None;
-        for &tid in tids {
-            let thread = Traced {
-                pid,
-                tid,
-                is_own_child: is_own && tid == pid,
-            };
+        for thread in threads {
             match thread.seize() {
-                Ok(None) => stopping.push(thread),
-                Ok(Some(why)) => guard.not_paused.push((tid, why)),
+                Ok(None) => stopping.push(*thread),
+                Ok(Some(why)) => guard.not_paused.push((thread.tid, why)),
                 Err(error) => {
                     failure = Some(error);
                     break;

@@ -295,11 +295,16 @@ print(input())"
     assert_eq!(Status::of_process(pid).unwrap().tracer, None);
 
     // And as it is when the thread gets there between our look and the seizing.
-    let guard = PauseGuard::seize(pid, &[pid], Duration::from_millis(5)).unwrap();
+    let threads = [Traced {
+        pid,
+        tid: pid,
+        is_own_child: true,
+    }];
+    let guard = PauseGuard::seize(&threads, Duration::from_millis(5)).unwrap();
     assert_eq!(guard.not_paused(), expected);
     drop(guard);
     assert!(!PauseGuard::settle());
-    let again = PauseGuard::seize(pid, &[pid], Duration::from_millis(5)).unwrap();
+    let again = PauseGuard::seize(&threads, Duration::from_millis(5)).unwrap();
     assert_eq!(again.not_paused(), expected);
     drop(again);
 
