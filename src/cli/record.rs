@@ -196,6 +196,7 @@ impl Recording {
             let counts = profile.counts();
             progress.update(&Status {
                 elapsed: sample.elapsed,
+                looks: counts.ticks,
                 samples: counts.samples,
                 errors: counts.errors,
                 rss_bytes: profile.rss().last(),

@@ -23,6 +23,7 @@
 
 mod dump;
 mod interpreters;
+pub mod record;
 mod target;
 mod truth;
 
