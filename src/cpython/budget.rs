@@ -27,6 +27,11 @@ impl<'a, M> Budget<'a, M> {
         self.reads.get() == 0
     }
 
+    /// How many more reads may be made.
+    pub fn reads_left(&self) -> usize {
+        self.reads.get()
+    }
+
     fn spend(&self, addr: RemoteAddr, len: usize) -> Result<(), MemoryError> {
         let reads = self.reads.get().checked_sub(1);
         let bytes = self.bytes.get().checked_sub(len);
@@ -36,7 +41,7 @@ impl<'a, M> Budget<'a, M> {
             return Ok(());
         }
         self.reads.set(0);
-        let cause = io::Error::other("too much to read for one frame's variables");
+        let cause = io::Error::other("more than may be read at once");
         Err(MemoryError { addr, len, cause })
     }
 }

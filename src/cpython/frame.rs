@@ -8,8 +8,7 @@ use super::record::{Record, read_ptr, span};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
-/// The deepest stack that is followed; a longer chain is taken for a loop. Recursion limits that
-/// people set stay below this.
+/// The deepest stack that is followed. Recursion limits that people set stay below this.
 const MAX_FRAMES: usize = 200_000;
 
 /// A frame as addresses: which code, at which instruction.
@@ -32,24 +31,33 @@ pub struct RawFrame {
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
 const OWNED_BY_GENERATOR: u8 = 1;
 
-/// The frames of a thread, leaf first, without entry and shim frames. `stack` is emptied first; on
-/// an error it holds the frames that were read before it.
+/// The frames of a thread, leaf first, without entry and shim frames, at most `max` of them. `stack`
+/// is emptied first; on an error it holds the frames that were read before it.
 ///
 /// # Errors
-/// When a frame cannot be read, or the chain has a loop.
+/// When a frame cannot be read, the chain has a loop or is too long.
 pub fn walk(
     memory: &impl RemoteMemory,
     python: &Python,
     thread: &ThreadState,
+    max: usize,
     stack: &mut Vec<RawFrame>,
 ) -> Result<(), ReadError> {
     stack.clear();
     let mut addr = innermost(memory, python, thread)?;
-    let mut steps = 0;
+    // Brent's way to find a loop: each frame is compared with one before it, which is moved up at
+    // every power of two. A loop is noticed within three times its length and what leads to it.
+    let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
     while !addr.is_null() {
-        steps += 1;
-        if steps > MAX_FRAMES {
+        if steps >= max.min(MAX_FRAMES) {
+            return Err(ReadError::too_much("the frames"));
+        }
+        if addr == marked {
             return Err(ReadError::corrupt("_PyInterpreterFrame.previous", addr));
+        }
+        steps += 1;
+        if steps == next_mark {
+            (next_mark, marked) = (steps * 2, addr);
         }
         let (frame, previous) = read_frame(memory, python, addr)?;
         stack.extend(frame);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use python_offsets::semantics::DictFormat;
 
+use super::budget::Budget;
 use super::class::{Class, Family};
 use super::dict::{DictEntry, DictHead};
 use super::{Objects, ReadError};
@@ -18,6 +19,12 @@ use crate::target::{RemoteAddr, RemoteMemory};
 const MAX_THREADS: usize = 100_000;
 /// The most attributes of a `Thread`, whose class may be the program's own.
 const MAX_ATTRIBUTES: usize = 4096;
+/// The most reads of one refresh; a thread takes some 50.
+const MAX_READS: usize = 4_000_000;
+/// The most bytes that one refresh reads.
+const MAX_BYTES: usize = 1 << 30;
+/// The most bytes of names that are kept of one interpreter.
+const MAX_TEXT: usize = 16 << 20;
 
 impl<M: RemoteMemory> Objects<'_, M> {
     /// The names of an interpreter's threads by `pthread_t`. Empty when the program does not use
@@ -73,7 +80,12 @@ impl ThreadNames {
         interpreter: RemoteAddr,
     ) -> Result<(), ReadError> {
         let known = self.interpreters.entry(interpreter).or_default();
-        let result = known.refresh(objects, interpreter);
+        let budget = Budget::new(objects.memory, MAX_READS, MAX_BYTES);
+        let objects = Objects {
+            memory: &budget,
+            python: objects.python,
+        };
+        let result = known.refresh(&objects, interpreter);
         if result.is_err() {
             // The dict may have gone with its module: look for it anew next time.
             known.active = None;
@@ -118,10 +130,15 @@ impl Known {
         self.names.clear();
         self.keys = Some(head.keys);
         let mut reader = NameReader::new(objects);
+        let mut text = 0;
         for entry in entries {
             let known = before.remove(&entry);
             match known.map_or_else(|| reader.read(&entry), |known| Ok(Some(known))) {
                 Ok(Some(name)) => {
+                    text += name.1.len();
+                    if text > MAX_TEXT {
+                        break;
+                    }
                     self.names.insert(entry, name);
                 }
                 Err(error) if error.process_is_gone() => return Err(error),

@@ -1,0 +1,279 @@
+//! [`Inspector`]: the main path from an interpreter's memory to stacks. The memory may be a live
+//! process, a tape or a core file: all of them are read by this code.
+
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::Arc;
+
+use log::debug;
+
+use super::code::CodeCache;
+use super::frame::{self, RawFrame};
+use super::interpreter::{self, ThreadState};
+use super::thread_ids::ThreadIds;
+use super::thread_names::ThreadNames;
+use super::{
+    FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions, gil,
+};
+use crate::target::{RemoteAddr, RemoteMemory, Tid};
+
+/// The most frames that are read in one sample, of all threads together: a thousand threads of a
+/// thousand frames each. A target made to be endless must not hold us.
+const MAX_SAMPLE_FRAMES: usize = 1_000_000;
+/// The most reads that the variables of all frames of one sample may take.
+const MAX_SAMPLE_READS: usize = 4_000_000;
+/// The most bytes of text that the variables of all frames of one sample may have.
+const MAX_SAMPLE_TEXT: usize = 32 << 20;
+
+/// Reads one interpreter, and remembers what does not change from sample to sample.
+pub struct Inspector {
+    python: Python,
+    codes: CodeCache,
+    ids: ThreadIds,
+    names: ThreadNames,
+    /// Interpreters whose thread names were read in this sample.
+    named: HashSet<RemoteAddr>,
+    left: Left,
+}
+
+/// What may still be read in a sample.
+struct Left {
+    frames: Cell<usize>,
+    reads: Cell<usize>,
+    text: Cell<usize>,
+}
+
+impl Default for Left {
+    fn default() -> Left {
+        Left {
+            frames: Cell::new(MAX_SAMPLE_FRAMES),
+            reads: Cell::new(MAX_SAMPLE_READS),
+            text: Cell::new(MAX_SAMPLE_TEXT),
+        }
+    }
+}
+
+/// A thread of the interpreter, as its lists have it.
+#[derive(Clone, Debug)]
+pub struct PythonThread {
+    /// Its state.
+    pub state: ThreadState,
+    /// Which kernel thread it is; `None` when that could not be told.
+    pub os_thread_id: Option<Tid>,
+    /// Whether it holds its interpreter's GIL.
+    pub owns_gil: bool,
+    /// Whether it collects garbage.
+    pub collecting: bool,
+}
+
+/// The threads of all interpreters, newest interpreter first, newest thread first, and what could
+/// not be read of them.
+#[derive(Debug, Default)]
+pub struct ThreadList {
+    /// The threads.
+    pub threads: Vec<PythonThread>,
+    /// Interpreters whose list broke off.
+    pub errors: Vec<ReadError>,
+}
+
+impl Inspector {
+    /// An inspector that knows nothing yet of the interpreter but where it is.
+    pub fn new(python: Python) -> Inspector {
+        Inspector {
+            python,
+            codes: CodeCache::default(),
+            ids: ThreadIds::default(),
+            names: ThreadNames::default(),
+            named: HashSet::new(),
+            left: Left::default(),
+        }
+    }
+
+    /// The interpreter's layout and roots.
+    pub fn python(&self) -> &Python {
+        &self.python
+    }
+
+    /// Readers for the interpreter's objects.
+    pub fn objects<'a, M>(&'a self, memory: &'a M) -> Objects<'a, M> {
+        Objects {
+            memory,
+            python: &self.python,
+        }
+    }
+
+    /// Starts a new sample: what was cached is looked at again before it is believed, and what may
+    /// be read is counted anew.
+    pub fn begin_sample(&mut self) {
+        self.codes.begin_sample();
+        self.named.clear();
+        self.left = Left::default();
+    }
+
+    /// Lists the threads of all interpreters. `tasks` gives the process's tasks as pairs of the id
+    /// in its own PID namespace and the id in ours; it is asked when a thread is none that was
+    /// known.
+    ///
+    /// # Errors
+    /// When the interpreters themselves cannot be listed.
+    pub fn threads<T: IntoIterator<Item = (Tid, Tid)>>(
+        &mut self,
+        memory: &impl RemoteMemory,
+        tasks: impl FnMut() -> T,
+    ) -> Result<ThreadList, SampleError> {
+        let python = &self.python;
+        let mut list = ThreadList::default();
+        for interpreter in interpreter::interpreters(memory, python)? {
+            let known = list.threads.len();
+            let (states, error) = interpreter::threads(memory, python, interpreter, known);
+            list.errors.extend(error);
+            let holder = gil::holder(memory, python, interpreter)?;
+            let collecting = gil::collecting(memory, python, interpreter)?;
+            list.threads.extend(states.into_iter().map(|state| {
+                let owns_gil = holder == Some(state.addr);
+                PythonThread {
+                    state,
+                    os_thread_id: None,
+                    owns_gil,
+                    // A collection runs on the thread that holds the GIL.
+                    collecting: collecting && owns_gil,
+                }
+            }));
+        }
+        self.identify_threads(memory, tasks, &mut list.threads);
+        Ok(list)
+    }
+
+    /// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
+    fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
+        &mut self,
+        memory: &impl RemoteMemory,
+        mut tasks: impl FnMut() -> T,
+        threads: &mut [PythonThread],
+    ) {
+        for attempt in 0..2 {
+            let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
+            self.ids.learn(memory, &states);
+            for thread in &mut *threads {
+                thread.os_thread_id = self.ids.resolve(memory, &thread.state);
+            }
+            if attempt == 1 || threads.iter().all(|thread| thread.os_thread_id.is_some()) {
+                return;
+            }
+            self.ids.set_tasks(tasks());
+        }
+    }
+
+    /// Pass 1: the addresses of a thread's frames, leaf first.
+    ///
+    /// # Errors
+    /// When the chain cannot be followed, or too much was read in this sample already; `stack` then
+    /// holds what was read before.
+    pub fn walk(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &PythonThread,
+        stack: &mut Vec<RawFrame>,
+    ) -> Result<(), ReadError> {
+        let left = self.left.frames.get();
+        let walked = frame::walk(memory, &self.python, &thread.state, left, stack);
+        self.left.frames.set(left.saturating_sub(stack.len()));
+        walked
+    }
+
+    /// A thread's name as `threading` has it; `None` for a thread that it does not know. Asked
+    /// again and again, this reads only what changed; an unknown thread is looked for once a sample.
+    pub fn thread_name(
+        &mut self,
+        memory: &impl RemoteMemory,
+        thread: &PythonThread,
+    ) -> Option<Arc<str>> {
+        let interpreter = thread.state.interpreter.addr;
+        let known = self.names.name(interpreter, thread.state.pthread_id);
+        if known.is_some() || !self.named.insert(interpreter) {
+            return known;
+        }
+        let objects = Objects {
+            memory,
+            python: &self.python,
+        };
+        if let Err(error) = self.names.refresh(&objects, interpreter) {
+            debug!("names of threads: {error}");
+        }
+        self.names.name(interpreter, thread.state.pthread_id)
+    }
+
+    /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
+    pub fn is_at_same_frame(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &PythonThread,
+        leaf: Option<&RawFrame>,
+    ) -> bool {
+        let python = &self.python;
+        let now = interpreter::thread(memory, python, thread.state.interpreter, thread.state.addr)
+            .and_then(|state| frame::innermost(memory, python, &state));
+        match (now, leaf) {
+            (Ok(addr), Some(leaf)) if addr == leaf.addr => true,
+            // The innermost frame may be a shim above the leaf: then the chain decides.
+            (Ok(_), _) => {
+                let mut again = Vec::new();
+                self.walk(memory, thread, &mut again).is_ok() && again.first() == leaf
+            }
+            (Err(_), _) => false,
+        }
+    }
+
+    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object. `is_file`
+    /// looks in the target's own root.
+    ///
+    /// # Errors
+    /// When a code object cannot be read.
+    pub fn resolve(
+        &mut self,
+        memory: &impl RemoteMemory,
+        stack: &[RawFrame],
+        frames: &mut FrameTable,
+        is_file: &dyn Fn(&Path) -> bool,
+    ) -> Result<Vec<Option<FrameId>>, ReadError> {
+        let objects = Objects {
+            memory,
+            python: &self.python,
+        };
+        let mut resolved = Vec::with_capacity(stack.len());
+        for raw in stack {
+            resolved.push(self.codes.resolve(objects, raw, frames, is_file)?);
+        }
+        Ok(resolved)
+    }
+
+    /// The variables of a frame, as [`Objects::frame_locals`] reads them, within what all frames of
+    /// a sample may take.
+    ///
+    /// # Errors
+    /// When they cannot be read, or too much was read in this sample already.
+    pub fn frame_locals(
+        &self,
+        memory: &impl RemoteMemory,
+        frame: &RawFrame,
+        options: ValueOptions,
+    ) -> Result<Vec<Local>, ReadError> {
+        let Left { reads, text, .. } = &self.left;
+        if reads.get() == 0 || text.get() == 0 {
+            return Err(ReadError::too_much("the variables of all frames"));
+        }
+        let options = ValueOptions {
+            max_reads: options.max_reads.min(reads.get()),
+            ..options
+        };
+        let objects = self.objects(memory);
+        let (locals, used) = objects.count_frame_locals(frame.addr, frame.executable, options);
+        reads.set(reads.get().saturating_sub(used));
+        let locals = locals?;
+        let length = |local: &Local| local.name.len() + local.value.len();
+        let length: usize = locals.iter().map(length).sum();
+        text.set(text.get().saturating_sub(length));
+        Ok(locals)
+    }
+}
