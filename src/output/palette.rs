@@ -53,7 +53,11 @@ fn function_color(name: &str, file: &str) -> Color {
     // file look related, and yet neighbours differ.
     let by_name = fraction(name);
     let hue = hue + spread * (0.4 * fraction(file) + 0.6 * by_name);
-    hsl(hue, saturation, lightness + 0.16 * (fraction_of_end(name) - 0.5))
+    hsl(
+        hue,
+        saturation,
+        lightness + 0.16 * (fraction_of_end(name) - 0.5),
+    )
 }
 
 fn owner(file: &str) -> Owner {

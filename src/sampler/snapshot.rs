@@ -197,7 +197,7 @@ fn read_thread<T>(
         interpreter_ids: vec![thread.state.interpreter.id],
         active: activity.is_some_and(|activity| activity.state == RunState::Running),
         owns_gil: thread.owns_gil,
-        collecting: thread.collecting,
+        collecting: thread.collects(&stack),
         is_main: thread.os_thread_id == Some(process.pid()),
     };
     let trace = StackTrace {
