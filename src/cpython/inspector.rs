@@ -214,6 +214,20 @@ impl Inspector {
         self.names.name(interpreter, thread.state.pthread_id)
     }
 
+    /// Copies a thread's state once more, after the thread may have moved.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is gone.
+    pub fn look_again(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &mut PythonThread,
+    ) -> Result<(), ReadError> {
+        let PythonThread { state, .. } = thread;
+        *state = interpreter::thread(memory, &self.python, state.interpreter, state.addr)?;
+        Ok(())
+    }
+
     /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
     pub fn is_at_same_frame(
         &self,

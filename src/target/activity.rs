@@ -16,6 +16,11 @@ pub struct Activity {
 }
 
 impl Activity {
+    /// Whether it is on a CPU or waits for one.
+    pub fn runs(&self) -> bool {
+        self.state == RunState::Running
+    }
+
     /// Asks about one thread of a process.
     ///
     /// # Errors
