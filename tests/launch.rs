@@ -15,7 +15,7 @@ use std::os::unix::fs::MetadataExt;
 
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-use support::record::{Bench, fixture, python, wait, words};
+use support::bench::{Bench, fixture, python, wait, words};
 use support::{Target, fixtures};
 
 #[test]

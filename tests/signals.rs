@@ -17,7 +17,7 @@ use std::process::{Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::record::{Bench, fixture, python, wait};
+use support::bench::{Bench, fixture, python, wait};
 use support::{Target, pyspy_rs};
 
 #[test]

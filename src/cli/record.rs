@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
-use super::escape::command_line;
+use super::escape::{command_line, for_terminal};
 use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
@@ -190,7 +190,7 @@ impl Recording {
                 sampler.process(pid).map(|process| ProcessLabel {
                     pid,
                     parent: process.parent,
-                    command: process.command.as_str().into(),
+                    command: for_terminal(&process.command).into(),
                 })
             });
             let counts = profile.counts();

@@ -21,15 +21,19 @@
     missing_docs
 )]
 
+pub mod bench;
 mod dump;
 mod interpreters;
-pub mod record;
+mod recording;
 mod target;
+mod terminal;
 mod truth;
 
 pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{Interpreter, Place, Version, for_each_interpreter, interpreters};
-pub use target::Target;
+pub use recording::{Recording, Stack};
+pub use target::{Target, wait_until};
+pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};
 
 use std::path::PathBuf;
