@@ -13,8 +13,7 @@ use super::scan;
 use super::version::{self, VersionSource};
 use super::{AttachError, Python, Roots};
 use crate::target::{
-    ElfError, ElfFile, Image, LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess,
-    images,
+    ElfError, ElfFile, Image, LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess, images,
 };
 
 /// An interpreter, and how it was found.
