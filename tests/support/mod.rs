@@ -23,11 +23,15 @@
 
 mod dump;
 mod interpreters;
+mod locals;
+mod tape;
 mod target;
 mod truth;
 
 pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{Interpreter, Place, Version, for_each_interpreter, interpreters};
+pub use locals::assert_locals;
+pub use tape::{Parsed, ParsedThread, Recorded, parse, recorded_tapes, tape_of, tapes_folder};
 pub use target::Target;
 pub use truth::{TrueFrame, TrueThread, Truth};
 
