@@ -17,8 +17,10 @@ use support::{Recording, Target, for_each_interpreter};
 
 /// A flame graph as XML, which must be well-formed; it has the DTD's name in its head.
 fn xml(text: &str) -> roxmltree::Document<'_> {
-    let mut options = roxmltree::ParsingOptions::default();
-    options.allow_dtd = true;
+    let options = roxmltree::ParsingOptions {
+        allow_dtd: true,
+        ..roxmltree::ParsingOptions::default()
+    };
     roxmltree::Document::parse_with_options(text, options).unwrap()
 }
 
