@@ -48,6 +48,8 @@ impl fmt::Display for Version {
 #[derive(Clone, Debug)]
 pub struct Interpreter {
     pub version: Version,
+    /// What CPython adds to its name for how it was built: `t` free-threaded, `d` debug, or both.
+    pub build: String,
     /// The executable, as a path inside `root` if there is one.
     pub executable: PathBuf,
     /// The root directory that it must be run in through chroot.
@@ -57,6 +59,16 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
+    /// Whether it runs without a GIL unless told otherwise.
+    pub fn is_free_threaded(&self) -> bool {
+        self.build.contains('t')
+    }
+
+    /// Version and build, as in `3.14.10t`.
+    pub fn label(&self) -> String {
+        format!("{}{}", self.version, self.build)
+    }
+
     /// A command that runs this Python; its process id is Python's own.
     pub fn command<S: AsRef<OsStr>>(&self, arguments: &[S]) -> Command {
         let mut command = match &self.root {
@@ -118,7 +130,7 @@ impl Interpreter {
 
 impl fmt::Display for Interpreter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({}", self.version, self.executable.display())?;
+        write!(f, "{} ({}", self.label(), self.executable.display())?;
         match &self.root {
             Some(root) => write!(f, " under {})", root.display()),
             None => write!(f, ")"),
@@ -155,11 +167,11 @@ pub fn for_each_interpreter(
     for python in chosen {
         let result = catch_unwind(AssertUnwindSafe(|| case(python)));
         let mark = if result.is_ok() { "" } else { "!" };
-        line.push_str(&format!(" {}{mark}", python.version));
+        line.push_str(&format!(" {}{mark}", python.label()));
         if result.is_err() {
             // The panic's own message is above this one.
             eprintln!("^^^ case {name} failed on {python}\n");
-            failed.push(python.version.to_string());
+            failed.push(python.label());
         }
     }
     println!("case {name} ran on{line}");
@@ -180,19 +192,22 @@ fn record(name: &str, line: &str) {
 }
 
 /// The interpreters of this machine, oldest first, one per version and path. They come from
-/// - `python`, `python2`, `python3`, `python3.N` on PATH,
+/// - `python`, `python2`, `python3`, `python3.N`, `python3.Nt` (free-threaded) and `python3.Nd`
+///   (debug) on PATH,
 /// - the versions of pyenv (`$PYENV_ROOT` or ~/.pyenv),
 /// - the folders named in `PYSPY_TEST_PYTHONS` (colons between them; each an installation or a
 ///   folder of installations),
 /// - the root that tests/support/debian-python.sh makes, if we are root.
 ///
-/// `PYSPY_TEST_ONLY=3.12,3.15` narrows them for one's own quick run.
+/// `PYSPY_TEST_ONLY=3.12,3.15` narrows them for one's own quick run; `3.15` means all builds of it,
+/// `3.15d` that one.
 pub fn interpreters() -> &'static [Interpreter] {
     static FOUND: OnceLock<Vec<Interpreter>> = OnceLock::new();
     FOUND.get_or_init(|| {
         let mut found = BTreeMap::new();
         let mut note = |python: Interpreter| {
-            found.insert((python.version, python.executable.clone()), python);
+            let key = (python.version, python.build.clone());
+            found.insert((key, python.executable.clone()), python);
         };
         native_candidates()
             .into_iter()
@@ -204,7 +219,9 @@ pub fn interpreters() -> &'static [Interpreter] {
             println!("PYSPY_TEST_ONLY={only}: other interpreters are left out");
             found.retain(|python| {
                 let Version { major, minor, .. } = python.version;
-                only.split(',').any(|one| one == format!("{major}.{minor}"))
+                let plain = format!("{major}.{minor}");
+                let exact = format!("{plain}{}", python.build);
+                only.split(',').any(|one| one == plain || one == exact)
             });
         }
         found
@@ -249,7 +266,9 @@ fn pythons_in(folder: &Path, paths: &mut Vec<PathBuf>) {
         "python2.7".into(),
         "python3".into(),
     ];
-    let minors = (3..=30).map(|minor| format!("python3.{minor}"));
+    let minors = (3..=30).flat_map(|minor| {
+        ["", "t", "d", "td"].map(|build| format!("python3.{minor}{build}"))
+    });
     paths.extend(
         names
             .into_iter()
@@ -267,17 +286,25 @@ fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter>
             minor: 0,
             micro: 0,
         },
+        build: String::new(),
         executable: executable.to_owned(),
         root: root.map(|(root, _)| root.to_owned()),
         fixtures: root.map_or_else(fixtures, |(_, inside)| inside.to_owned()),
     };
     // The name has to come from the interpreter: PyPy is called python as well.
+    // Python 2 has no abiflags; those of 3.3 to 3.7 also tell the memory allocator.
     let program = "import platform, sys\n\
-        print('%s %d.%d.%d' % ((platform.python_implementation(),) + tuple(sys.version_info[:3])))";
+        flags = getattr(sys, 'abiflags', '')\n\
+        print('%s %d.%d.%d %s' % ((platform.python_implementation(),) + tuple(sys.version_info[:3])\
+            + (''.join(flag for flag in flags if flag in 'td'),)))";
     let output = python.command(&["-E", "-S", "-c", program]).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
-    let version = Version::parse(text.strip_prefix("CPython ")?)?;
-    Some(Interpreter { version, ..python })
+    let (version, build) = text.strip_prefix("CPython ")?.split_once(' ')?;
+    Some(Interpreter {
+        version: Version::parse(version)?,
+        build: build.trim().to_owned(),
+        ..python
+    })
 }
 
 fn in_debian_root() -> Vec<Interpreter> {
