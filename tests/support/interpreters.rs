@@ -266,9 +266,8 @@ fn pythons_in(folder: &Path, paths: &mut Vec<PathBuf>) {
         "python2.7".into(),
         "python3".into(),
     ];
-    let minors = (3..=30).flat_map(|minor| {
-        ["", "t", "d", "td"].map(|build| format!("python3.{minor}{build}"))
-    });
+    let minors = (3..=30)
+        .flat_map(|minor| ["", "t", "d", "td"].map(|build| format!("python3.{minor}{build}")));
     paths.extend(
         names
             .into_iter()
