@@ -31,7 +31,9 @@ mod truth;
 pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{Interpreter, Place, Version, for_each_interpreter, interpreters};
 pub use locals::assert_locals;
-pub use tape::{Parsed, ParsedThread, Recorded, parse, recorded_tapes, tape_of, tapes_folder};
+pub use tape::{
+    Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
+};
 pub use target::Target;
 pub use truth::{TrueFrame, TrueThread, Truth};
 
