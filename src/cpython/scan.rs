@@ -2,6 +2,8 @@
 
 use log::debug;
 
+use python_offsets::peek_debug_offsets;
+
 use super::interpreter::{Interpreter, interpreters, thread};
 use super::record::Record;
 use super::{Python, Roots};
@@ -49,6 +51,38 @@ pub(super) fn interpreters_head(
         }
     }
     best.map(|(_, variable)| variable)
+}
+
+/// Looks for `_PyRuntime` of 3.13 and later in these ranges: it starts with a cookie and the version.
+pub(super) fn debug_offsets(
+    memory: &impl RemoteMemory,
+    ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
+) -> Option<RemoteAddr> {
+    const PIECE: usize = 64 << 10;
+    const WORD: usize = 8;
+    let mut bytes = vec![0; PIECE + WORD];
+    for (start, size) in ranges {
+        let mut at = 0;
+        while at < size.min(MAX_DATA) {
+            // A piece has the first word of the next, where the version of a cookie at its end is.
+            let left = usize::try_from(size - at).unwrap_or(usize::MAX);
+            let piece = bytes.get_mut(..left.min(PIECE + WORD))?;
+            let base = start.offset(at);
+            at += PIECE as u64;
+            if memory.read(base, piece).is_err() {
+                debug!("cannot read {} bytes of data at {base}", piece.len());
+                continue;
+            }
+            let found = piece
+                .windows(2 * WORD)
+                .step_by(WORD)
+                .position(|words| peek_debug_offsets(words).is_some());
+            if let Some(word) = found {
+                return Some(base.offset((word * WORD) as u64));
+            }
+        }
+    }
+    None
 }
 
 fn is_writable(mappings: &[Mapping], addr: RemoteAddr) -> bool {
