@@ -43,7 +43,7 @@ pub enum AttachError {
         what: String,
     },
     /// The interpreter is there, but has not got so far as to run anything.
-    #[error("the Python interpreter of process {0} is still starting, or has already ended")]
+    #[error("the Python of process {0} runs nothing: it is still starting, or has already ended")]
     StillStarting(Pid),
     /// A CPython that no table knows.
     #[error("process {pid} runs CPython {version}, which this release does not know")]
@@ -99,7 +99,10 @@ impl AttachError {
                 "give the pid of the Python process itself; a wrapper's children are shown by \
                  pstree -p {pid}"
             ),
-            AttachError::StillStarting(_) => "try again in a moment".into(),
+            AttachError::StillStarting(_) => {
+                "try again in a moment; a program that only has the library loaded shows nothing"
+                    .into()
+            }
             AttachError::UnsupportedPython { .. } => {
                 format!("CPython {} are known; a newer release may know more", supported_versions())
             }

@@ -86,9 +86,14 @@ pub fn threads(
 ) -> (Vec<ThreadState>, Option<ReadError>) {
     let mut found = Vec::new();
     let mut addr = interpreter.threads_head;
+    // A loop comes back to some thread that is taken note of at ever longer distances (Brent).
+    let mut noted = RemoteAddr::NULL;
     while !addr.is_null() {
-        if found.len() >= MAX_THREADS {
+        if found.len() >= MAX_THREADS || addr == noted {
             return (found, Some(ReadError::corrupt("PyThreadState.next", addr)));
+        }
+        if found.len().is_power_of_two() {
+            noted = addr;
         }
         match thread(memory, python, interpreter, addr) {
             Ok(thread) => {
