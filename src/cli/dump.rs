@@ -117,8 +117,7 @@ fn look(
     };
     let values = ValueOptions::level(options.locals, options.show_secrets);
     let locals = |process: &PythonProcess, frame: &RawFrame| {
-        let objects = process.objects();
-        (options.locals > 0).then(|| objects.frame_locals(frame.addr, frame.executable, values))
+        (options.locals > 0).then(|| process.frame_locals(frame, values))
     };
     let snapshot = snapshot::take(process, frames, pausing, locals)?;
     let mut errors = snapshot.errors;

@@ -21,6 +21,8 @@ use crate::target::{RemoteAddr, RemoteMemory};
 /// Above this many code objects the cache starts anew: programs that make code all the time must not
 /// make us grow.
 const MAX_CODES: usize = 50_000;
+/// The same for the bytes of their names and line tables.
+const MAX_CACHED_BYTES: usize = 32 << 20;
 /// Above this many instructions in one code object, its memo starts anew.
 const MAX_INSTRUCTIONS: usize = 50_000;
 /// Bytes of a code unit, since 3.6.
@@ -35,6 +37,8 @@ pub struct CodeCache {
     /// Which types are `code`: one in practice. Its address is never reused: it is static.
     code_types: HashMap<RemoteAddr, bool>,
     files: HashMap<String, (Arc<str>, Arc<str>)>,
+    /// Bytes that were added to `codes` and `files` since they were empty.
+    bytes: usize,
     sample: u64,
 }
 
@@ -78,11 +82,16 @@ impl CodeCache {
     /// Starts a new sample: every code object is looked at again the first time it is seen in it.
     pub fn begin_sample(&mut self) {
         self.sample = self.sample.wrapping_add(1);
-        if self.codes.len() > MAX_CODES {
+    }
+
+    /// Forgets everything when it has become too much.
+    fn make_room(&mut self) {
+        let len = self.codes.len().max(self.code_types.len());
+        if len > MAX_CODES || self.bytes > MAX_CACHED_BYTES {
             self.codes.clear();
-        }
-        if self.files.len() > MAX_CODES {
+            self.code_types.clear();
             self.files.clear();
+            self.bytes = 0;
         }
     }
 
@@ -150,6 +159,7 @@ impl CodeCache {
             None => false,
         };
         if !fresh {
+            self.make_room();
             let cached = self.read(objects, addr, is_file)?;
             self.codes.insert(addr, cached);
         }
@@ -205,6 +215,7 @@ impl CodeCache {
         if self.identity(objects, addr)? != identity {
             return Err(ReadError::corrupt("PyCodeObject", addr));
         }
+        self.bytes += code.name.len() + code.table.len();
         Ok(Cached {
             identity,
             checked_in: self.sample,
@@ -247,6 +258,7 @@ impl CodeCache {
         if let Some((full, short)) = self.files.get(&name) {
             return (Arc::clone(full), Arc::clone(short));
         }
+        self.bytes += 3 * name.len();
         let full: Arc<str> = name.as_str().into();
         let short: Arc<str> = shorten(&name, is_file).into();
         self.files

@@ -17,9 +17,17 @@ pub enum ReadError {
         /// Where it was read from.
         addr: RemoteAddr,
     },
+    /// There is more of it than any program has: it may be made to keep us busy.
+    #[error("{0} are more than is read at once")]
+    TooMuch(&'static str),
 }
 
 impl ReadError {
+    /// More of something than is read.
+    pub fn too_much(what: &'static str) -> ReadError {
+        ReadError::TooMuch(what)
+    }
+
     /// A structure at `addr` that holds nonsense.
     pub fn corrupt(what: &'static str, addr: RemoteAddr) -> ReadError {
         ReadError::Corrupt { what, addr }

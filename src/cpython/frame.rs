@@ -8,8 +8,7 @@ use super::record::{Record, read_ptr, span};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
-/// The deepest stack that is followed; a longer chain is taken for a loop. Recursion limits that
-/// people set stay below this.
+/// The deepest stack that is followed. Recursion limits that people set stay below this.
 const MAX_FRAMES: usize = 200_000;
 
 /// A frame as addresses: which code, at which instruction.
@@ -36,7 +35,7 @@ const OWNED_BY_GENERATOR: u8 = 1;
 /// an error it holds the frames that were read before it.
 ///
 /// # Errors
-/// When a frame cannot be read, or the chain has a loop.
+/// When a frame cannot be read, the chain has a loop or is too long.
 pub fn walk(
     memory: &impl RemoteMemory,
     python: &Python,
@@ -45,11 +44,19 @@ pub fn walk(
 ) -> Result<(), ReadError> {
     stack.clear();
     let mut addr = innermost(memory, python, thread)?;
-    let mut steps = 0;
+    // Brent's way to find a loop: each frame is compared with one before it, which is moved up at
+    // every power of two. A loop is noticed within three times its length and what leads to it.
+    let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
     while !addr.is_null() {
-        steps += 1;
-        if steps > MAX_FRAMES {
+        if steps >= MAX_FRAMES {
+            return Err(ReadError::too_much("the frames of a thread"));
+        }
+        if addr == marked {
             return Err(ReadError::corrupt("_PyInterpreterFrame.previous", addr));
+        }
+        steps += 1;
+        if steps == next_mark {
+            (next_mark, marked) = (steps * 2, addr);
         }
         let (frame, previous) = read_frame(memory, python, addr)?;
         stack.extend(frame);

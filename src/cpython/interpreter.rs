@@ -1,12 +1,14 @@
 //! The interpreters of a process and their threads: the linked lists that everything hangs on.
 
+use std::collections::HashSet;
+
 use super::record::{Record, read_ptr, span};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
-/// No process has more interpreters; a longer list is a loop.
+/// No process has more interpreters.
 const MAX_INTERPRETERS: usize = 10_000;
-/// No process has more Python threads; a longer list is a loop.
+/// No process has more Python threads, of all interpreters together.
 const MAX_THREADS: usize = 100_000;
 
 /// One interpreter (`PyInterpreterState`).
@@ -47,9 +49,10 @@ pub fn interpreters(
 ) -> Result<Vec<Interpreter>, ReadError> {
     let layout = &python.layout.interpreter_state;
     let mut found: Vec<Interpreter> = Vec::new();
+    let mut seen = HashSet::new();
     let mut addr = read_ptr(memory, python.roots.interpreters_head)?;
     while !addr.is_null() {
-        if found.len() >= MAX_INTERPRETERS || found.iter().any(|known| known.addr == addr) {
+        if found.len() >= MAX_INTERPRETERS || !seen.insert(addr) {
             return Err(ReadError::corrupt("PyInterpreterState.next", addr));
         }
         // The structure has hundreds of KiB from 3.12 on: only the fields are read.
@@ -78,22 +81,20 @@ pub fn interpreters(
     Ok(found)
 }
 
-/// The threads of an interpreter, newest first, and why the list ended early if it did.
+/// The threads of an interpreter, newest first, and why the list ended early if it did. `known` is
+/// how many threads other interpreters have.
 pub fn threads(
     memory: &impl RemoteMemory,
     python: &Python,
     interpreter: Interpreter,
+    known: usize,
 ) -> (Vec<ThreadState>, Option<ReadError>) {
     let mut found = Vec::new();
+    let mut seen = HashSet::new();
     let mut addr = interpreter.threads_head;
-    // A loop comes back to some thread that is taken note of at ever longer distances (Brent).
-    let mut noted = RemoteAddr::NULL;
     while !addr.is_null() {
-        if found.len() >= MAX_THREADS || addr == noted {
+        if known + found.len() >= MAX_THREADS || !seen.insert(addr) {
             return (found, Some(ReadError::corrupt("PyThreadState.next", addr)));
-        }
-        if found.len().is_power_of_two() {
-            noted = addr;
         }
         match thread(memory, python, interpreter, addr) {
             Ok(thread) => {

@@ -6,16 +6,15 @@ use std::path::Path;
 
 use log::{debug, info};
 use python_offsets::semantics::{GilHolder, StrFormat};
-use python_offsets::{
-    DEBUG_OFFSETS_LEN, Description, OffsetsError, PythonVersion, describe, needs_debug_offsets,
-};
+use python_offsets::{Description, OffsetsError, PythonVersion};
 
 use super::candidate::Candidate;
 use super::interpreter::interpreters;
+use super::python::describe_build;
 use super::scan;
 use super::version::{self, VersionSource};
 use super::{AttachError, Python, Roots};
-use crate::target::{LiveMemory, Mapping, Pid, RemoteAddr, RemoteMemory, TargetProcess, images};
+use crate::target::{LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess, images};
 
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
@@ -192,15 +191,7 @@ fn describe_version(
     candidate: &Candidate<'_>,
     version: PythonVersion,
 ) -> Result<Description, AttachError> {
-    let mut bytes = vec![0; DEBUG_OFFSETS_LEN];
-    let own = match candidate.runtime() {
-        Some(runtime) if needs_debug_offsets(version) => memory
-            .read(runtime, &mut bytes)
-            .ok()
-            .map(|()| bytes.as_slice()),
-        _ => None,
-    };
-    describe(version, own).map_err(|cause| match cause {
+    describe_build(memory, version, candidate.runtime()).map_err(|cause| match cause {
         OffsetsError::UnsupportedVersion(version) => {
             AttachError::UnsupportedPython { pid, version }
         }

@@ -1,8 +1,11 @@
 //! [`Python`]: what is found out about an interpreter once, when it is attached to.
 
-use python_offsets::{Layout, LayoutSource, PythonVersion, Semantics};
+use python_offsets::{
+    DEBUG_OFFSETS_LEN, Description, Layout, LayoutSource, OffsetsError, PythonVersion, Semantics,
+    describe, needs_debug_offsets,
+};
 
-use crate::target::RemoteAddr;
+use crate::target::{RemoteAddr, RemoteMemory};
 
 /// One running CPython: which version, where its fields are, where its state starts. Plain data, so
 /// that a recorded memory can be read with it as well as a live process.
@@ -18,6 +21,44 @@ pub struct Python {
     pub layout_source: LayoutSource,
     /// Where the interpreter's state starts.
     pub roots: Roots,
+}
+
+impl Python {
+    /// The interpreter of a version whose state starts at `roots`.
+    ///
+    /// # Errors
+    /// When no table knows the version, or the target's own table cannot be right.
+    pub fn describe(
+        memory: &impl RemoteMemory,
+        version: PythonVersion,
+        roots: Roots,
+    ) -> Result<Python, OffsetsError> {
+        let description = describe_build(memory, version, roots.runtime)?;
+        Ok(Python {
+            version,
+            layout: description.layout,
+            semantics: description.semantics,
+            layout_source: description.source,
+            roots,
+        })
+    }
+}
+
+/// Layout and semantics of a version, from the table at `runtime` where the version has one.
+pub(super) fn describe_build(
+    memory: &impl RemoteMemory,
+    version: PythonVersion,
+    runtime: Option<RemoteAddr>,
+) -> Result<Description, OffsetsError> {
+    let mut bytes = [0; DEBUG_OFFSETS_LEN];
+    let own = match runtime {
+        Some(runtime) if needs_debug_offsets(version) => memory
+            .read(runtime, &mut bytes)
+            .ok()
+            .map(|()| bytes.as_slice()),
+        _ => None,
+    };
+    describe(version, own)
 }
 
 /// The addresses from which everything else is reached.

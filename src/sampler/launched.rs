@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 use crate::cpython::{AttachError, PythonProcess};
 use crate::target::Pid;
 
-/// How long to wait between two tries: an interpreter starts in about 10 ms.
+/// How long to wait between two tries at first: an interpreter starts in about 10 ms.
 const RETRY: Duration = Duration::from_micros(500);
-/// How long a program is tried that often.
-const STARTING: Duration = Duration::from_secs(1);
-/// How long to wait between two tries from then on.
-const LATER_RETRY: Duration = Duration::from_millis(5);
+/// How long at most. A program that takes long to become Python is not watched so closely: the
+/// pauses grow to a fiftieth of the time that it has taken.
+const LONGEST_RETRY: Duration = Duration::from_millis(20);
 
 /// Attaches to a program as soon as its interpreter has something to show. `goes_on` is asked before
 /// each try: whether the program still runs and we were not told to stop. `Ok(None)` when it said no.
@@ -26,17 +25,15 @@ pub fn attach_launched(
 ) -> Result<Option<PythonProcess>, AttachError> {
     let start = Instant::now();
     while goes_on() {
-        // What takes longer is another program, which costs less to watch than to watch closely.
-        let wait = match start.elapsed() {
-            waited if waited < STARTING => RETRY,
-            _ => LATER_RETRY,
-        };
         match PythonProcess::attach(pid) {
             Ok(process) => return Ok(Some(process)),
-            Err(
-                AttachError::NoSuchProcess(_) | AttachError::Ended { .. } | AttachError::Io { .. },
-            ) => std::thread::sleep(wait),
-            Err(error) if error.may_become_python() => std::thread::sleep(wait),
+            Err(error)
+                if error.may_become_python()
+                    || error.is_no_python()
+                    || matches!(error, AttachError::Io { .. }) =>
+            {
+                std::thread::sleep((start.elapsed() / 50).clamp(RETRY, LONGEST_RETRY));
+            }
             Err(error) => return Err(error),
         }
     }
