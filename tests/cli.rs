@@ -234,12 +234,7 @@ fn a_full_disk_is_a_failure() {
         .stdout(full)
         .output()
         .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    assert!(
-        stderr(&output).starts_with("error: cannot print"),
-        "{}",
-        stderr(&output)
-    );
+    assert_fails(&output, 1, "cannot print: No space left on device");
 }
 
 #[test]

@@ -247,7 +247,7 @@ impl<'a> Places<'a> {
             }
         }
         // Few, for these can take all the reads that there are.
-        if number.is_multiple_of(50) {
+        if number.is_multiple_of(200) {
             mutated.elsewhere = match random.below(4) {
                 0 => Elsewhere::Word(0),
                 1 => Elsewhere::Word(random.one_of(&INTS)),

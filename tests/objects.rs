@@ -9,7 +9,9 @@ mod support;
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pyspy_rs::cpython::{FrameTable, Local, Objects, PythonProcess, ThreadNames, ValueOptions};
+use pyspy_rs::cpython::{
+    FrameTable, Local, Objects, PythonProcess, PythonThread, ThreadNames, ValueOptions,
+};
 use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory};
 
 use support::{Target, assert_locals, for_each_interpreter};
@@ -70,9 +72,39 @@ fn threads_have_their_names() {
         let first = counting.calls.replace(0);
         cache.refresh(&objects, interpreter).expect("names");
         let again = counting.calls.get();
-        assert!(first > 100 && again <= 3, "{first} reads, then {again}");
+        assert!(first > 100, "only {first} reads");
+        // Python 2's tables do not tell an old thread from a new one in its place.
+        assert!(python.version.major == 2 || again <= 3, "{again} reads");
         let main = threads.last().expect("a thread").state.pthread_id;
         assert_eq!(cache.name(interpreter, main).as_deref(), Some("MainThread"));
+    });
+}
+
+#[test]
+fn a_new_thread_at_an_old_ident_has_its_own_name() {
+    for_each_interpreter("object-renewed-names", .., |python| {
+        let mut target = Target::start(python, "renewed_thread.py", &[]);
+        let mut process = attach(&target);
+        let mut cache = ThreadNames::default();
+        let mut idents = BTreeSet::new();
+        for number in 0..30 {
+            let name = format!("thread-{number}");
+            target.say(&name);
+            assert_eq!(target.next_line(), name);
+            let threads = process.threads().expect("threads").threads;
+            let [newest, main] = threads.as_slice() else {
+                panic!("{threads:?}");
+            };
+            let interpreter = main.state.interpreter.addr;
+            cache
+                .refresh(&process.objects(), interpreter)
+                .expect("names");
+            let name_of = |thread: &PythonThread| cache.name(interpreter, thread.state.pthread_id);
+            assert_eq!(name_of(newest).as_deref(), Some(name.as_str()));
+            assert_eq!(name_of(main).as_deref(), Some("MainThread"));
+            idents.insert(newest.state.pthread_id);
+        }
+        assert!(idents.len() < 30, "no ident was used again");
     });
 }
 
@@ -88,10 +120,9 @@ fn main_thread_locals(
     process.walk(main, &mut stack).expect("a stack");
     let mut all = BTreeMap::new();
     for raw in stack {
-        let id = process.resolve(&[raw], table).expect("a frame");
-        let frame = table
-            .get(id.first().copied().flatten().expect("a name"))
-            .expect("a frame");
+        let ids = process.resolve(&[raw], table).expect("a frame");
+        let Some(id) = ids[0] else { continue };
+        let frame = table.get(id).expect("a frame");
         let locals = process
             .objects()
             .frame_locals(raw.addr, raw.executable, options)
@@ -151,106 +182,122 @@ fn secrets_are_hidden() {
     });
 }
 
-/// Memory that lies: one read in so many has a wrong word in it.
-struct Lying<'a, M> {
-    memory: &'a M,
-    state: Cell<u64>,
-    reads: Cell<usize>,
-    words: &'a [u64],
+/// What `-ll` shows of fixtures/odd_values.py; `ADDR` stands for an address. Python 3's spelling.
+const ODD_VALUES: &[(&str, &str, &str)] = &[
+    ("values", "first", "1"),
+    ("values", "second", "2"),
+    ("values", "rest", "(3,)"),
+    ("values", "named", "{'key': 4}"),
+    (
+        "values",
+        "old",
+        "<__main__.Old at ADDR inside=1, password=<redacted>>",
+    ),
+    ("values", "inner", "<__main__.Inner at ADDR>"),
+    (
+        "values",
+        "tagged",
+        "__main__.Tagged(-1099511627776, label='big')",
+    ),
+    ("values", "row", "__main__.Row((1, 2), label='row')"),
+    (
+        "values",
+        "table",
+        "__main__.Table({'key': 'value'}, label='table')",
+    ),
+    ("values", "slots", "<__main__.Slots at ADDR label='slots'>"),
+    ("values", "point", "__main__.Point((1, 'y'))"),
+    (
+        "values",
+        "failure",
+        "__main__.Failure('why', 3, label='failure')",
+    ),
+    ("values", "holes", "{99}"),
+    ("values", "emptied", "set()"),
+    (
+        "values",
+        "pairs",
+        "[('Authorization', <redacted>), (b'cookie', <redacted>), ('accept', 'shown')]",
+    ),
+    ("values", "odd_keys", "<__main__.Name at ADDR 5='number'>"),
+    ("values", "longer_int", "<int of about 16620 bits>"),
+    ("values", "endless", "{'self': [{...}]}"),
+    ("values", "gone", "None"),
+    ("generator", "start", "1"),
+    ("generator", "sent", "()"),
+    ("generator", "step", "3"),
+    ("<lambda>", "taken", "1"),
+];
+
+/// The same in dicts, whose order Python keeps from 3.6 (instances' from 3.3).
+const ODD_ORDERS: &[(&str, &str, &str)] = &[
+    (
+        "values",
+        "ordered",
+        "collections.OrderedDict({'one': 1, 'two': 2})",
+    ),
+    ("values", "counted", "collections.defaultdict({'one': 1})"),
+    (
+        "values",
+        "in_order",
+        "<__main__.Name at ADDR first=1, second=1>",
+    ),
+    (
+        "values",
+        "reversed_order",
+        "<__main__.Name at ADDR second=1, first=1>",
+    ),
+    (
+        "values",
+        "strange",
+        "{('tuple',): [{'deep': {'api-key': <redacted>}}], None: 1.5, b'x-auth-token': <redacted>}",
+    ),
+];
+
+fn without_addresses(text: &str) -> String {
+    let mut parts = text.split("0x");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + "ADDR" + part.trim_start_matches(|c: char| c.is_ascii_hexdigit())
+    })
 }
 
-impl<M> Lying<'_, M> {
-    /// Marsaglia's xorshift.
-    fn random(&self) -> u64 {
-        let mut state = self.state.get();
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        self.state.set(state);
-        state
-    }
-}
-
-impl<M: RemoteMemory> RemoteMemory for Lying<'_, M> {
-    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
-        self.reads.set(self.reads.get() + 1);
-        self.memory.read(addr, buf)?;
-        let random = self.random();
-        if random.is_multiple_of(16) && buf.len() >= 8 {
-            let at = usize::try_from(random >> 8).expect("64 bits") % (buf.len() / 8) * 8;
-            let word =
-                self.words[usize::try_from(random >> 4).expect("64 bits") % self.words.len()];
-            buf[at..at + 8].copy_from_slice(&word.to_le_bytes());
-        }
-        Ok(())
-    }
-}
-
-/// Whatever the target's memory says, reading ends, in bounded reads, without a panic.
 #[test]
-fn lying_memory_is_survived() {
-    for_each_interpreter("object-lies", .., |python| {
-        let target = Target::start(python, "locals.py", &[]);
+fn odd_values_are_shown() {
+    for_each_interpreter("object-odd-values", .., |python| {
+        let target = Target::start(python, "odd_values.py", &[]);
         let mut process = attach(&target);
-        let threads = process.threads().expect("threads").threads;
-        let main = threads.last().expect("a thread");
-        let mut stack = Vec::new();
-        process.walk(main, &mut stack).expect("a stack");
-        let real = process.objects();
-        let mut words = vec![
-            0,
-            1,
-            3,
-            7,
-            u64::MAX,
-            u64::MAX - 1,
-            i64::MAX as u64,
-            1 << 20,
-            1 << 33,
-            0x0101_0101_0101_0101,
-        ];
-        // Pointers that lead somewhere, in a circle for instance.
-        words.extend(
-            stack
-                .iter()
-                .flat_map(|frame| [frame.addr.0, frame.executable.0]),
-        );
-        let mut shown = 0;
-        for seed in 1..=150 {
-            let lying = Lying {
-                memory: real.memory,
-                state: Cell::new(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed)),
-                reads: Cell::new(0),
-                words: &words,
+        let mut table = FrameTable::default();
+        let options = ValueOptions::level(2, false);
+        let all = main_thread_locals(&mut process, &mut table, options);
+        let is_2 = python.version.major == 2;
+        let orders = if is_2 { &[] } else { ODD_ORDERS };
+        for (function, name, expected) in ODD_VALUES.iter().chain(orders) {
+            let local = all[*function].iter().find(|local| local.name == *name);
+            let local = local.unwrap_or_else(|| panic!("no {name} in {function}"));
+            let shown = without_addresses(&local.value);
+            let expected = match (is_2, *name) {
+                (true, "holes") => "set([99])".to_owned(),
+                (true, "pairs") => expected.replace("b'cookie'", "'cookie'"),
+                _ => (*expected).to_owned(),
             };
-            let objects = Objects {
-                memory: &lying,
-                python: real.python,
-            };
-            let _ = objects.thread_names(main.state.interpreter.addr);
-            for frame in &stack {
-                lying.reads.set(0);
-                let level = if seed % 2 == 0 { 1 } else { 2 };
-                let options = ValueOptions::level(level, true);
-                let locals = objects.frame_locals(frame.addr, frame.executable, options);
-                assert!(lying.reads.get() <= options.max_reads);
-                for local in locals.into_iter().flatten() {
-                    assert!(
-                        local.value.chars().count() <= options.max_chars + 1,
-                        "{local:?}"
-                    );
-                    assert!(
-                        !local
-                            .value
-                            .chars()
-                            .chain(local.name.chars())
-                            .any(char::is_control),
-                        "{local:?}"
-                    );
-                    shown += 1;
-                }
-            }
+            assert_eq!(shown, expected, "{function} {name}");
         }
-        assert!(shown > 1000, "only {shown} values");
+        let names: Vec<&str> = all["values"]
+            .iter()
+            .map(|local| local.name.as_str())
+            .collect();
+        assert_eq!(names[..4], ["first", "second", "rest", "named"]);
+        assert!(all["values"][3].is_argument && !all["values"][4].is_argument);
+        assert!(!names.contains(&"deleted"));
+        // A comprehension's variable, in a frame of its own (3.x to 3.11) or among the function's.
+        let items = all
+            .iter()
+            .filter(|(function, _)| *function != "in_comprehension");
+        assert!(
+            items
+                .flat_map(|(_, locals)| locals)
+                .any(|local| local.name == "item" && local.value == "41")
+        );
     });
 }

@@ -60,10 +60,10 @@ fn record_tapes() {
     fs::create_dir_all(tapes_folder()).unwrap();
     for_each_interpreter("record-tapes", VERSIONS[0].., |python| {
         let minor = python.version.minor_pair();
-        let same = interpreters()
+        let mut same = interpreters()
             .iter()
             .filter(|other| other.version.minor_pair() == minor);
-        if same.last().unwrap().executable != python.executable {
+        if same.next_back().unwrap().executable != python.executable {
             return; // One tape of each minor version is enough: the newest's.
         }
         let (tape, truth) = record(python);
@@ -201,7 +201,7 @@ fn seen(parsed: &ParsedThread, attached: &Attached) -> Thread {
         main: thread.os_thread_id == Some(attached.pid),
         active: false,
         owns_gil: thread.owns_gil,
-        collecting: thread.collecting,
+        collecting: parsed.collecting,
         interpreter_ids: vec![thread.state.interpreter.id],
         frames: frames.collect(),
     }

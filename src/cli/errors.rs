@@ -73,6 +73,11 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// The text of a system error without its number, which says nothing to a reader.
+pub fn without_number(text: &str) -> &str {
+    text.split(" (os error").next().unwrap_or(text)
+}
+
 /// One line on stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more: a
 /// recording must survive that.
 pub fn say(line: &str) {

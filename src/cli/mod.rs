@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use args::Cli;
+use errors::{Advised, without_number};
 use options::Action;
 
 /// Runs the command line of this process and returns its exit status: 0, 1 for a failure, 2 for a
@@ -64,5 +65,13 @@ fn to_stdout(
     let mut out = BufWriter::new(io::stdout().lock());
     print(&mut out)
         .and_then(|()| out.flush())
-        .map_err(|error| anyhow::Error::from(error).context("cannot print"))
+        .map_err(|error| match error.kind() {
+            // Whoever reads has seen enough; see `errors::report`.
+            io::ErrorKind::BrokenPipe => error.into(),
+            _ => Advised::failure(
+                format!("cannot print: {}", without_number(&error.to_string())),
+                "free some space, or print elsewhere",
+            )
+            .into(),
+        })
 }

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid as NixPid;
 
-use super::errors::{Advised, report};
+use super::errors::{Advised, report, without_number};
 use super::options::Program;
 use super::signals::StopSignals;
 use crate::target::{self, LaunchError, PauseGuard, Pid};
@@ -114,7 +114,5 @@ fn cannot_run(program: &Program, error: &LaunchError) -> Advised {
         }
         _ => "check that it is a program, and that you may run it",
     };
-    // The number of a system error says nothing to a reader.
-    let text = error.to_string();
-    Advised::failure(text.split(" (os error").next().unwrap_or(&text), hint)
+    Advised::failure(without_number(&error.to_string()), hint)
 }

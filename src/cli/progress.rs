@@ -6,12 +6,17 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::clock::mib;
 
+/// From when on a rate is shown.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// What the line shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Status {
     /// Time since the start.
     pub elapsed: Duration,
-    /// Samples taken.
+    /// Looks taken.
+    pub looks: u64,
+    /// Threads' stacks that they found.
     pub samples: u64,
     /// Reads that failed.
     pub errors: u64,
@@ -67,14 +72,13 @@ fn millis(time: Duration) -> u64 {
 }
 
 fn message(status: &Status) -> String {
-    let seconds = status.elapsed.as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "a rate shown without decimals")]
-    let rate = if seconds > 0.0 {
-        status.samples as f64 / seconds
-    } else {
-        0.0
-    };
-    let mut text = format!("{} samples, {rate:.0}/s", status.samples);
+    let mut text = format!("{} samples", status.samples);
+    // The first looks tell nothing of a rate.
+    if status.elapsed >= SETTLED {
+        #[allow(clippy::cast_precision_loss, reason = "a rate shown without decimals")]
+        let rate = status.looks as f64 / status.elapsed.as_secs_f64();
+        text += &format!(", {rate:.0}/s");
+    }
     if status.errors > 0 {
         text += &format!(", {} errors", status.errors);
     }
@@ -92,17 +96,18 @@ mod tests {
     fn tells_rate_errors_and_memory() {
         let mut status = Status {
             elapsed: Duration::from_secs(2),
-            samples: 198,
+            looks: 198,
+            samples: 396,
             errors: 0,
             rss_bytes: None,
         };
-        assert_eq!(message(&status), "198 samples, 99/s");
+        assert_eq!(message(&status), "396 samples, 99/s");
         status.errors = 3;
         status.rss_bytes = Some(59_873_690);
         assert_eq!(
             message(&status),
-            "198 samples, 99/s, 3 errors, 57.1 MiB RSS"
+            "396 samples, 99/s, 3 errors, 57.1 MiB RSS"
         );
-        assert_eq!(message(&Status::default()), "0 samples, 0/s");
+        assert_eq!(message(&Status::default()), "0 samples");
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
-use super::escape::command_line;
+use super::escape::{command_line, for_terminal};
 use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
@@ -190,12 +190,13 @@ impl Recording {
                 sampler.process(pid).map(|process| ProcessLabel {
                     pid,
                     parent: process.parent,
-                    command: process.command.as_str().into(),
+                    command: for_terminal(&process.command).into(),
                 })
             });
             let counts = profile.counts();
             progress.update(&Status {
                 elapsed: sample.elapsed,
+                looks: counts.ticks,
                 samples: counts.samples,
                 errors: counts.errors,
                 rss_bytes: profile.rss().last(),

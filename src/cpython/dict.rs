@@ -148,7 +148,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
             let log2_size = head.u8(layout.dk_size)?;
             let log2_index_bytes = head.u8(layout.dk_log2_index_bytes.ok_or_else(corrupt)?)?;
             let slots = head.u64(layout.dk_nentries.ok_or_else(corrupt)?)?;
-            // An index has at most 8 bytes; the table of no entries has one of 1 byte... of size 1.
+            // An index has at most 8 bytes, and there are never more entries than indices.
             if log2_size > MAX_LOG2 || log2_index_bytes > MAX_LOG2 + 3 || slots > 1 << log2_size {
                 return Err(corrupt());
             }
@@ -326,3 +326,6 @@ fn entries_of(bytes: &[u8], size: u64) -> impl Iterator<Item = (RemoteAddr, Remo
         Some((words.next()?, words.next()?))
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,18 +54,25 @@ fn gil_of(
     Ok(Some(gil).filter(|gil| !gil.is_null()))
 }
 
-/// Whether the interpreter runs a garbage collection. Always false before 3.7, where the flag is a
-/// static variable without a name.
+/// A garbage collection that runs in an interpreter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Collection {
+    /// The frame in which it started, where the version keeps that (3.15).
+    pub frame: Option<RemoteAddr>,
+}
+
+/// The garbage collection that the interpreter runs, if any. Never one before 3.7, where the flag is
+/// a static variable without a name.
 ///
 /// # Errors
 /// When the flag cannot be read.
-pub fn collecting(
+pub fn collection(
     memory: &impl RemoteMemory,
     python: &Python,
     interpreter: Interpreter,
-) -> Result<bool, ReadError> {
+) -> Result<Option<Collection>, ReadError> {
     let Some(collecting) = python.layout.gc.collecting else {
-        return Ok(false);
+        return Ok(None);
     };
     let state = match (
         python.layout.interpreter_state.gc,
@@ -74,9 +81,18 @@ pub fn collecting(
         (Some(gc), _) => interpreter.addr.offset(gc.into()),
         (None, Some(gc)) => match python.roots.runtime {
             Some(runtime) => runtime.offset(gc.into()),
-            None => return Ok(false),
+            None => return Ok(None),
         },
-        (None, None) => return Ok(false),
+        (None, None) => return Ok(None),
     };
-    Ok(read_i32(memory, state.offset(collecting.into()))? != 0)
+    if read_i32(memory, state.offset(collecting.into()))? == 0 {
+        return Ok(None);
+    }
+    let frame = python.layout.gc.frame;
+    let frame = frame
+        .map(|at| read_ptr(memory, state.offset(at.into())))
+        .transpose()?;
+    Ok(Some(Collection {
+        frame: frame.filter(|frame| !frame.is_null()),
+    }))
 }

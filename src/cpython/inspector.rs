@@ -11,12 +11,11 @@ use log::debug;
 use super::budget::Budget;
 use super::code::CodeCache;
 use super::frame::{self, RawFrame};
+use super::gil::{self, Collection};
 use super::interpreter::{self, ThreadState};
 use super::thread_ids::ThreadIds;
 use super::thread_names::ThreadNames;
-use super::{
-    FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions, gil,
-};
+use super::{FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions};
 use crate::target::{RemoteAddr, RemoteMemory, Tid};
 
 /// The most reads of one sample, for all threads together. A frame takes one or two, a code object
@@ -74,8 +73,20 @@ pub struct PythonThread {
     pub os_thread_id: Option<Tid>,
     /// Whether it holds its interpreter's GIL.
     pub owns_gil: bool,
-    /// Whether it collects garbage.
-    pub collecting: bool,
+    /// The garbage collection that its interpreter runs, on this thread or on another.
+    collection: Option<Collection>,
+}
+
+impl PythonThread {
+    /// Whether this thread, with this stack, runs its interpreter's garbage collection: it has the
+    /// frame in which that started or, where the version does not keep it, holds the GIL.
+    pub fn collects(&self, stack: &[RawFrame]) -> bool {
+        match self.collection {
+            Some(Collection { frame: Some(frame) }) => stack.iter().any(|own| own.addr == frame),
+            Some(Collection { frame: None }) => self.owns_gil,
+            None => false,
+        }
+    }
 }
 
 /// The threads of all interpreters, newest interpreter first, newest thread first, and what could
@@ -179,6 +190,20 @@ impl Inspector {
         self.names.name(interpreter, thread.state.pthread_id)
     }
 
+    /// Copies a thread's state once more, after the thread may have moved.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is gone.
+    pub fn look_again(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &mut PythonThread,
+    ) -> Result<(), ReadError> {
+        let PythonThread { state, .. } = thread;
+        *state = interpreter::thread(memory, &self.python, state.interpreter, state.addr)?;
+        Ok(())
+    }
+
     /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
     pub fn is_at_same_frame(
         &self,
@@ -262,15 +287,14 @@ fn list_threads(memory: &impl RemoteMemory, python: &Python) -> Result<ThreadLis
         let (states, error) = interpreter::threads(memory, python, interpreter, known);
         list.errors.extend(error);
         let holder = gil::holder(memory, python, interpreter)?;
-        let collecting = gil::collecting(memory, python, interpreter)?;
+        let collection = gil::collection(memory, python, interpreter)?;
         list.threads.extend(states.into_iter().map(|state| {
             let owns_gil = holder == Some(state.addr);
             PythonThread {
                 state,
                 os_thread_id: None,
                 owns_gil,
-                // A collection runs on the thread that holds the GIL.
-                collecting: collecting && owns_gil,
+                collection,
             }
         }));
     }

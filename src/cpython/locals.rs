@@ -4,7 +4,7 @@
 //! `Include/internal/pycore_frame.h` and `pycore_code.h` (3.11 to 3.15), `pycore_stackref.h` (3.14,
 //! 3.15).
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use python_offsets::semantics::Executable;
 
@@ -46,7 +46,8 @@ pub struct Local {
 /// Where one variable of a code object is in its frames, in the order of `f_localsplus`.
 struct Slot {
     name: String,
-    is_argument: bool,
+    /// Its place among the arguments, if it is one.
+    argument: Option<usize>,
     /// In a cell that an inner function shares.
     in_cell: bool,
 }
@@ -97,16 +98,17 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 Held::Object(object) => writer.variable(&slot.name, object)?,
                 Held::Int(int) => writer.int_variable(&slot.name, int),
             };
-            locals.push(Local {
+            let local = Local {
                 name: printable_name(&slot.name),
                 value,
-                is_argument: slot.is_argument,
-            });
+                is_argument: slot.argument.is_some(),
+            };
+            locals.push((slot.argument.unwrap_or(usize::MAX), local));
         }
         locals.reverse();
-        // Cells come after all others up to 3.10.
-        locals.sort_by_key(|local| !local.is_argument);
-        Ok(locals)
+        // Up to 3.10 arguments in cells come after everything else.
+        locals.sort_by_key(|(place, _)| *place);
+        Ok(locals.into_iter().map(|(_, local)| local).collect())
     }
 
     /// What a slot holds; `None` when the variable has no value.
@@ -157,14 +159,15 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 .enumerate()
                 .map(|(index, (name, kind))| Slot {
                     name,
-                    is_argument: index < arguments,
+                    argument: Some(index).filter(|index| *index < arguments),
                     in_cell: kind & (CO_FAST_CELL | CO_FAST_FREE) != 0,
                 })
                 .collect());
         }
         let corrupt = || ReadError::corrupt("PyCodeObject", code);
         let own = self.names(code, layout.varnames.ok_or_else(corrupt)?)?;
-        let arguments: HashSet<String> = own.iter().take(arguments).cloned().collect();
+        let arguments: HashMap<String, usize> =
+            own.iter().take(arguments).cloned().zip(0..).collect();
         let mut slots = Vec::new();
         let groups = [
             (own, false),
@@ -179,7 +182,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         ];
         for (names, in_cell) in groups {
             slots.extend(names.into_iter().map(|name| Slot {
-                is_argument: arguments.contains(&name),
+                argument: arguments.get(&name).copied(),
                 name,
                 in_cell,
             }));

@@ -100,6 +100,14 @@ impl PythonProcess {
         self.inspector.thread_name(self.target.memory(), thread)
     }
 
+    /// Copies a thread's state once more: see [`Inspector::look_again`].
+    ///
+    /// # Errors
+    /// When it cannot be read, or is gone.
+    pub fn look_again(&self, thread: &mut PythonThread) -> Result<(), ReadError> {
+        self.inspector.look_again(self.target.memory(), thread)
+    }
+
     /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
     pub fn is_at_same_frame(&self, thread: &PythonThread, leaf: Option<&RawFrame>) -> bool {
         self.inspector

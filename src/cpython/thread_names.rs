@@ -41,7 +41,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
 }
 
 /// Thread names that were read before, so that asking again costs three small reads while no
-/// thread started or ended.
+/// thread started or ended (3.6+; before, every name is read again).
 ///
 /// A thread that is renamed keeps its old name here until [`ThreadNames::forget`]: the dict of
 /// threads does not change then.
@@ -57,8 +57,8 @@ struct Known {
     without_threading: Option<DictHead>,
     /// `threading._active`, which lives as long as the module.
     active: Option<RemoteAddr>,
-    /// `_active` when it was read last.
-    head: Option<DictHead>,
+    /// The keys of `_active` when it was read last.
+    keys: Option<RemoteAddr>,
     /// What was read: an entry of the dict, and the thread's ident and name.
     names: HashMap<DictEntry, (u64, Arc<str>)>,
     by_ident: HashMap<u64, Arc<str>>,
@@ -107,27 +107,18 @@ impl Known {
         let head = objects.dict_head(active)?;
         let entries = objects.dict_entries(&head, MAX_THREADS)?;
         // A slot of a keys object is filled once, so an entry that stands where it stood is the
-        // same thread. Older tables use slots again: there any change makes every entry new.
+        // same thread. Older tables fill slots again: there every name is read each time.
         let slots_are_final = matches!(
             objects.python.semantics.dict_format,
             DictFormat::Compact | DictFormat::CompactKinds
         );
-        let same_table = match self.head {
-            Some(before) if slots_are_final => before.keys == head.keys,
-            Some(before) => {
-                before == head
-                    && entries.len() == self.names.len()
-                    && entries.iter().all(|entry| self.names.contains_key(entry))
-            }
-            None => false,
-        };
-        let mut before = if same_table {
+        let mut before = if slots_are_final && self.keys == Some(head.keys) {
             std::mem::take(&mut self.names)
         } else {
             HashMap::new()
         };
         self.names.clear();
-        self.head = Some(head);
+        self.keys = Some(head.keys);
         let mut reader = NameReader::new(objects);
         let mut text = 0;
         for entry in entries {

@@ -218,14 +218,14 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         match known.family {
             Family::ShortInt | Family::Int | Family::Str | Family::Bytes => {
                 let text = self.atom(object, &known)?;
-                self.wrapped(&known, |writer| {
+                self.wrapped(object, &known, |writer| {
                     writer.push(&text);
                     Ok(())
                 })
             }
-            Family::List => self.wrapped(&known, |writer| writer.list(object)),
-            Family::Tuple => self.wrapped(&known, |writer| writer.tuple(object)),
-            Family::Dict => self.wrapped(&known, |writer| writer.dict(object)),
+            Family::List => self.wrapped(object, &known, |writer| writer.list(object)),
+            Family::Tuple => self.wrapped(object, &known, |writer| writer.tuple(object)),
+            Family::Dict => self.wrapped(object, &known, |writer| writer.dict(object)),
             Family::Exception => self.exception(object, &known),
             Family::Type => self.class_object(object),
             Family::Other => self.other(object, &known),
@@ -235,6 +235,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
     /// Writes what derives from a built-in type as its class around the content.
     fn wrapped(
         &mut self,
+        object: RemoteAddr,
         known: &KnownClass,
         content: impl FnOnce(&mut Self) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
@@ -253,6 +254,8 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         self.push(&name);
         self.push("(");
         content(self)?;
+        let attributes = self.attributes(object, known)?;
+        self.write_attributes(&attributes, ", ")?;
         self.push(")");
         Ok(())
     }

@@ -49,10 +49,15 @@ fn function_color(name: &str, file: &str) -> Color {
         Owner::Package => (88.0, 62.0, 0.42, 0.70),
         Owner::StandardLibrary => (198.0, 36.0, 0.52, 0.76),
     };
-    // The file counts more: what belongs together looks alike, and yet neighbours differ.
+    // The file moves the hue, the name moves it further and sets the lightness: functions of one
+    // file look related, and yet neighbours differ.
     let by_name = fraction(name);
-    let hue = hue + spread * (0.65 * fraction(file) + 0.35 * by_name);
-    hsl(hue, saturation, lightness + 0.14 * (by_name - 0.5))
+    let hue = hue + spread * (0.4 * fraction(file) + 0.6 * by_name);
+    hsl(
+        hue,
+        saturation,
+        lightness + 0.16 * (fraction_of_end(name) - 0.5),
+    )
 }
 
 fn owner(file: &str) -> Owner {
@@ -88,6 +93,11 @@ fn fraction(text: &str) -> f64 {
     });
     let mixed = (hash ^ (hash >> 15)).wrapping_mul(0x2c1b_3c6d);
     f64::from(mixed ^ (mixed >> 12)) / f64::from(u32::MAX)
+}
+
+/// As [`fraction`], and independent of it.
+fn fraction_of_end(text: &str) -> f64 {
+    fraction(text.get(1..).unwrap_or("-"))
 }
 
 /// A colour by hue (degrees), saturation and lightness (0 to 1), as CSS defines them.

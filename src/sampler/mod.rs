@@ -6,14 +6,15 @@ pub mod pace;
 pub mod sample;
 pub mod snapshot;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use crate::cpython::{AttachError, FrameTable, PythonProcess, SampleError};
-use crate::target::{PauseGuard, Pid};
+use crate::cpython::{FrameTable, PythonProcess, SampleError};
+use crate::target::{PauseGuard, Pid, ProcessSummary};
 
 pub use launched::attach_launched;
 pub use sample::{ProcessSample, Sample};
@@ -26,6 +27,8 @@ use pace::Pace;
 const NAP: Duration = Duration::from_millis(20);
 /// How often a process that was replaced by another program is tried again before it is given up.
 const REATTACH_ATTEMPTS: u32 = 500;
+/// How many processes that are no Python are named between a Python process and its ancestor.
+const MAX_BETWEEN: usize = 64;
 
 /// How to sample.
 #[derive(Clone, Debug)]
@@ -40,12 +43,12 @@ pub struct SamplerOptions {
     pub stop: Arc<AtomicBool>,
 }
 
-/// What is known of a process that is looked at.
+/// What is known of a process that is looked at, or that stands between two which are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessDescription {
     /// Which process.
     pub pid: Pid,
-    /// Its parent, where that is looked at too.
+    /// Its parent, where that is one of these too.
     pub parent: Option<Pid>,
     /// Its arguments, joined by spaces.
     pub command: String,
@@ -67,7 +70,6 @@ pub struct SamplerStats {
 /// One process that is looked at.
 struct Observed {
     process: PythonProcess,
-    description: ProcessDescription,
     /// How often attaching to the program that replaced it has failed; 0 while all is well.
     lost: u32,
 }
@@ -79,8 +81,8 @@ struct Observed {
 /// thread that it was made on.
 pub struct Sampler {
     observed: Vec<Observed>,
-    /// Descriptions of all processes that were ever looked at.
-    descriptions: Vec<ProcessDescription>,
+    /// All processes that were ever looked at, and what stands between them.
+    descriptions: HashMap<Pid, ProcessDescription>,
     children: Option<Children>,
     frames: FrameTable,
     options: SamplerOptions,
@@ -97,7 +99,7 @@ impl Sampler {
         let children = options.subprocesses.then(Children::default);
         let mut sampler = Sampler {
             observed: Vec::new(),
-            descriptions: Vec::new(),
+            descriptions: HashMap::new(),
             children,
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
@@ -116,10 +118,7 @@ impl Sampler {
 
     /// What is known of a process that is, or was, looked at.
     pub fn process(&self, pid: Pid) -> Option<&ProcessDescription> {
-        self.descriptions
-            .iter()
-            .rev()
-            .find(|process| process.pid == pid)
+        self.descriptions.get(&pid)
     }
 
     /// The counts so far.
@@ -128,17 +127,36 @@ impl Sampler {
     }
 
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
+        let pid = process.pid();
         let description = ProcessDescription {
-            pid: process.pid(),
+            pid,
             parent,
             command: process.target().command_line().join(" "),
         };
-        self.descriptions.push(description.clone());
-        self.observed.push(Observed {
-            process,
-            description,
-            lost: 0,
-        });
+        self.descriptions.insert(pid, description);
+        self.observed.push(Observed { process, lost: 0 });
+    }
+
+    /// Names what is no Python between a new child and those that are known, such as a shell.
+    fn describe_between(&mut self, parent: Pid) {
+        let mut between = Vec::new();
+        let mut pid = parent;
+        while !self.descriptions.contains_key(&pid) {
+            let Some(process) = ProcessSummary::of(pid) else {
+                return;
+            };
+            if between.len() == MAX_BETWEEN {
+                return;
+            }
+            between.push(ProcessDescription {
+                pid,
+                parent: Some(process.parent),
+                command: process.command_line.join(" "),
+            });
+            pid = process.parent;
+        }
+        self.descriptions
+            .extend(between.into_iter().map(|process| (process.pid, process)));
     }
 
     fn stopped(&self) -> bool {
@@ -182,12 +200,23 @@ impl Sampler {
                 .iter()
                 .map(|observed| observed.process.target());
             for (process, parent) in children.find_new(known, now) {
+                self.describe_between(parent);
                 self.observe(process, Some(parent));
             }
         }
         let (frames, pausing) = (&mut self.frames, &mut self.options.pausing);
-        self.observed
-            .retain_mut(|observed| observed.look(frames, pausing, &mut sample));
+        let descriptions = &mut self.descriptions;
+        self.observed.retain_mut(|observed| {
+            let was_lost = observed.lost > 0;
+            let goes_on = observed.look(frames, pausing, &mut sample);
+            if was_lost
+                && observed.lost == 0
+                && let Some(description) = descriptions.get_mut(&observed.process.pid())
+            {
+                description.command = observed.process.target().command_line().join(" ");
+            }
+            goes_on
+        });
         self.stats.samples += 1;
         self.stats.missed_ticks += tick.missed;
         self.stats.errors += sample.errors.len() as u64;
@@ -210,7 +239,7 @@ impl Observed {
         match snapshot::take(&mut self.process, frames, *pausing, |_, _| ()) {
             Ok(snapshot) => {
                 sample.processes.push(ProcessSample {
-                    pid: self.description.pid,
+                    pid: self.process.pid(),
                     traces: snapshot.traces,
                     rss_bytes: self.process.target().rss().ok(),
                 });
@@ -218,13 +247,14 @@ impl Observed {
                 true
             }
             Err(SampleError::ProcessExited) => {
-                debug!("process {} has ended", self.description.pid);
+                debug!("process {} has ended", self.process.pid());
                 false
             }
             Err(_) if !self.process.target().is_same_process() => false,
             Err(SampleError::TornRead(error)) if error.program_is_replaced() => {
-                info!("process {} runs another program now", self.description.pid);
-                self.reattach()
+                info!("process {} runs another program now", self.process.pid());
+                self.lost = 1;
+                true
             }
             Err(SampleError::CannotPause(problem)) => {
                 // Reading is allowed, or we would not be here.
@@ -235,7 +265,7 @@ impl Observed {
             Err(error) => {
                 sample
                     .errors
-                    .push(format!("process {}: {error}", self.description.pid));
+                    .push(format!("process {}: {error}", self.process.pid()));
                 true
             }
         }
@@ -244,17 +274,15 @@ impl Observed {
     /// Attaches to the program that replaced the one we knew; `false` when it is no Python.
     fn reattach(&mut self) -> bool {
         self.lost += 1;
-        match PythonProcess::attach(self.description.pid) {
+        match PythonProcess::attach(self.process.pid()) {
             Ok(process) => {
                 self.process = process;
                 self.lost = 0;
                 true
             }
-            Err(AttachError::StillStarting(_) | AttachError::NotPython { .. }) => {
-                self.lost < REATTACH_ATTEMPTS
-            }
+            Err(error) if error.may_become_python() => self.lost < REATTACH_ATTEMPTS,
             Err(error) => {
-                debug!("process {}: {error}", self.description.pid);
+                debug!("process {}: {error}", self.process.pid());
                 false
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! A thread that is on a CPU is paused, read and let go. A thread that sleeps in the kernel is not
 //! touched: its stack cannot move, and stopping it could end its wait early. It is read as it is, and
-//! the kernel is asked afterwards whether it has run meanwhile; if so, everything is read again, in
-//! the end with that thread paused too. Native threads beside Python are never touched.
+//! the kernel is asked afterwards whether it has run meanwhile; if so it is looked at again, and
+//! paused if it runs now. Native threads beside Python are never touched.
 
 use std::collections::HashMap;
 
@@ -14,10 +14,9 @@ use crate::cpython::{
     FrameTable, PythonProcess, PythonThread, ReadError, SampleError, StackTrace, ThreadInfo,
     ThreadList,
 };
-use crate::target::{Activity, PauseError, PauseGuard, RunState, Tid};
+use crate::target::{Activity, PauseError, PauseGuard, Tid};
 
-/// How often a process is read again when a thread moved meanwhile. The last time, every Python
-/// thread is paused.
+/// How often a thread that moved while it was read is read again before it is given up.
 const ATTEMPTS: usize = 4;
 
 /// Whether threads are paused while they are read.
@@ -43,9 +42,9 @@ pub struct Snapshot<T> {
 
 /// One thread's part of a snapshot, before stacks of one OS thread are put together.
 struct Part<T> {
-    thread: PythonThread,
     trace: StackTrace,
     inspected: Vec<T>,
+    leaf: Option<RawFrame>,
 }
 
 /// What the kernel says of each thread before it is read.
@@ -62,69 +61,96 @@ pub fn take<T>(
     pausing: Pausing,
     mut inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Snapshot<T>, SampleError> {
+    process.begin_sample();
+    let mut list = threads(process)?;
+    let activities = activities(process, &list);
+    let mut guards = Vec::new();
+    if pausing == Pausing::Running {
+        let running = activities.iter().filter(|(_, activity)| activity.runs());
+        let running: Vec<Tid> = running.map(|(tid, _)| *tid).collect();
+        guards.extend(pause(process, &running)?);
+    }
+    if !guards.is_empty() {
+        // Between the first look and the pause the lists may have changed.
+        list = threads(process)?;
+    }
+    let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
+    let mut parts = Vec::with_capacity(list.threads.len());
+    // Newest first is how the interpreter keeps them.
+    for mut thread in list.threads.into_iter().rev() {
+        let seen = thread.os_thread_id.and_then(|tid| {
+            let known = activities.get(&tid).copied();
+            known.or_else(|| Activity::of_thread(process.pid(), tid).ok())
+        });
+        let active = seen.is_some_and(|activity| activity.runs());
+        let mut before = seen;
+        for attempt in 1..=ATTEMPTS {
+            let held = is_paused(&guards, &thread);
+            let read = read_thread(process, frames, &thread, active, &mut inspect);
+            let still = held || stands_still(process, &thread, before, read.as_ref().ok());
+            match read {
+                Ok(part) if still => {
+                    parts.push(part);
+                    break;
+                }
+                Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
+                Err(error) if error.program_is_replaced() => return Err(error.into()),
+                Err(error) if still => {
+                    errors.push(format!("{}: {error}", name(&thread)));
+                    break;
+                }
+                _ if attempt == ATTEMPTS => {
+                    errors.push(format!(
+                        "{}: its stack changed while it was read",
+                        name(&thread)
+                    ));
+                }
+                _ => debug!("{} moved while it was read", name(&thread)),
+            }
+            let Some(tid) = thread.os_thread_id else {
+                continue;
+            };
+            before = Activity::of_thread(process.pid(), tid).ok();
+            let Some(activity) = before else {
+                // It has ended: no thread, no stack, no error.
+                break;
+            };
+            if pausing == Pausing::Running && activity.runs() {
+                guards.extend(pause(process, &[tid])?);
+            }
+            if process.look_again(&mut thread).is_err() {
+                break;
+            }
+        }
+    }
+    drop(guards);
+    Ok(merge(parts, errors))
+}
+
+/// Lists the threads; a list that changes under us is tried again.
+fn threads(process: &mut PythonProcess) -> Result<ThreadList, SampleError> {
     let mut attempt = 1;
     loop {
-        process.begin_sample();
-        let last = attempt == ATTEMPTS;
-        match attempt_snapshot(process, frames, pausing, last, &mut inspect) {
-            Ok((_, moved)) if moved && !last => debug!("a thread moved while it was read"),
-            Ok((snapshot, _)) => return Ok(snapshot),
-            Err(SampleError::TornRead(error)) if !last => debug!("torn read: {error}"),
-            Err(error) => return Err(error),
+        match process.threads() {
+            Err(SampleError::TornRead(error))
+                if attempt < ATTEMPTS && !error.program_is_replaced() =>
+            {
+                debug!("torn read: {error}");
+            }
+            Ok(list) if attempt < ATTEMPTS && !list.errors.is_empty() => {
+                debug!("the list of threads broke off");
+            }
+            result => return result,
         }
         attempt += 1;
     }
 }
 
-/// One try, and whether a thread that was not paused has moved meanwhile.
-fn attempt_snapshot<T>(
-    process: &mut PythonProcess,
-    frames: &mut FrameTable,
-    pausing: Pausing,
-    last: bool,
-    inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
-) -> Result<(Snapshot<T>, bool), SampleError> {
-    let mut list = process.threads()?;
-    let activities = activities(process, &list);
-    let guard = match pausing {
-        Pausing::Running => pause(process, &list, &activities, last)?,
-        Pausing::Never => None,
-    };
-    if guard.is_some() {
-        // Between the first look and the pause the lists may have changed.
-        list = process.threads()?;
-    }
-    let paused: Vec<Tid> = guard.iter().flat_map(PauseGuard::paused).collect();
-    let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
-    let mut parts = Vec::with_capacity(list.threads.len());
-    let mut moved = false;
-    // Newest first is how the interpreter keeps them.
-    for thread in list.threads.into_iter().rev() {
-        let held = thread.os_thread_id.is_some_and(|tid| paused.contains(&tid));
-        let activity = thread.os_thread_id.and_then(|tid| activities.get(&tid));
-        match read_thread(process, frames, thread, activity, inspect) {
-            Ok((part, leaf)) => {
-                let still = held || stands_still(process, &part.thread, leaf.as_ref(), activity);
-                if !still && pausing == Pausing::Never && last {
-                    errors.push(format!(
-                        "{}: its stack changed while it was read",
-                        name(&part.thread)
-                    ));
-                    continue;
-                }
-                moved |= !still;
-                parts.push(part);
-            }
-            Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
-            Err(error) if !last && !held => {
-                debug!("{error}");
-                moved = true;
-            }
-            Err(error) => errors.push(error.to_string()),
-        }
-    }
-    drop(guard);
-    Ok((merge(parts, errors), moved))
+fn is_paused(guards: &[PauseGuard], thread: &PythonThread) -> bool {
+    thread.os_thread_id.is_some_and(|tid| {
+        let mut paused = guards.iter().flat_map(PauseGuard::paused);
+        paused.any(|held| held == tid)
+    })
 }
 
 fn name(thread: &PythonThread) -> String {
@@ -141,29 +167,12 @@ fn activities(process: &PythonProcess, list: &ThreadList) -> Activities {
         .collect()
 }
 
-/// Pauses the threads that run; on the last try, and where the kernel does not say, all.
-fn pause(
-    process: &PythonProcess,
-    list: &ThreadList,
-    activities: &Activities,
-    all: bool,
-) -> Result<Option<PauseGuard>, SampleError> {
-    let mut tids: Vec<Tid> = list
-        .threads
-        .iter()
-        .filter_map(|thread| thread.os_thread_id)
-        .filter(|tid| {
-            all || activities
-                .get(tid)
-                .is_some_and(|activity| activity.state == RunState::Running)
-        })
-        .collect();
-    tids.sort_unstable();
-    tids.dedup();
+/// Pauses these threads; `None` when there is none to pause.
+fn pause(process: &PythonProcess, tids: &[Tid]) -> Result<Option<PauseGuard>, SampleError> {
     if tids.is_empty() {
         return Ok(None);
     }
-    match PauseGuard::pause(process.pid(), &tids) {
+    match PauseGuard::pause(process.pid(), tids) {
         Ok(guard) => Ok(Some(guard)),
         Err(PauseError::Io { cause, .. }) if cause.raw_os_error() == Some(nix::libc::ESRCH) => {
             Ok(None)
@@ -176,12 +185,12 @@ fn pause(
 fn read_thread<T>(
     process: &mut PythonProcess,
     frames: &mut FrameTable,
-    thread: PythonThread,
-    activity: Option<&Activity>,
+    thread: &PythonThread,
+    active: bool,
     inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
-) -> Result<(Part<T>, Option<RawFrame>), ReadError> {
+) -> Result<Part<T>, ReadError> {
     let mut stack = Vec::new();
-    process.walk(&thread, &mut stack)?;
+    process.walk(thread, &mut stack)?;
     let resolved = process.resolve(&stack, frames)?;
     // A frame that runs no code object has no id: it is left out of both lists.
     let inspected = stack
@@ -193,41 +202,41 @@ fn read_thread<T>(
     let info = ThreadInfo {
         os_thread_id: thread.os_thread_id,
         pthread_id: thread.state.pthread_id,
-        name: process.thread_name(&thread),
+        name: process.thread_name(thread),
         interpreter_ids: vec![thread.state.interpreter.id],
-        active: activity.is_some_and(|activity| activity.state == RunState::Running),
+        active,
         owns_gil: thread.owns_gil,
-        collecting: thread.collecting,
+        collecting: thread.collects(&stack),
         is_main: thread.os_thread_id == Some(process.pid()),
     };
     let trace = StackTrace {
         thread: info,
         frames: resolved.into_iter().flatten().collect(),
     };
-    Ok((
-        Part {
-            thread,
-            trace,
-            inspected,
-        },
-        stack.into_iter().next(),
-    ))
+    Ok(Part {
+        trace,
+        inspected,
+        leaf: stack.into_iter().next(),
+    })
 }
 
 /// Whether a thread that was not paused did not run while it was read.
-fn stands_still(
+fn stands_still<T>(
     process: &PythonProcess,
     thread: &PythonThread,
-    leaf: Option<&RawFrame>,
-    before: Option<&Activity>,
+    before: Option<Activity>,
+    read: Option<&Part<T>>,
 ) -> bool {
     let now = thread
         .os_thread_id
         .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
     match (before, now) {
         // The kernel counts how often a thread got a CPU: the same count means that it slept.
-        (Some(before), Some(now)) if before.state != RunState::Running => *before == now,
-        _ => process.is_at_same_frame(thread, leaf),
+        (Some(before), Some(now)) if !before.runs() => before == now,
+        (_, Some(_)) | (None, None) => {
+            read.is_some_and(|part| process.is_at_same_frame(thread, part.leaf.as_ref()))
+        }
+        (Some(_), None) => false,
     }
 }
 

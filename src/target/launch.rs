@@ -11,6 +11,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -73,7 +74,15 @@ impl Launched {
     /// # Errors
     /// When it cannot be executed.
     pub fn start(program: &OsString, arguments: &[OsString]) -> Result<Launched, LaunchError> {
-        let child = Command::new(program).args(arguments).spawn();
+        let mut command = Command::new(program);
+        command.args(arguments);
+        if nix::unistd::geteuid().is_root()
+            && let Some((user, group)) = sudo_user(|name| std::env::var(name).ok())
+        {
+            // The standard library sets both and leaves root's other groups.
+            command.uid(user).gid(group);
+        }
+        let child = command.spawn();
         let child = child.map_err(|cause| LaunchError {
             program: printable(&program.to_string_lossy()),
             cause,
@@ -114,6 +123,13 @@ impl Launched {
             }
         }
     }
+}
+
+/// Who called sudo, by the variables that it sets.
+fn sudo_user(variable: impl Fn(&str) -> Option<String>) -> Option<(u32, u32)> {
+    let user = variable("SUDO_UID")?.parse().ok()?;
+    let group = variable("SUDO_GID")?.parse().ok()?;
+    Some((user, group))
 }
 
 fn exit_of(event: Event) -> Option<Exit> {

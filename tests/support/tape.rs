@@ -32,9 +32,13 @@ pub struct Parsed {
 pub struct ParsedThread {
     pub thread: PythonThread,
     pub name: Option<Arc<str>>,
+    pub collecting: bool,
     /// Leaf first, with their variables.
-    pub frames: Vec<(Frame, Vec<Local>)>,
+    pub frames: Frames,
 }
+
+/// A stack's frames with their variables.
+type Frames = Vec<(Frame, Vec<Local>)>;
 
 /// Where the tapes are.
 pub fn tapes_folder() -> PathBuf {
@@ -140,6 +144,7 @@ pub fn parse_some(
         }
         threads.push(ParsedThread {
             name: inspector.thread_name(memory, &thread),
+            collecting: thread.collects(&stack),
             thread,
             frames,
         });

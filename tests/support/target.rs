@@ -198,7 +198,10 @@ impl Drop for Target {
 }
 
 /// Looks until it is so.
-fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
+///
+/// # Panics
+/// After [`WATCHDOG`].
+pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let begin = Instant::now();
     while !is_so() {
         assert!(begin.elapsed() < WATCHDOG, "never came: {what}");

@@ -26,8 +26,9 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                 Ok(if known.is_builtin("bool") {
                     bool_repr(value.to_u64() != Some(0)).to_owned()
                 } else {
-                    let suffix = if known.is_builtin("long") { "L" } else { "" };
-                    value.display(self.options.max_chars) + suffix
+                    let text = value.display(self.options.max_chars);
+                    let is_long = known.is_builtin("long") && !text.starts_with('<');
+                    if is_long { text + "L" } else { text }
                 })
             }
             Family::Str => {

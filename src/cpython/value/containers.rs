@@ -119,7 +119,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         match self.try_key_name(key) {
             Err(error) if error.process_is_gone() => Err(error),
             // What it names cannot be told, so it may be a secret.
-            Err(_) => Ok(Some("secret".to_owned())),
+            Err(_) => Ok(Some("unreadable_secret".to_owned())),
             name => name,
         }
     }

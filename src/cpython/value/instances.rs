@@ -62,13 +62,54 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
 
     fn instance(&mut self, object: RemoteAddr, known: &KnownClass) -> Result<(), ReadError> {
         let name = self.full_name(known)?;
-        let entries = if self.shows_attributes() {
-            let max = self.options.max_items;
-            self.objects.instance_entries(object, &known.class, max)?
-        } else {
-            Vec::new()
-        };
+        let entries = self.attributes(object, known)?;
         self.with_attributes(object, &format!("<{name} at {object}"), &entries)
+    }
+
+    /// The attributes to show of an instance.
+    pub(super) fn attributes(
+        &self,
+        object: RemoteAddr,
+        known: &KnownClass,
+    ) -> Result<Vec<DictEntry>, ReadError> {
+        if !self.shows_attributes() {
+            return Ok(Vec::new());
+        }
+        let max = self.options.max_items;
+        self.objects.instance_entries(object, &known.class, max)
+    }
+
+    /// `name=value` for each attribute, the value hidden when the name is a secret's; `first` comes
+    /// before the first of them.
+    pub(super) fn write_attributes(
+        &mut self,
+        entries: &[DictEntry],
+        first: &str,
+    ) -> Result<(), ReadError> {
+        let outside = !self.inside_instance;
+        self.inside_instance = true;
+        let mut separator = first;
+        let mut result = Ok(());
+        for entry in entries {
+            if self.full || result.is_err() {
+                break;
+            }
+            self.push(separator);
+            separator = ", ";
+            result = self.write_attribute(entry);
+        }
+        self.inside_instance = !outside;
+        result
+    }
+
+    fn write_attribute(&mut self, entry: &DictEntry) -> Result<(), ReadError> {
+        let name = self.key_name(entry.key)?;
+        match &name {
+            Some(name) => self.push(name),
+            None => self.value(entry.key)?,
+        }
+        self.push("=");
+        self.named(name.as_deref(), entry.value)
     }
 
     /// Whether an instance that is met here shows its attributes: not inside another, where they
@@ -88,27 +129,9 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             self.push(">");
             return Ok(());
         }
-        self.inside_instance = true;
-        let result = self.inside(object, (&format!("{head} "), ">"), |writer| {
-            for (index, entry) in entries.iter().enumerate() {
-                if writer.full {
-                    return Ok(());
-                }
-                if index > 0 {
-                    writer.push(", ");
-                }
-                let name = writer.key_name(entry.key)?;
-                match &name {
-                    Some(name) => writer.push(name),
-                    None => writer.value(entry.key)?,
-                }
-                writer.push("=");
-                writer.named(name.as_deref(), entry.value)?;
-            }
-            Ok(())
-        });
-        self.inside_instance = false;
-        result
+        self.inside(object, (head, ">"), |writer| {
+            writer.write_attributes(entries, " ")
+        })
     }
 
     fn range(&mut self, object: RemoteAddr) -> Result<(), ReadError> {
@@ -138,8 +161,12 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             return Ok(());
         }
         let (items, total) = self.tuple_items(args)?;
+        let attributes = self.attributes(object, known)?;
         self.push(&name);
-        self.inside(object, ("(", ")"), |writer| writer.items(&items, total))
+        self.inside(object, ("(", ")"), |writer| {
+            writer.items(&items, total)?;
+            writer.write_attributes(&attributes, if total > 0 { ", " } else { "" })
+        })
     }
 
     /// `<class 'app.Config'>`.

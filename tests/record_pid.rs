@@ -1,0 +1,60 @@
+//! `record --pid`: what a recording of a running process says and writes.
+
+// A broken assumption ends the test, and the message says where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use std::path::Path;
+
+use support::Target;
+use support::bench::{Bench, python};
+
+#[test]
+fn a_process_that_ends_ends_the_recording() {
+    let mut target = Target::start(python(), "ping.py", &[]);
+    let options = format!("-o x.txt -i --pid {}", target.pid());
+    let (bench, record) = Bench::new(&options).start(vec![]);
+    assert!(target.finish().success());
+    let done = record.finish();
+    // It may have ended before it could be attached to.
+    if done.status.success() {
+        done.assert_wrote("has ended");
+        assert_eq!(bench.files(), ["x.txt"]);
+    } else {
+        done.assert_code(1);
+        assert!(bench.files().is_empty());
+    }
+}
+
+#[test]
+fn a_pipe_gets_no_progress() {
+    let target = Target::start(python(), "ping.py", &[]);
+    let options = format!("-o x.txt -i -d 0.3 --pid {}", target.pid());
+    let (_bench, done) = Bench::new(&options).run(vec![]);
+    done.assert_code(0);
+    let lines: Vec<_> = done.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", done.stderr);
+    assert!(!done.stderr.contains(['\r', '\x1b']), "{}", done.stderr);
+    assert_eq!(done.stdout, "");
+}
+
+#[test]
+fn the_recording_itself_can_go_to_stdout() {
+    let target = Target::start(python(), "ping.py", &[]);
+    let options = format!("-o - -f raw -i -d 0.3 --pid {}", target.pid());
+    let (bench, done) = Bench::new(&options).run(vec![]);
+    done.assert_code(0);
+    assert!(
+        done.stdout.contains("<module> (ping.py:"),
+        "{}",
+        done.stdout
+    );
+    assert!(bench.files().is_empty());
+    assert!(Path::new(&format!("/proc/{}", target.pid())).exists());
+}

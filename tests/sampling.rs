@@ -1,0 +1,205 @@
+//! What sampling must never do: show a stack that was not, or leave a mark on the program.
+
+// A broken assumption ends the test, and the message says where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use std::fs;
+use std::io::Read;
+
+use support::{Recording, Target, for_each_interpreter, interpreters, wait_until};
+
+/// A frame's function.
+fn function(frame: &str) -> &str {
+    frame.split(" (").next().unwrap()
+}
+
+/// What a storm.py stack may look like below `storm`, root first.
+fn is_possible(functions: &[&str]) -> bool {
+    let chain = |side| (1..=4).map(move |depth| format!("{side}_{depth}"));
+    functions.starts_with(&["<module>", "storm"])
+        && functions.len() <= 6
+        && ["left", "right"].iter().any(|side| {
+            let expected = chain(*side);
+            functions[2..]
+                .iter()
+                .zip(expected)
+                .all(|(is, should)| *is == should)
+        })
+}
+
+#[test]
+fn a_call_storm_has_no_impossible_stack() {
+    for_each_interpreter("storm", .., |python| {
+        let target = Target::start(python, "storm.py", &[]);
+        let options = ["-f", "raw", "-F", "-r", "1000", "-d", "4"];
+        let recording = Recording::of_pid(target.pid(), &options);
+        let (mut all, mut leaves) = (0, 0);
+        for stack in recording.stacks() {
+            let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
+            assert!(
+                is_possible(&functions),
+                "{} times {functions:?}",
+                stack.count
+            );
+            all += stack.count;
+            leaves += u64::from(functions.len() == 6);
+        }
+        assert!(all >= 1_000, "only {all} samples: {}", recording.stderr);
+        assert_eq!(leaves, 2, "both chains to their ends: {recording:#?}");
+        println!("{}: {all} stacks, all possible", python.version);
+    });
+}
+
+#[test]
+fn generators_that_switch_fast_have_no_impossible_stack() {
+    for_each_interpreter("switching", .., |python| {
+        let target = Target::start(python, "switching.py", &[]);
+        let options = ["-f", "raw", "-F", "-r", "1000", "-d", "2"];
+        let recording = Recording::of_pid(target.pid(), &options);
+        let mut all = 0;
+        for stack in recording.stacks() {
+            let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
+            let possible = ["left", "right"].iter().any(|side| {
+                let [outer, inner] = ["outer", "inner"].map(|name| format!("{side}_{name}"));
+                let whole = ["<module>", "switch", &outer, &inner];
+                functions.len() >= 2 && whole.starts_with(&functions)
+            });
+            assert!(possible, "{} times {functions:?}", stack.count);
+            all += stack.count;
+        }
+        assert!(all >= 300, "only {all} samples: {}", recording.stderr);
+    });
+}
+
+#[test]
+fn sleepers_sleep_on_and_are_idle() {
+    for_each_interpreter("sleepers", .., |python| {
+        let mut target = Target::start(python, "sleepers.py", &[]);
+        let options = ["-f", "raw", "-F", "-t", "-r", "200", "-d", "2"];
+        let recording = Recording::of_pid(target.pid(), &options);
+        let (busy, all) = recording.samples_with("busy (");
+        assert!(busy > 0, "{recording:#?}");
+        // A sleeper runs for some microseconds 20 times a second, or stands in line for a CPU.
+        assert!(busy * 10 >= all * 7, "busy {busy} of {all}: {recording:#?}");
+        target.say("");
+        let last = target.next_line();
+        assert!(last.starts_with("early 0 of "), "{last}");
+        assert!(target.finish().success());
+    });
+}
+
+#[test]
+fn threads_in_one_long_sleep_are_never_active() {
+    for_each_interpreter("long-sleep", .., |python| {
+        let target = Target::start(python, "gil.py", &["50"]);
+        let options = ["-f", "raw", "-F", "-r", "200", "-d", "2"];
+        let recording = Recording::of_pid(target.pid(), &options);
+        for stack in recording.stacks() {
+            let leaf = stack.frames.last().unwrap();
+            assert!(leaf.starts_with("spin (gil.py"), "{recording:#?}");
+        }
+        assert!(recording.samples_with("spin (").0 > 50);
+    });
+}
+
+#[test]
+fn resident_memory_is_what_the_kernel_says() {
+    for_each_interpreter("rss", .., |python| {
+        let target = Target::start(python, "gil.py", &["1"]);
+        let recording = Recording::of_pid(target.pid(), &["-f", "raw", "-d", "0.5"]);
+        let status = fs::read_to_string(format!("/proc/{}/status", target.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib: f64 = line
+            .unwrap()
+            .trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .unwrap();
+        let said = recording
+            .stderr
+            .split("RSS: ")
+            .nth(1)
+            .expect("the closing line");
+        let mut numbers = said
+            .split(" MiB")
+            .map(|part| part.trim_start_matches(|c: char| !c.is_ascii_digit()));
+        let mut next = || -> f64 { numbers.next().unwrap().parse().unwrap() };
+        let [first, last, peak] = [next(), next(), next()];
+        // The kernel counts pages in batches by CPU.
+        assert!((last - kib / 1024.0).abs() < 1.0, "{said} for {kib} KiB");
+        assert!(first <= peak && last <= peak, "{said}");
+    });
+}
+
+/// Fails if a thread of the process is stopped or traced; a pause of ours ends by itself.
+fn assert_runs_free(pid: u32) {
+    let state = |task: &fs::DirEntry| {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let is_free = |line: &str| match line.split_once(':') {
+            Some(("State", state)) => !state.trim().starts_with(['t', 'T']),
+            Some(("TracerPid", tracer)) => tracer.trim() == "0",
+            _ => true,
+        };
+        status.lines().all(is_free)
+    };
+    let tasks = || {
+        fs::read_dir(format!("/proc/{pid}/task"))
+            .expect("it runs")
+            .flatten()
+    };
+    wait_until("no thread of the target is stopped", || {
+        tasks().all(|task| state(&task))
+    });
+}
+
+#[test]
+fn the_target_runs_on_after_us() {
+    for_each_interpreter("runs-on", .., |python| {
+        let target = Target::start(python, "sleepers.py", &[]);
+        Recording::of_pid(target.pid(), &["-f", "raw", "-d", "0.3", "-r", "1000"]);
+        assert_runs_free(target.pid());
+    });
+}
+
+#[test]
+fn killed_at_any_moment_we_leave_the_target_running() {
+    let python = interpreters().last().expect("a Python");
+    let mut target = Target::start(python, "ping.py", &[]);
+    let busy = Target::start(python, "storm.py", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..20u32 {
+        for pid in [target.pid(), busy.pid()] {
+            let path = folder.path().join("recording");
+            let options = ["-f", "raw", "-r", "1000"];
+            let words = ["--pid".into(), pid.to_string().into()];
+            let mut command = Recording::command(&path, &options, &words);
+            let mut child = command
+                .stderr(std::process::Stdio::piped())
+                .spawn()
+                .unwrap();
+            // It says when it starts; from there on any moment will do.
+            let mut said = [0; 8];
+            child
+                .stderr
+                .as_mut()
+                .unwrap()
+                .read_exact(&mut said)
+                .unwrap();
+            for _ in 0..round * round * 40 {
+                std::thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            assert_runs_free(pid);
+        }
+        target.say("ping");
+        assert_eq!(target.next_line(), "pong");
+    }
+}

@@ -1,0 +1,204 @@
+//! `record`, run in a folder of its own: what it says, writes and ends with.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader, Read, Seek};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::{Interpreter, WATCHDOG, interpreters, pyspy_rs};
+
+/// The newest Python that needs no chroot: what is tested here does not depend on the version.
+pub fn python() -> &'static Interpreter {
+    let mut native = interpreters()
+        .iter()
+        .rev()
+        .filter(|python| python.root.is_none());
+    native.next().expect("a Python on this machine")
+}
+
+/// The words that run a fixture.
+pub fn fixture(name: &str, args: &[&str]) -> Vec<OsString> {
+    let mut words = vec![python().fixture(name).into_os_string()];
+    words.extend(args.iter().map(OsString::from));
+    python().words(&words)
+}
+
+pub fn words(words: &[&str]) -> Vec<OsString> {
+    words.iter().map(OsString::from).collect()
+}
+
+/// A folder to work in and what to do there.
+pub struct Bench {
+    pub folder: TempDir,
+    pub options: Vec<OsString>,
+    pub stdout: Option<Stdio>,
+    pub stderr: Option<Stdio>,
+}
+
+/// `record`, running.
+pub struct Running {
+    pub child: Child,
+    pub stdin: Option<ChildStdin>,
+    pub stdout: Option<BufReader<ChildStdout>>,
+    pub stderr: File,
+}
+
+/// `record`, done.
+pub struct Done {
+    pub status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Bench {
+    /// Options of `record`, separated by spaces.
+    pub fn new(options: &str) -> Bench {
+        Bench {
+            folder: tempfile::tempdir().unwrap(),
+            options: options.split_whitespace().map(OsString::from).collect(),
+            stdout: None,
+            stderr: None,
+        }
+    }
+
+    /// A path in its folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The text of a file in it.
+    pub fn text(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap()
+    }
+
+    /// The names of the files in it.
+    pub fn files(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.folder.path()).unwrap();
+        let mut names: Vec<_> = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Without a terminal, and in a session of its own: a signal that a test sends is then sent to
+    /// us, and not taken for one that the tester's terminal sent to all.
+    pub fn command(&self) -> Command {
+        let binary = pyspy_rs();
+        let mut command = Command::new("setsid");
+        command
+            .arg(binary.get_program())
+            .arg("record")
+            .args(&self.options)
+            .current_dir(self.folder.path())
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env_remove("RUST_LOG")
+            .env_remove("SUDO_UID");
+        command
+    }
+
+    /// Starts it, with this program after `--` if there is one.
+    pub fn start(mut self, program: Vec<OsString>) -> (Bench, Running) {
+        let mut command = self.command();
+        if !program.is_empty() {
+            command.arg("--").args(program);
+        }
+        let stderr = tempfile::tempfile().unwrap();
+        let ours = Stdio::from(stderr.try_clone().unwrap());
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(self.stdout.take().unwrap_or_else(Stdio::piped))
+            .stderr(self.stderr.take().unwrap_or(ours))
+            .spawn()
+            .unwrap();
+        let running = Running {
+            stdin: child.stdin.take(),
+            stdout: child.stdout.take().map(BufReader::new),
+            stderr,
+            child,
+        };
+        (self, running)
+    }
+
+    /// Runs it to its end.
+    pub fn run(self, program: Vec<OsString>) -> (Bench, Done) {
+        let (bench, running) = self.start(program);
+        (bench, running.finish())
+    }
+}
+
+impl Running {
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().cast_signed())
+    }
+
+    /// The next line of the program.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    /// Waits for `ready PID`.
+    pub fn ready(&mut self) -> Pid {
+        let line = self.line();
+        let pid = line
+            .strip_prefix("ready ")
+            .unwrap_or_else(|| panic!("{line:?}"));
+        Pid::from_raw(pid.parse().unwrap())
+    }
+
+    /// Closes stdin, which ends most fixtures, and waits for the end.
+    pub fn finish(mut self) -> Done {
+        drop(self.stdin.take());
+        let mut stdout = String::new();
+        if let Some(mut out) = self.stdout.take() {
+            out.read_to_string(&mut stdout).unwrap();
+        }
+        let status = wait(&mut self.child);
+        let mut stderr = String::new();
+        self.stderr.rewind().unwrap();
+        self.stderr.read_to_string(&mut stderr).unwrap();
+        Done {
+            status,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+impl Done {
+    #[track_caller]
+    pub fn assert_code(&self, code: i32) {
+        assert_eq!(self.status.code(), Some(code), "{}", self.stderr);
+    }
+
+    #[track_caller]
+    pub fn assert_wrote(&self, what: &str) {
+        assert!(
+            self.stderr.contains(what),
+            "{what:?} is not in: {}",
+            self.stderr
+        );
+    }
+}
+
+/// Waits for the end of `record`.
+pub fn wait(child: &mut Child) -> ExitStatus {
+    let start = Instant::now();
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status;
+        }
+        if start.elapsed() > WATCHDOG {
+            let _ = child.kill();
+            panic!("record does not end");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
