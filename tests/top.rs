@@ -18,8 +18,8 @@ const BINARY: &str = env!("CARGO_BIN_EXE_pyspy-rs");
 
 /// One interpreter for what does not depend on it.
 fn one_python() -> &'static Interpreter {
-    let native = interpreters().iter().filter(|python| python.root.is_none());
-    native.last().expect("a Python without chroot")
+    let mut native = interpreters().iter().filter(|python| python.root.is_none());
+    native.next_back().expect("a Python without chroot")
 }
 
 /// Whether the table is there with `function` in its first row.
