@@ -11,6 +11,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 use serde_json::Value;
 use support::{Recording, Target, for_each_interpreter};
@@ -30,12 +31,22 @@ fn spent(recording: &Recording) -> BTreeMap<String, f64> {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
+/// Two tests, so that they can run at the same time.
 #[test]
 fn shares_are_those_of_the_cpu_time() {
+    check_shares("split", ..(3, 9));
+}
+
+#[test]
+fn shares_are_those_of_the_cpu_time_from_3_9_on() {
+    check_shares("split-3.9", (3, 9)..);
+}
+
+fn check_shares(case: &str, versions: impl RangeBounds<(u32, u32)>) {
     // The shares of samples taken at random moments scatter by at most sqrt(0.25 / n): this many
     // make 3 points four standard deviations.
     const ENOUGH: u64 = 4_445;
-    for_each_interpreter("split", .., |python| {
+    for_each_interpreter(case, versions, |python| {
         let mut truth: BTreeMap<String, f64> = BTreeMap::new();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut all = 0;

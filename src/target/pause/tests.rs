@@ -397,5 +397,4 @@ fn a_released_thread_runs_while_the_guard_lives() {
     assert_eq!(guard.paused().count(), 0);
     let state = RunState::of_thread(program.pid(), program.pid()).unwrap();
     assert!(!matches!(state, RunState::Traced | RunState::Stopped));
-    drop(guard);
 }
