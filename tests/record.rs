@@ -20,7 +20,7 @@ use support::{Recording, Target, for_each_interpreter};
 fn xml(text: &str) -> roxmltree::Document<'_> {
     let options = roxmltree::ParsingOptions {
         allow_dtd: true,
-        ..Default::default()
+        ..roxmltree::ParsingOptions::default()
     };
     roxmltree::Document::parse_with_options(text, options).unwrap()
 }

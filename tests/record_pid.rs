@@ -13,7 +13,7 @@ mod support;
 use std::path::Path;
 
 use support::Target;
-use support::bench::{Bench, fixture, python};
+use support::bench::{Bench, python};
 
 #[test]
 fn a_process_that_ends_ends_the_recording() {

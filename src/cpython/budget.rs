@@ -1,5 +1,5 @@
-//! [`Budget`]: memory that can be read so often and no more, so that a value made to be endless
-//! costs a bounded time.
+//! [`Budget`]: memory that can be read so often and no more, so that what was made to be endless, a
+//! value or a whole interpreter, costs a bounded time.
 
 use std::cell::Cell;
 use std::io;
@@ -27,9 +27,9 @@ impl<'a, M> Budget<'a, M> {
         self.reads.get() == 0
     }
 
-    /// How many more reads may be made.
-    pub fn reads_left(&self) -> usize {
-        self.reads.get()
+    /// How many more reads may be made, and of how many bytes.
+    pub fn left(&self) -> (usize, usize) {
+        (self.reads.get(), self.bytes.get())
     }
 
     fn spend(&self, addr: RemoteAddr, len: usize) -> Result<(), MemoryError> {
@@ -41,7 +41,7 @@ impl<'a, M> Budget<'a, M> {
             return Ok(());
         }
         self.reads.set(0);
-        let cause = io::Error::other("more than may be read at once");
+        let cause = io::Error::other("there is more than is read of one process at once");
         Err(MemoryError { addr, len, cause })
     }
 }

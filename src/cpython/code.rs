@@ -215,7 +215,7 @@ impl CodeCache {
         if self.identity(objects, addr)? != identity {
             return Err(ReadError::corrupt("PyCodeObject", addr));
         }
-        self.bytes += code.name.len() + 2 * code.filename.len() + code.table.len();
+        self.bytes += code.name.len() + code.table.len();
         Ok(Cached {
             identity,
             checked_in: self.sample,
@@ -258,6 +258,7 @@ impl CodeCache {
         if let Some((full, short)) = self.files.get(&name) {
             return (Arc::clone(full), Arc::clone(short));
         }
+        self.bytes += 3 * name.len();
         let full: Arc<str> = name.as_str().into();
         let short: Arc<str> = shorten(&name, is_file).into();
         self.files

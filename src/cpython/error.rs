@@ -18,7 +18,7 @@ pub enum ReadError {
         addr: RemoteAddr,
     },
     /// There is more of it than any program has: it may be made to keep us busy.
-    #[error("{0} are more than one sample may read")]
+    #[error("{0} are more than is read at once")]
     TooMuch(&'static str),
 }
 

@@ -33,8 +33,8 @@ pub struct RawFrame {
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
 const OWNED_BY_GENERATOR: u8 = 1;
 
-/// The frames of a thread, leaf first, without entry and shim frames, at most `max` of them. `stack`
-/// is emptied first; on an error it holds the frames that were read before it.
+/// The frames of a thread, leaf first, without entry and shim frames. `stack` is emptied first; on
+/// an error it holds the frames that were read before it.
 ///
 /// # Errors
 /// When a frame cannot be read, the chain has a loop or is too long.
@@ -42,7 +42,6 @@ pub fn walk(
     memory: &impl RemoteMemory,
     python: &Python,
     thread: &ThreadState,
-    max: usize,
     stack: &mut Vec<RawFrame>,
 ) -> Result<(), ReadError> {
     stack.clear();
@@ -51,8 +50,8 @@ pub fn walk(
     // every power of two. A loop is noticed within three times its length and what leads to it.
     let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
     while !addr.is_null() {
-        if steps >= max.min(MAX_FRAMES) {
-            return Err(ReadError::too_much("the frames"));
+        if steps >= MAX_FRAMES {
+            return Err(ReadError::too_much("the frames of a thread"));
         }
         if addr == marked {
             return Err(ReadError::corrupt("_PyInterpreterFrame.previous", addr));

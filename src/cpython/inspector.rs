@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use log::debug;
 
+use super::budget::Budget;
 use super::code::CodeCache;
 use super::frame::{self, RawFrame};
 use super::gil::{self, Collection};
@@ -17,11 +18,12 @@ use super::thread_names::ThreadNames;
 use super::{FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions};
 use crate::target::{RemoteAddr, RemoteMemory, Tid};
 
-/// The most frames that are read in one sample, of all threads together: a thousand threads of a
-/// thousand frames each. A target made to be endless must not hold us.
-const MAX_SAMPLE_FRAMES: usize = 1_000_000;
-/// The most reads that the variables of all frames of one sample may take.
-const MAX_SAMPLE_READS: usize = 4_000_000;
+/// The most reads of one sample, for all threads together. A frame takes one or two, a code object
+/// that is new some 15, the variables of a frame some 30. A target made to be endless must not hold
+/// us.
+pub const MAX_SAMPLE_READS: usize = 4_000_000;
+/// The most bytes that one sample reads.
+const MAX_SAMPLE_BYTES: usize = 2 << 30;
 /// The most bytes of text that the variables of all frames of one sample may have.
 const MAX_SAMPLE_TEXT: usize = 32 << 20;
 
@@ -38,18 +40,27 @@ pub struct Inspector {
 
 /// What may still be read in a sample.
 struct Left {
-    frames: Cell<usize>,
-    reads: Cell<usize>,
+    reads_and_bytes: Cell<(usize, usize)>,
     text: Cell<usize>,
 }
 
 impl Default for Left {
     fn default() -> Left {
         Left {
-            frames: Cell::new(MAX_SAMPLE_FRAMES),
-            reads: Cell::new(MAX_SAMPLE_READS),
+            reads_and_bytes: Cell::new((MAX_SAMPLE_READS, MAX_SAMPLE_BYTES)),
             text: Cell::new(MAX_SAMPLE_TEXT),
         }
+    }
+}
+
+impl Left {
+    /// Does some reading within what is left.
+    fn within<M, T>(&self, memory: &M, read: impl FnOnce(&Budget<'_, M>) -> T) -> T {
+        let (reads, bytes) = self.reads_and_bytes.get();
+        let budget = Budget::new(memory, reads, bytes);
+        let result = read(&budget);
+        self.reads_and_bytes.set(budget.left());
+        result
     }
 }
 
@@ -133,46 +144,12 @@ impl Inspector {
         memory: &impl RemoteMemory,
         tasks: impl FnMut() -> T,
     ) -> Result<ThreadList, SampleError> {
-        let python = &self.python;
-        let mut list = ThreadList::default();
-        for interpreter in interpreter::interpreters(memory, python)? {
-            let known = list.threads.len();
-            let (states, error) = interpreter::threads(memory, python, interpreter, known);
-            list.errors.extend(error);
-            let holder = gil::holder(memory, python, interpreter)?;
-            let collection = gil::collection(memory, python, interpreter)?;
-            list.threads.extend(states.into_iter().map(|state| {
-                let owns_gil = holder == Some(state.addr);
-                PythonThread {
-                    state,
-                    os_thread_id: None,
-                    owns_gil,
-                    collection,
-                }
-            }));
-        }
-        self.identify_threads(memory, tasks, &mut list.threads);
-        Ok(list)
-    }
-
-    /// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
-    fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
-        &mut self,
-        memory: &impl RemoteMemory,
-        mut tasks: impl FnMut() -> T,
-        threads: &mut [PythonThread],
-    ) {
-        for attempt in 0..2 {
-            let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
-            self.ids.learn(memory, &states);
-            for thread in &mut *threads {
-                thread.os_thread_id = self.ids.resolve(memory, &thread.state);
-            }
-            if attempt == 1 || threads.iter().all(|thread| thread.os_thread_id.is_some()) {
-                return;
-            }
-            self.ids.set_tasks(tasks());
-        }
+        let (python, ids) = (&self.python, &mut self.ids);
+        self.left.within(memory, |memory| {
+            let mut list = list_threads(memory, python)?;
+            identify_threads(memory, ids, tasks, &mut list.threads);
+            Ok(list)
+        })
     }
 
     /// Pass 1: the addresses of a thread's frames, leaf first.
@@ -186,10 +163,9 @@ impl Inspector {
         thread: &PythonThread,
         stack: &mut Vec<RawFrame>,
     ) -> Result<(), ReadError> {
-        let left = self.left.frames.get();
-        let walked = frame::walk(memory, &self.python, &thread.state, left, stack);
-        self.left.frames.set(left.saturating_sub(stack.len()));
-        walked
+        self.left.within(memory, |memory| {
+            frame::walk(memory, &self.python, &thread.state, stack)
+        })
     }
 
     /// A thread's name as `threading` has it; `None` for a thread that it does not know. Asked
@@ -204,11 +180,11 @@ impl Inspector {
         if known.is_some() || !self.named.insert(interpreter) {
             return known;
         }
-        let objects = Objects {
-            memory,
-            python: &self.python,
-        };
-        if let Err(error) = self.names.refresh(&objects, interpreter) {
+        let (python, names) = (&self.python, &mut self.names);
+        let refreshed = self.left.within(memory, |memory| {
+            names.refresh(&Objects { memory, python }, interpreter)
+        });
+        if let Err(error) = refreshed {
             debug!("names of threads: {error}");
         }
         self.names.name(interpreter, thread.state.pthread_id)
@@ -236,8 +212,13 @@ impl Inspector {
         leaf: Option<&RawFrame>,
     ) -> bool {
         let python = &self.python;
-        let now = interpreter::thread(memory, python, thread.state.interpreter, thread.state.addr)
-            .and_then(|state| frame::innermost(memory, python, &state));
+        let now = self.left.within(memory, |memory| {
+            let ThreadState {
+                interpreter, addr, ..
+            } = thread.state;
+            interpreter::thread(memory, python, interpreter, addr)
+                .and_then(|state| frame::innermost(memory, python, &state))
+        });
         match (now, leaf) {
             (Ok(addr), Some(leaf)) if addr == leaf.addr => true,
             // The innermost frame may be a shim above the leaf: then the chain decides.
@@ -261,15 +242,15 @@ impl Inspector {
         frames: &mut FrameTable,
         is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<Option<FrameId>>, ReadError> {
-        let objects = Objects {
-            memory,
-            python: &self.python,
-        };
-        let mut resolved = Vec::with_capacity(stack.len());
-        for raw in stack {
-            resolved.push(self.codes.resolve(objects, raw, frames, is_file)?);
-        }
-        Ok(resolved)
+        let (python, codes) = (&self.python, &mut self.codes);
+        self.left.within(memory, |memory| {
+            let objects = Objects { memory, python };
+            let mut resolved = Vec::with_capacity(stack.len());
+            for raw in stack {
+                resolved.push(codes.resolve(objects, raw, frames, is_file)?);
+            }
+            Ok(resolved)
+        })
     }
 
     /// The variables of a frame, as [`Objects::frame_locals`] reads them, within what all frames of
@@ -283,21 +264,59 @@ impl Inspector {
         frame: &RawFrame,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
-        let Left { reads, text, .. } = &self.left;
-        if reads.get() == 0 || text.get() == 0 {
+        let text = &self.left.text;
+        if text.get() == 0 {
             return Err(ReadError::too_much("the variables of all frames"));
         }
-        let options = ValueOptions {
-            max_reads: options.max_reads.min(reads.get()),
-            ..options
-        };
-        let objects = self.objects(memory);
-        let (locals, used) = objects.count_frame_locals(frame.addr, frame.executable, options);
-        reads.set(reads.get().saturating_sub(used));
-        let locals = locals?;
+        let locals = self.left.within(memory, |memory| {
+            self.objects(memory)
+                .frame_locals(frame.addr, frame.executable, options)
+        })?;
         let length = |local: &Local| local.name.len() + local.value.len();
         let length: usize = locals.iter().map(length).sum();
         text.set(text.get().saturating_sub(length));
         Ok(locals)
+    }
+}
+
+/// The threads of all interpreters, without the kernel's ids.
+fn list_threads(memory: &impl RemoteMemory, python: &Python) -> Result<ThreadList, SampleError> {
+    let mut list = ThreadList::default();
+    for interpreter in interpreter::interpreters(memory, python)? {
+        let known = list.threads.len();
+        let (states, error) = interpreter::threads(memory, python, interpreter, known);
+        list.errors.extend(error);
+        let holder = gil::holder(memory, python, interpreter)?;
+        let collection = gil::collection(memory, python, interpreter)?;
+        list.threads.extend(states.into_iter().map(|state| {
+            let owns_gil = holder == Some(state.addr);
+            PythonThread {
+                state,
+                os_thread_id: None,
+                owns_gil,
+                collection,
+            }
+        }));
+    }
+    Ok(list)
+}
+
+/// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
+fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
+    memory: &impl RemoteMemory,
+    ids: &mut ThreadIds,
+    mut tasks: impl FnMut() -> T,
+    threads: &mut [PythonThread],
+) {
+    for attempt in 0..2 {
+        let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
+        ids.learn(memory, &states);
+        for thread in &mut *threads {
+            thread.os_thread_id = ids.resolve(memory, &thread.state);
+        }
+        if attempt == 1 || threads.iter().all(|thread| thread.os_thread_id.is_some()) {
+            return;
+        }
+        ids.set_tasks(tasks());
     }
 }

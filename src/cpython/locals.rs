@@ -74,43 +74,21 @@ impl<M: RemoteMemory> Objects<'_, M> {
         code: RemoteAddr,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
-        self.count_frame_locals(frame, code, options).0
-    }
-
-    /// The same, and how many reads it took.
-    pub(super) fn count_frame_locals(
-        &self,
-        frame: RemoteAddr,
-        code: RemoteAddr,
-        options: ValueOptions,
-    ) -> (Result<Vec<Local>, ReadError>, usize) {
         let budget = Budget::new(self.memory, options.max_reads, options.max_bytes());
         let objects = Objects {
             memory: &budget,
             python: self.python,
         };
-        let locals = objects.locals_within(frame, code, options);
-        (locals, options.max_reads - budget.reads_left())
-    }
-}
-
-impl<M: RemoteMemory> Objects<'_, Budget<'_, M>> {
-    fn locals_within(
-        &self,
-        frame: RemoteAddr,
-        code: RemoteAddr,
-        options: ValueOptions,
-    ) -> Result<Vec<Local>, ReadError> {
-        let slots = self.slots(code)?;
+        let slots = objects.slots(code)?;
         let first = frame.offset(self.python.layout.interpreter_frame.localsplus.into());
-        let words = self.pointers(first, slots.len())?;
-        let mut writer = ValueWriter::new(*self, options);
+        let words = objects.pointers(first, slots.len())?;
+        let mut writer = ValueWriter::new(objects, options);
         let mut locals = Vec::new();
         let mut seen = HashSet::new();
         // From the end: an argument that an inner function uses is in its cell, and in Python 2 its
         // own slot keeps what was passed.
         for (slot, word) in slots.into_iter().zip(words).rev() {
-            let Some(held) = self.held(word, slot.in_cell)? else {
+            let Some(held) = objects.held(word, slot.in_cell)? else {
                 continue;
             };
             if !seen.insert(slot.name.clone()) {
@@ -132,9 +110,7 @@ impl<M: RemoteMemory> Objects<'_, Budget<'_, M>> {
         locals.sort_by_key(|(place, _)| *place);
         Ok(locals.into_iter().map(|(_, local)| local).collect())
     }
-}
 
-impl<M: RemoteMemory> Objects<'_, M> {
     /// What a slot holds; `None` when the variable has no value.
     fn held(&self, word: RemoteAddr, in_cell: bool) -> Result<Option<Held>, ReadError> {
         let object = match self.python.semantics.executable {

@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use python_offsets::semantics::DictFormat;
 
-use super::budget::Budget;
 use super::class::{Class, Family};
 use super::dict::{DictEntry, DictHead};
 use super::{Objects, ReadError};
@@ -19,10 +18,6 @@ use crate::target::{RemoteAddr, RemoteMemory};
 const MAX_THREADS: usize = 100_000;
 /// The most attributes of a `Thread`, whose class may be the program's own.
 const MAX_ATTRIBUTES: usize = 4096;
-/// The most reads of one refresh; a thread takes some 50.
-const MAX_READS: usize = 4_000_000;
-/// The most bytes that one refresh reads.
-const MAX_BYTES: usize = 1 << 30;
 /// The most bytes of names that are kept of one interpreter.
 const MAX_TEXT: usize = 16 << 20;
 
@@ -80,12 +75,7 @@ impl ThreadNames {
         interpreter: RemoteAddr,
     ) -> Result<(), ReadError> {
         let known = self.interpreters.entry(interpreter).or_default();
-        let budget = Budget::new(objects.memory, MAX_READS, MAX_BYTES);
-        let objects = Objects {
-            memory: &budget,
-            python: objects.python,
-        };
-        let result = known.refresh(&objects, interpreter);
+        let result = known.refresh(objects, interpreter);
         if result.is_err() {
             // The dict may have gone with its module: look for it anew next time.
             known.active = None;

@@ -45,32 +45,41 @@ fn timeslices(pid: Pid, tid: Tid) -> Option<u64> {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use std::io::{Read, Write};
+    use std::sync::atomic::{AtomicI32, Ordering};
 
     #[test]
     fn a_thread_that_slept_is_the_same_and_one_that_ran_is_not() {
         let own = std::process::id() as Pid;
-        let (tell, told) = std::sync::mpsc::channel();
-        let (wake, woken) = std::sync::mpsc::channel::<()>();
-        let sleeper = std::thread::spawn(move || {
-            tell.send(nix::unistd::gettid().as_raw()).unwrap();
-            while woken.recv().is_ok() {
-                tell.send(0).unwrap();
+        let told = AtomicI32::new(0);
+        let (mut woken, mut wake) = std::io::pipe().unwrap();
+        let (mut answered, mut answer) = std::io::pipe().unwrap();
+        std::thread::scope(|scope| {
+            let sleeper_tid = &told;
+            // It sleeps nowhere but in these reads: a channel's or a lock's sleep would count too.
+            scope.spawn(move || {
+                sleeper_tid.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+                let mut byte = [0];
+                while woken.read(&mut byte).unwrap() == 1 {
+                    answer.write_all(&byte).unwrap();
+                }
+            });
+            while told.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
             }
+            let asleep = || loop {
+                let activity = Activity::of_thread(own, told.load(Ordering::Acquire)).unwrap();
+                if activity.state == RunState::Sleeping {
+                    return activity;
+                }
+                std::thread::yield_now();
+            };
+            let before = asleep();
+            assert_eq!(asleep(), before);
+            wake.write_all(&[1]).unwrap();
+            answered.read_exact(&mut [0]).unwrap();
+            assert_ne!(asleep(), before);
+            drop(wake);
         });
-        let tid = told.recv().unwrap();
-        let asleep = || loop {
-            let activity = Activity::of_thread(own, tid).unwrap();
-            if activity.state == RunState::Sleeping {
-                return activity;
-            }
-            std::thread::yield_now();
-        };
-        let before = asleep();
-        assert_eq!(asleep(), before);
-        wake.send(()).unwrap();
-        told.recv().unwrap();
-        assert_ne!(asleep(), before);
-        drop(wake);
-        sleeper.join().unwrap();
     }
 }

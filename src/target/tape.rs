@@ -63,6 +63,12 @@ impl Tape {
         self.ranges.values().map(|bytes| bytes.len() as u64).sum()
     }
 
+    /// What memory it has, in the order of addresses.
+    pub fn ranges(&self) -> impl Iterator<Item = (RemoteAddr, &[u8])> {
+        let ranges = self.ranges.iter();
+        ranges.map(|(start, bytes)| (RemoteAddr(*start), bytes.as_slice()))
+    }
+
     /// Adds memory; what it had at these addresses is replaced. Bytes past the end of the address
     /// space are left out.
     pub fn insert(&mut self, addr: RemoteAddr, bytes: &[u8]) {

@@ -1,0 +1,148 @@
+//! Memory tapes, and everything that a dump reads, over any memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pyspy_rs::cpython::{
+    Attached, Frame, FrameTable, Inspector, Local, PythonThread, ReadError, SampleError,
+    ValueOptions,
+};
+use pyspy_rs::target::{RemoteMemory, Tape};
+use serde_json::Value;
+
+use super::fixtures;
+
+/// A tape of fixtures/tapes, and what the recorded program said about itself.
+pub struct Recorded {
+    /// Its version, as in `3.12.1`.
+    pub version: String,
+    pub tape: Tape,
+    pub truth: Value,
+}
+
+/// What a dump knows of a process.
+pub struct Parsed {
+    pub threads: Vec<ParsedThread>,
+    /// Threads and frames that could not be read.
+    pub errors: Vec<String>,
+}
+
+pub struct ParsedThread {
+    pub thread: PythonThread,
+    pub name: Option<Arc<str>>,
+    pub collecting: bool,
+    /// Leaf first, with their variables.
+    pub frames: Frames,
+}
+
+/// A stack's frames with their variables.
+type Frames = Vec<(Frame, Vec<Local>)>;
+
+/// Where the tapes are.
+pub fn tapes_folder() -> PathBuf {
+    fixtures().join("tapes")
+}
+
+/// All tapes, by their minor version.
+///
+/// # Panics
+/// If one cannot be read or has no truth beside it.
+pub fn recorded_tapes() -> BTreeMap<(u32, u32), Recorded> {
+    let files = fs::read_dir(tapes_folder()).expect("the folder of tapes");
+    let tapes = files.filter_map(|file| {
+        let path = file.expect("a file").path();
+        let name = path.file_stem()?.to_str()?;
+        let version = name.strip_prefix("cpython-")?.to_owned();
+        if path.extension()? != "tape" {
+            return None;
+        }
+        let mut numbers = version
+            .split('.')
+            .map(|part| part.parse().expect("a number"));
+        let minor = (numbers.next()?, numbers.next()?);
+        let tape = Tape::from_bytes(&fs::read(&path).expect("a tape")).expect("a sound tape");
+        let truth = fs::read_to_string(path.with_extension("json")).expect("the tape's truth");
+        let truth = serde_json::from_str(&truth).expect("JSON");
+        let recorded = Recorded {
+            version,
+            tape,
+            truth,
+        };
+        Some((minor, recorded))
+    });
+    tapes.collect()
+}
+
+/// The tape of a minor version.
+///
+/// # Panics
+/// If there is none.
+pub fn tape_of(major: u32, minor: u32) -> Recorded {
+    recorded_tapes()
+        .remove(&(major, minor))
+        .unwrap_or_else(|| panic!("no tape of {major}.{minor}: see fixtures/README.md"))
+}
+
+/// Reads everything that `dump -l` reads.
+///
+/// # Errors
+/// When the threads cannot be listed.
+pub fn parse(
+    attached: &Attached,
+    memory: &impl RemoteMemory,
+    options: ValueOptions,
+) -> Result<Parsed, SampleError> {
+    let mut inspector = Inspector::new(attached.python.clone());
+    inspector.begin_sample();
+    let list = inspector.threads(memory, || attached.tasks.clone())?;
+    let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
+    let mut threads = Vec::new();
+    let mut table = FrameTable::default();
+    for thread in list.threads {
+        match parse_thread(
+            &mut inspector,
+            memory,
+            &mut table,
+            options,
+            &thread,
+            &mut errors,
+        ) {
+            Ok((frames, collecting)) => threads.push(ParsedThread {
+                name: inspector.thread_name(memory, &thread),
+                collecting,
+                thread,
+                frames,
+            }),
+            Err(error) => errors.push(error.to_string()),
+        }
+    }
+    Ok(Parsed { threads, errors })
+}
+
+fn parse_thread(
+    inspector: &mut Inspector,
+    memory: &impl RemoteMemory,
+    table: &mut FrameTable,
+    options: ValueOptions,
+    thread: &PythonThread,
+    errors: &mut Vec<String>,
+) -> Result<(Frames, bool), ReadError> {
+    let mut stack = Vec::new();
+    inspector.walk(memory, thread, &mut stack)?;
+    let ids = inspector.resolve(memory, &stack, table, &|_| false)?;
+    let mut frames = Vec::new();
+    for (raw, id) in stack.iter().zip(ids) {
+        let Some(frame) = id.and_then(|id| table.get(id)) else {
+            continue;
+        };
+        let locals = inspector.frame_locals(memory, raw, options);
+        let locals = locals.unwrap_or_else(|error| {
+            errors.push(error.to_string());
+            Vec::new()
+        });
+        frames.push((frame.clone(), locals));
+    }
+    Ok((frames, thread.collects(&stack)))
+}
