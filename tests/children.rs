@@ -77,9 +77,7 @@ fn a_recording_has_a_frame_for_each_process() {
         let stacks = Recording::of_pid(pid, &options).stacks();
         let starts = |stack: &Stack, pids: &[u64], leaf: &str| {
             let mut frames = stack.frames.iter().zip(pids);
-            let is_process =
-                |(frame, pid): (&String, &u64)| frame.starts_with(&format!("process {pid}:\""));
-            frames.all(is_process)
+            frames.all(|(frame, pid)| frame.starts_with(&format!("process {pid}:\"")))
                 && !stack.frames[pids.len()].starts_with("process ")
                 && stack.frames.last().unwrap().starts_with(leaf)
         };

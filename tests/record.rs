@@ -46,11 +46,15 @@ fn check_shares(case: &str, versions: impl RangeBounds<(u32, u32)>) {
     // The shares of samples taken at random moments scatter by at most sqrt(0.25 / n): this many
     // make 3 points four standard deviations.
     const ENOUGH: u64 = 4_445;
+    // On a crowded machine a program stands still between its turns on a CPU, and the samples of one
+    // turn are worth little more than one. So near the limit more are taken: what is really wrong
+    // stays wrong.
+    const CLEAR: f64 = 1.5;
     for_each_interpreter(case, versions, |python| {
         let mut truth: BTreeMap<String, f64> = BTreeMap::new();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut all = 0;
-        // A crowded machine may give fewer samples in one run.
+        let mut differences = BTreeMap::new();
         for _ in 0..10 {
             let options = ["-f", "raw", "-r", "1000", "-F"];
             let recording = Recording::launch(python, &["split.py", "5"], &options);
@@ -59,24 +63,22 @@ fn check_shares(case: &str, versions: impl RangeBounds<(u32, u32)>) {
                 *counts.entry(function.clone()).or_default() += recording.samples_with(&function).0;
                 *truth.entry(function).or_default() += seconds;
             }
-            if all >= ENOUGH {
+            let total: f64 = truth.values().sum();
+            for (function, seconds) in &truth {
+                let share = counts[function] as f64 / all as f64;
+                differences.insert(function.clone(), (share - seconds / total) * 100.0);
+            }
+            if all >= ENOUGH && differences.values().all(|points| points.abs() < CLEAR) {
                 break;
             }
         }
+        println!(
+            "{}: {all} samples, {differences:+.1?} points",
+            python.version
+        );
         assert!(all >= ENOUGH, "only {all} samples");
-        let total: f64 = truth.values().sum();
-        for (function, seconds) in &truth {
-            let share = counts[function] as f64 / all as f64;
-            let difference = (share - seconds / total) * 100.0;
-            println!(
-                "{} {function}: {:.1} % of {all} samples, {difference:+.1} points",
-                python.version,
-                share * 100.0
-            );
-            assert!(
-                difference.abs() < 3.0,
-                "{function}: {difference:+.1} points"
-            );
+        for (function, points) in differences {
+            assert!(points.abs() < 3.0, "{function}: {points:+.1} points");
         }
     });
 }

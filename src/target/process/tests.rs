@@ -62,7 +62,7 @@ fn a_zombie_is_no_process_any_more() {
     while !ProcStat::of_process(pid).unwrap().has_ended() {}
     assert!(matches!(
         TargetProcess::open(pid),
-        Err(OpenError::NoSuchProcess(_))
+        Err(OpenError::Ended { .. })
     ));
     child.wait().unwrap();
 }
