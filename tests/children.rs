@@ -76,10 +76,8 @@ fn a_recording_has_a_frame_for_each_process() {
         let options = ["-s", "-i", "-f", "raw", "-F", "-r", "200", "-d", "0.5"];
         let stacks = Recording::of_pid(pid, &options).stacks();
         let starts = |stack: &Stack, pids: &[u64], leaf: &str| {
-            let frames = stack.frames.iter().zip(pids);
-            let process =
-                |(frame, pid): (&String, &u64)| frame.starts_with(&format!("process {pid}:\""));
-            frames.map(process).all(|is| is)
+            let mut frames = stack.frames.iter().zip(pids);
+            frames.all(|(frame, pid)| frame.starts_with(&format!("process {pid}:\"")))
                 && !stack.frames[pids.len()].starts_with("process ")
                 && stack.frames.last().unwrap().starts_with(leaf)
         };

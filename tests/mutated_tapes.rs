@@ -21,7 +21,7 @@ use pyspy_rs::cpython::inspector::MAX_SAMPLE_READS;
 use pyspy_rs::cpython::{Attached, ValueOptions};
 use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory, Tape};
 
-use support::{parse, tape_of};
+use support::{parse_some, tape_of};
 
 /// How many changes each tape goes through.
 const MUTATIONS: u64 = 10_000;
@@ -101,7 +101,7 @@ enum Elsewhere {
 /// A tape with changes.
 struct Mutated<'a> {
     tape: &'a Tape,
-    patches: Vec<(u64, Vec<u8>)>,
+    patches: Vec<(u64, u64)>,
     holes: Vec<Range<u64>>,
     elsewhere: Elsewhere,
     reads: Cell<usize>,
@@ -130,10 +130,14 @@ impl RemoteMemory for Mutated<'_> {
             Elsewhere::Further(step) if known.is_err() => fill(buf, addr, |at| at + step),
             _ => {}
         }
-        for (at, bytes) in &self.patches {
-            for (addr, byte) in (addr.0..end).zip(buf.iter_mut()) {
-                if let Some(new) = addr.checked_sub(*at).and_then(|n| bytes.get(n as usize)) {
-                    *byte = *new;
+        for (at, word) in &self.patches {
+            // Mostly there is none within what is read.
+            if *at < end && addr.0 < at + 8 {
+                for (n, byte) in (*at..).zip(word.to_le_bytes()) {
+                    if let Some(place) = n.checked_sub(addr.0) {
+                        let place = buf.get_mut(usize::try_from(place).unwrap());
+                        place.into_iter().for_each(|place| *place = byte);
+                    }
                 }
             }
         }
@@ -216,7 +220,7 @@ impl<'a> Places<'a> {
             elsewhere: Elsewhere::Nothing,
             reads: Cell::new(0),
         };
-        for _ in 0..1 + random.below(12) {
+        for _ in 0..1 + random.below(16) {
             let at = self.any(&mut random);
             match random.below(8) {
                 0 | 1 => {
@@ -243,7 +247,7 @@ impl<'a> Places<'a> {
             }
         }
         // Few, for these can take all the reads that there are.
-        if number.is_multiple_of(50) {
+        if number.is_multiple_of(200) {
             mutated.elsewhere = match random.below(4) {
                 0 => Elsewhere::Word(0),
                 1 => Elsewhere::Word(random.one_of(&INTS)),
@@ -257,7 +261,7 @@ impl<'a> Places<'a> {
 
 impl Mutated<'_> {
     fn patch(&mut self, at: u64, word: u64) {
-        self.patches.push((at, word.to_le_bytes().to_vec()));
+        self.patches.push((at, word));
     }
 }
 
@@ -273,19 +277,24 @@ struct Outcome {
 
 fn read_mutated(places: &Places<'_>, number: u64) -> Outcome {
     let memory = places.mutated(number);
-    let options = if number.is_multiple_of(3) {
-        ValueOptions {
-            max_items: 40,
-            ..ValueOptions::level(2, true)
-        }
+    // Mostly the first items of everything, which are read as all others are.
+    let options = if number.is_multiple_of(20) {
+        ValueOptions::level(2, false)
     } else {
-        ValueOptions::level(1, false)
+        ValueOptions {
+            attributes: true,
+            max_items: 5,
+            ..ValueOptions::level(1, true)
+        }
     };
     let before = USED.get();
     PEAK.set(before);
     let mut outcome = Outcome::default();
     match Attached::from_tape(places.tape, &memory) {
-        Ok(attached) => match parse(&attached, &memory, options) {
+        Ok(attached) => match parse_some(&attached, &memory, options, |frame| {
+            // The variables of every sixth frame, each time others.
+            (frame as u64).wrapping_add(number).is_multiple_of(6)
+        }) {
             Ok(parsed) => {
                 for thread in &parsed.threads {
                     outcome.shown += thread.frames.len();

@@ -11,6 +11,7 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 use serde_json::Value;
 use support::{Recording, Target, for_each_interpreter};
@@ -30,16 +31,30 @@ fn spent(recording: &Recording) -> BTreeMap<String, f64> {
     serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line:?}"))
 }
 
+/// Two tests, so that they can run at the same time.
 #[test]
 fn shares_are_those_of_the_cpu_time() {
+    check_shares("split", ..(3, 9));
+}
+
+#[test]
+fn shares_are_those_of_the_cpu_time_from_3_9_on() {
+    check_shares("split-3.9", (3, 9)..);
+}
+
+fn check_shares(case: &str, versions: impl RangeBounds<(u32, u32)>) {
     // The shares of samples taken at random moments scatter by at most sqrt(0.25 / n): this many
     // make 3 points four standard deviations.
     const ENOUGH: u64 = 4_445;
-    for_each_interpreter("split", .., |python| {
+    // On a crowded machine a program stands still between its turns on a CPU, and the samples of one
+    // turn are worth little more than one. So near the limit more are taken: what is really wrong
+    // stays wrong.
+    const CLEAR: f64 = 1.5;
+    for_each_interpreter(case, versions, |python| {
         let mut truth: BTreeMap<String, f64> = BTreeMap::new();
         let mut counts: BTreeMap<String, u64> = BTreeMap::new();
         let mut all = 0;
-        // A crowded machine may give fewer samples in one run.
+        let mut differences = BTreeMap::new();
         for _ in 0..10 {
             let options = ["-f", "raw", "-r", "1000", "-F"];
             let recording = Recording::launch(python, &["split.py", "5"], &options);
@@ -48,24 +63,22 @@ fn shares_are_those_of_the_cpu_time() {
                 *counts.entry(function.clone()).or_default() += recording.samples_with(&function).0;
                 *truth.entry(function).or_default() += seconds;
             }
-            if all >= ENOUGH {
+            let total: f64 = truth.values().sum();
+            for (function, seconds) in &truth {
+                let share = counts[function] as f64 / all as f64;
+                differences.insert(function.clone(), (share - seconds / total) * 100.0);
+            }
+            if all >= ENOUGH && differences.values().all(|points| points.abs() < CLEAR) {
                 break;
             }
         }
+        println!(
+            "{}: {all} samples, {differences:+.1?} points",
+            python.version
+        );
         assert!(all >= ENOUGH, "only {all} samples");
-        let total: f64 = truth.values().sum();
-        for (function, seconds) in &truth {
-            let share = counts[function] as f64 / all as f64;
-            let difference = (share - seconds / total) * 100.0;
-            println!(
-                "{} {function}: {:.1} % of {all} samples, {difference:+.1} points",
-                python.version,
-                share * 100.0
-            );
-            assert!(
-                difference.abs() < 3.0,
-                "{function}: {difference:+.1} points"
-            );
+        for (function, points) in differences {
+            assert!(points.abs() < 3.0, "{function}: {points:+.1} points");
         }
     });
 }
@@ -75,7 +88,7 @@ fn a_launched_program_is_seen_from_its_first_frames_on() {
     for_each_interpreter("first-frames", .., |python| {
         let options = ["-f", "raw", "-r", "1000"];
         let recording = Recording::launch(python, &["imports.py"], &options);
-        // Its first statement takes 50 ms, before it says anything.
+        // Its first statement takes 100 ms, before it says anything.
         let (first, all) = recording.samples_with("<module> (slow_import.py");
         assert!(first > 0, "{recording:#?}");
         assert!(recording.samples_with("last (imports.py").0 > 0, "{all}");
@@ -103,9 +116,9 @@ fn labels_follow_the_options() {
         let leaf = plain.last().unwrap();
         let line = leaf.strip_prefix("sixty_percent (split.py:").unwrap();
         let line: u64 = line.strip_suffix(')').unwrap().parse().unwrap();
-        assert!(line == 30 || line == 31, "{leaf}");
+        assert!(line == 35 || line == 36, "{leaf}");
 
-        assert_eq!(last(&["-F"]), "sixty_percent (split.py:29)");
+        assert_eq!(last(&["-F"]), "sixty_percent (split.py:33)");
         assert_eq!(last(&["--nolineno"]), "sixty_percent (split.py)");
         let whole = python.fixture("split.py");
         let full = format!("sixty_percent ({})", whole.display());

@@ -13,8 +13,8 @@ mod support;
 use std::collections::BTreeMap;
 use std::fs;
 
-use pyspy_rs::cpython::{Attached, Local, Python, PythonProcess, ValueOptions};
-use pyspy_rs::target::{RecordingMemory, Tape};
+use pyspy_rs::cpython::{Attached, Inspector, Local, Python, PythonProcess, ValueOptions};
+use pyspy_rs::target::{RecordingMemory, RemoteAddr, Tape};
 use serde_json::Value;
 
 use support::{
@@ -60,10 +60,10 @@ fn record_tapes() {
     fs::create_dir_all(tapes_folder()).unwrap();
     for_each_interpreter("record-tapes", VERSIONS[0].., |python| {
         let minor = python.version.minor_pair();
-        let same = interpreters()
+        let mut same = interpreters()
             .iter()
             .filter(|other| other.version.minor_pair() == minor);
-        if same.last().unwrap().executable != python.executable {
+        if same.next_back().unwrap().executable != python.executable {
             return; // One tape of each minor version is enough: the newest's.
         }
         let (tape, truth) = record(python);
@@ -216,4 +216,48 @@ fn main_locals(parsed: &Parsed) -> BTreeMap<String, Vec<Local>> {
         (name, locals.clone())
     });
     frames.collect()
+}
+
+/// Puts a pointer on a tape.
+fn patch(tape: &mut Tape, at: RemoteAddr, field: u32, pointer: RemoteAddr) {
+    tape.insert(at.offset(field.into()), &pointer.0.to_le_bytes());
+}
+
+#[test]
+fn a_stack_that_is_a_loop_is_an_error_and_soon() {
+    for mut recorded in recorded_tapes().into_values() {
+        let tape = &mut recorded.tape;
+        let attached = Attached::from_tape(tape, tape).unwrap();
+        let layout = &attached.python.layout;
+        let mut inspector = Inspector::new(attached.python.clone());
+        let list = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        let mut stack = Vec::new();
+        for thread in &list.threads {
+            inspector.walk(tape, thread, &mut stack).unwrap();
+            let (leaf, depth) = (stack[0].addr, stack.len());
+            let root = stack.last().unwrap().addr;
+            let previous = layout.interpreter_frame.previous;
+            patch(tape, root, previous, leaf);
+            inspector.walk(tape, thread, &mut stack).unwrap_err();
+            assert!(stack.len() <= 4 * (depth + 1), "{depth}: {}", stack.len());
+        }
+    }
+}
+
+#[test]
+fn a_list_of_threads_that_is_a_loop_has_each_thread_once() {
+    for mut recorded in recorded_tapes().into_values() {
+        let tape = &mut recorded.tape;
+        let attached = Attached::from_tape(tape, tape).unwrap();
+        let mut inspector = Inspector::new(attached.python.clone());
+        let list = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        assert!(list.errors.is_empty());
+        let newest = list.threads[0].state.addr;
+        let oldest = list.threads.last().unwrap().state.addr;
+        let next = attached.python.layout.thread_state.next;
+        patch(tape, oldest, next, newest);
+        let looped = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        assert_eq!(looped.threads.len(), list.threads.len());
+        assert_eq!(looped.errors.len(), 1);
+    }
 }

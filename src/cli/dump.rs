@@ -11,7 +11,7 @@ use super::{dump_json, dump_text, to_stdout};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::locals::Local;
 use crate::cpython::value::ValueOptions;
-use crate::cpython::{AttachError, FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
+use crate::cpython::{FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
 use crate::sampler::{Pausing, snapshot};
 use crate::target::{Pid, TargetProcess};
 
@@ -79,7 +79,7 @@ fn add_children(
         let mut process = match attach::attach(child.pid) {
             Ok(process) => process,
             // Not Python, or gone already: nobody asked for those.
-            Err(error @ (AttachError::NotPython { .. } | AttachError::NoSuchProcess(_))) => {
+            Err(error) if error.is_no_python() => {
                 log::info!("skipped: {error}");
                 continue;
             }

@@ -10,6 +10,22 @@ pub enum AttachError {
     /// Nobody has this pid.
     #[error("no process has the pid {0}")]
     NoSuchProcess(Pid),
+    /// The process has ended, and waits for its parent to collect it.
+    #[error("process {pid} has ended: it is a zombie that its parent {parent} has not collected")]
+    Ended {
+        /// Which process.
+        pid: Pid,
+        /// Its parent.
+        parent: Pid,
+    },
+    /// The pid is a thread's.
+    #[error("{tid} is a thread of process {pid}, not a process")]
+    IsThread {
+        /// The thread.
+        tid: Pid,
+        /// Its process.
+        pid: Pid,
+    },
     /// We may not look at the process.
     #[error("{problem}")]
     PermissionDenied {
@@ -27,7 +43,7 @@ pub enum AttachError {
         what: String,
     },
     /// The interpreter is there, but has not got so far as to run anything.
-    #[error("the Python interpreter of process {0} is still starting, or has already ended")]
+    #[error("the Python of process {0} runs nothing: it is still starting, or has already ended")]
     StillStarting(Pid),
     /// A CPython that no table knows.
     #[error("process {pid} runs CPython {version}, which this release does not know")]
@@ -48,7 +64,7 @@ pub enum AttachError {
         cause: OffsetsError,
     },
     /// The process looks like CPython, but what we need of it was not found.
-    #[error("process {pid} looks like Python ({what}), but its interpreter was not found")]
+    #[error("process {pid} is called Python ({what}), but holds no CPython that can be found")]
     NotFound {
         /// Which process.
         pid: Pid,
@@ -75,12 +91,18 @@ impl AttachError {
                     .into()
             }
             AttachError::PermissionDenied { hint, .. } => hint.clone(),
-            AttachError::NotPython { .. } => {
+            AttachError::Ended { parent, .. } => {
+                format!("nothing is left of it to look at; its parent is shown by ps -fp {parent}")
+            }
+            AttachError::IsThread { pid, .. } => format!("give the process: --pid {pid}"),
+            AttachError::NotPython { pid, .. } => format!(
                 "give the pid of the Python process itself; a wrapper's children are shown by \
-                 pstree -p PID"
+                 pstree -p {pid}"
+            ),
+            AttachError::StillStarting(_) => {
+                "try again in a moment; a program that only has the library loaded shows nothing"
                     .into()
             }
-            AttachError::StillStarting(_) => "try again in a moment".into(),
             AttachError::UnsupportedPython { .. } => {
                 format!("CPython {} are known; a newer release may know more", supported_versions())
             }
@@ -89,8 +111,8 @@ impl AttachError {
                     .into()
             }
             AttachError::NotFound { .. } => {
-                "the interpreter may be stripped of its symbols; run again with -vv and report what \
-                 it says"
+                "another program of that name, or PyPy, cannot be looked into; if it is CPython, run \
+                 again with -vv and report what it says"
                     .into()
             }
             AttachError::Io { .. } => "run again with -vv to see what was tried".into(),
@@ -99,7 +121,26 @@ impl AttachError {
 
     /// Whether trying again in a moment can help.
     pub fn is_temporary(&self) -> bool {
-        matches!(self, AttachError::StillStarting(_))
+        matches!(
+            self,
+            // A Python whose libraries are not mapped yet looks like another program of its name.
+            AttachError::StillStarting(_) | AttachError::NotFound { .. }
+        )
+    }
+
+    /// Whether the process may run Python later: it is starting, or may execute one.
+    pub fn may_become_python(&self) -> bool {
+        self.is_temporary() || matches!(self, AttachError::NotPython { .. })
+    }
+
+    /// Whether there is nothing of Python to look at, and nothing went wrong.
+    pub fn is_no_python(&self) -> bool {
+        matches!(
+            self,
+            AttachError::NotPython { .. }
+                | AttachError::NoSuchProcess(_)
+                | AttachError::Ended { .. }
+        )
     }
 }
 
@@ -108,6 +149,15 @@ impl AttachError {
     pub fn from_open(pid: Pid, error: OpenError) -> AttachError {
         match error {
             OpenError::NoSuchProcess(_) => AttachError::NoSuchProcess(pid),
+            OpenError::Ended { parent, .. } => AttachError::Ended { pid, parent },
+            OpenError::IsThread { process, .. } => AttachError::IsThread {
+                tid: pid,
+                pid: process,
+            },
+            OpenError::KernelThread(_) => AttachError::NotPython {
+                pid,
+                what: "a thread of the kernel".into(),
+            },
             OpenError::PermissionDenied(problem) => AttachError::PermissionDenied {
                 problem: problem.to_string(),
                 hint: problem.hint(),

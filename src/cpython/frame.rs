@@ -25,6 +25,8 @@ pub struct RawFrame {
     pub tlbc_index: u32,
     /// Whether the frame lives in a generator or coroutine (3.11+; before, always false).
     pub is_generators: bool,
+    /// Whether the chain ends at this frame though it cannot: see [`is_loose`].
+    pub is_loose: bool,
 }
 
 /// `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h` (`pycore_interpframe_structs.h`
@@ -123,12 +125,23 @@ fn read_frame(
     };
     let tlbc_index = layout.tlbc_index.map_or(Ok(0), |at| record.u32(at))?;
     let is_generators = owner == Some(OWNED_BY_GENERATOR);
+    let is_loose = previous.is_null() && is_loose(python, is_generators);
     let frame = RawFrame {
         addr,
         executable,
         instruction,
         tlbc_index,
         is_generators,
+        is_loose,
     };
     Ok((Some(frame), previous))
+}
+
+/// Whether the frame at a chain's end hangs loose. Compilers reorder the stores by which CPython
+/// resumes and suspends a generator (`YIELD_VALUE`, `SEND` and `FOR_ITER_GEN` in 3.12's
+/// Python/bytecodes.c): for an instruction or two its frame is the thread's innermost and yet is
+/// linked to nobody. From 3.12 on every chain ends at a shim; in 3.11, which has none, it is a
+/// generator's frame that is suspect, though one called from C alone looks the same.
+fn is_loose(python: &Python, is_generators: bool) -> bool {
+    is_generators || !python.semantics.shim_owners.is_empty()
 }

@@ -2,19 +2,19 @@
 //! it is. Done once.
 
 use std::fmt;
+use std::path::Path;
 
 use log::{debug, info};
 use python_offsets::semantics::{GilHolder, StrFormat};
 use python_offsets::{Description, OffsetsError, PythonVersion};
 
+use super::candidate::Candidate;
 use super::interpreter::interpreters;
 use super::python::describe_build;
 use super::scan;
 use super::version::{self, VersionSource};
 use super::{AttachError, Python, Roots};
-use crate::target::{
-    ElfError, ElfFile, Image, LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess, images,
-};
+use crate::target::{LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess, images};
 
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
@@ -36,6 +36,8 @@ pub enum RootsSource {
     Symbol(&'static str),
     /// The section `.PyRuntime`.
     Section,
+    /// The cookie that starts `_PyRuntime` (3.13+), in the data.
+    Cookie,
     /// A pointer in the data that holds up as an interpreter.
     Scan,
 }
@@ -45,101 +47,9 @@ impl fmt::Display for RootsSource {
         match self {
             RootsSource::Symbol(name) => write!(f, "the symbol {name}"),
             RootsSource::Section => f.write_str("the section .PyRuntime"),
+            RootsSource::Cookie => f.write_str("the cookie of its debug offsets"),
             RootsSource::Scan => f.write_str("a scan of its data"),
         }
-    }
-}
-
-/// Looks like CPython to us: an image with one of these symbols.
-const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];
-
-/// An image that holds an interpreter.
-pub(super) struct Candidate<'a> {
-    /// The image.
-    pub image: &'a Image,
-    elf: ElfFile<'a>,
-    bias: u64,
-    /// `_PyRuntime` (3.7+), and how it was found.
-    runtime: Option<(RemoteAddr, RootsSource)>,
-    /// `_PyThreadState_Current` (to 3.6).
-    tstate_current: Option<RemoteAddr>,
-}
-
-impl<'a> Candidate<'a> {
-    /// Looks into an image; `None` when it holds no interpreter.
-    fn open(target: &'a TargetProcess, image: &'a Image) -> Result<Option<Self>, ElfError> {
-        let Some(base) = image.base() else {
-            return Ok(None);
-        };
-        let elf = match target.open_mapped(base) {
-            Ok(file) => ElfFile::open(file)?,
-            // The file cannot be had any more: what the loader needs is in memory.
-            Err(error) => {
-                debug!("{}: {error}; reading it from memory", image.path.display());
-                ElfFile::from_memory(target.memory(), RemoteAddr(base.start))?
-            }
-        };
-        let Some(bias) = elf.load_bias(base) else {
-            return Ok(None);
-        };
-        let mut found = elf.exported_symbols(&MARKS)?;
-        if found.iter().all(Option::is_none) {
-            found = elf.symbols(&MARKS)?;
-        }
-        let mut addrs = found
-            .into_iter()
-            .map(|vaddr| Some(RemoteAddr(vaddr?.wrapping_add(bias))));
-        let mut next = || addrs.next().flatten();
-        let (runtime, tstate_current, get_version) = (next(), next(), next());
-        let section = || {
-            Some(RemoteAddr(
-                elf.section(".PyRuntime")?.vaddr.wrapping_add(bias),
-            ))
-        };
-        let runtime = runtime
-            .map(|addr| (addr, RootsSource::Symbol("_PyRuntime")))
-            .or_else(|| section().map(|addr| (addr, RootsSource::Section)));
-        if runtime.is_none()
-            && tstate_current.or(get_version).is_none()
-            && !image.file_name().starts_with("libpython")
-        {
-            return Ok(None);
-        }
-        Ok(Some(Candidate {
-            image,
-            elf,
-            bias,
-            runtime,
-            tstate_current,
-        }))
-    }
-
-    /// A symbol's address in the process; the full table is only looked at when `everywhere`.
-    fn symbol(&self, name: &str, everywhere: bool) -> Option<RemoteAddr> {
-        let search = if everywhere {
-            ElfFile::symbols
-        } else {
-            ElfFile::exported_symbols
-        };
-        let vaddr = search(&self.elf, &[name]).ok()?.into_iter().next()??;
-        Some(RemoteAddr(vaddr.wrapping_add(self.bias)))
-    }
-
-    /// Where `_PyRuntime` is (3.7+).
-    pub fn runtime(&self) -> Option<RemoteAddr> {
-        self.runtime.map(|(addr, _)| addr)
-    }
-
-    /// Where `Py_Version` is (3.11+).
-    pub fn py_version(&self) -> Option<RemoteAddr> {
-        self.runtime?;
-        self.symbol("Py_Version", false)
-    }
-
-    /// The image's writable data in the process, as start and size.
-    pub fn writable_memory(&self) -> impl Iterator<Item = (RemoteAddr, u64)> {
-        let ranges = self.elf.writable_ranges().into_iter();
-        ranges.map(|range| (RemoteAddr(range.vaddr.wrapping_add(self.bias)), range.size))
     }
 }
 
@@ -154,60 +64,83 @@ pub fn find(target: &TargetProcess) -> Result<Found, AttachError> {
         .map_err(|cause| AttachError::Io { pid, cause })?;
     let mut images = images(&mappings);
     let exe = target.exe_path();
-    // What is called Python comes first, then the program itself, then everything else: an embedder
-    // may have any name, and may even link the interpreter into a plugin.
+    // The library comes first, then the program itself, then everything else: an embedder may have
+    // any name, and may even link the interpreter into a plugin.
     images.sort_by_key(|image| {
         let name = image.file_name();
         (
             !name.starts_with("libpython"),
-            !name.contains("python"),
             image.path != exe,
+            !name.contains("python"),
         )
     });
-    let mut unreadable = None;
+    let memory = target.memory();
+    let mut failure = None;
+    let mut unmarked = Vec::new();
     for image in &images {
         match Candidate::open(target, image) {
-            Ok(Some(candidate)) => {
-                return identify(target.memory(), pid, &candidate, &mappings);
+            Ok(Some(candidate)) if candidate.is_marked => {
+                match identify(memory, pid, candidate, &mappings) {
+                    // A library that some extension is linked with can be mapped beside the program
+                    // that holds the interpreter, and is never started.
+                    Err(error @ AttachError::StillStarting(_)) => {
+                        debug!("{}: {error}", image.path.display());
+                        failure.get_or_insert(error);
+                    }
+                    result => return result,
+                }
             }
-            Ok(None) => {}
+            Ok(Some(candidate)) if image.path == exe => unmarked.push(candidate),
+            Ok(_) => {}
             Err(error) => {
                 debug!("{}: {error}", image.path.display());
                 if image.file_name().contains("python") {
-                    unreadable = Some(format!("{}: {error}", image.path.display()));
+                    let what = format!("{}: {error}", image.path.display());
+                    failure.get_or_insert(AttachError::NotFound { pid, what });
                 }
             }
         }
     }
-    if let Some(what) = unreadable {
-        return Err(AttachError::NotFound { pid, what });
+    // A program that was stripped of all names still has an interpreter's data.
+    for candidate in unmarked {
+        match identify(memory, pid, candidate, &mappings) {
+            Err(AttachError::StillStarting(_)) => {}
+            result => return result,
+        }
     }
-    let is_python = exe
-        .file_name()
-        .is_some_and(|name| name.as_encoded_bytes().starts_with(b"python"));
-    if is_python {
-        // Its dynamic loader has not got so far as to map the library.
-        return Err(AttachError::StillStarting(pid));
+    Err(failure.unwrap_or_else(|| nothing_found(target, &exe)))
+}
+
+/// What to say of a process without an interpreter.
+fn nothing_found(target: &TargetProcess, exe: &Path) -> AttachError {
+    let pid = target.pid();
+    if exe.as_os_str().is_empty() {
+        return AttachError::NoSuchProcess(pid);
     }
-    let what = match exe.as_os_str().is_empty() {
-        true => "a kernel thread".into(),
-        false => exe.display().to_string(),
-    };
-    Err(AttachError::NotPython { pid, what })
+    let what = exe.display().to_string();
+    let name = exe.file_name().unwrap_or_default().to_string_lossy();
+    if name.starts_with("python") {
+        // Something else of that name, or its loader has not got so far as to map the library.
+        AttachError::NotFound { pid, what }
+    } else {
+        AttachError::NotPython { pid, what }
+    }
 }
 
 /// Version, layout and roots of the interpreter that an image holds.
 fn identify(
     memory: &LiveMemory,
     pid: Pid,
-    candidate: &Candidate<'_>,
+    mut candidate: Candidate<'_>,
     mappings: &[Mapping],
 ) -> Result<Found, AttachError> {
     let image = candidate.image.path.display().to_string();
     debug!(
-        "{image} holds an interpreter, loaded at bias {:#x}",
+        "looking for an interpreter in {image}, loaded at bias {:#x}",
         candidate.bias
     );
+    candidate.search_runtime(memory);
+    let candidate = &candidate;
     // The text is written when `sys` is made.
     let (version, version_source) =
         version::find(memory, candidate).ok_or(AttachError::StillStarting(pid))?;

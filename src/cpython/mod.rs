@@ -4,6 +4,7 @@
 pub mod attach_error;
 mod attributes;
 mod budget;
+mod candidate;
 mod class;
 pub mod code;
 mod dict;

@@ -2,13 +2,18 @@
 
 use log::debug;
 
+use python_offsets::peek_debug_offsets;
+
 use super::interpreter::{Interpreter, interpreters, thread};
-use super::record::Record;
 use super::{Python, Roots};
 use crate::target::{Mapping, RemoteAddr, RemoteMemory};
 
 /// More data than any CPython has; an embedder's beyond it is not searched.
 const MAX_DATA: u64 = 64 << 20;
+/// The most pointers that are followed: some seconds' worth.
+const MAX_TRIED: usize = 1 << 20;
+/// The most variables that may hold up: CPython has four that point to an interpreter.
+const MAX_HELD: usize = 256;
 
 /// Looks for the variable that points to the newest interpreter in these ranges of the target's
 /// memory. Several variables point to an interpreter; the list's head is the one from which most
@@ -21,6 +26,7 @@ pub(super) fn interpreters_head(
 ) -> Option<RemoteAddr> {
     const PIECE: usize = 64 << 10;
     let mut best: Option<(usize, RemoteAddr)> = None;
+    let (mut tried, mut held) = (0, 0);
     let mut bytes = vec![0; PIECE];
     for (start, size) in ranges {
         let mut at = 0;
@@ -41,7 +47,13 @@ pub(super) fn interpreters_head(
                     continue;
                 }
                 let variable = base.offset(slot as u64 * 8);
-                let reached = reachable(memory, python, variable);
+                let reached = reachable(memory, python, variable, pointer);
+                tried += 1;
+                held += usize::from(reached > 0);
+                if tried >= MAX_TRIED || held >= MAX_HELD {
+                    debug!("too many pointers in the data look like an interpreter's");
+                    return best.map(|(_, variable)| variable);
+                }
                 if reached > best.map_or(0, |(most, _)| most) {
                     best = Some((reached, variable));
                 }
@@ -49,6 +61,38 @@ pub(super) fn interpreters_head(
         }
     }
     best.map(|(_, variable)| variable)
+}
+
+/// Looks for `_PyRuntime` of 3.13 and later in these ranges: it starts with a cookie and the version.
+pub(super) fn debug_offsets(
+    memory: &impl RemoteMemory,
+    ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
+) -> Option<RemoteAddr> {
+    const PIECE: usize = 64 << 10;
+    const WORD: usize = 8;
+    let mut bytes = vec![0; PIECE + WORD];
+    for (start, size) in ranges {
+        let mut at = 0;
+        while at < size.min(MAX_DATA) {
+            // A piece has the first word of the next, where the version of a cookie at its end is.
+            let left = usize::try_from(size - at).unwrap_or(usize::MAX);
+            let piece = bytes.get_mut(..left.min(PIECE + WORD))?;
+            let base = start.offset(at);
+            at += PIECE as u64;
+            if memory.read(base, piece).is_err() {
+                debug!("cannot read {} bytes of data at {base}", piece.len());
+                continue;
+            }
+            let found = piece
+                .windows(2 * WORD)
+                .step_by(WORD)
+                .position(|words| peek_debug_offsets(words).is_some());
+            if let Some(word) = found {
+                return Some(base.offset((word * WORD) as u64));
+            }
+        }
+    }
+    None
 }
 
 fn is_writable(mappings: &[Mapping], addr: RemoteAddr) -> bool {
@@ -61,15 +105,13 @@ fn is_writable(mappings: &[Mapping], addr: RemoteAddr) -> bool {
 
 /// How many interpreters a variable leads to, 0 when what it points to is none: an interpreter's
 /// first thread points back to it.
-fn reachable(memory: &impl RemoteMemory, python: &Python, variable: RemoteAddr) -> usize {
+fn reachable(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    variable: RemoteAddr,
+    addr: RemoteAddr,
+) -> usize {
     // The cheap test first: most pointers lead to something else.
-    let mut pointer = [0; 8];
-    if memory.read(variable, &mut pointer).is_err() {
-        return 0;
-    }
-    let Ok(addr) = Record::new("interp_head", variable, &pointer).ptr(0) else {
-        return 0;
-    };
     let field = python.layout.interpreter_state.threads_head;
     let mut head = [0; 8];
     if memory.read(addr.offset(field.into()), &mut head).is_err() {

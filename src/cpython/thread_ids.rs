@@ -45,19 +45,26 @@ impl ThreadIds {
             .take(64)
             .filter_map(|pthread| read_block(memory, RemoteAddr(pthread)))
             .collect();
-        let everywhere = (0..SEARCHED as u64).step_by(4);
+        let all = blocks.len();
+        let mut everywhere = (0..SEARCHED as u64).step_by(4);
+        // A thread can have ended without Python's knowledge: the main one by `pthread_exit`, the
+        // others by a C-level fork. At the usual places not all need to have an id, elsewhere they do.
         self.offset = USUAL_OFFSETS
             .into_iter()
-            .chain(everywhere)
-            .find(|offset| !blocks.is_empty() && self.fits(&blocks, *offset));
+            .find(|offset| self.matches(&blocks, *offset) > Some(0))
+            .or_else(|| {
+                everywhere.find(|offset| all > 0 && self.matches(&blocks, *offset) == Some(all))
+            });
     }
 
-    /// Whether every thread has a task's id at this offset, each another one.
-    fn fits(&self, blocks: &[Vec<u8>], offset: u64) -> bool {
+    /// How many threads have a task's id at this offset; `None` when two have the same.
+    fn matches(&self, blocks: &[Vec<u8>], offset: u64) -> Option<usize> {
         let mut seen = HashSet::new();
-        blocks.iter().all(|block| {
-            id_at(block, offset).is_some_and(|id| self.tasks.contains_key(&id) && seen.insert(id))
-        })
+        let ids = blocks.iter().filter_map(|block| id_at(block, offset));
+        let all_differ = ids
+            .filter(|id| self.tasks.contains_key(id))
+            .all(|id| seen.insert(id));
+        all_differ.then_some(seen.len())
     }
 
     /// The thread's id in our PID namespace; `None` when it is none of the tasks that were noted.

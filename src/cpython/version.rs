@@ -5,7 +5,7 @@ use std::fmt;
 use log::debug;
 use python_offsets::{PythonVersion, peek_debug_offsets};
 
-use super::locate::Candidate;
+use super::candidate::Candidate;
 use crate::target::{RemoteAddr, RemoteMemory};
 
 /// How a version was found out.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
-use crate::cpython::{AttachError, PythonProcess};
+use crate::cpython::PythonProcess;
 use crate::target::{Child, Pid, TargetProcess};
 
 /// How often the process tree is looked at.
@@ -52,7 +52,7 @@ impl Children {
                     *settled = true;
                     found.push((process, child.parent));
                 }
-                Err(AttachError::StillStarting(_) | AttachError::NotPython { .. }) => {
+                Err(error) if error.may_become_python() => {
                     *settled = now.saturating_duration_since(*first_seen) > PATIENCE;
                 }
                 Err(error) => {

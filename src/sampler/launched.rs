@@ -25,14 +25,13 @@ pub fn attach_launched(
 ) -> Result<Option<PythonProcess>, AttachError> {
     let start = Instant::now();
     while goes_on() {
+        let wait = (start.elapsed() / 50).clamp(RETRY, LONGEST_RETRY);
         match PythonProcess::attach(pid) {
             Ok(process) => return Ok(Some(process)),
             Err(
-                AttachError::StillStarting(_)
-                | AttachError::NotPython { .. }
-                | AttachError::NoSuchProcess(_)
-                | AttachError::Io { .. },
-            ) => std::thread::sleep((start.elapsed() / 50).clamp(RETRY, LONGEST_RETRY)),
+                AttachError::NoSuchProcess(_) | AttachError::Ended { .. } | AttachError::Io { .. },
+            ) => std::thread::sleep(wait),
+            Err(error) if error.may_become_python() => std::thread::sleep(wait),
             Err(error) => return Err(error),
         }
     }

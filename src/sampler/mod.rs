@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info, warn};
 
-use crate::cpython::{AttachError, FrameTable, PythonProcess, SampleError};
+use crate::cpython::{FrameTable, PythonProcess, SampleError};
 use crate::target::{PauseGuard, Pid, ProcessSummary};
 
 pub use launched::attach_launched;
@@ -280,9 +280,7 @@ impl Observed {
                 self.lost = 0;
                 true
             }
-            Err(AttachError::StillStarting(_) | AttachError::NotPython { .. }) => {
-                self.lost < REATTACH_ATTEMPTS
-            }
+            Err(error) if error.may_become_python() => self.lost < REATTACH_ATTEMPTS,
             Err(error) => {
                 debug!("process {}: {error}", self.process.pid());
                 false

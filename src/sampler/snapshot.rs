@@ -6,6 +6,7 @@
 //! paused if it runs now. Native threads beside Python are never touched.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use log::debug;
 
@@ -18,6 +19,8 @@ use crate::target::{Activity, PauseError, PauseGuard, Tid};
 
 /// How often a thread that moved while it was read is read again before it is given up.
 const ATTEMPTS: usize = 4;
+/// How long a thread runs on that stood where no stack can be read: a few instructions are enough.
+const ONWARD: Duration = Duration::from_micros(20);
 
 /// Whether threads are paused while they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +48,8 @@ struct Part<T> {
     trace: StackTrace,
     inspected: Vec<T>,
     leaf: Option<RawFrame>,
+    /// Whether the outermost frame is not linked to its caller at this very moment.
+    is_loose: bool,
 }
 
 /// What the kernel says of each thread before it is read.
@@ -89,9 +94,18 @@ pub fn take<T>(
             let read = read_thread(process, frames, &thread, active, &mut inspect);
             let still = held || stands_still(process, &thread, before, read.as_ref().ok());
             match read {
-                Ok(part) if still => {
+                Ok(part) if still && (!part.is_loose || attempt == ATTEMPTS) => {
                     parts.push(part);
                     break;
+                }
+                Ok(_) if still => {
+                    debug!("{}: a frame was not linked yet", name(&thread));
+                    let tid = thread.os_thread_id;
+                    for guard in &mut guards {
+                        tid.into_iter().for_each(|tid| guard.release(tid));
+                    }
+                    // Let go and caught at once it would not get one instruction further.
+                    std::thread::sleep(ONWARD);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
@@ -216,6 +230,7 @@ fn read_thread<T>(
     Ok(Part {
         trace,
         inspected,
+        is_loose: stack.last().is_some_and(|frame| frame.is_loose),
         leaf: stack.into_iter().next(),
     })
 }

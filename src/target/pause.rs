@@ -125,6 +125,18 @@ impl PauseGuard {
         self.paused.iter().map(|(thread, _)| thread.tid)
     }
 
+    /// Lets one of its threads go before the others.
+    pub fn release(&mut self, tid: Tid) {
+        let all = std::mem::take(&mut self.paused);
+        let (paused, left) = all.into_iter().partition(|(thread, _)| thread.tid == tid);
+        self.paused = left;
+        drop(PauseGuard {
+            paused,
+            not_paused: Vec::new(),
+            _bound_to_thread: PhantomData,
+        });
+    }
+
     /// The threads that were asked for but don't.
     pub fn not_paused(&self) -> &[(Tid, NotPaused)] {
         &self.not_paused

@@ -13,6 +13,7 @@ use nix::sys::signal::kill;
 use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;
+use super::status::Status;
 use super::{
     LiveMemory, Memory, PermissionProblem, Pid, RssReader, RunState, Tid, container,
     ticks_per_second,
@@ -26,9 +27,28 @@ const MAX_CHILDREN: usize = 1 << 16;
 /// Why a process could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is none with that id, or it has ended and only waits to be collected.
+    /// There is none with that id.
     #[error("there is no process {0}")]
     NoSuchProcess(Pid),
+    /// It has ended and only waits to be collected.
+    #[error("process {pid} has ended")]
+    Ended {
+        /// The process.
+        pid: Pid,
+        /// Who has to collect it.
+        parent: Pid,
+    },
+    /// The id is that of one of a process's other threads.
+    #[error("{tid} is a thread of process {process}")]
+    IsThread {
+        /// The thread.
+        tid: Tid,
+        /// Its process.
+        process: Pid,
+    },
+    /// It is a thread of the kernel, which has no memory of its own.
+    #[error("process {0} is a thread of the kernel")]
+    KernelThread(Pid),
     /// The system doesn't let us look into it.
     #[error("{0}")]
     PermissionDenied(PermissionProblem),
@@ -55,6 +75,8 @@ pub struct Child {
 #[derive(Debug)]
 pub struct TargetProcess {
     pid: Pid,
+    /// The thread in whose entry of /proc the process is seen: mostly the first.
+    view: Tid,
     memory: LiveMemory,
     rss: RssReader,
     start_ticks: u64,
@@ -81,10 +103,23 @@ impl TargetProcess {
             }
             Err(cause) => return Err(OpenError::Io { pid, cause }),
         };
-        // A main thread may have ended before the others, which then go on as a process.
-        if stat.has_ended() && stat.threads <= 1 {
-            return Err(OpenError::NoSuchProcess(pid));
+        if stat.is_kernel_thread() {
+            return Err(OpenError::KernelThread(pid));
         }
+        let process = Status::of_thread(pid, pid)
+            .ok()
+            .and_then(|status| status.process);
+        if let Some(process) = process.filter(|process| *process != pid) {
+            return Err(OpenError::IsThread { tid: pid, process });
+        }
+        let parent = stat.parent;
+        let ended = OpenError::Ended { pid, parent };
+        // A main thread may have ended before the others, which then go on as a process. Its own
+        // entry in /proc is empty then; another thread's shows the same memory.
+        let view = match stat.has_ended() {
+            true => living_thread(pid).ok_or(ended)?,
+            false => pid,
+        };
         let open_error = |cause: io::Error| match cause.kind() {
             io::ErrorKind::PermissionDenied => {
                 OpenError::PermissionDenied(PermissionProblem::diagnose(pid))
@@ -94,8 +129,9 @@ impl TargetProcess {
         };
         Ok(TargetProcess {
             pid,
-            memory: LiveMemory::open(pid).map_err(open_error)?,
-            rss: RssReader::open(pid).map_err(open_error)?,
+            view,
+            memory: LiveMemory::open(view).map_err(open_error)?,
+            rss: RssReader::open(view).map_err(open_error)?,
             start_ticks: stat.start_ticks,
             other_pid_namespace: !container::has_same_pid_namespace(pid).unwrap_or(true),
         })
@@ -113,12 +149,12 @@ impl TargetProcess {
 
     /// Its arguments, as it may have changed them. Empty when it has none (any more).
     pub fn command_line(&self) -> Vec<String> {
-        command_line(self.pid)
+        command_line(self.view)
     }
 
     /// The program that it runs, as a path in its own root; empty when unknown.
     pub fn exe_path(&self) -> PathBuf {
-        exe_path(self.pid)
+        exe_path(self.view)
     }
 
     /// Its mappings as they are now, in order of address. A process that is just being started, or
@@ -127,7 +163,7 @@ impl TargetProcess {
     /// # Errors
     /// When it is gone or may not be looked at.
     pub fn maps(&self) -> io::Result<Vec<Mapping>> {
-        maps::read_mappings(self.pid)
+        maps::read_mappings(self.view)
     }
 
     /// Opens the file that a mapping is of, though it be deleted or under another root.
@@ -135,7 +171,7 @@ impl TargetProcess {
     /// # Errors
     /// When nothing leads to that very file.
     pub fn open_mapped(&self, mapping: &Mapping) -> io::Result<File> {
-        files::open_mapped(self.pid, mapping, &self.memory)
+        files::open_mapped(self.view, mapping, &self.memory)
     }
 
     /// Opens the program that it runs, though it be deleted.
@@ -143,12 +179,12 @@ impl TargetProcess {
     /// # Errors
     /// When it is gone or may not be looked at.
     pub fn open_exe(&self) -> io::Result<File> {
-        files::open_regular(Path::new(&format!("/proc/{}/exe", self.pid)))
+        files::open_regular(Path::new(&format!("/proc/{}/exe", self.view)))
     }
 
     /// A path of its own view of the file system, as a path for us.
     pub fn root_path(&self, path: &Path) -> PathBuf {
-        files::root_path(self.pid, path)
+        files::root_path(self.view, path)
     }
 
     /// Its threads, in the kernel's order: oldest first.
@@ -255,7 +291,7 @@ impl TargetProcess {
     /// # Errors
     /// When it has ended.
     pub fn memory_usage(&self) -> io::Result<Memory> {
-        Memory::read(self.pid)
+        Memory::read(self.view)
     }
 
     /// When it started, in clock ticks since boot.
@@ -276,6 +312,14 @@ impl TargetProcess {
     pub fn age(&self) -> io::Result<Duration> {
         age_of(self.start_ticks)
     }
+}
+
+/// A thread of the process that has not ended.
+fn living_thread(pid: Pid) -> Option<Tid> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
+    tasks
+        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
+        .find(|tid| ProcStat::of_thread(pid, *tid).is_ok_and(|stat| !stat.has_ended()))
 }
 
 /// The arguments of a process, lossy, cut after 64 KiB.

@@ -9,6 +9,8 @@ use super::{Pid, Tid};
 /// Set in [`ProcStat::flags`] from the moment a task starts to exit (`PF_EXITING` in the kernel's
 /// include/linux/sched.h, stable since 2.6).
 const PF_EXITING: u64 = 0x4;
+/// Set for a thread of the kernel (`PF_KTHREAD`, same place).
+const PF_KTHREAD: u64 = 0x0020_0000;
 
 /// A parsed `stat` line, as proc_pid_stat(5) numbers its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +81,11 @@ impl ProcStat {
             threads,
             start_ticks,
         })
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
     }
 
     /// Whether the task has ended, or is past the point of no return on its way there. A main thread

@@ -35,7 +35,9 @@ pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{Interpreter, Place, Version, for_each_interpreter, interpreters};
 pub use locals::assert_locals;
 pub use recording::{Recording, Stack};
-pub use tape::{Parsed, ParsedThread, Recorded, parse, recorded_tapes, tape_of, tapes_folder};
+pub use tape::{
+    Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
+};
 pub use target::{Target, wait_until};
 pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};

@@ -94,55 +94,60 @@ pub fn parse(
     memory: &impl RemoteMemory,
     options: ValueOptions,
 ) -> Result<Parsed, SampleError> {
+    parse_some(attached, memory, options, |_| true)
+}
+
+/// The same, but the variables of only some of the frames, which are counted over all threads.
+///
+/// # Errors
+/// When the threads cannot be listed.
+pub fn parse_some(
+    attached: &Attached,
+    memory: &impl RemoteMemory,
+    options: ValueOptions,
+    with_locals: impl Fn(usize) -> bool,
+) -> Result<Parsed, SampleError> {
     let mut inspector = Inspector::new(attached.python.clone());
     inspector.begin_sample();
     let list = inspector.threads(memory, || attached.tasks.clone())?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
-    let mut threads = Vec::new();
     let mut table = FrameTable::default();
+    let mut count = 0;
+    let mut threads = Vec::new();
     for thread in list.threads {
-        match parse_thread(
-            &mut inspector,
-            memory,
-            &mut table,
-            options,
-            &thread,
-            &mut errors,
-        ) {
-            Ok((frames, collecting)) => threads.push(ParsedThread {
-                name: inspector.thread_name(memory, &thread),
-                collecting,
-                thread,
-                frames,
-            }),
-            Err(error) => errors.push(error.to_string()),
+        let mut stack = Vec::new();
+        let resolved = inspector
+            .walk(memory, &thread, &mut stack)
+            .and_then(|()| inspector.resolve(memory, &stack, &mut table, &|_| false));
+        let ids = match resolved {
+            Ok(ids) => ids,
+            Err(error) => {
+                errors.push(error.to_string());
+                continue;
+            }
+        };
+        let mut frames = Vec::new();
+        for (raw, id) in stack.iter().zip(ids) {
+            let Some(frame) = id.and_then(|id| table.get(id)) else {
+                continue;
+            };
+            count += 1;
+            let locals = match with_locals(count) {
+                true => inspector.frame_locals(memory, raw, options),
+                false => Ok(Vec::new()),
+            };
+            let locals = locals.unwrap_or_else(|error| {
+                errors.push(error.to_string());
+                Vec::new()
+            });
+            frames.push((frame.clone(), locals));
         }
+        threads.push(ParsedThread {
+            name: inspector.thread_name(memory, &thread),
+            collecting: thread.collects(&stack),
+            thread,
+            frames,
+        });
     }
     Ok(Parsed { threads, errors })
-}
-
-fn parse_thread(
-    inspector: &mut Inspector,
-    memory: &impl RemoteMemory,
-    table: &mut FrameTable,
-    options: ValueOptions,
-    thread: &PythonThread,
-    errors: &mut Vec<String>,
-) -> Result<(Frames, bool), ReadError> {
-    let mut stack = Vec::new();
-    inspector.walk(memory, thread, &mut stack)?;
-    let ids = inspector.resolve(memory, &stack, table, &|_| false)?;
-    let mut frames = Vec::new();
-    for (raw, id) in stack.iter().zip(ids) {
-        let Some(frame) = id.and_then(|id| table.get(id)) else {
-            continue;
-        };
-        let locals = inspector.frame_locals(memory, raw, options);
-        let locals = locals.unwrap_or_else(|error| {
-            errors.push(error.to_string());
-            Vec::new()
-        });
-        frames.push((frame.clone(), locals));
-    }
-    Ok((frames, thread.collects(&stack)))
 }

@@ -386,3 +386,15 @@ fn a_missing_thread_is_gone() {
     let guard = PauseGuard::pause(program.pid(), &[i32::MAX]).unwrap();
     assert_eq!(guard.not_paused(), [(i32::MAX, NotPaused::Gone)]);
 }
+
+#[test]
+fn a_released_thread_runs_while_the_guard_lives() {
+    let program = Program::start("print('ready')\nwhile True: pass");
+    let mut guard = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap();
+    guard.release(program.pid() + 1);
+    assert_eq!(guard.paused().count(), 1);
+    guard.release(program.pid());
+    assert_eq!(guard.paused().count(), 0);
+    let state = RunState::of_thread(program.pid(), program.pid()).unwrap();
+    assert!(!matches!(state, RunState::Traced | RunState::Stopped));
+}

@@ -56,13 +56,14 @@ fn no_process_has_such_an_id() {
 }
 
 #[test]
-fn a_zombie_is_no_process_any_more() {
+fn a_zombie_has_ended() {
     let mut child = Command::new("true").spawn().unwrap();
     let pid = child.id().cast_signed();
     while !ProcStat::of_process(pid).unwrap().has_ended() {}
+    let own = std::process::id().cast_signed();
     assert!(matches!(
         TargetProcess::open(pid),
-        Err(OpenError::NoSuchProcess(_))
+        Err(OpenError::Ended { parent, .. }) if parent == own
     ));
     child.wait().unwrap();
 }
