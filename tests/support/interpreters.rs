@@ -6,7 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::ops::RangeBounds;
+use std::ops::{Range, RangeBounds};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -154,10 +154,28 @@ pub fn for_each_interpreter(
     versions: impl RangeBounds<(u32, u32)>,
     case: impl Fn(&Interpreter),
 ) {
-    let chosen: Vec<_> = interpreters()
-        .iter()
-        .filter(|python| versions.contains(&python.version.minor_pair()))
-        .collect();
+    let within = |python: &&Interpreter| versions.contains(&python.version.minor_pair());
+    for_each_of(name, interpreters().iter().filter(within).collect(), case);
+}
+
+/// As [`for_each_interpreter`], on the newest interpreter of each kind: Python 2, frames in objects
+/// of their own (to 3.10), frames in the thread's data stack (3.11, 3.12), interpreters that describe
+/// themselves (3.13+). For what takes long and depends on how stacks are read, not on the version.
+pub fn for_each_kind(name: &str, case: impl Fn(&Interpreter)) {
+    let kinds = [
+        (2, 0)..(3, 0),
+        (3, 0)..(3, 11),
+        (3, 11)..(3, 13),
+        (3, 13)..(4, 0),
+    ];
+    let newest = |versions: &Range<(u32, u32)>| {
+        let within = |python: &&Interpreter| versions.contains(&python.version.minor_pair());
+        interpreters().iter().rfind(within)
+    };
+    for_each_of(name, kinds.iter().filter_map(newest).collect(), case);
+}
+
+fn for_each_of(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter)) {
     assert!(
         !chosen.is_empty(),
         "case {name}: no interpreter to run it on (see tests/support/interpreters.rs for the places that are searched)"

@@ -32,7 +32,9 @@ mod terminal;
 mod truth;
 
 pub use dump::{Dump, Frame, Local, Thread};
-pub use interpreters::{Interpreter, Place, Version, for_each_interpreter, interpreters};
+pub use interpreters::{
+    Interpreter, Place, Version, for_each_interpreter, for_each_kind, interpreters,
+};
 pub use locals::assert_locals;
 pub use recording::{Recording, Stack};
 pub use tape::{
