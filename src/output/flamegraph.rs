@@ -67,7 +67,34 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     // name starts with `f `. Ours are in the tree's order already; as a "chart" it takes them as
     // they are, only from the last to the first.
     options.flame_chart = true;
-    flamegraph::from_lines(&mut options, lines.iter().rev().map(String::as_str), out)
+    let mut svg = Vec::new();
+    flamegraph::from_lines(
+        &mut options,
+        lines.iter().rev().map(String::as_str),
+        &mut svg,
+    )?;
+    write_with_root_text(&svg, out)
+}
+
+/// Writes inferno's picture with a text in the root's bar, which inferno leaves to the script: a viewer
+/// that runs none would show an empty bar.
+fn write_with_root_text(svg: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    // Only the root's share has no decimals.
+    let place = find(svg, b", 100%)</title>", 0).and_then(|title| find(svg, b"</text>", title));
+    let (before, after) = svg.split_at(place.unwrap_or(svg.len()));
+    out.write_all(before)?;
+    if place.is_some() {
+        out.write_all(b"all")?;
+    }
+    out.write_all(after)
+}
+
+/// Where `what` is first found at or after `from`.
+fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
+    let mut windows = text.get(from..)?.windows(what.len());
+    windows
+        .position(|window| window == what)
+        .map(|place| from + place)
 }
 
 fn subtitle(profile: &Profile, meta: &Meta) -> String {

@@ -93,33 +93,33 @@ impl PermissionProblem {
         const SUDO: &str = r#"sudo env "PATH=$PATH" pyspy-rs …"#;
         match self {
             PermissionProblem::OtherUser { .. } | PermissionProblem::NotDumpable { .. } => {
-                format!("Run it as root: {SUDO}")
+                format!("run it as root: {SUDO}")
             }
             PermissionProblem::Yama { scope: 3.., .. } => {
-                "No process may be attached to until the machine starts with another \
-                 kernel.yama.ptrace_scope."
+                "no process may be attached to until the machine starts with another \
+                 kernel.yama.ptrace_scope"
                     .into()
             }
             PermissionProblem::Yama { .. } => format!(
-                "Run it as root: {SUDO}, or start the program with pyspy-rs: \
+                "run it as root: {SUDO}, or start the program with pyspy-rs: \
                  pyspy-rs record -o profile.svg -- python …"
             ),
             PermissionProblem::Container {
                 kubernetes: true, ..
             } => {
-                r#"Add to the container: securityContext: {capabilities: {add: ["SYS_PTRACE"]}}"#
+                r#"add to the container: securityContext: {capabilities: {add: ["SYS_PTRACE"]}}"#
                     .into()
             }
             PermissionProblem::Container { .. } => {
-                "Start the container with --cap-add SYS_PTRACE, or run pyspy-rs outside of it.".into()
+                "start the container with --cap-add SYS_PTRACE, or run pyspy-rs outside of it".into()
             }
             PermissionProblem::AlreadyTraced { tracer, .. } => format!(
-                "End the debugger or tracer (process {tracer}) first, or use --nonblocking."
+                "end the debugger or tracer (process {tracer}) first, or use --nonblocking"
             ),
-            PermissionProblem::Unknown { root: false, .. } => format!("Try it as root: {SUDO}"),
+            PermissionProblem::Unknown { root: false, .. } => format!("try it as root: {SUDO}"),
             PermissionProblem::Unknown { .. } => {
-                "Run it in the process's own user namespace or outside of all, and look for denials \
-                 by a security module (AppArmor, SELinux, seccomp) in the kernel's log."
+                "run it in the process's own user namespace or outside of all, and look for denials \
+                 by a security module (AppArmor, SELinux, seccomp) in the kernel's log"
                     .into()
             }
         }
