@@ -67,28 +67,30 @@ pub fn take<T>(
     mut inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Snapshot<T>, SampleError> {
     process.begin_sample();
-    let mut list = threads(process)?;
-    let activities = activities(process, &list);
+    let first_look = threads(process)?;
+    let activities = activities(process, &first_look);
     let mut guards = Vec::new();
     if pausing == Pausing::Running {
         let running = activities.iter().filter(|(_, activity)| activity.runs());
         let running: Vec<Tid> = running.map(|(tid, _)| *tid).collect();
         guards.extend(pause(process, &running)?);
     }
-    if !guards.is_empty() {
-        // Between the first look and the pause the lists may have changed.
-        list = threads(process)?;
-    }
+    // Each thread's state is copied after the kernel was asked about it: a thread that fell asleep in
+    // between would be read from where it was before, and then found not to have run.
+    let list = threads(process)?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
     let mut parts = Vec::with_capacity(list.threads.len());
     // Newest first is how the interpreter keeps them.
     for mut thread in list.threads.into_iter().rev() {
-        let seen = thread.os_thread_id.and_then(|tid| {
-            let known = activities.get(&tid).copied();
-            known.or_else(|| Activity::of_thread(process.pid(), tid).ok())
+        // Of a thread that is new since then nothing is known from before its state was copied.
+        let mut before = thread
+            .os_thread_id
+            .and_then(|tid| activities.get(&tid).copied());
+        let seen = before.or_else(|| {
+            let tid = thread.os_thread_id?;
+            Activity::of_thread(process.pid(), tid).ok()
         });
         let active = seen.is_some_and(|activity| activity.runs());
-        let mut before = seen;
         for attempt in 1..=ATTEMPTS {
             let held = is_paused(&guards, &thread);
             let read = read_thread(process, frames, &thread, active, &mut inspect);
@@ -246,8 +248,9 @@ fn stands_still<T>(
         .os_thread_id
         .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
     match (before, now) {
-        // The kernel counts how often a thread got a CPU: the same count means that it slept.
-        (Some(before), Some(now)) if !before.runs() => before == now,
+        // The kernel counts how often a thread got a CPU: the same count means that it slept. Where
+        // it does not count, the stack has to tell.
+        (Some(before), Some(now)) if !before.runs() && now.timeslices.is_some() => before == now,
         (_, Some(_)) | (None, None) => {
             read.is_some_and(|part| process.is_at_same_frame(thread, part.leaf.as_ref()))
         }
