@@ -2,8 +2,9 @@
 //!
 //! Code objects die and their addresses are reused, so a cached name must never outlive its code
 //! object. The rule: once a sample, the fields that identify a code object are read again (its type,
-//! the pointers to its name, file and line table, its first line, and the length and hash that those
-//! strings keep); when one differs, the entry is forgotten and read anew.
+//! the pointers to its names, file and line table, its first line, and the length and hash that name,
+//! file and line table keep) and so is the line table itself, whose hash nobody has asked for mostly;
+//! when one differs, the entry is forgotten and read anew.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -71,6 +72,8 @@ struct Code {
 struct Identity {
     type_object: RemoteAddr,
     name: RemoteAddr,
+    /// `co_qualname`; the name where the version has none.
+    qualname: RemoteAddr,
     filename: RemoteAddr,
     linetable: RemoteAddr,
     first_line: i32,
@@ -149,21 +152,16 @@ impl CodeCache {
         addr: RemoteAddr,
         is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Option<&mut Code>, ReadError> {
-        let known = self
-            .codes
-            .get(&addr)
-            .map(|cached| (cached.checked_in, cached.identity));
-        let fresh = match known {
-            Some((checked_in, _)) if checked_in == self.sample => true,
-            Some((_, identity)) => self.identity(objects, addr)? == identity,
-            None => false,
-        };
+        let sample = self.sample;
+        let fresh = self.codes.get(&addr).is_some_and(|cached| {
+            // What cannot be read now is no longer the same; reading it anew says why.
+            cached.checked_in == sample || cached.is_same(objects, addr).unwrap_or(false)
+        });
         if !fresh {
             self.make_room();
             let cached = self.read(objects, addr, is_file)?;
             self.codes.insert(addr, cached);
         }
-        let sample = self.sample;
         Ok(self.codes.get_mut(&addr).and_then(|cached| {
             cached.checked_in = sample;
             cached.code.as_mut()
@@ -189,13 +187,9 @@ impl CodeCache {
             });
         }
         let layout = &objects.python.layout.code_object;
-        let name = match layout.qualname {
-            Some(qualname) => read_ptr(objects.memory, addr.offset(qualname.into()))?,
-            None => identity.name,
-        };
         let (filename, short_filename) = self.file(objects.string(identity.filename)?, is_file);
         let code = Code {
-            name: objects.string(name)?.into(),
+            name: objects.string(identity.qualname)?.into(),
             filename,
             short_filename,
             first_line: identity.first_line,
@@ -267,6 +261,33 @@ impl CodeCache {
     }
 }
 
+impl Cached {
+    /// Whether the object at `addr` is still the one that was read.
+    fn is_same<M: RemoteMemory>(
+        &self,
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+    ) -> Result<bool, ReadError> {
+        let Some(code) = &self.code else {
+            // Of what is no code object, the type is all that is known.
+            let only_type = Identity {
+                type_object: objects.type_of(addr)?,
+                ..Identity::default()
+            };
+            return Ok(self.identity == only_type);
+        };
+        if Identity::read(objects, addr)? != self.identity {
+            return Ok(false);
+        }
+        // Its length is part of the identity.
+        let mut table = vec![0; code.table.len()];
+        let content = objects.python.layout.bytes_object.ob_sval;
+        let start = self.identity.linetable.offset(content.into());
+        objects.memory.read(start, &mut table)?;
+        Ok(table == code.table)
+    }
+}
+
 impl Identity {
     fn read<M: RemoteMemory>(
         objects: Objects<'_, M>,
@@ -278,6 +299,7 @@ impl Identity {
         let len = span(&[
             layout.pyobject.ob_type,
             code.name,
+            code.qualname.unwrap_or(code.name),
             code.filename,
             code.linetable,
             code.firstlineno,
@@ -286,6 +308,7 @@ impl Identity {
         let mut identity = Identity {
             type_object: record.ptr(layout.pyobject.ob_type)?,
             name: record.ptr(code.name)?,
+            qualname: record.ptr(code.qualname.unwrap_or(code.name))?,
             filename: record.ptr(code.filename)?,
             linetable: record.ptr(code.linetable)?,
             first_line: record.i32(code.firstlineno)?,

@@ -47,7 +47,8 @@ pub struct Snapshot<T> {
 struct Part<T> {
     trace: StackTrace,
     inspected: Vec<T>,
-    leaf: Option<RawFrame>,
+    /// Whether the stack was the same when it was walked a second time.
+    is_confirmed: bool,
     /// Whether the outermost frame is not linked to its caller at this very moment.
     is_loose: bool,
 }
@@ -67,32 +68,39 @@ pub fn take<T>(
     mut inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Snapshot<T>, SampleError> {
     process.begin_sample();
-    let mut list = threads(process)?;
-    let activities = activities(process, &list);
+    let first_look = threads(process)?;
+    let activities = activities(process, &first_look);
     let mut guards = Vec::new();
     if pausing == Pausing::Running {
         let running = activities.iter().filter(|(_, activity)| activity.runs());
         let running: Vec<Tid> = running.map(|(tid, _)| *tid).collect();
         guards.extend(pause(process, &running)?);
     }
-    if !guards.is_empty() {
-        // Between the first look and the pause the lists may have changed.
-        list = threads(process)?;
-    }
+    // Each thread's state is copied after the kernel was asked about it: a thread that fell asleep in
+    // between would be read from where it was before, and then found not to have run.
+    let list = threads(process)?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
     let mut parts = Vec::with_capacity(list.threads.len());
     // Newest first is how the interpreter keeps them.
     for mut thread in list.threads.into_iter().rev() {
-        let seen = thread.os_thread_id.and_then(|tid| {
-            let known = activities.get(&tid).copied();
-            known.or_else(|| Activity::of_thread(process.pid(), tid).ok())
-        });
+        // Of a thread that is new since then nothing is known from before its state was copied.
+        let mut before = thread
+            .os_thread_id
+            .and_then(|tid| activities.get(&tid).copied());
+        let seen = before.or_else(|| activity(process, &thread));
         let active = seen.is_some_and(|activity| activity.runs());
-        let mut before = seen;
         for attempt in 1..=ATTEMPTS {
             let held = is_paused(&guards, &thread);
-            let read = read_thread(process, frames, &thread, active, &mut inspect);
-            let still = held || stands_still(process, &thread, before, read.as_ref().ok());
+            // The kernel counts how often a thread got a CPU: the same count means that it slept.
+            // Where it does not count, or the thread runs, the stack has to tell.
+            let slept = before.filter(|before| !before.runs() && before.timeslices.is_some());
+            let confirm = !held && slept.is_none();
+            let read = read_thread(process, frames, &thread, active, confirm, &mut inspect);
+            let still = held
+                || match slept {
+                    Some(before) => activity(process, &thread) == Some(before),
+                    None => read.as_ref().is_ok_and(|part| part.is_confirmed),
+                };
             match read {
                 Ok(part) if still && (!part.is_loose || attempt == ATTEMPTS) => {
                     parts.push(part);
@@ -195,16 +203,19 @@ fn pause(process: &PythonProcess, tids: &[Tid]) -> Result<Option<PauseGuard>, Sa
     }
 }
 
-/// Walks and resolves one thread's stack.
+/// Walks and resolves one thread's stack. With `confirm` it is walked twice: names are looked up
+/// later, which takes so long that a thread which runs has moved by then.
 fn read_thread<T>(
     process: &mut PythonProcess,
     frames: &mut FrameTable,
     thread: &PythonThread,
     active: bool,
+    confirm: bool,
     inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Part<T>, ReadError> {
     let mut stack = Vec::new();
     process.walk(thread, &mut stack)?;
+    let is_confirmed = confirm && process.has_same_stack(thread, &stack);
     let resolved = process.resolve(&stack, frames)?;
     // A frame that runs no code object has no id: it is left out of both lists.
     let inspected = stack
@@ -231,28 +242,13 @@ fn read_thread<T>(
         trace,
         inspected,
         is_loose: stack.last().is_some_and(|frame| frame.is_loose),
-        leaf: stack.into_iter().next(),
+        is_confirmed,
     })
 }
 
-/// Whether a thread that was not paused did not run while it was read.
-fn stands_still<T>(
-    process: &PythonProcess,
-    thread: &PythonThread,
-    before: Option<Activity>,
-    read: Option<&Part<T>>,
-) -> bool {
-    let now = thread
-        .os_thread_id
-        .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
-    match (before, now) {
-        // The kernel counts how often a thread got a CPU: the same count means that it slept.
-        (Some(before), Some(now)) if !before.runs() => before == now,
-        (_, Some(_)) | (None, None) => {
-            read.is_some_and(|part| process.is_at_same_frame(thread, part.leaf.as_ref()))
-        }
-        (Some(_), None) => false,
-    }
+/// What the kernel says of a thread now; `None` when it has ended or is not known.
+fn activity(process: &PythonProcess, thread: &PythonThread) -> Option<Activity> {
+    Activity::of_thread(process.pid(), thread.os_thread_id?).ok()
 }
 
 /// Puts the stacks of one OS thread in several interpreters together: the newest interpreter's
