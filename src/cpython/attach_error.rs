@@ -133,6 +133,17 @@ impl AttachError {
         self.is_temporary() || matches!(self, AttachError::NotPython { .. })
     }
 
+    /// Whether it will not change while the process lives: the system forbids it, or no table knows
+    /// the version. Everything else may come from a look in the middle of an `exec`.
+    pub fn is_final(&self) -> bool {
+        matches!(
+            self,
+            AttachError::PermissionDenied { .. }
+                | AttachError::UnsupportedPython { .. }
+                | AttachError::IsThread { .. }
+        )
+    }
+
     /// Whether there is nothing of Python to look at, and nothing went wrong.
     pub fn is_no_python(&self) -> bool {
         matches!(

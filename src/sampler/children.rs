@@ -46,23 +46,35 @@ impl Children {
             if *settled {
                 continue;
             }
+            let in_time = now.saturating_duration_since(*first_seen) <= PATIENCE;
             match PythonProcess::attach(child.pid) {
-                Ok(process) => {
+                Ok(mut process) => {
+                    // After a vfork it still has its parent's memory, which is no stack of its own.
+                    if in_time && !owns_a_thread(&mut process) {
+                        continue;
+                    }
                     info!("child {} is CPython {}", child.pid, process.version());
                     *settled = true;
                     found.push((process, child.parent));
                 }
-                Err(error) if error.may_become_python() => {
-                    *settled = now.saturating_duration_since(*first_seen) > PATIENCE;
-                }
                 Err(error) => {
-                    debug!("child {} is skipped: {error}", child.pid);
-                    *settled = true;
+                    debug!("child {}: {error}", child.pid);
+                    *settled = error.is_final() || !in_time;
                 }
             }
         }
         found
     }
+}
+
+/// Whether one of the interpreter's threads is one of the process's own tasks.
+fn owns_a_thread(process: &mut PythonProcess) -> bool {
+    let list = process.threads();
+    list.is_ok_and(|list| {
+        list.threads
+            .iter()
+            .any(|thread| thread.os_thread_id.is_some())
+    })
 }
 
 /// The processes below the observed ones, without those themselves, each once. Each observed process

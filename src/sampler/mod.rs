@@ -280,10 +280,11 @@ impl Observed {
                 self.lost = 0;
                 true
             }
-            Err(error) if error.may_become_python() => self.lost < REATTACH_ATTEMPTS,
             Err(error) => {
                 debug!("process {}: {error}", self.process.pid());
-                false
+                !error.is_final()
+                    && self.lost < REATTACH_ATTEMPTS
+                    && self.process.target().is_same_process()
             }
         }
     }
