@@ -24,8 +24,8 @@ use crate::target::{RemoteAddr, RemoteMemory};
 const MAX_CODES: usize = 50_000;
 /// The same for the bytes of their names and line tables.
 const MAX_CACHED_BYTES: usize = 32 << 20;
-/// Above this many instructions in one code object, its memo starts anew.
-const MAX_INSTRUCTIONS: usize = 50_000;
+/// The same for the instructions that are remembered in all of them.
+const MAX_INSTRUCTIONS: usize = 1_000_000;
 /// Bytes of a code unit, since 3.6.
 const CODE_UNIT: i64 = 2;
 /// The longest array of thread-local bytecode copies (one a thread that ever ran).
@@ -40,6 +40,8 @@ pub struct CodeCache {
     files: HashMap<String, (Arc<str>, Arc<str>)>,
     /// Bytes that were added to `codes` and `files` since they were empty.
     bytes: usize,
+    /// Instructions that were remembered in all of `codes` since it was empty.
+    memos: usize,
     sample: u64,
 }
 
@@ -85,21 +87,25 @@ impl CodeCache {
     /// Starts a new sample: every code object is looked at again the first time it is seen in it.
     pub fn begin_sample(&mut self) {
         self.sample = self.sample.wrapping_add(1);
+        self.make_room();
     }
 
     /// Forgets everything when it has become too much.
     fn make_room(&mut self) {
         let len = self.codes.len().max(self.code_types.len());
-        if len > MAX_CODES || self.bytes > MAX_CACHED_BYTES {
+        let is_full =
+            len > MAX_CODES || self.bytes > MAX_CACHED_BYTES || self.memos > MAX_INSTRUCTIONS;
+        if is_full {
             self.codes.clear();
             self.code_types.clear();
             self.files.clear();
             self.bytes = 0;
+            self.memos = 0;
         }
     }
 
-    /// The frame with its names, or `None` where it runs no code object or has not begun yet. `is_file` looks into the
-    /// target's root.
+    /// The frame with its names, or `None` where it runs no code object or has not begun yet.
+    /// `is_file` looks into the target's root.
     ///
     /// # Errors
     /// When the code object cannot be read.
@@ -122,13 +128,11 @@ impl CodeCache {
             return Ok(*frame);
         }
         let instruction = code.byte_offset(objects, raw)?;
-        if code.frames.len() > MAX_INSTRUCTIONS {
-            code.frames.clear();
-        }
         // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
         // is still being set up is not there yet, and a shim's code never is.
         if !raw.is_generators && instruction < code.first_traceable {
             code.frames.insert(key, None);
+            self.memos += 1;
             return Ok(None);
         }
         let format = objects.python.semantics.line_table;
@@ -142,6 +146,7 @@ impl CodeCache {
             columns: location.columns,
         });
         code.frames.insert(key, Some(frame));
+        self.memos += 1;
         Ok(Some(frame))
     }
 

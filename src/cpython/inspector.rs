@@ -204,22 +204,30 @@ impl Inspector {
         Ok(())
     }
 
-    /// Whether a thread still has this stack, walked a moment ago while it ran: every caller at the
-    /// same call, and an innermost frame at the same place. What that runs may be another function
-    /// by now, called by the same call: the stack as it was walked is one that was.
-    ///
-    /// A caller that returned meanwhile and came back to the same call is not noticed.
-    pub fn has_same_stack(
+    /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
+    pub fn is_at_same_frame(
         &self,
         memory: &impl RemoteMemory,
         thread: &PythonThread,
-        stack: &[RawFrame],
+        leaf: Option<&RawFrame>,
     ) -> bool {
-        let (mut thread, mut again) = (thread.clone(), Vec::new());
-        self.look_again(memory, &mut thread).is_ok()
-            && self.walk(memory, &thread, &mut again).is_ok()
-            && again.first().map(|leaf| leaf.addr) == stack.first().map(|leaf| leaf.addr)
-            && again.get(1..) == stack.get(1..)
+        let python = &self.python;
+        let now = self.left.within(memory, |memory| {
+            let ThreadState {
+                interpreter, addr, ..
+            } = thread.state;
+            interpreter::thread(memory, python, interpreter, addr)
+                .and_then(|state| frame::innermost(memory, python, &state))
+        });
+        match (now, leaf) {
+            (Ok(addr), Some(leaf)) if addr == leaf.addr => true,
+            // The innermost frame may be a shim above the leaf: then the chain decides.
+            (Ok(_), _) => {
+                let mut again = Vec::new();
+                self.walk(memory, thread, &mut again).is_ok() && again.first() == leaf
+            }
+            (Err(_), _) => false,
+        }
     }
 
     /// Pass 2: names for the frames of a stack, `None` for one that runs no code object. `is_file`

@@ -108,10 +108,10 @@ impl PythonProcess {
         self.inspector.look_again(self.target.memory(), thread)
     }
 
-    /// Whether a thread still has this stack: see [`Inspector::has_same_stack`].
-    pub fn has_same_stack(&self, thread: &PythonThread, stack: &[RawFrame]) -> bool {
+    /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
+    pub fn is_at_same_frame(&self, thread: &PythonThread, leaf: Option<&RawFrame>) -> bool {
         self.inspector
-            .has_same_stack(self.target.memory(), thread, stack)
+            .is_at_same_frame(self.target.memory(), thread, leaf)
     }
 
     /// Pass 2: names for the frames of a stack, `None` for one that runs no code object.

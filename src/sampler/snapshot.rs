@@ -47,8 +47,7 @@ pub struct Snapshot<T> {
 struct Part<T> {
     trace: StackTrace,
     inspected: Vec<T>,
-    /// Whether the stack was the same when it was walked a second time.
-    is_confirmed: bool,
+    leaf: Option<RawFrame>,
     /// Whether the outermost frame is not linked to its caller at this very moment.
     is_loose: bool,
 }
@@ -87,20 +86,15 @@ pub fn take<T>(
         let mut before = thread
             .os_thread_id
             .and_then(|tid| activities.get(&tid).copied());
-        let seen = before.or_else(|| activity(process, &thread));
+        let seen = before.or_else(|| {
+            let tid = thread.os_thread_id?;
+            Activity::of_thread(process.pid(), tid).ok()
+        });
         let active = seen.is_some_and(|activity| activity.runs());
         for attempt in 1..=ATTEMPTS {
             let held = is_paused(&guards, &thread);
-            // The kernel counts how often a thread got a CPU: the same count means that it slept.
-            // Where it does not count, or the thread runs, the stack has to tell.
-            let slept = before.filter(|before| !before.runs() && before.timeslices.is_some());
-            let confirm = !held && slept.is_none();
-            let read = read_thread(process, frames, &thread, active, confirm, &mut inspect);
-            let still = held
-                || match slept {
-                    Some(before) => activity(process, &thread) == Some(before),
-                    None => read.as_ref().is_ok_and(|part| part.is_confirmed),
-                };
+            let read = read_thread(process, frames, &thread, active, &mut inspect);
+            let still = held || stands_still(process, &thread, before, read.as_ref().ok());
             match read {
                 Ok(part) if still && (!part.is_loose || attempt == ATTEMPTS) => {
                     parts.push(part);
@@ -203,19 +197,16 @@ fn pause(process: &PythonProcess, tids: &[Tid]) -> Result<Option<PauseGuard>, Sa
     }
 }
 
-/// Walks and resolves one thread's stack. With `confirm` it is walked twice: names are looked up
-/// later, which takes so long that a thread which runs has moved by then.
+/// Walks and resolves one thread's stack.
 fn read_thread<T>(
     process: &mut PythonProcess,
     frames: &mut FrameTable,
     thread: &PythonThread,
     active: bool,
-    confirm: bool,
     inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Part<T>, ReadError> {
     let mut stack = Vec::new();
     process.walk(thread, &mut stack)?;
-    let is_confirmed = confirm && process.has_same_stack(thread, &stack);
     let resolved = process.resolve(&stack, frames)?;
     // A frame that runs no code object has no id: it is left out of both lists.
     let inspected = stack
@@ -242,13 +233,29 @@ fn read_thread<T>(
         trace,
         inspected,
         is_loose: stack.last().is_some_and(|frame| frame.is_loose),
-        is_confirmed,
+        leaf: stack.into_iter().next(),
     })
 }
 
-/// What the kernel says of a thread now; `None` when it has ended or is not known.
-fn activity(process: &PythonProcess, thread: &PythonThread) -> Option<Activity> {
-    Activity::of_thread(process.pid(), thread.os_thread_id?).ok()
+/// Whether a thread that was not paused did not run while it was read.
+fn stands_still<T>(
+    process: &PythonProcess,
+    thread: &PythonThread,
+    before: Option<Activity>,
+    read: Option<&Part<T>>,
+) -> bool {
+    let now = thread
+        .os_thread_id
+        .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
+    match (before, now) {
+        // The kernel counts how often a thread got a CPU: the same count means that it slept. Where
+        // it does not count, the stack has to tell.
+        (Some(before), Some(now)) if !before.runs() && now.timeslices.is_some() => before == now,
+        (_, Some(_)) | (None, None) => {
+            read.is_some_and(|part| process.is_at_same_frame(thread, part.leaf.as_ref()))
+        }
+        (Some(_), None) => false,
+    }
 }
 
 /// Puts the stacks of one OS thread in several interpreters together: the newest interpreter's

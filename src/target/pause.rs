@@ -1,9 +1,11 @@
 //! [`PauseGuard`]: threads of a target that stand still while we read them.
 //!
-//! A thread is paused with `PTRACE_SEIZE` and `PTRACE_INTERRUPT`, which no program can notice: no
-//! signal is sent, and a system call that gets interrupted is restarted. What can go wrong, and what
-//! is done:
+//! A thread is paused with `PTRACE_SEIZE` and `PTRACE_INTERRUPT`: no signal is sent, and a system
+//! call that gets interrupted is restarted. What can go wrong, and what is done:
 //!
+//! - The thread sleeps in one of the few calls that end early with `EINTR` instead (`epoll_wait`,
+//!   `sigtimedwait` and others, signal(7)). So callers pause only threads that run; one that falls
+//!   asleep just then may see it, and Python itself tries again (PEP 475, 3.5+).
 //! - A signal arrives meanwhile. The thread then stops in front of its delivery; it is let go with
 //!   that signal, which it receives as if we weren't there.
 //! - The target is stopped (Ctrl-Z). It stays so when it is let go.
