@@ -6,8 +6,7 @@
 //! file and line table keep) and so is the line table itself, whose hash nobody has asked for mostly;
 //! when one differs, the entry is forgotten and read anew.
 
-use std::collections::HashMap;
-use std::path::Path;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use python_offsets::semantics::{Executable, InstructionPointer};
@@ -15,7 +14,6 @@ use python_offsets::semantics::{Executable, InstructionPointer};
 use super::frame::RawFrame;
 use super::line_table::locate;
 use super::record::{Record, RecordBuffer, read_i32, read_ptr, span};
-use super::source_path::shorten;
 use super::{Frame, FrameId, FrameTable, Objects, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
@@ -37,7 +35,7 @@ pub struct CodeCache {
     codes: HashMap<RemoteAddr, Cached>,
     /// Which types are `code`: one in practice. Its address is never reused: it is static.
     code_types: HashMap<RemoteAddr, bool>,
-    files: HashMap<String, (Arc<str>, Arc<str>)>,
+    files: HashSet<Arc<str>>,
     /// Bytes that were added to `codes` and `files` since they were empty.
     bytes: usize,
     /// Instructions that were remembered in all of `codes` since it was empty.
@@ -59,7 +57,6 @@ type FrameKey = (u64, u32, bool);
 struct Code {
     name: Arc<str>,
     filename: Arc<str>,
-    short_filename: Arc<str>,
     first_line: i32,
     table: Vec<u8>,
     /// Where the instructions start (3.11+).
@@ -105,7 +102,6 @@ impl CodeCache {
     }
 
     /// The frame with its names, or `None` where it runs no code object or has not begun yet.
-    /// `is_file` looks into the target's root.
     ///
     /// # Errors
     /// When the code object cannot be read.
@@ -114,12 +110,11 @@ impl CodeCache {
         objects: Objects<'_, M>,
         raw: &RawFrame,
         table: &mut FrameTable,
-        is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Option<FrameId>, ReadError> {
         if raw.executable.is_null() && objects.python.semantics.executable != Executable::Code {
             return Ok(None);
         }
-        let code = self.code(objects, raw.executable, is_file)?;
+        let code = self.code(objects, raw.executable)?;
         let Some(code) = code else {
             return Ok(None);
         };
@@ -140,7 +135,8 @@ impl CodeCache {
         let frame = table.intern(Frame {
             name: Arc::clone(&code.name),
             filename: Arc::clone(&code.filename),
-            short_filename: Arc::clone(&code.short_filename),
+            // Looked for by the table's owner, outside of any pause.
+            short_filename: Arc::default(),
             line: location.line,
             first_line: u32::try_from(code.first_line).unwrap_or(0),
             columns: location.columns,
@@ -155,7 +151,6 @@ impl CodeCache {
         &mut self,
         objects: Objects<'_, M>,
         addr: RemoteAddr,
-        is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Option<&mut Code>, ReadError> {
         let sample = self.sample;
         let fresh = self.codes.get(&addr).is_some_and(|cached| {
@@ -164,7 +159,7 @@ impl CodeCache {
         });
         if !fresh {
             self.make_room();
-            let cached = self.read(objects, addr, is_file)?;
+            let cached = self.read(objects, addr)?;
             self.codes.insert(addr, cached);
         }
         Ok(self.codes.get_mut(&addr).and_then(|cached| {
@@ -177,7 +172,6 @@ impl CodeCache {
         &mut self,
         objects: Objects<'_, M>,
         addr: RemoteAddr,
-        is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Cached, ReadError> {
         let identity = self.identity(objects, addr)?;
         if identity.name.is_null() {
@@ -192,11 +186,10 @@ impl CodeCache {
             });
         }
         let layout = &objects.python.layout.code_object;
-        let (filename, short_filename) = self.file(objects.string(identity.filename)?, is_file);
+        let filename = self.file(objects.string(identity.filename)?);
         let code = Code {
             name: objects.string(identity.qualname)?.into(),
             filename,
-            short_filename,
             first_line: identity.first_line,
             table: objects.bytes(identity.linetable)?,
             instructions: addr.offset(layout.co_code_adaptive.unwrap_or(0).into()),
@@ -252,17 +245,15 @@ impl CodeCache {
         Ok(is_code)
     }
 
-    /// A file's name in full and for short.
-    fn file(&mut self, name: String, is_file: &dyn Fn(&Path) -> bool) -> (Arc<str>, Arc<str>) {
-        if let Some((full, short)) = self.files.get(&name) {
-            return (Arc::clone(full), Arc::clone(short));
+    /// A file's name, once for all code objects of the file.
+    fn file(&mut self, name: String) -> Arc<str> {
+        if let Some(known) = self.files.get(name.as_str()) {
+            return Arc::clone(known);
         }
-        self.bytes += 3 * name.len();
-        let full: Arc<str> = name.as_str().into();
-        let short: Arc<str> = shorten(&name, is_file).into();
-        self.files
-            .insert(name, (Arc::clone(&full), Arc::clone(&short)));
-        (full, short)
+        self.bytes += name.len();
+        let file: Arc<str> = name.into();
+        self.files.insert(Arc::clone(&file));
+        file
     }
 }
 

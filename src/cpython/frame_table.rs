@@ -33,7 +33,8 @@ pub struct Frame {
     pub name: Arc<str>,
     /// `co_filename` as the target knows it.
     pub filename: Arc<str>,
-    /// The part of the filename below the import root (`pkg/mod.py`).
+    /// The part of the filename below the import root (`pkg/mod.py`); empty until
+    /// [`FrameTable::shorten_new`].
     pub short_filename: Arc<str>,
     /// The line that runs, from 1; `None` where the code has none.
     pub line: Option<u32>,
@@ -48,6 +49,8 @@ pub struct Frame {
 #[derive(Debug, Default)]
 pub struct FrameTable {
     frames: Vec<Frame>,
+    /// How many of them have their short filename.
+    shortened: usize,
     ids: HashMap<Frame, FrameId>,
 }
 
@@ -62,6 +65,16 @@ impl FrameTable {
         self.frames.push(frame.clone());
         self.ids.insert(frame, id);
         id
+    }
+
+    /// Gives the frames that are new their short filenames, each by `shorten` from its full one. A
+    /// step of its own, since it looks at files, which must not be waited for while threads are
+    /// paused: the file system may be remote, or served by the very program that is paused.
+    pub fn shorten_new(&mut self, mut shorten: impl FnMut(&Arc<str>) -> Arc<str>) {
+        for frame in self.frames.iter_mut().skip(self.shortened) {
+            frame.short_filename = shorten(&frame.filename);
+        }
+        self.shortened = self.frames.len();
     }
 
     /// The frame behind an id of this table; `None` for an id of another table.

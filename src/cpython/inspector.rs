@@ -3,7 +3,6 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::path::Path;
 use std::sync::Arc;
 
 use log::debug;
@@ -230,8 +229,8 @@ impl Inspector {
         }
     }
 
-    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object. `is_file`
-    /// looks in the target's own root.
+    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object. Short
+    /// filenames come later: see [`FrameTable::shorten_new`].
     ///
     /// # Errors
     /// When a code object cannot be read.
@@ -240,14 +239,13 @@ impl Inspector {
         memory: &impl RemoteMemory,
         stack: &[RawFrame],
         frames: &mut FrameTable,
-        is_file: &dyn Fn(&Path) -> bool,
     ) -> Result<Vec<Option<FrameId>>, ReadError> {
         let (python, codes) = (&self.python, &mut self.codes);
         self.left.within(memory, |memory| {
             let objects = Objects { memory, python };
             let mut resolved = Vec::with_capacity(stack.len());
             for raw in stack {
-                resolved.push(codes.resolve(objects, raw, frames, is_file)?);
+                resolved.push(codes.resolve(objects, raw, frames)?);
             }
             Ok(resolved)
         })

@@ -1,7 +1,7 @@
 //! [`PythonProcess`]: a live process with an interpreter in it. What is read of it is the
 //! [`Inspector`]'s work.
 
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use python_offsets::PythonVersion;
@@ -9,6 +9,7 @@ use python_offsets::PythonVersion;
 use super::frame::RawFrame;
 use super::inspector::{Inspector, PythonThread, ThreadList};
 use super::locate::{self, Found};
+use super::source_path::shorten;
 use super::{
     AttachError, FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions,
 };
@@ -19,7 +20,11 @@ pub struct PythonProcess {
     target: TargetProcess,
     found: Found,
     inspector: Inspector,
+    short_filenames: HashMap<Arc<str>, Arc<str>>,
 }
+
+/// Above this many files the short filenames are looked for anew.
+const MAX_FILES: usize = 50_000;
 
 impl PythonProcess {
     /// Finds the interpreter in a running process.
@@ -35,6 +40,7 @@ impl PythonProcess {
             target,
             inspector: Inspector::new(found.python.clone()),
             found,
+            short_filenames: HashMap::new(),
         })
     }
 
@@ -123,10 +129,25 @@ impl PythonProcess {
         stack: &[RawFrame],
         frames: &mut FrameTable,
     ) -> Result<Vec<Option<FrameId>>, ReadError> {
-        let target = &self.target;
-        let is_file = |path: &Path| target.root_path(path).is_file();
-        self.inspector
-            .resolve(target.memory(), stack, frames, &is_file)
+        self.inspector.resolve(self.target.memory(), stack, frames)
+    }
+
+    /// Gives the frames that are new in the table their short filenames, by looking for packages in
+    /// the process's own root. May wait for a file system: never while threads are paused.
+    pub fn shorten_new(&mut self, frames: &mut FrameTable) {
+        let (target, files) = (&self.target, &mut self.short_filenames);
+        frames.shorten_new(|filename| {
+            if let Some(short) = files.get(filename) {
+                return Arc::clone(short);
+            }
+            if files.len() >= MAX_FILES {
+                files.clear();
+            }
+            let short = shorten(filename, |path| target.root_path(path).is_file());
+            let short: Arc<str> = short.into();
+            files.insert(Arc::clone(filename), Arc::clone(&short));
+            short
+        });
     }
 
     /// The variables of a frame: see [`Inspector::frame_locals`].

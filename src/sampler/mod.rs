@@ -25,6 +25,8 @@ use pace::Pace;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
+/// The same while threads are still to be let go.
+const SHORT_NAP: Duration = Duration::from_micros(100);
 /// How often a process that was replaced by another program is tried again before it is given up.
 const REATTACH_ATTEMPTS: u32 = 500;
 /// How many processes that are no Python are named between a Python process and its ancestor.
@@ -165,10 +167,6 @@ impl Sampler {
 
     /// Waits for the next deadline; `false` when told to stop meanwhile.
     fn wait(&self) -> bool {
-        // Threads that could not be let go at once must not stay paused while we sleep.
-        while !PauseGuard::settle() && !self.stopped() {
-            std::thread::sleep(Duration::from_micros(100));
-        }
         loop {
             if self.stopped() {
                 return false;
@@ -180,7 +178,9 @@ impl Sampler {
             if left.is_zero() {
                 return true;
             }
-            std::thread::sleep(left.min(NAP));
+            // Threads that could not be let go at once must not stay paused while we sleep.
+            let nap = if PauseGuard::settle() { NAP } else { SHORT_NAP };
+            std::thread::sleep(left.min(nap));
         }
     }
 

@@ -140,6 +140,7 @@ pub fn take<T>(
         }
     }
     drop(guards);
+    process.shorten_new(frames);
     Ok(merge(parts, errors))
 }
 

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use pyspy_rs::cpython::source_path::shorten;
 use pyspy_rs::cpython::{
     Attached, Frame, FrameTable, Inspector, Local, PythonThread, ReadError, SampleError,
     ValueOptions,
@@ -118,7 +119,7 @@ pub fn parse_some(
         let mut stack = Vec::new();
         let resolved = inspector
             .walk(memory, &thread, &mut stack)
-            .and_then(|()| inspector.resolve(memory, &stack, &mut table, &|_| false));
+            .and_then(|()| inspector.resolve(memory, &stack, &mut table));
         let ids = match resolved {
             Ok(ids) => ids,
             Err(error) => {
@@ -126,6 +127,7 @@ pub fn parse_some(
                 continue;
             }
         };
+        table.shorten_new(|filename| shorten(filename, |_| false).into());
         let mut frames = Vec::new();
         for (raw, id) in stack.iter().zip(ids) {
             let Some(frame) = id.and_then(|id| table.get(id)) else {
