@@ -11,6 +11,11 @@
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyspy_rs::cpython::PythonProcess;
+use pyspy_rs::sampler::{Pausing, Sampler, SamplerOptions};
 
 use support::Target;
 use support::bench::{Bench, python};
@@ -57,4 +62,40 @@ fn the_recording_itself_can_go_to_stdout() {
     );
     assert!(bench.files().is_empty());
     assert!(Path::new(&format!("/proc/{}", target.pid())).exists());
+}
+
+/// At a low rate the next look is far away; a recording once went on until then.
+#[test]
+fn the_time_is_over_between_two_looks() {
+    let target = Target::start(python(), "ping.py", &[]);
+    let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
+    let options = SamplerOptions {
+        rate_hz: 1e-6,
+        pausing: Pausing::Never,
+        subprocesses: false,
+        stop: Arc::default(),
+        duration: Some(Duration::from_millis(50)),
+    };
+    let mut sampler = Sampler::new(process, options);
+    assert_eq!(sampler.by_ref().count(), 1);
+    assert!(sampler.is_time_over());
+}
+
+/// So is the end of the process.
+#[test]
+fn a_process_ends_between_two_looks() {
+    let mut target = Target::start(python(), "ping.py", &[]);
+    let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
+    let options = SamplerOptions {
+        rate_hz: 1e-6,
+        pausing: Pausing::Never,
+        subprocesses: false,
+        stop: Arc::default(),
+        duration: None,
+    };
+    let mut sampler = Sampler::new(process, options);
+    assert!(sampler.next().is_some());
+    assert!(target.finish().success());
+    assert!(sampler.next().is_none());
+    assert!(!sampler.is_time_over());
 }

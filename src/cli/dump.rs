@@ -119,7 +119,16 @@ fn look(
     let locals = |process: &PythonProcess, frame: &RawFrame| {
         (options.locals > 0).then(|| process.frame_locals(frame, values))
     };
-    let snapshot = snapshot::take(process, frames, pausing, locals)?;
+    let snapshot = match snapshot::take(process, frames, pausing, locals) {
+        // Reading is allowed, or we would not be here: better a look that may be torn than none.
+        Err(SampleError::CannotPause(problem)) => {
+            say(&format!(
+                "warning: {problem}; going on without pausing (as with --nonblocking)"
+            ));
+            snapshot::take(process, frames, Pausing::Never, locals)?
+        }
+        result => result?,
+    };
     let mut errors = snapshot.errors;
     let threads = snapshot
         .traces

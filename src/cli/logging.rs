@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use log::LevelFilter;
+use log::{Level, LevelFilter};
 
 use super::escape::for_terminal;
 
@@ -24,7 +24,11 @@ pub fn start(verbose: u8) {
         }
     }
     builder.format(|out, record| {
-        let level = record.level().as_str().to_ascii_lowercase();
+        let level = match record.level() {
+            // As all other lines of ours have it.
+            Level::Warn => "warning".to_owned(),
+            level => level.as_str().to_ascii_lowercase(),
+        };
         let message = record.args().to_string();
         writeln!(out, "{level}: {}", for_terminal(&message))
     });

@@ -76,6 +76,7 @@ impl Sampling {
             },
             subprocesses: self.subprocesses,
             stop: Arc::clone(stop),
+            duration: None,
         }
     }
 }

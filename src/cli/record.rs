@@ -17,7 +17,7 @@ use super::summary;
 use crate::cpython::PythonProcess;
 use crate::output::{self, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
-use crate::sampler::Sampler;
+use crate::sampler::{Sampler, SamplerOptions};
 use crate::target::Pid;
 
 /// Why the sampling ended.
@@ -174,15 +174,14 @@ impl Recording {
             duration: Duration::ZERO,
         };
         let mut profile = Profile::new(profile_options(options));
-        let mut sampler = Sampler::new(process, options.sampling.for_sampler(&stop));
+        let sampling = SamplerOptions {
+            duration: options.duration,
+            ..options.sampling.for_sampler(&stop)
+        };
+        let mut sampler = Sampler::new(process, sampling);
         let progress = Progress::start(options.duration, hide_progress);
         let mut last_error = None;
-        let mut ending = Ending::ProgramEnded;
         while let Some(sample) = sampler.next() {
-            if options.duration.is_some_and(|time| sample.elapsed >= time) {
-                ending = Ending::Duration;
-                break;
-            }
             for error in &sample.errors {
                 log::info!("{error}");
             }
@@ -203,10 +202,15 @@ impl Recording {
             });
             last_error = sample.errors.into_iter().next_back().or(last_error);
         }
+        let is_time_over = sampler.is_time_over();
         progress.finish();
-        if stop.load(Ordering::SeqCst) {
-            ending = Ending::Signal;
-        }
+        let ending = if stop.load(Ordering::SeqCst) {
+            Ending::Signal
+        } else if is_time_over {
+            Ending::Duration
+        } else {
+            Ending::ProgramEnded
+        };
         meta.duration = match (ending, options.duration) {
             (Ending::Duration, Some(time)) => time,
             _ => profile.last_elapsed(),

@@ -43,6 +43,8 @@ pub struct SamplerOptions {
     pub subprocesses: bool,
     /// Set from outside to end sampling.
     pub stop: Arc<AtomicBool>,
+    /// When sampling ends by itself, from the sampler's start; `None`: never.
+    pub duration: Option<Duration>,
 }
 
 /// What is known of a process that is looked at, or that stands between two which are.
@@ -77,7 +79,7 @@ struct Observed {
 }
 
 /// Looks at a process (and its children) again and again. As an iterator it waits for the next look
-/// and ends when all processes have, or when it is told to stop.
+/// and ends when all processes have, when its time is over, or when it is told to stop.
 ///
 /// Threads that are paused are bound to the OS thread that paused them, so a sampler stays on the
 /// thread that it was made on.
@@ -161,14 +163,27 @@ impl Sampler {
             .extend(between.into_iter().map(|process| (process.pid, process)));
     }
 
+    /// Whether the time that was asked for is over.
+    pub fn is_time_over(&self) -> bool {
+        let asked = self.options.duration;
+        asked.is_some_and(|time| self.start.elapsed() >= time)
+    }
+
     fn stopped(&self) -> bool {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    /// Waits for the next deadline; `false` when told to stop meanwhile.
+    /// Whether none of the processes is there any more. At a low rate the next look would find that
+    /// out seconds later.
+    fn all_have_ended(&self) -> bool {
+        let mut observed = self.observed.iter();
+        observed.all(|observed| observed.process.target().has_ended())
+    }
+
+    /// Waits for the next deadline; `false` when sampling ends before it.
     fn wait(&self) -> bool {
         loop {
-            if self.stopped() {
+            if self.stopped() || self.is_time_over() {
                 return false;
             }
             let left = self
@@ -178,9 +193,16 @@ impl Sampler {
             if left.is_zero() {
                 return true;
             }
+            if left > NAP && self.all_have_ended() {
+                return false;
+            }
             // Threads that could not be let go at once must not stay paused while we sleep.
             let nap = if PauseGuard::settle() { NAP } else { SHORT_NAP };
-            std::thread::sleep(left.min(nap));
+            let until_over = self
+                .options
+                .duration
+                .map(|time| time.saturating_sub(self.start.elapsed()));
+            std::thread::sleep(left.min(nap).min(until_over.unwrap_or(nap)));
         }
     }
 

@@ -305,6 +305,14 @@ impl TargetProcess {
         ProcStat::of_process(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
     }
 
+    /// Whether it has ended with all its threads, be it collected or not.
+    pub fn has_ended(&self) -> bool {
+        ProcStat::of_process(self.pid).map_or(true, |stat| {
+            stat.start_ticks != self.start_ticks
+                || stat.has_ended() && living_thread(self.pid).is_none()
+        })
+    }
+
     /// How long ago it started.
     ///
     /// # Errors
