@@ -69,7 +69,7 @@ fn assert_dumped(python: &Interpreter, target: &Target, others: usize) -> String
     let all: usize = dump.threads.iter().map(|t| t.interpreter_ids.len()).sum();
     assert_eq!(all, 1 + others, "{:?}", dump.threads);
     let (_, by) = log.rsplit_once(", by ").expect("it says how");
-    by.trim().to_owned()
+    by.lines().next().expect("a line").trim().to_owned()
 }
 
 #[test]

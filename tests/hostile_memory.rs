@@ -54,10 +54,10 @@ fn lying_memory_is_survived() {
         let target = Target::start(python, "locals.py", &[]);
         let pid = i32::try_from(target.pid()).expect("a pid");
         let mut process = PythonProcess::attach(pid).expect("attached");
-        let threads = process.threads().expect("threads").threads;
-        let main = threads.last().expect("a thread");
+        let mut threads = process.threads().expect("threads").threads;
+        let main = threads.last_mut().expect("a thread");
         let mut stack = Vec::new();
-        process.walk(main, &mut stack).expect("a stack");
+        process.walk(main, false, &mut stack).expect("a stack");
         let real = process.objects();
         let mut words = vec![
             0,

@@ -114,14 +114,16 @@ fn main_thread_locals(
     table: &mut FrameTable,
     options: ValueOptions,
 ) -> BTreeMap<String, Vec<Local>> {
-    let threads = process.threads().expect("threads").threads;
-    let main = threads.last().expect("a thread");
+    let mut threads = process.threads().expect("threads").threads;
+    let main = threads.last_mut().expect("a thread");
     let mut stack = Vec::new();
-    process.walk(main, &mut stack).expect("a stack");
+    process.walk(main, false, &mut stack).expect("a stack");
     let mut all = BTreeMap::new();
     for raw in stack {
-        let ids = process.resolve(&[raw], table).expect("a frame");
-        let Some(id) = ids[0] else { continue };
+        let resolved = process.resolve(main, &[raw], table).expect("a frame");
+        let Some(&id) = resolved.frames.first() else {
+            continue;
+        };
         let frame = table.get(id).expect("a frame");
         let locals = process
             .objects()

@@ -90,7 +90,9 @@ fn thread(
             active,
             owns_gil: tid == Some(pid),
             collecting: false,
+            waits_for_cpu: false,
             is_main: tid == Some(pid),
+            cpu_ns: None,
         },
         frames: root_first.iter().rev().copied().collect(),
     }

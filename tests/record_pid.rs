@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyspy_rs::cpython::PythonProcess;
-use pyspy_rs::sampler::{Pausing, Sampler, SamplerOptions};
+use pyspy_rs::sampler::{Look, Pausing, Sampler, SamplerOptions};
 
 use support::Target;
 use support::bench::{Bench, python};
@@ -71,7 +71,10 @@ fn the_time_is_over_between_two_looks() {
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
         rate_hz: 1e-6,
-        pausing: Pausing::Never,
+        look: Look {
+            pausing: Pausing::Never,
+            ..Look::default()
+        },
         subprocesses: false,
         stop: Arc::default(),
         duration: Some(Duration::from_millis(50)),
@@ -88,7 +91,10 @@ fn a_process_ends_between_two_looks() {
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
         rate_hz: 1e-6,
-        pausing: Pausing::Never,
+        look: Look {
+            pausing: Pausing::Never,
+            ..Look::default()
+        },
         subprocesses: false,
         stop: Arc::default(),
         duration: None,

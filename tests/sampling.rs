@@ -13,8 +13,9 @@ mod support;
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
+use std::time::Duration;
 
-use support::{Recording, Target, for_each_interpreter, interpreters, wait_until};
+use support::{Interpreter, Recording, Target, for_each_interpreter, interpreters, wait_until};
 
 /// A frame's function.
 fn function(frame: &str) -> &str {
@@ -72,6 +73,13 @@ fn generators_that_switch_fast_have_no_impossible_stack() {
         for _ in 0..20 {
             for stack in Recording::of_pid(target.pid(), &options).stacks() {
                 let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
+                // The thread that waits for the end may be on its way there still.
+                if functions
+                    .first()
+                    .is_some_and(|root| root.contains("bootstrap"))
+                {
+                    continue;
+                }
                 let possible = ["left", "right"].iter().any(|side| {
                     let [outer, inner] = ["outer", "inner"].map(|name| format!("{side}_{name}"));
                     let whole = ["<module>", "switch", &outer, &inner];
@@ -175,38 +183,47 @@ fn the_target_runs_on_after_us() {
     });
 }
 
+/// Kills recordings of one target again and again.
+fn kill_recordings(python: &Interpreter, rounds: u64, seed: u64) {
+    let mut target = Target::start(python, "lively.py", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("recording");
+    let words = ["--pid".into(), target.pid().to_string().into()];
+    let mut random = seed;
+    for round in 0..rounds {
+        let mut command = Recording::command(&path, &["-f", "raw", "-r", "5000"], &words);
+        let mut child = command
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        if round % 4 > 0 {
+            // It says when it samples; from there on any moment will do. Else it may be attaching.
+            let stderr = child.stderr.as_mut().unwrap();
+            stderr.read_exact(&mut [0; 8]).unwrap();
+        }
+        // Knuth's generator; the upper bits are the random ones. Up to 8 ms.
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        std::thread::sleep(Duration::from_nanos(random >> 41));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_runs_free(target.pid());
+        if round % 10 == 9 {
+            target.say("ping");
+            assert_eq!(target.next_line(), "pong");
+        }
+    }
+}
+
 #[test]
 fn killed_at_any_moment_we_leave_the_target_running() {
+    // What is left behind is the kernel's matter, not the version's.
     let python = interpreters().last().expect("a Python");
-    let mut target = Target::start(python, "ping.py", &[]);
-    let busy = Target::start(python, "storm.py", &[]);
-    let folder = tempfile::tempdir().unwrap();
-    for round in 0..20u32 {
-        for pid in [target.pid(), busy.pid()] {
-            let path = folder.path().join("recording");
-            let options = ["-f", "raw", "-r", "1000"];
-            let words = ["--pid".into(), pid.to_string().into()];
-            let mut command = Recording::command(&path, &options, &words);
-            let mut child = command
-                .stderr(std::process::Stdio::piped())
-                .spawn()
-                .unwrap();
-            // It says when it starts; from there on any moment will do.
-            let mut said = [0; 8];
-            child
-                .stderr
-                .as_mut()
-                .unwrap()
-                .read_exact(&mut said)
-                .unwrap();
-            for _ in 0..round * round * 40 {
-                std::thread::yield_now();
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
-            assert_runs_free(pid);
+    // A thousand times in all, some at once, as a new process mostly waits.
+    std::thread::scope(|scope| {
+        for seed in 1..=4 {
+            scope.spawn(move || kill_recordings(python, 250, seed));
         }
-        target.say("ping");
-        assert_eq!(target.next_line(), "pong");
-    }
+    });
 }

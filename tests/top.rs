@@ -68,6 +68,24 @@ fn the_table_of_a_running_process() {
 }
 
 #[test]
+fn with_cpu_the_columns_are_shares_of_a_cpu() {
+    // Two threads that work and sleep in turns: 50 and 25 % of a CPU, both in `work`.
+    let target = Target::start(one_python(), "cpu_time.py", &["duty"]);
+    let Some(terminal) = Terminal::open("cpu") else {
+        return;
+    };
+    let pid = target.pid();
+    terminal.run(&format!("{BINARY} top --cpu --gc --delay 1 --pid {pid}"));
+    terminal.wait_for("a sensible share", |screen| {
+        let first = screen.lines().find(|line| line.contains(" work ("));
+        let share = first.and_then(|line| line.trim().split('%').next()?.parse::<f64>().ok());
+        is_on_top(screen, "work (") && share.is_some_and(|share| share > 5.0 && share < 200.0)
+    });
+    terminal.key("q");
+    terminal.wait_for("the shell", |_| terminal.modes() == (false, false));
+}
+
+#[test]
 fn keys() {
     let target = Target::start(one_python(), "split.py", &["1000"]);
     let Some(terminal) = Terminal::open("keys") else {

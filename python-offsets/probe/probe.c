@@ -141,6 +141,9 @@ static void interpreter_state(void)
 #endif
 #if PY_VERSION_HEX >= 0x030E0000
     OFF("interpreter_state.code_object_generation", PyInterpreterState, _code_object_generation);
+#elif PY_VERSION_HEX >= 0x030D0000
+    /* 3.12 counts functions there, and code objects in a variable. */
+    OFF("interpreter_state.next_func_version", PyInterpreterState, func_state.next_version);
 #endif
 }
 
@@ -197,6 +200,12 @@ static void interpreter_frame(void)
     OFF("interpreter_frame.previous", _PyInterpreterFrame, previous);
     OFF("interpreter_frame.localsplus", _PyInterpreterFrame, localsplus);
     OFF("interpreter_frame.owner", _PyInterpreterFrame, owner);
+#  if PY_VERSION_HEX < 0x030E0000
+    OFF("interpreter_frame.stacktop", _PyInterpreterFrame, stacktop);
+#  endif
+#  if PY_VERSION_HEX < 0x030C0000
+    OFF("interpreter_frame.is_entry", _PyInterpreterFrame, is_entry);
+#  endif
 #  if PY_VERSION_HEX >= 0x030D0000
     OFF("interpreter_frame.executable", _PyInterpreterFrame, f_executable);
     OFF("interpreter_frame.instr_ptr", _PyInterpreterFrame, instr_ptr);
@@ -245,6 +254,9 @@ static void code_object(void)
 #endif
 #if PY_VERSION_HEX >= 0x030E0000 && defined(Py_GIL_DISABLED)
     OFF("code_object.co_tlbc", PyCodeObject, co_tlbc);
+#endif
+#if PY_VERSION_HEX >= 0x030C0000 && PY_VERSION_HEX < 0x030E0000
+    OFF("code_object.co_version", PyCodeObject, co_version);
 #endif
 }
 

@@ -116,6 +116,7 @@ impl Table<'_> {
                 ceval_gil: Some(interpreter.pointer("interpreter_state.ceval_gil")?),
                 code_object_generation: interpreter
                     .optional("interpreter_state.code_object_generation", 8)?,
+                next_func_version: self.next_func_version()?,
             },
             gc: Gc {
                 collecting: Some(gc.field("gc.collecting", 4)?),
@@ -140,6 +141,8 @@ impl Table<'_> {
                 instr_ptr: frame.pointer("interpreter_frame.instr_ptr")?,
                 localsplus: frame.pointer("interpreter_frame.localsplus")?,
                 owner: Some(frame.field("interpreter_frame.owner", 1)?),
+                stacktop: frame.optional("interpreter_frame.stacktop", 4)?,
+                is_entry: None,
                 tlbc_index: frame.if_free_threaded(
                     "interpreter_frame.tlbc_index",
                     4,
@@ -189,6 +192,20 @@ impl Table<'_> {
                 md_dict: module.pointer("module_object.md_dict")?,
             },
         })
+    }
+
+    /// Where the counter of code objects is, if this is one of the builds where that is known.
+    fn next_func_version(self) -> Result<Option<Offset>, OffsetsError> {
+        let size = "interpreter_state.size";
+        let sizes = (self.required("runtime_state.size")?, self.required(size)?);
+        let slots = self.order.slots.iter();
+        let others: Vec<u64> = slots
+            .filter(|slot| slot.starts_with("interpreter_state.") && **slot != size)
+            .map(|slot| self.required(slot))
+            .collect::<Result<_, _>>()?;
+        let mut known = self.order.counters.iter();
+        let known = known.find(|known| known.sizes.contains(&sizes) && known.slots == others);
+        Ok(known.map(|known| known.next_func_version))
     }
 
     /// The table counts `locked` and `holder` from the interpreter, `enabled` from the GIL.
@@ -252,6 +269,7 @@ impl Table<'_> {
             freevars: None,
             co_code_adaptive: Some(code.field("code_object.co_code_adaptive", 2)?),
             co_tlbc: code.if_free_threaded("code_object.co_tlbc", 8, free_threaded)?,
+            co_version: code.optional("code_object.co_version", 4)?,
         })
     }
 

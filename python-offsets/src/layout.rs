@@ -89,8 +89,17 @@ pub struct InterpreterState {
     pub gc: Option<Offset>,
     /// `ceval.gil`: pointer to the GIL that this interpreter uses (3.12+).
     pub ceval_gil: Option<Offset>,
-    /// `_code_object_generation` (64 bits; 3.15 and builds that carry it).
+    /// `_code_object_generation` (64 bits; 3.14+): goes up by one each time one of this interpreter's
+    /// code objects is about to be deallocated, before its memory is (`code_dealloc` in
+    /// `Objects/codeobject.c`). While it stands still, a code object's address means the same one.
     pub code_object_generation: Option<Offset>,
+    /// `func_state.next_version` (32 bits; 3.13, where the target's table is that of a build whose
+    /// headers are known): goes up by one with each code object that this interpreter makes
+    /// (`init_code` in `Objects/codeobject.c`), and stays 0, and tells nothing, once it has wrapped.
+    /// 3.12 has a field of that name for functions alone; there code objects are counted, for all
+    /// interpreters together, by the C variable `_Py_next_func_version`. Later versions count what
+    /// a reader rather wants to know, in `code_object_generation`.
+    pub next_func_version: Option<Offset>,
 }
 
 /// `struct _gil_runtime_state`, offsets from its own start (the target's own table counts the last
@@ -155,6 +164,11 @@ pub struct InterpreterFrame {
     pub localsplus: Offset,
     /// `owner` (one byte; 3.11+).
     pub owner: Option<Offset>,
+    /// `stacktop` (an int; 3.11 to 3.13): how much of the frame's stack is in use while it waits for
+    /// a call that the interpreter loop made by itself, and −1 while it runs or waits for C.
+    pub stacktop: Option<Offset>,
+    /// `is_entry` (one byte; 3.11): not 0 in a frame that C called.
+    pub is_entry: Option<Offset>,
     /// `tlbc_index` (32 bits; free-threaded builds from 3.14).
     pub tlbc_index: Option<Offset>,
 }
@@ -198,6 +212,10 @@ pub struct CodeObject {
     pub co_code_adaptive: Option<Offset>,
     /// `co_tlbc`: pointer to `_PyCodeArray` (free-threaded builds from 3.14).
     pub co_tlbc: Option<Offset>,
+    /// `co_version` (32 bits; 3.12 and 3.13, which have a use for it here): what the counter of code
+    /// objects stood at when this one was made, so less than the counter is now; or 0 after that
+    /// has wrapped.
+    pub co_version: Option<Offset>,
 }
 
 /// `PyObject`.

@@ -1,6 +1,6 @@
 //! [`Minor`]: what a data file under `versions/` says about one minor version of CPython.
 
-use crate::layout::{DictKeys, Layout};
+use crate::layout::{DictKeys, Layout, Offset};
 use crate::semantics::Semantics;
 
 /// One minor version.
@@ -32,4 +32,19 @@ pub(crate) struct Order {
     pub(crate) derived: &'static [(&'static str, &'static str, i64)],
     /// The dict's keys and values blocks, which are no objects and the same in every build.
     pub(crate) dict_keys: DictKeys,
+    /// Where the builds that were looked at keep `interpreter_state.next_func_version`, which the
+    /// table lacks and which no slot stays at a distance of.
+    pub(crate) counters: &'static [Counter],
+}
+
+/// The place of `interpreter_state.next_func_version` in one build of some releases, and how to
+/// recognise that build: nothing in its table locates the interpreter state's parts differently.
+pub(crate) struct Counter {
+    /// The values of `runtime_state.size` and `interpreter_state.size` of those releases: options
+    /// that move what the table does not name, such as debugging, change them.
+    pub(crate) sizes: &'static [(u64, u64)],
+    /// The values of the other slots of `interpreter_state`, in the table's order.
+    pub(crate) slots: &'static [u64],
+    /// The offset of `func_state.next_version`.
+    pub(crate) next_func_version: Offset,
 }

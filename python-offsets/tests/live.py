@@ -169,6 +169,20 @@ if values is not None:
     if "semantics.managed_dict" in AT:
         fact("no managed dict", not pointer(id(instance), "semantics.managed_dict"))
 
+# The counters of code objects.
+kept = [compile("1", "x", "eval"), compile("2", "x", "eval")]
+if "code_object.co_version" in AT:
+    versions = [integer(id(code), "code_object.co_version") for code in kept]
+    fact("co_version", versions[1] == versions[0] + 1)
+    if "interpreter_state.next_func_version" in AT:
+        counter = integer(interpreter, "interpreter_state.next_func_version")
+        fact("next_func_version", counter == versions[1] + 1)
+if "interpreter_state.code_object_generation" in AT:
+    before = size(interpreter, "interpreter_state.code_object_generation")
+    del code, kept[:]
+    after = size(interpreter, "interpreter_state.code_object_generation")
+    fact("code_object_generation", after == before + 2)
+
 # Containers.
 table = dict(("key%d" % i, object()) for i in range(9))
 fact("ma_used", size(id(table), "dict_object.ma_used") == 9)

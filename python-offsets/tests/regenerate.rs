@@ -28,6 +28,9 @@ const BUILDS: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The releases whose builds are all among `COUNTERS` of `versions/v3_13.rs`.
+const COUNTER_KNOWN: &[&str] = &["3.13.0", "3.13.5", "3.13.15", "3.13.18"];
+
 #[test]
 fn tables_agree_with_the_headers() {
     let mut ran = Vec::new();
@@ -92,7 +95,16 @@ fn compare(
             "interpreter_state.size",
             "thread_state.size",
         ];
-        if !same_build && is_state.contains(&field.as_str()) {
+        if field == "interpreter_state.next_func_version"
+            && value.is_none()
+            && real.is_some()
+            && !COUNTER_KNOWN
+                .iter()
+                .any(|known| name.split(' ').next() == Some(*known))
+        {
+            // Not wrong, but not claimed either until somebody adds what was just probed.
+            println!("{name}: {field} is at {real:?}, see COUNTERS in versions/v3_13.rs");
+        } else if !same_build && is_state.contains(&field.as_str()) {
             let distance = value.unwrap() - real.unwrap();
             assert!(
                 distance.abs() <= 1024,

@@ -164,8 +164,17 @@ pub struct SamplingArgs {
     #[arg(short, long, help_heading = "Sampling")]
     pub idle: bool,
 
-    /// Read without pausing the program: no delay for it, but a stack can be caught
-    /// while it changes, and counts as an error
+    /// Weigh each sample by the nanoseconds that its thread was on a CPU since the last
+    /// one; what waits weighs nothing
+    #[arg(long, help_heading = "Sampling")]
+    pub cpu: bool,
+
+    /// Show garbage collections, as <GC> (Python 3.7+)
+    #[arg(long, help_heading = "Sampling")]
+    pub gc: bool,
+
+    /// Read without pausing the program: no delay for it; a stack that changes while it
+    /// is read is tried again, then left out and counted as torn
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
 }

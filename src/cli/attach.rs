@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, mem, thread};
 
-use super::errors::Advised;
+use super::errors::{Advised, say};
+use super::options::Sampling;
 use super::program::Launched;
 use crate::cpython::{AttachError, PythonProcess};
 use crate::sampler;
@@ -29,6 +30,17 @@ pub fn attach(pid: Pid) -> Result<PythonProcess, AttachError> {
             }
             result => return result,
         }
+    }
+}
+
+/// Says so when garbage collections are asked for and the version has no sign of them.
+pub fn warn_without_gc(process: &PythonProcess, sampling: &Sampling) {
+    if sampling.show_collections && process.python().layout.gc.collecting.is_none() {
+        say(&format!(
+            "warning: Python {} does not tell when it collects garbage (3.7 and later do): --gc shows \
+             nothing",
+            process.version()
+        ));
     }
 }
 

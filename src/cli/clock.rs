@@ -14,6 +14,22 @@ pub fn rough(time: Duration) -> String {
     }
 }
 
+/// A short length of time with three digits: `48.0 µs`, `1.23 ms`, `12.0 s`.
+pub fn brief(time: Duration) -> String {
+    let (value, unit) = match time.as_nanos() {
+        0..1_000 => return format!("{} ns", time.as_nanos()),
+        1_000..1_000_000 => (time.as_secs_f64() * 1e6, "µs"),
+        1_000_000..1_000_000_000 => (time.as_secs_f64() * 1e3, "ms"),
+        _ => (time.as_secs_f64(), "s"),
+    };
+    let decimals = match value {
+        ..10.0 => 2,
+        10.0..100.0 => 1,
+        _ => 0,
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
 /// A size as people read it, in MiB: `57.1 MiB`.
 pub fn mib(bytes: u64) -> String {
     #[allow(
@@ -35,5 +51,10 @@ mod tests {
         assert_eq!(rough(Duration::from_secs(7_500)), "2h 5m");
         assert_eq!(rough(Duration::from_secs(1_047_600)), "12d 3h");
         assert_eq!(mib(59_873_690), "57.1 MiB");
+        assert_eq!(brief(Duration::from_nanos(999)), "999 ns");
+        assert_eq!(brief(Duration::from_micros(48)), "48.0 µs");
+        assert_eq!(brief(Duration::from_micros(1_234)), "1.23 ms");
+        assert_eq!(brief(Duration::from_millis(312)), "312 ms");
+        assert_eq!(brief(Duration::from_secs(12)), "12.0 s");
     }
 }

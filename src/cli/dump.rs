@@ -1,18 +1,19 @@
 //! `dump`: one look at a process and its children, printed.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use super::attach;
 use super::candidates;
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
 use super::options::{DumpOptions, Target};
-use super::{dump_json, dump_text, to_stdout};
+use super::{dump_json, dump_text, timing, to_stdout};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::locals::Local;
 use crate::cpython::value::ValueOptions;
 use crate::cpython::{FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
-use crate::sampler::{Pausing, snapshot};
+use crate::sampler::{Histogram, Look, Pausing, Watch, snapshot};
 use crate::target::{Pid, TargetProcess};
 
 /// Dumps, and returns the exit status.
@@ -110,26 +111,57 @@ fn look(
     frames: &mut FrameTable,
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
-    let pausing = if options.nonblocking {
-        Pausing::Never
-    } else {
-        Pausing::Running
+    let look = Look {
+        pausing: if options.nonblocking {
+            Pausing::Never
+        } else {
+            Pausing::Running
+        },
+        holds: true,
+        ..Look::default()
     };
     let values = ValueOptions::level(options.locals, options.show_secrets);
     let locals = |process: &PythonProcess, frame: &RawFrame| {
         (options.locals > 0).then(|| process.frame_locals(frame, values))
     };
-    let snapshot = match snapshot::take(process, frames, pausing, locals) {
+    let snapshot = match snapshot::take(
+        process,
+        &mut Watch::default(),
+        frames,
+        look,
+        Instant::now(),
+        locals,
+    ) {
         // Reading is allowed, or we would not be here: better a look that may be torn than none.
         Err(SampleError::CannotPause(problem)) => {
             say(&format!(
                 "warning: {problem}; going on without pausing (as with --nonblocking)"
             ));
-            snapshot::take(process, frames, Pausing::Never, locals)?
+            let look = Look {
+                pausing: Pausing::Never,
+                ..look
+            };
+            snapshot::take(
+                process,
+                &mut Watch::default(),
+                frames,
+                look,
+                Instant::now(),
+                locals,
+            )?
         }
         result => result?,
     };
+    let mut pauses = Histogram::default();
+    snapshot.pauses.iter().for_each(|time| pauses.record(*time));
+    log::info!("{}", timing::pauses(&pauses));
     let mut errors = snapshot.errors;
+    if snapshot.torn > 0 {
+        errors.push(format!(
+            "{} stacks changed while they were read, and are left out",
+            snapshot.torn
+        ));
+    }
     let threads = snapshot
         .traces
         .into_iter()

@@ -94,7 +94,9 @@ pub(super) mod samples {
             active: true,
             owns_gil: true,
             collecting: false,
+            waits_for_cpu: false,
             is_main: true,
+            cpu_ns: None,
         };
         let stranger = ThreadInfo {
             os_thread_id: None,

@@ -18,6 +18,7 @@ pub mod progress;
 pub mod record;
 pub mod signals;
 pub mod summary;
+pub mod timing;
 pub mod top;
 
 use std::io::{self, BufWriter, Write};

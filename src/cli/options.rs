@@ -13,7 +13,7 @@ use super::args::{
     Cli, Command, DumpArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
 };
 use crate::output::Format;
-use crate::sampler::{Pausing, SamplerOptions};
+use crate::sampler::{Look, Pausing, SamplerOptions};
 use crate::target::Pid;
 
 /// One run of pyspy-rs.
@@ -58,6 +58,10 @@ pub struct Sampling {
     pub gil_only: bool,
     /// Take in threads that are idle.
     pub include_idle: bool,
+    /// Weigh samples by the thread's time on a CPU.
+    pub cpu_time: bool,
+    /// Show garbage collections.
+    pub show_collections: bool,
     /// Do not pause the target.
     pub nonblocking: bool,
     /// Look at child processes too.
@@ -69,10 +73,15 @@ impl Sampling {
     pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
         SamplerOptions {
             rate_hz: f64::from(self.rate_hz),
-            pausing: if self.nonblocking {
-                Pausing::Never
-            } else {
-                Pausing::Running
+            look: Look {
+                pausing: if self.nonblocking {
+                    Pausing::Never
+                } else {
+                    Pausing::Running
+                },
+                cpu_time: self.cpu_time,
+                gil: self.gil_only || self.show_collections,
+                holds: false,
             },
             subprocesses: self.subprocesses,
             stop: Arc::clone(stop),
@@ -215,6 +224,8 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs) -> Sampling {
         rate_hz: sampling.rate,
         gil_only: sampling.gil,
         include_idle: sampling.idle,
+        cpu_time: sampling.cpu,
+        show_collections: sampling.gc,
         nonblocking: sampling.nonblocking,
         subprocesses: target.subprocesses,
     }

@@ -48,6 +48,7 @@ fn record_has_py_spys_defaults() {
     assert!(!options.sampling.include_idle && !options.sampling.gil_only);
     assert!(!options.sampling.subprocesses && !options.sampling.nonblocking);
     assert!(!options.show_threads && !options.full_filenames && !options.hide_progress);
+    assert!(!options.sampling.cpu_time && !options.sampling.show_collections);
 }
 
 #[test]
@@ -102,6 +103,15 @@ fn dump_and_top_take_every_spelling_of_py_spy() {
         assert!(options.sampling.include_idle && options.sampling.gil_only);
     }
     assert_eq!(top("pyspy-rs top -p 1").delay, Duration::from_secs(1));
+}
+
+#[test]
+fn record_and_top_weigh_cpu_time_and_show_collections() {
+    let options = record("pyspy-rs record --cpu --gc --idle --gil -p 1").sampling;
+    assert!(options.cpu_time && options.show_collections);
+    assert!(options.include_idle && options.gil_only);
+    let options = top("pyspy-rs top --cpu --gc -p 1").sampling;
+    assert!(options.cpu_time && options.show_collections);
 }
 
 #[test]

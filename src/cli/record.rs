@@ -13,11 +13,11 @@ use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
-use super::summary;
+use super::{attach::warn_without_gc, summary, timing};
 use crate::cpython::PythonProcess;
 use crate::output::{self, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
-use crate::sampler::{Sampler, SamplerOptions};
+use crate::sampler::{Sampler, SamplerOptions, SamplerStats};
 use crate::target::Pid;
 
 /// Why the sampling ended.
@@ -137,6 +137,7 @@ impl Drop for Place {
 /// What was sampled.
 struct Recording {
     profile: Profile,
+    stats: SamplerStats,
     meta: Meta,
     ending: Ending,
     last_error: Option<String>,
@@ -150,6 +151,7 @@ impl Recording {
             .collect();
         Recording {
             profile: Profile::new(profile_options(options)),
+            stats: SamplerStats::default(),
             meta: Meta {
                 command: command_line(&words),
                 python_version: None,
@@ -168,6 +170,7 @@ impl Recording {
         hide_progress: bool,
     ) -> Recording {
         let stop = signals.stop_flag();
+        warn_without_gc(&process, &options.sampling);
         let mut meta = Meta {
             command: command_line(&process.target().command_line()),
             python_version: Some(process.version().to_string()),
@@ -197,13 +200,15 @@ impl Recording {
                 elapsed: sample.elapsed,
                 looks: counts.ticks,
                 samples: counts.samples,
-                errors: counts.errors,
+                errors: counts.errors + counts.torn,
                 rss_bytes: profile.rss().last(),
             });
             last_error = sample.errors.into_iter().next_back().or(last_error);
         }
+        profile.finish();
         let is_time_over = sampler.is_time_over();
         progress.finish();
+        log::info!("{}", timing::pauses(&sampler.stats().pauses));
         let ending = if stop.load(Ordering::SeqCst) {
             Ending::Signal
         } else if is_time_over {
@@ -217,6 +222,7 @@ impl Recording {
         };
         Recording {
             profile,
+            stats: sampler.stats().clone(),
             meta,
             ending,
             last_error,
@@ -247,8 +253,15 @@ impl Recording {
                 .into());
             }
         }
-        let error = self.last_error.as_deref();
-        for line in summary::lines(&self.profile, options.format, &path, error) {
+        let closing = summary::Closing {
+            profile: &self.profile,
+            stats: &self.stats,
+            nonblocking: options.sampling.nonblocking,
+            format: options.format,
+            path: &path,
+            last_error: self.last_error.as_deref(),
+        };
+        for line in summary::lines(closing) {
             say(&line);
         }
         Ok(())
@@ -263,6 +276,8 @@ fn profile_options(options: &RecordOptions) -> ProfileOptions {
         full_filenames: options.full_filenames,
         gil_only: options.sampling.gil_only,
         include_idle: options.sampling.include_idle,
+        cpu_time: options.sampling.cpu_time,
+        show_collections: options.sampling.show_collections,
         subprocesses: options.sampling.subprocesses,
         timeline: options.format.needs_timeline(),
         rate_hz: options.sampling.rate_hz,

@@ -3,42 +3,81 @@
 use std::path::Path;
 
 use super::clock::mib;
+use super::timing;
+use crate::cpython::TOO_MANY;
 use crate::output::Format;
 use crate::profile::Profile;
+use crate::sampler::SamplerStats;
+
+/// What a closed recording has to say.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing<'a> {
+    /// What was written.
+    pub profile: &'a Profile,
+    /// How it was sampled.
+    pub stats: &'a SamplerStats,
+    /// Whether nothing was to be paused.
+    pub nonblocking: bool,
+    /// In which format.
+    pub format: Format,
+    /// To which file.
+    pub path: &'a Path,
+    /// The last thing that could not be read.
+    pub last_error: Option<&'a str>,
+}
 
 /// The lines to print after a file was written; the first one is always there.
-pub fn lines(
-    profile: &Profile,
-    format: Format,
-    path: &Path,
-    last_error: Option<&str>,
-) -> Vec<String> {
-    let mut lines = vec![closing_line(profile, format, path)];
-    lines.extend(emptiness(profile, last_error));
-    lines.extend(lateness(profile));
+pub fn lines(closing: Closing<'_>) -> Vec<String> {
+    let Closing { profile, stats, .. } = closing;
+    let rate_hz = profile.options().rate_hz;
+    let mut lines = vec![closing_line(closing)];
+    lines.extend(emptiness(profile, closing.last_error));
+    lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
+    lines.extend(fullness(profile));
     lines
 }
 
 /// py-spy's closing line, and behind it the rate and the memory.
-fn closing_line(profile: &Profile, format: Format, path: &Path) -> String {
+fn closing_line(closing: Closing<'_>) -> String {
+    let Closing {
+        profile,
+        stats,
+        format,
+        path,
+        ..
+    } = closing;
     let what = match format {
         Format::Flamegraph => "flamegraph data",
         Format::Raw => "raw flamegraph data",
         Format::Speedscope => "speedscope file",
         Format::Chrometrace => "chrome trace",
     };
-    let counts = profile.counts();
+    let (counts, rate_hz) = (profile.counts(), profile.options().rate_hz);
     let mut line = format!(
         "Wrote {what} to '{}'. Samples: {} Errors: {}",
         path.display(),
         counts.samples,
-        counts.errors
+        counts.errors.saturating_add(counts.torn)
     );
+    if counts.torn > 0 {
+        line += &format!(" ({} torn)", counts.torn);
+    }
     if let Some(rate) = achieved_hz(profile) {
-        line += &format!(
-            " Rate: {rate:.1} of {} per second",
-            profile.options().rate_hz
-        );
+        line += &format!(" Rate: {rate:.1} of {rate_hz} per second");
+    }
+    if counts.missed_ticks > 0 {
+        line += &format!(" Missed: {}", counts.missed_ticks);
+    }
+    if let Some(late) = timing::lateness(stats, rate_hz) {
+        line += &format!(" Late: {late}");
+    }
+    if profile.options().cpu_time {
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "seconds shown with two decimals"
+        )]
+        let seconds = counts.cpu_ns as f64 / 1e9;
+        line += &format!(" CPU: {seconds:.2} s");
     }
     let rss = profile.rss();
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
@@ -63,10 +102,16 @@ fn achieved_hz(profile: &Profile) -> Option<f64> {
 /// Why a file has no samples, and what would show some.
 fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     let counts = profile.counts();
-    if counts.samples > 0 {
+    if profile.total_weight() > 0 {
         return None;
     }
-    Some(if counts.idle > 0 {
+    Some(if counts.samples > 0 {
+        format!(
+            "No time on a CPU was counted: nothing ran, or the kernel does not count; without --cpu \
+             the file would show {} samples",
+            counts.samples
+        )
+    } else if counts.idle > 0 {
         format!(
             "Every thread was idle: the file holds no stacks; --idle would show {} idle samples",
             counts.idle
@@ -77,6 +122,11 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
              samples",
             counts.without_gil
         )
+    } else if counts.torn > 0 {
+        format!(
+            "No stack could be read: all {} changed while they were read",
+            counts.torn
+        )
     } else if let Some(error) = last_error {
         format!("No stack could be read; the last error: {error}")
     } else {
@@ -84,23 +134,29 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     })
 }
 
-/// A word when so many looks fell out that the picture suffers.
-fn lateness(profile: &Profile) -> Option<String> {
-    let counts = profile.counts();
-    let planned = counts.ticks.saturating_add(counts.missed_ticks);
-    // Looks are spaced at random, so that some always fall into the one before; it matters when
-    // looking takes a good part of the time.
-    (counts.missed_ticks > planned / 4).then(|| {
-        format!(
-            "{} of {planned} looks were left out because earlier ones took too long; a lower --rate \
-             or --nonblocking would help",
-            counts.missed_ticks
-        )
-    })
+/// A word when there was no room to tell everything apart.
+fn fullness(profile: &Profile) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(share) = profile.folded_share() {
+        lines.push(format!(
+            "There were too many different frames, stacks or threads to keep them all: {:.1} % is \
+             under '{TOO_MANY}'",
+            share * 100.0
+        ));
+    }
+    if profile.options().timeline && profile.threads().too_many().is_some() {
+        lines.push(
+            "There were too many threads to keep the order of what they did: the file holds only \
+             the first"
+                .to_owned(),
+        );
+    }
+    lines
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use std::time::Duration;
 
     use super::*;
@@ -127,7 +183,9 @@ mod tests {
             active,
             owns_gil: false,
             collecting: false,
+            waits_for_cpu: false,
             is_main: true,
+            cpu_ns: None,
         };
         let mut profile = Profile::new(options);
         for tick in 0..=100 {
@@ -138,7 +196,7 @@ mod tests {
                     pid: 7,
                     traces: vec![StackTrace {
                         thread: thread.clone(),
-                        frames: vec![leaf],
+                        frames: [leaf].into(),
                     }],
                     rss_bytes: Some((1 << 20) * (10 + tick)),
                 }],
@@ -149,11 +207,26 @@ mod tests {
         profile
     }
 
+    fn said(profile: &Profile, stats: &SamplerStats, last_error: Option<&str>) -> Vec<String> {
+        lines(Closing {
+            profile,
+            stats,
+            nonblocking: false,
+            format: Format::Flamegraph,
+            path: Path::new("/tmp/o.svg"),
+            last_error,
+        })
+    }
+
+    fn plain(profile: &Profile, last_error: Option<&str>) -> Vec<String> {
+        said(profile, &SamplerStats::default(), last_error)
+    }
+
     #[test]
     fn closes_with_py_spys_line_and_more() {
         let profile = profile(true, 0, ProfileOptions::default());
         assert_eq!(
-            lines(&profile, Format::Flamegraph, Path::new("/tmp/o.svg"), None),
+            plain(&profile, None),
             [
                 "Wrote flamegraph data to '/tmp/o.svg'. Samples: 101 Errors: 0 Rate: 100.0 of 100 \
                  per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak"
@@ -162,8 +235,41 @@ mod tests {
     }
 
     #[test]
+    fn tells_what_was_missed_late_and_torn() {
+        let mut profile = profile(
+            true,
+            3,
+            ProfileOptions {
+                cpu_time: true,
+                ..ProfileOptions::default()
+            },
+        );
+        let torn = Sample {
+            elapsed: Duration::from_secs(1),
+            errors: vec!["gone".to_owned()],
+            torn: 4,
+            ..Sample::default()
+        };
+        profile.add(&torn, &FrameTable::default(), &|_| None);
+        let mut stats = SamplerStats::default();
+        stats.lateness.record(Duration::from_millis(2));
+        let all = said(&profile, &stats, None);
+        assert!(
+            all[0].contains(
+                "Samples: 101 Errors: 5 (4 torn) Rate: 101.0 of 100 per second Missed: 3 \
+                 Late: 2.00 ms median, 2.00 ms p99 CPU: 0.00 s RSS:"
+            ),
+            "{all:?}"
+        );
+        assert!(
+            all[1].contains("without --cpu the file would show 101"),
+            "{all:?}"
+        );
+    }
+
+    #[test]
     fn says_why_there_is_nothing() {
-        let text = |profile: &Profile| lines(profile, Format::Raw, Path::new("o"), None).join("\n");
+        let text = |profile: &Profile| plain(profile, None).join("\n");
         let idle = text(&profile(false, 0, ProfileOptions::default()));
         assert!(
             idle.contains("--idle would show 101 idle samples"),
@@ -179,7 +285,7 @@ mod tests {
         ));
         assert!(gil.contains("without --gil it would show 101"), "{gil}");
         let empty = Profile::new(ProfileOptions::default());
-        let broken = lines(&empty, Format::Raw, Path::new("o"), Some("torn"));
+        let broken = plain(&empty, Some("torn"));
         assert!(
             broken.join("\n").contains("the last error: torn"),
             "{broken:?}"
@@ -188,22 +294,15 @@ mod tests {
 
     #[test]
     fn owns_up_to_missed_looks() {
-        let few = lines(
-            &profile(true, 1, ProfileOptions::default()),
-            Format::Raw,
-            Path::new("o"),
-            None,
-        );
-        assert_eq!(few.len(), 1);
-        let many = lines(
-            &profile(true, 99, ProfileOptions::default()),
-            Format::Raw,
-            Path::new("o"),
-            None,
-        );
-        assert!(
-            many.iter().any(|line| line.starts_with("99 of 200 looks")),
-            "{many:?}"
-        );
+        let profile = profile(true, 99, ProfileOptions::default());
+        let stats = |missed_ticks| SamplerStats {
+            samples: 101,
+            missed_ticks,
+            looking: Duration::from_secs(1),
+            ..SamplerStats::default()
+        };
+        assert_eq!(said(&profile, &stats(1), None).len(), 1);
+        let many = said(&profile, &stats(99), None);
+        assert!(many[1].starts_with("99 of 200 looks"), "{many:?}");
     }
 }

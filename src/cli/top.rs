@@ -9,6 +9,7 @@ use super::escape::command_line;
 use super::options::{Program, Target, TopOptions};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::signals::StopSignals;
+use super::timing;
 use crate::cpython::{FrameTable, PythonProcess};
 use crate::sampler::Sampler;
 use crate::target::{PauseGuard, Pid};
@@ -91,16 +92,21 @@ fn watch(
         filter: Filter {
             idle: options.sampling.include_idle,
             gil: options.sampling.gil_only,
+            cpu: options.sampling.cpu_time,
+            collections: options.sampling.show_collections,
         },
         full_filenames: options.full_filenames,
     };
+    attach::warn_without_gc(&process, &options.sampling);
     let mut sampler = Sampler::new(process, options.sampling.for_sampler(&stop));
-    tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
+    let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => Advised::failure(
             error.to_string(),
             "top draws on a terminal; without one use record or dump",
         )
         .into(),
         _ => error.into(),
-    })
+    });
+    log::info!("{}", timing::pauses(&sampler.stats().pauses));
+    ending
 }

@@ -32,6 +32,7 @@ impl<'a, M> Budget<'a, M> {
         (self.reads.get(), self.bytes.get())
     }
 
+    #[inline]
     fn spend(&self, addr: RemoteAddr, len: usize) -> Result<(), MemoryError> {
         let reads = self.reads.get().checked_sub(1);
         let bytes = self.bytes.get().checked_sub(len);
@@ -40,13 +41,25 @@ impl<'a, M> Budget<'a, M> {
             self.bytes.set(bytes);
             return Ok(());
         }
+        Err(self.refuse(addr, len))
+    }
+
+    #[cold]
+    fn refuse(&self, addr: RemoteAddr, len: usize) -> MemoryError {
         self.reads.set(0);
         let cause = io::Error::other("there is more than is read of one process at once");
-        Err(MemoryError { addr, len, cause })
+        MemoryError { addr, len, cause }
     }
 }
 
 impl<M: RemoteMemory> RemoteMemory for Budget<'_, M> {
+    #[inline]
+    fn view(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
+        self.spend(addr, len).ok()?;
+        self.memory.view(addr, len)
+    }
+
+    #[inline]
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
         self.spend(addr, buf.len())?;
         self.memory.read(addr, buf)

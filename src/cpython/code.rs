@@ -1,19 +1,26 @@
 //! Pass 2: from `(code object, instruction)` to a frame with names, cached.
 //!
 //! Code objects die and their addresses are reused, so a cached name must never outlive its code
-//! object. The rule: once a sample, the fields that identify a code object are read again (its type,
-//! the pointers to its names, file and line table, its first line, and the length and hash that name,
-//! file and line table keep) and so is the line table itself, whose hash nobody has asked for mostly;
-//! when one differs, the entry is forgotten and read anew.
+//! object. The rule: a cached code object is believed when its interpreter's [`Generation`], read
+//! after the stack, is the one that it had before the code object was looked at; where a version
+//! does not count, or the count has moved, the code object is looked at again once for each stack
+//! that has it. Then the fields that identify it are compared (its type, the pointers to its names,
+//! file and line table, its first line, the length and hash that name, file and line table keep) and
+//! so is the line table itself. When one differs, the entry is forgotten and read anew.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use python_offsets::semantics::{Executable, InstructionPointer};
+use python_offsets::semantics::Executable;
 
+pub use super::code_identity::{Generation, generation_field};
+
+use super::code_identity::{Identity, Known, are_same};
 use super::frame::RawFrame;
+use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
-use super::record::{Record, RecordBuffer, read_i32, read_ptr, span};
+use super::record::read_i32;
+use super::thread_copy::{LastStack, MAX_LAST};
 use super::{Frame, FrameId, FrameTable, Objects, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
@@ -24,10 +31,6 @@ const MAX_CODES: usize = 50_000;
 const MAX_CACHED_BYTES: usize = 32 << 20;
 /// The same for the instructions that are remembered in all of them.
 const MAX_INSTRUCTIONS: usize = 1_000_000;
-/// Bytes of a code unit, since 3.6.
-const CODE_UNIT: i64 = 2;
-/// The longest array of thread-local bytecode copies (one a thread that ever ran).
-const MAX_TLBC: u64 = 100_000;
 
 /// Resolved code objects of one process.
 #[derive(Default)]
@@ -40,13 +43,19 @@ pub struct CodeCache {
     bytes: usize,
     /// Instructions that were remembered in all of `codes` since it was empty.
     memos: usize,
-    sample: u64,
+    /// Which stack is resolved.
+    round: u64,
+    /// Code objects that were read so far.
+    reads: u64,
 }
 
 /// A code object, or the knowledge that it is none.
 struct Cached {
     identity: Identity,
+    /// The round in which it was looked at last.
     checked_in: u64,
+    /// The interpreter's count before that.
+    generation: Option<Generation>,
     code: Option<Code>,
 }
 
@@ -66,25 +75,106 @@ struct Code {
     frames: HashMap<FrameKey, Option<FrameId>>,
 }
 
-/// What tells one code object from the next at the same address.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Identity {
-    type_object: RemoteAddr,
-    name: RemoteAddr,
-    /// `co_qualname`; the name where the version has none.
-    qualname: RemoteAddr,
-    filename: RemoteAddr,
-    linetable: RemoteAddr,
-    first_line: i32,
-    /// `ob_size` or `length`, and the hash, of name, file and line table.
-    contents: [[u8; 16]; 3],
-}
-
 impl CodeCache {
-    /// Starts a new sample: every code object is looked at again the first time it is seen in it.
-    pub fn begin_sample(&mut self) {
-        self.sample = self.sample.wrapping_add(1);
+    /// Names for the frames of a stack, `None` for one that runs no code object or has not begun
+    /// yet. `generation` is what the thread's interpreter had counted after the stack was read;
+    /// `last` is the same thread's stack before, and becomes this one.
+    ///
+    /// # Errors
+    /// When a code object cannot be read.
+    pub(super) fn resolve<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        generation: Option<Generation>,
+        stack: &[RawFrame],
+        last: &mut LastStack,
+        table: &mut FrameTable,
+    ) -> Result<Arc<[FrameId]>, ReadError> {
+        self.round = self.round.wrapping_add(1);
         self.make_room();
+        // Frames that stand where they stood, with the same code, have the same names.
+        let same = if generation.is_some() && generation == last.generation {
+            let pairs = stack.iter().rev().zip(last.raw.iter().rev());
+            pairs.take_while(|(new, old)| new == old).count()
+        } else {
+            0
+        };
+        if same == stack.len()
+            && same == last.raw.len()
+            && let Some(shown) = &last.shown
+        {
+            return Ok(Arc::clone(shown));
+        }
+        let known = last.ids.split_off(last.ids.len().saturating_sub(same));
+        let fresh = stack.get(..stack.len() - same).unwrap_or_default();
+        // Should one of them fail, nothing is left that a later stack could be compared with.
+        last.shown = None;
+        last.generation = None;
+        last.ids.clear();
+        last.raw.clear();
+        self.look_again(objects, generation, fresh);
+        for raw in fresh {
+            let id = self.frame(objects, generation, raw, table)?;
+            last.ids.push(id);
+        }
+        last.ids.extend(known);
+        let shown: Arc<[FrameId]> = last.ids.iter().copied().flatten().collect();
+        if stack.len() <= MAX_LAST {
+            last.raw.extend_from_slice(stack);
+            last.generation = generation;
+            last.shown = Some(Arc::clone(&shown));
+        } else {
+            last.raw = Vec::new();
+        }
+        Ok(shown)
+    }
+
+    /// How many code objects were read so far, beside those that were only looked at again.
+    pub fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// Looks again at the code objects of these frames that are known but cannot be believed
+    /// without, all at once. What is not the same any more is forgotten.
+    fn look_again<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        generation: Option<Generation>,
+        stack: &[RawFrame],
+    ) {
+        let mut doubtful: Vec<RemoteAddr> = Vec::new();
+        for raw in stack {
+            let cached = self.codes.get(&raw.executable);
+            let code = cached.filter(|cached| !cached.is_believed(self.round, generation));
+            if code.is_some_and(|cached| cached.code.is_some()) {
+                doubtful.push(raw.executable);
+            }
+        }
+        if doubtful.is_empty() {
+            return;
+        }
+        doubtful.sort_unstable();
+        doubtful.dedup();
+        let known: Vec<Known<'_>> = doubtful
+            .iter()
+            .filter_map(|addr| {
+                let cached = self.codes.get(addr)?;
+                Some(Known {
+                    addr: *addr,
+                    identity: &cached.identity,
+                    line_table: &cached.code.as_ref()?.table,
+                })
+            })
+            .collect();
+        let same = are_same(objects, &known);
+        for (addr, same) in doubtful.into_iter().zip(same) {
+            if !same {
+                self.codes.remove(&addr);
+            } else if let Some(cached) = self.codes.get_mut(&addr) {
+                cached.checked_in = self.round;
+                cached.generation = generation;
+            }
+        }
     }
 
     /// Forgets everything when it has become too much.
@@ -101,20 +191,18 @@ impl CodeCache {
         }
     }
 
-    /// The frame with its names, or `None` where it runs no code object or has not begun yet.
-    ///
-    /// # Errors
-    /// When the code object cannot be read.
-    pub fn resolve<M: RemoteMemory>(
+    /// The frame with its names.
+    fn frame<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
+        generation: Option<Generation>,
         raw: &RawFrame,
         table: &mut FrameTable,
     ) -> Result<Option<FrameId>, ReadError> {
         if raw.executable.is_null() && objects.python.semantics.executable != Executable::Code {
             return Ok(None);
         }
-        let code = self.code(objects, raw.executable)?;
+        let code = self.code(objects, generation, raw.executable)?;
         let Some(code) = code else {
             return Ok(None);
         };
@@ -122,7 +210,7 @@ impl CodeCache {
         if let Some(frame) = code.frames.get(&key) {
             return Ok(*frame);
         }
-        let instruction = code.byte_offset(objects, raw)?;
+        let instruction = byte_offset(objects, raw, code.instructions)?;
         // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
         // is still being set up is not there yet, and a shim's code never is.
         if !raw.is_generators && instruction < code.first_traceable {
@@ -150,20 +238,29 @@ impl CodeCache {
     fn code<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
+        generation: Option<Generation>,
         addr: RemoteAddr,
     ) -> Result<Option<&mut Code>, ReadError> {
-        let sample = self.sample;
-        let fresh = self.codes.get(&addr).is_some_and(|cached| {
-            // What cannot be read now is no longer the same; reading it anew says why.
-            cached.checked_in == sample || cached.is_same(objects, addr).unwrap_or(false)
-        });
-        if !fresh {
-            self.make_room();
+        let round = self.round;
+        let is_fresh = match self.codes.get(&addr) {
+            Some(cached) if cached.is_believed(round, generation) => true,
+            // Of what is no code object, the type is all that is known.
+            Some(Cached {
+                identity,
+                code: None,
+                ..
+            }) => objects
+                .type_of(addr)
+                .is_ok_and(|type_object| *identity == Identity::of_type(type_object)),
+            _ => false,
+        };
+        if !is_fresh {
             let cached = self.read(objects, addr)?;
             self.codes.insert(addr, cached);
         }
         Ok(self.codes.get_mut(&addr).and_then(|cached| {
-            cached.checked_in = sample;
+            cached.checked_in = round;
+            cached.generation = generation;
             cached.code.as_mut()
         }))
     }
@@ -173,6 +270,7 @@ impl CodeCache {
         objects: Objects<'_, M>,
         addr: RemoteAddr,
     ) -> Result<Cached, ReadError> {
+        self.reads += 1;
         let identity = self.identity(objects, addr)?;
         if identity.name.is_null() {
             // From 3.13 on a frame may run something else; before, this is no frame at all.
@@ -181,7 +279,8 @@ impl CodeCache {
             }
             return Ok(Cached {
                 identity,
-                checked_in: self.sample,
+                checked_in: self.round,
+                generation: None,
                 code: None,
             });
         }
@@ -210,7 +309,8 @@ impl CodeCache {
         self.bytes += code.name.len() + code.table.len();
         Ok(Cached {
             identity,
-            checked_in: self.sample,
+            checked_in: self.round,
+            generation: None,
             code: Some(code),
         })
     }
@@ -225,10 +325,7 @@ impl CodeCache {
         if self.is_code_type(objects, type_object)? {
             Identity::read(objects, addr)
         } else {
-            Ok(Identity {
-                type_object,
-                ..Identity::default()
-            })
+            Ok(Identity::of_type(type_object))
         }
     }
 
@@ -258,113 +355,8 @@ impl CodeCache {
 }
 
 impl Cached {
-    /// Whether the object at `addr` is still the one that was read.
-    fn is_same<M: RemoteMemory>(
-        &self,
-        objects: Objects<'_, M>,
-        addr: RemoteAddr,
-    ) -> Result<bool, ReadError> {
-        let Some(code) = &self.code else {
-            // Of what is no code object, the type is all that is known.
-            let only_type = Identity {
-                type_object: objects.type_of(addr)?,
-                ..Identity::default()
-            };
-            return Ok(self.identity == only_type);
-        };
-        if Identity::read(objects, addr)? != self.identity {
-            return Ok(false);
-        }
-        // Its length is part of the identity.
-        let mut table = vec![0; code.table.len()];
-        let content = objects.python.layout.bytes_object.ob_sval;
-        let start = self.identity.linetable.offset(content.into());
-        objects.memory.read(start, &mut table)?;
-        Ok(table == code.table)
+    /// Whether it is known to be the same still, without another look.
+    fn is_believed(&self, round: u64, generation: Option<Generation>) -> bool {
+        self.checked_in == round || (generation.is_some() && self.generation == generation)
     }
-}
-
-impl Identity {
-    fn read<M: RemoteMemory>(
-        objects: Objects<'_, M>,
-        addr: RemoteAddr,
-    ) -> Result<Identity, ReadError> {
-        let layout = &objects.python.layout;
-        let code = &layout.code_object;
-        let mut buffer = RecordBuffer::default();
-        let len = span(&[
-            layout.pyobject.ob_type,
-            code.name,
-            code.qualname.unwrap_or(code.name),
-            code.filename,
-            code.linetable,
-            code.firstlineno,
-        ]);
-        let record = buffer.read(objects.memory, "PyCodeObject", addr, len)?;
-        let mut identity = Identity {
-            type_object: record.ptr(layout.pyobject.ob_type)?,
-            name: record.ptr(code.name)?,
-            qualname: record.ptr(code.qualname.unwrap_or(code.name))?,
-            filename: record.ptr(code.filename)?,
-            linetable: record.ptr(code.linetable)?,
-            first_line: record.i32(code.firstlineno)?,
-            contents: Default::default(),
-        };
-        // Length and hash follow the object's head in `str` and in `bytes`, in every version.
-        let head = u64::from(layout.pyobject.size);
-        let [name, filename, linetable] = &mut identity.contents;
-        objects.memory.read_many(&mut [
-            (identity.name.offset(head), name),
-            (identity.filename.offset(head), filename),
-            (identity.linetable.offset(head), linetable),
-        ])?;
-        Ok(identity)
-    }
-}
-
-impl Code {
-    /// The byte offset of a frame's instruction in its code, −1 or less before the first.
-    fn byte_offset<M: RemoteMemory>(
-        &self,
-        objects: Objects<'_, M>,
-        raw: &RawFrame,
-    ) -> Result<i64, ReadError> {
-        let instruction = raw.instruction.cast_signed();
-        Ok(match objects.python.semantics.instruction_pointer {
-            InstructionPointer::LastiBytes => instruction,
-            InstructionPointer::LastiUnits => instruction.saturating_mul(CODE_UNIT),
-            InstructionPointer::Pointer => {
-                let start = match raw.tlbc_index {
-                    0 => self.instructions,
-                    index => thread_local_instructions(objects, raw.executable, index)?,
-                };
-                instruction.wrapping_sub(start.0.cast_signed())
-            }
-        })
-    }
-}
-
-/// Where a thread's own copy of a code object's instructions starts: entry `index` of its
-/// `_PyCodeArray` (`Include/internal/pycore_code.h`, 3.14: a size, then the pointers).
-fn thread_local_instructions<M: RemoteMemory>(
-    objects: Objects<'_, M>,
-    code: RemoteAddr,
-    index: u32,
-) -> Result<RemoteAddr, ReadError> {
-    let corrupt = || ReadError::corrupt("_PyCodeArray", code);
-    let field = objects
-        .python
-        .layout
-        .code_object
-        .co_tlbc
-        .ok_or_else(corrupt)?;
-    let array = read_ptr(objects.memory, code.offset(field.into()))?;
-    let mut size = [0; 8];
-    objects.memory.read(array, &mut size)?;
-    let size = Record::new("_PyCodeArray", array, &size).u64(0)?;
-    let index = u64::from(index);
-    if index >= size.min(MAX_TLBC) {
-        return Err(corrupt());
-    }
-    read_ptr(objects.memory, array.offset(8 + index * 8))
 }

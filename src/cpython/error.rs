@@ -17,6 +17,9 @@ pub enum ReadError {
         /// Where it was read from.
         addr: RemoteAddr,
     },
+    /// The thread's state is another thread's by now, or nobody's.
+    #[error("the thread has ended")]
+    ThreadEnded,
     /// There is more of it than any program has: it may be made to keep us busy.
     #[error("{0} are more than is read at once")]
     TooMuch(&'static str),

@@ -33,22 +33,44 @@ pub struct RawFrame {
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
 const OWNED_BY_GENERATOR: u8 = 1;
 
-/// The frames of a thread, leaf first, without entry and shim frames. `stack` is emptied first; on
-/// an error it holds the frames that were read before it.
+/// How far a chain of frames can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leaf {
+    /// The version does not show whether a frame runs.
+    Unknown,
+    /// The innermost frame is one that runs.
+    Runs,
+    /// The innermost frame waits for one that it called, which is not there.
+    Waits,
+}
+
+/// The frames of a thread from its innermost one on, leaf first, without entry and shim frames.
+/// `stack` is emptied first; on an error it holds the frames that were read before it.
+///
+/// `races`: the thread may have run on since `innermost` was read. Frames above one that runs, by its
+/// own word, are what calls left behind that have ended, and are left out.
 ///
 /// # Errors
 /// When a frame cannot be read, the chain has a loop or is too long.
 pub fn walk(
     memory: &impl RemoteMemory,
     python: &Python,
-    thread: &ThreadState,
+    innermost: RemoteAddr,
+    races: bool,
     stack: &mut Vec<RawFrame>,
-) -> Result<(), ReadError> {
+) -> Result<Leaf, ReadError> {
     stack.clear();
-    let mut addr = innermost(memory, python, thread)?;
+    let mut addr = innermost;
+    let len = frame_len(python);
+    let mut bytes = [0; LARGEST];
+    let copy = bytes
+        .get_mut(..len)
+        .ok_or_else(|| ReadError::corrupt("_PyInterpreterFrame", addr))?;
     // Brent's way to find a loop: each frame is compared with one before it, which is moved up at
     // every power of two. A loop is noticed within three times its length and what leads to it.
     let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
+    let mut leaf = Leaf::Unknown;
+    let mut above_is_called_by_c = false;
     while !addr.is_null() {
         if steps >= MAX_FRAMES {
             return Err(ReadError::too_much("the frames of a thread"));
@@ -60,11 +82,28 @@ pub fn walk(
         if steps == next_mark {
             (next_mark, marked) = (steps * 2, addr);
         }
-        let (frame, previous) = read_frame(memory, python, addr)?;
+        let bytes = match memory.view(addr, len) {
+            Some(bytes) => bytes,
+            None => {
+                memory.read(addr, copy)?;
+                &*copy
+            }
+        };
+        let record = Record::new("_PyInterpreterFrame", addr, bytes);
+        let (frame, previous) = decode(python, &record)?;
+        if races {
+            if !above_is_called_by_c && runs(python, &record)? {
+                stack.clear();
+                leaf = Leaf::Runs;
+            } else if addr == innermost && waits(python, &record)? {
+                leaf = Leaf::Waits;
+            }
+            above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
+        }
         stack.extend(frame);
         addr = previous;
     }
-    Ok(())
+    Ok(leaf)
 }
 
 /// The address of a thread's innermost frame, null when it runs none.
@@ -86,27 +125,59 @@ pub fn innermost(
     }
 }
 
-/// One frame, `None` where it is a shim, and the one that called it.
-fn read_frame(
-    memory: &impl RemoteMemory,
-    python: &Python,
-    addr: RemoteAddr,
-) -> Result<(Option<RawFrame>, RemoteAddr), ReadError> {
-    const LARGEST: usize = 1024;
+/// Whether a frame says that it runs, or waits for C.
+fn runs(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+    let stacktop = python.layout.interpreter_frame.stacktop;
+    Ok(match stacktop {
+        Some(at) => record.i32(at)? < 0,
+        None => false,
+    })
+}
+
+/// Whether a frame says that it waits for another that it called without C.
+fn waits(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
     let layout = &python.layout.interpreter_frame;
-    let mut bytes = [0; LARGEST];
-    let len = span(&[
+    let Some(stacktop) = layout.stacktop else {
+        return Ok(false);
+    };
+    // One that is only being made has a stack, too. It stands at its first instruction, or before.
+    let instructions = python.layout.code_object.co_code_adaptive.unwrap_or(0);
+    let first = record.ptr(layout.executable)?.offset(instructions.into());
+    Ok(record.i32(stacktop)? >= 0 && record.ptr(layout.instr_ptr)? > first)
+}
+
+/// Whether a frame says that C called it, where versions without shims say so.
+fn is_called_by_c(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+    Ok(match python.layout.interpreter_frame.is_entry {
+        Some(at) => record.u8(at)? != 0,
+        None => false,
+    })
+}
+
+/// The most of a frame that is copied.
+const LARGEST: usize = 1024;
+
+/// How much of a frame is copied: up to the last field that is looked at.
+fn frame_len(python: &Python) -> usize {
+    let layout = &python.layout.interpreter_frame;
+    span(&[
         layout.previous,
         layout.executable,
         layout.instr_ptr,
         layout.owner.unwrap_or(0),
+        layout.stacktop.unwrap_or(0),
+        layout.is_entry.unwrap_or(0),
         layout.tlbc_index.unwrap_or(0),
-    ]);
-    let copy = bytes
-        .get_mut(..len)
-        .ok_or_else(|| ReadError::corrupt("_PyInterpreterFrame", addr))?;
-    memory.read(addr, copy)?;
-    let record = Record::new("_PyInterpreterFrame", addr, copy);
+    ])
+}
+
+/// One frame, `None` where it is a shim, and the one that called it.
+#[inline]
+fn decode(
+    python: &Python,
+    record: &Record<'_>,
+) -> Result<(Option<RawFrame>, RemoteAddr), ReadError> {
+    let layout = &python.layout.interpreter_frame;
     let previous = record.ptr(layout.previous)?;
     let owner = layout.owner.map(|at| record.u8(at)).transpose()?;
     if owner.is_some_and(|owner| python.semantics.shim_owners.contains(&owner)) {
@@ -127,7 +198,7 @@ fn read_frame(
     let is_generators = owner == Some(OWNED_BY_GENERATOR);
     let is_loose = previous.is_null() && is_loose(python, is_generators);
     let frame = RawFrame {
-        addr,
+        addr: record.addr(),
         executable,
         instruction,
         tlbc_index,

@@ -3,6 +3,14 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Most distinct frames that are kept. Large programs have some 10,000; this many take about 50 MiB.
+/// (A hash table of 2^17 places holds 7/8 of that.)
+const MAX_FRAMES: usize = 110_000;
+/// Most bytes of their names and paths, each frame's counted in full though most share them.
+const MAX_TEXT_BYTES: usize = 32 << 20;
+/// How the frame is called that stands for all beyond these limits.
+pub const TOO_MANY: &str = "<too many different frames>";
+
 /// A frame in a [`FrameTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FrameId(u32);
@@ -45,26 +53,62 @@ pub struct Frame {
 }
 
 /// Interned frames of all processes that are looked at. It grows with the number of distinct
-/// frames, never with time.
+/// frames, never with time; a program that makes code without end gets one frame for all that are new
+/// beyond a limit.
 #[derive(Debug, Default)]
 pub struct FrameTable {
     frames: Vec<Frame>,
     /// How many of them have their short filename.
     shortened: usize,
     ids: HashMap<Frame, FrameId>,
+    text_bytes: usize,
+    /// The frame for all beyond the limits, once there is one.
+    folded: Option<FrameId>,
 }
 
 impl FrameTable {
-    /// The id of this frame, new or known.
+    /// The id of this frame, new or known; [`FrameTable::folded`] for a new one beyond the limits.
     pub fn intern(&mut self, frame: Frame) -> FrameId {
         if let Some(id) = self.ids.get(&frame) {
             return *id;
         }
-        // 2^32 distinct frames would need hundreds of GiB; saturate rather than wrap.
-        let id = FrameId(u32::try_from(self.frames.len()).unwrap_or(u32::MAX));
-        self.frames.push(frame.clone());
+        let text_bytes = self.text_bytes + frame.name.len() + frame.filename.len();
+        if self.ids.len() >= MAX_FRAMES || text_bytes > MAX_TEXT_BYTES {
+            return self.fold();
+        }
+        self.text_bytes = text_bytes;
+        let id = self.push(frame.clone());
         self.ids.insert(frame, id);
         id
+    }
+
+    fn push(&mut self, frame: Frame) -> FrameId {
+        // The limit is far below 2^32.
+        let id = FrameId(u32::try_from(self.frames.len()).unwrap_or(u32::MAX));
+        self.frames.push(frame);
+        id
+    }
+
+    fn fold(&mut self) -> FrameId {
+        if let Some(folded) = self.folded {
+            return folded;
+        }
+        let no_text: Arc<str> = Arc::from("");
+        let folded = self.push(Frame {
+            name: Arc::from(TOO_MANY),
+            filename: Arc::clone(&no_text),
+            short_filename: no_text,
+            line: None,
+            first_line: 0,
+            columns: None,
+        });
+        self.folded = Some(folded);
+        folded
+    }
+
+    /// The one frame that stands for all that came when the table was full; `None` until then.
+    pub fn folded(&self) -> Option<FrameId> {
+        self.folded
     }
 
     /// Gives the frames that are new their short filenames, each by `shorten` from its full one. A

@@ -2,7 +2,7 @@
 
 use python_offsets::semantics::GilHolder;
 
-use super::interpreter::Interpreter;
+use super::interpreter::{Interpreter, ThreadState};
 use super::record::{read_i32, read_ptr};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
@@ -32,13 +32,42 @@ pub fn holder(
             {
                 return Ok(None);
             }
-            if read_i32(memory, gil.offset(layout.locked.into()))? != 1 {
+            let (mut locked, mut last_holder) = ([0; 4], [0; 8]);
+            memory.read_many(&mut [
+                (gil.offset(layout.locked.into()), &mut locked),
+                (gil.offset(layout.last_holder.into()), &mut last_holder),
+            ])?;
+            if i32::from_le_bytes(locked) != 1 {
                 return Ok(None);
             }
-            read_ptr(memory, gil.offset(layout.last_holder.into()))?
+            RemoteAddr(u64::from_le_bytes(last_holder))
         }
     };
     Ok(Some(holder).filter(|holder| !holder.is_null()))
+}
+
+/// Whether a thread state holds its interpreter's GIL at this moment; `None` where that cannot be told:
+/// the build runs without one, or it is not known where it is.
+///
+/// # Errors
+/// When the fields cannot be read.
+pub fn holds(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    thread: &ThreadState,
+) -> Result<Option<bool>, ReadError> {
+    let is_known = match python.semantics.gil_holder {
+        GilHolder::Symbol | GilHolder::Runtime => python.roots.tstate_current.is_some(),
+        GilHolder::Interpreter => {
+            python.layout.interpreter_state.ceval_gil.is_some() && !python.semantics.free_threaded
+        }
+    };
+    if !is_known {
+        return Ok(None);
+    }
+    Ok(Some(
+        holder(memory, python, thread.interpreter)? == Some(thread.addr),
+    ))
 }
 
 /// The `_gil_runtime_state` that an interpreter uses: its own, or the main interpreter's.

@@ -2,20 +2,22 @@
 //! process, a tape or a core file: all of them are read by this code.
 
 use std::cell::Cell;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use log::debug;
 
 use super::budget::Budget;
-use super::code::CodeCache;
-use super::frame::{self, RawFrame};
-use super::gil::{self, Collection};
-use super::interpreter::{self, ThreadState};
+use super::code::{self, CodeCache};
+use super::frame::{self, Leaf, RawFrame};
+use super::gil;
+use super::interpreter;
+use super::thread_copy::ThreadCopy;
 use super::thread_ids::ThreadIds;
+use super::thread_list::{PythonThread, ThreadList, identify_threads, list_threads};
 use super::thread_names::ThreadNames;
 use super::{FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions};
-use crate::target::{RemoteAddr, RemoteMemory, Tid};
+use crate::target::{ReadAhead, RemoteAddr, RemoteMemory, Shape, Tid};
 
 /// The most reads of one sample, for all threads together. A frame takes one or two, a code object
 /// that is new some 15, the variables of a frame some 30. A target made to be endless must not hold
@@ -25,6 +27,15 @@ pub const MAX_SAMPLE_READS: usize = 4_000_000;
 const MAX_SAMPLE_BYTES: usize = 2 << 30;
 /// The most bytes of text that the variables of all frames of one sample may have.
 const MAX_SAMPLE_TEXT: usize = 32 << 20;
+/// The most bytes of stacks that are kept to read the next ones ahead: 1,000 threads take some 20
+/// MiB. With more, all are forgotten.
+const MAX_KEPT: usize = 24 << 20;
+/// What the lists of interpreters and threads are read with: fields that stand together are.
+const LISTS: Shape = Shape {
+    gap: 256,
+    beyond: 0,
+    before: 0,
+};
 
 /// Reads one interpreter, and remembers what does not change from sample to sample.
 pub struct Inspector {
@@ -32,8 +43,12 @@ pub struct Inspector {
     codes: CodeCache,
     ids: ThreadIds,
     names: ThreadNames,
-    /// Interpreters whose thread names were read in this sample.
-    named: HashSet<RemoteAddr>,
+    lists: ReadAhead,
+    copies: BTreeMap<RemoteAddr, ThreadCopy>,
+    /// About how many bytes the copies take.
+    kept: usize,
+    /// Interpreters whose thread names were read in this sample; `None` when none may be.
+    named: Option<HashSet<RemoteAddr>>,
     left: Left,
 }
 
@@ -63,39 +78,26 @@ impl Left {
     }
 }
 
-/// A thread of the interpreter, as its lists have it.
+/// How a thread's stack was read.
+#[derive(Clone, Copy, Debug)]
+pub struct Walk {
+    /// Whether the whole stack was copied in one call, and its innermost frame said that it ran or
+    /// what leads to it was the same before and after. Otherwise the stack of a thread that runs may
+    /// never have been.
+    pub is_steady: bool,
+}
+
+/// A stack's frames in a [`FrameTable`].
 #[derive(Clone, Debug)]
-pub struct PythonThread {
-    /// Its state.
-    pub state: ThreadState,
-    /// Which kernel thread it is; `None` when that could not be told.
-    pub os_thread_id: Option<Tid>,
-    /// Whether it holds its interpreter's GIL.
-    pub owns_gil: bool,
-    /// The garbage collection that its interpreter runs, on this thread or on another.
-    collection: Option<Collection>,
-}
-
-impl PythonThread {
-    /// Whether this thread, with this stack, runs its interpreter's garbage collection: it has the
-    /// frame in which that started or, where the version does not keep it, holds the GIL.
-    pub fn collects(&self, stack: &[RawFrame]) -> bool {
-        match self.collection {
-            Some(Collection { frame: Some(frame) }) => stack.iter().any(|own| own.addr == frame),
-            Some(Collection { frame: None }) => self.owns_gil,
-            None => false,
-        }
-    }
-}
-
-/// The threads of all interpreters, newest interpreter first, newest thread first, and what could
-/// not be read of them.
-#[derive(Debug, Default)]
-pub struct ThreadList {
-    /// The threads.
-    pub threads: Vec<PythonThread>,
-    /// Interpreters whose list broke off.
-    pub errors: Vec<ReadError>,
+pub struct Resolved {
+    /// Leaf first, without those that run no code object or have not begun yet.
+    pub frames: Arc<[FrameId]>,
+    /// Whether a code object had to be read for it, which a thread that runs may have dropped since
+    /// its stack was read.
+    pub is_new: bool,
+    /// Whether a frame that is not shown is said to have called another. That is so of a few that
+    /// CPython puts in by itself; mostly it is a frame that was only being made when it was copied.
+    pub hides_caller: bool,
 }
 
 impl Inspector {
@@ -106,7 +108,10 @@ impl Inspector {
             codes: CodeCache::default(),
             ids: ThreadIds::default(),
             names: ThreadNames::default(),
-            named: HashSet::new(),
+            lists: ReadAhead::new(LISTS),
+            copies: BTreeMap::new(),
+            kept: 0,
+            named: None,
             left: Left::default(),
         }
     }
@@ -124,11 +129,10 @@ impl Inspector {
         }
     }
 
-    /// Starts a new sample: what was cached is looked at again before it is believed, and what may
-    /// be read is counted anew.
-    pub fn begin_sample(&mut self) {
-        self.codes.begin_sample();
-        self.named.clear();
+    /// Starts a new sample: what may be read is counted anew. `new_names`: whether names of threads
+    /// that have none yet are looked for in it, which takes some reads though there is nothing new.
+    pub fn begin_sample(&mut self, new_names: bool) {
+        self.named = new_names.then(HashSet::new);
         self.left = Left::default();
     }
 
@@ -144,31 +148,120 @@ impl Inspector {
         tasks: impl FnMut() -> T,
     ) -> Result<ThreadList, SampleError> {
         let (python, ids) = (&self.python, &mut self.ids);
-        self.left.within(memory, |memory| {
+        self.lists.prepare();
+        let mut parts = Vec::new();
+        self.lists.add_parts(&mut parts);
+        let filled = memory.read_many(&mut parts).is_ok();
+        self.lists.filled(filled);
+        let list = self.left.within(&self.lists.over(memory), |memory| {
             let mut list = list_threads(memory, python)?;
             identify_threads(memory, ids, tasks, &mut list.threads);
-            Ok(list)
-        })
+            Ok::<_, SampleError>(list)
+        })?;
+        if self.copies.len() > list.threads.len() {
+            let states: HashSet<_> = list
+                .threads
+                .iter()
+                .map(|thread| thread.state.addr)
+                .collect();
+            self.copies.retain(|state, _| states.contains(state));
+            self.kept = self.copies.values().map(ThreadCopy::size).sum();
+        }
+        Ok(list)
     }
 
-    /// Pass 1: the addresses of a thread's frames, leaf first.
+    /// Whether a thread holds its interpreter's GIL at this moment; `None` where that cannot be told. A
+    /// thread that does not hold it stays in the frame where it is.
+    pub fn holds_gil(&self, memory: &impl RemoteMemory, thread: &PythonThread) -> Option<bool> {
+        gil::holds(memory, &self.python, &thread.state).ok()?
+    }
+
+    /// Looks again whether a thread holds the GIL, and whether its interpreter collects garbage. What
+    /// cannot be read stays as the list had it.
+    pub fn look_at_gil(&self, memory: &impl RemoteMemory, thread: &mut PythonThread) {
+        let interpreter = thread.state.interpreter;
+        if let Ok(holder) = gil::holder(memory, &self.python, interpreter) {
+            thread.owns_gil = holder == Some(thread.state.addr);
+        }
+        if let Ok(collection) = gil::collection(memory, &self.python, interpreter) {
+            thread.collection = collection;
+        }
+    }
+
+    /// Copies a thread's state and stack, as far as it is known where they stand. Whether names can be
+    /// told from the copy even if the thread has gone on since: where the interpreter counts its code
+    /// objects.
+    pub fn copy(&mut self, memory: &impl RemoteMemory, thread: &PythonThread) -> bool {
+        if self.kept > MAX_KEPT {
+            self.copies.clear();
+            self.kept = 0;
+        }
+        let (python, state) = (&self.python, &thread.state);
+        let copy = self.copies.entry(state.addr);
+        let copy = copy.or_insert_with(|| ThreadCopy::new(python));
+        let interpreter = state.interpreter.addr;
+        let counter = code::generation_field(python, interpreter);
+        copy.fill(memory, counter, interpreter);
+        copy.generation().is_some()
+    }
+
+    /// Pass 1: a thread's state and the addresses of its frames, leaf first, from its last
+    /// [`copy`](Inspector::copy), and from the target where that has gaps. `races`: the thread ran
+    /// while it was copied.
     ///
     /// # Errors
-    /// When the chain cannot be followed, or too much was read in this sample already; `stack` then
-    /// holds what was read before.
+    /// [`ReadError::ThreadEnded`] when the state is no more that thread's; another when the chain cannot
+    /// be followed, or too much was read in this sample already. `stack` then holds what was read
+    /// before.
     pub fn walk(
-        &self,
+        &mut self,
         memory: &impl RemoteMemory,
-        thread: &PythonThread,
+        thread: &mut PythonThread,
+        races: bool,
         stack: &mut Vec<RawFrame>,
-    ) -> Result<(), ReadError> {
-        self.left.within(memory, |memory| {
-            frame::walk(memory, &self.python, &thread.state, stack)
+    ) -> Result<Walk, ReadError> {
+        stack.clear();
+        let (python, state) = (&self.python, &mut thread.state);
+        let copy = self.copies.entry(state.addr);
+        let copy = copy.or_insert_with(|| ThreadCopy::new(python));
+        let mut innermost = self.left.within(&copy.roots.over(memory), |memory| {
+            let now = interpreter::thread(memory, python, state.interpreter, state.addr);
+            let now = now.map_err(|error| match error {
+                ReadError::Corrupt { .. } => ReadError::ThreadEnded,
+                error => error,
+            })?;
+            if !now.is_same_thread(state) {
+                return Err(ReadError::ThreadEnded);
+            }
+            *state = now;
+            frame::innermost(memory, python, state)
+        })?;
+        if races && !copy.agrees() {
+            copy.take_later();
+            let later = self.left.within(&copy.roots.over(memory), |memory| {
+                let now = interpreter::thread(memory, python, state.interpreter, state.addr)?;
+                frame::innermost(memory, python, &now)
+            })?;
+            // It ran on while its stack was copied. Of the two the deeper one has all that was
+            // there in between, most likely: stacks grow upwards.
+            if later
+                .distance_from(innermost)
+                .is_some_and(|bytes| bytes < 1 << 16)
+            {
+                innermost = later;
+            }
+        }
+        let leaf = self.left.within(&copy.frames.over(memory), |memory| {
+            frame::walk(memory, python, innermost, races, stack)
+        })?;
+        Ok(Walk {
+            is_steady: copy.is_whole() && (leaf == Leaf::Runs || copy.agrees()),
         })
     }
 
     /// A thread's name as `threading` has it; `None` for a thread that it does not know. Asked
-    /// again and again, this reads only what changed; an unknown thread is looked for once a sample.
+    /// again and again, this reads only what changed; an unknown thread is looked for once a sample,
+    /// if at all.
     pub fn thread_name(
         &mut self,
         memory: &impl RemoteMemory,
@@ -176,7 +269,8 @@ impl Inspector {
     ) -> Option<Arc<str>> {
         let interpreter = thread.state.interpreter.addr;
         let known = self.names.name(interpreter, thread.state.pthread_id);
-        if known.is_some() || !self.named.insert(interpreter) {
+        let may_look = |named: &mut HashSet<_>| named.insert(interpreter);
+        if known.is_some() || !self.named.as_mut().is_some_and(may_look) {
             return known;
         }
         let (python, names) = (&self.python, &mut self.names);
@@ -189,66 +283,43 @@ impl Inspector {
         self.names.name(interpreter, thread.state.pthread_id)
     }
 
-    /// Copies a thread's state once more, after the thread may have moved.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is gone.
-    pub fn look_again(
-        &self,
-        memory: &impl RemoteMemory,
-        thread: &mut PythonThread,
-    ) -> Result<(), ReadError> {
-        let PythonThread { state, .. } = thread;
-        *state = interpreter::thread(memory, &self.python, state.interpreter, state.addr)?;
-        Ok(())
-    }
-
-    /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
-    pub fn is_at_same_frame(
-        &self,
-        memory: &impl RemoteMemory,
-        thread: &PythonThread,
-        leaf: Option<&RawFrame>,
-    ) -> bool {
-        let python = &self.python;
-        let now = self.left.within(memory, |memory| {
-            let ThreadState {
-                interpreter, addr, ..
-            } = thread.state;
-            interpreter::thread(memory, python, interpreter, addr)
-                .and_then(|state| frame::innermost(memory, python, &state))
-        });
-        match (now, leaf) {
-            (Ok(addr), Some(leaf)) if addr == leaf.addr => true,
-            // The innermost frame may be a shim above the leaf: then the chain decides.
-            (Ok(_), _) => {
-                let mut again = Vec::new();
-                self.walk(memory, thread, &mut again).is_ok() && again.first() == leaf
-            }
-            (Err(_), _) => false,
-        }
-    }
-
-    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object. Short
-    /// filenames come later: see [`FrameTable::shorten_new`].
+    /// Pass 2: names for the frames of the stack that was walked last of this thread. Short
+    /// filenames come later: see [`FrameTable::shorten_new`]. It is always the same table.
     ///
     /// # Errors
     /// When a code object cannot be read.
     pub fn resolve(
         &mut self,
         memory: &impl RemoteMemory,
+        thread: &PythonThread,
         stack: &[RawFrame],
         frames: &mut FrameTable,
-    ) -> Result<Vec<Option<FrameId>>, ReadError> {
+    ) -> Result<Resolved, ReadError> {
         let (python, codes) = (&self.python, &mut self.codes);
-        self.left.within(memory, |memory| {
+        let copy = self.copies.entry(thread.state.addr);
+        let copy = copy.or_insert_with(|| ThreadCopy::new(python));
+        let reads = codes.reads();
+        let size = copy.counted;
+        let frames = self.left.within(memory, |memory| {
             let objects = Objects { memory, python };
-            let mut resolved = Vec::with_capacity(stack.len());
-            for raw in stack {
-                resolved.push(codes.resolve(objects, raw, frames)?);
-            }
-            Ok(resolved)
+            codes.resolve(objects, copy.generation(), stack, &mut copy.last, frames)
+        });
+        copy.counted = copy.size();
+        self.kept = (self.kept + copy.counted).saturating_sub(size);
+        let frames = frames?;
+        let mut callers = copy.last.ids.iter().skip(1);
+        Ok(Resolved {
+            frames,
+            is_new: codes.reads() != reads,
+            hides_caller: callers.any(Option::is_none),
         })
+    }
+
+    /// Which frames of the stack that was resolved last of this thread are shown.
+    pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
+        let copy = self.copies.get(&thread.state.addr);
+        let ids = copy.map(|copy| copy.last.ids.as_slice());
+        ids.unwrap_or_default().iter().map(Option::is_some)
     }
 
     /// The variables of a frame, as [`Objects::frame_locals`] reads them, within what all frames of
@@ -274,47 +345,5 @@ impl Inspector {
         let length: usize = locals.iter().map(length).sum();
         text.set(text.get().saturating_sub(length));
         Ok(locals)
-    }
-}
-
-/// The threads of all interpreters, without the kernel's ids.
-fn list_threads(memory: &impl RemoteMemory, python: &Python) -> Result<ThreadList, SampleError> {
-    let mut list = ThreadList::default();
-    for interpreter in interpreter::interpreters(memory, python)? {
-        let known = list.threads.len();
-        let (states, error) = interpreter::threads(memory, python, interpreter, known);
-        list.errors.extend(error);
-        let holder = gil::holder(memory, python, interpreter)?;
-        let collection = gil::collection(memory, python, interpreter)?;
-        list.threads.extend(states.into_iter().map(|state| {
-            let owns_gil = holder == Some(state.addr);
-            PythonThread {
-                state,
-                os_thread_id: None,
-                owns_gil,
-                collection,
-            }
-        }));
-    }
-    Ok(list)
-}
-
-/// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
-fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
-    memory: &impl RemoteMemory,
-    ids: &mut ThreadIds,
-    mut tasks: impl FnMut() -> T,
-    threads: &mut [PythonThread],
-) {
-    for attempt in 0..2 {
-        let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
-        ids.learn(memory, &states);
-        for thread in &mut *threads {
-            thread.os_thread_id = ids.resolve(memory, &thread.state);
-        }
-        if attempt == 1 || threads.iter().all(|thread| thread.os_thread_id.is_some()) {
-            return;
-        }
-        ids.set_tasks(tasks());
     }
 }

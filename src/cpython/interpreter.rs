@@ -39,6 +39,16 @@ pub struct ThreadState {
     pub native_thread_id: Option<u64>,
 }
 
+impl ThreadState {
+    /// Whether this is still the thread that it was, by all that stays the same.
+    pub fn is_same_thread(&self, other: &ThreadState) -> bool {
+        self.addr == other.addr
+            && self.interpreter.addr == other.interpreter.addr
+            && self.pthread_id == other.pthread_id
+            && self.native_thread_id == other.native_thread_id
+    }
+}
+
 /// All interpreters of the process, newest first.
 ///
 /// # Errors
@@ -117,7 +127,7 @@ pub fn thread(
     interpreter: Interpreter,
     addr: RemoteAddr,
 ) -> Result<ThreadState, ReadError> {
-    const LARGEST: usize = 2048;
+    const LARGEST: usize = 512;
     let layout = &python.layout.thread_state;
     let mut bytes = [0; LARGEST];
     let len = span(&[

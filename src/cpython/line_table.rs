@@ -62,6 +62,10 @@ fn lnotab(
 /// of −128 means that the range has no line.
 fn pep626(table: &[u8], first_line: i64, instruction: i64) -> Location {
     const NO_LINE: i8 = -128;
+    // A frame that has not begun. The first ranges may be empty: long steps are made of several.
+    if instruction < 0 {
+        return Location::at_line(first_line);
+    }
     let mut end = 0;
     let mut line = first_line;
     for [length, step] in table.as_chunks::<2>().0 {
@@ -221,6 +225,14 @@ mod tests {
         assert_eq!(line(LineTable::Pep626, &table, 2), None);
         assert_eq!(line(LineTable::Pep626, &table, 6), Some(102));
         assert_eq!(line(LineTable::Pep626, &table, 600), Some(100));
+    }
+
+    /// A frame that had not begun was shown in the middle of its first step, if that was a long one.
+    #[test]
+    fn pep626_steps_can_be_long() {
+        let table = [0, 127, 0, 127, 4, 1];
+        assert_eq!(line(LineTable::Pep626, &table, -2), Some(100));
+        assert_eq!(line(LineTable::Pep626, &table, 0), Some(355));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use log::{debug, info};
 use python_offsets::semantics::{GilHolder, StrFormat};
-use python_offsets::{Description, OffsetsError, PythonVersion};
+use python_offsets::{Description, Layout, OffsetsError, PythonVersion};
 
 use super::candidate::Candidate;
 use super::interpreter::interpreters;
@@ -150,6 +150,7 @@ fn identify(
         interpreters_head: RemoteAddr::NULL,
         runtime: candidate.runtime(),
         tstate_current: candidate.tstate_current,
+        next_func_version: next_func_version(candidate, &description.layout),
         unicode_unit: match description.semantics.str_format {
             StrFormat::Python2 => python2_unicode_unit(candidate),
             StrFormat::Pep393 { .. } => 4,
@@ -267,6 +268,16 @@ fn python2_unicode_unit(candidate: &Candidate<'_>) -> u8 {
         Some(_) => 2,
         None => 4,
     }
+}
+
+/// The counter of code objects where it is a variable, which no library exports: only a file that
+/// was not stripped names it.
+fn next_func_version(candidate: &Candidate<'_>, layout: &Layout) -> Option<RemoteAddr> {
+    layout.code_object.co_version?;
+    if layout.interpreter_state.next_func_version.is_some() {
+        return None;
+    }
+    candidate.symbol("_Py_next_func_version", true)
 }
 
 /// Whether some interpreter has a thread: until then there is nothing to see.

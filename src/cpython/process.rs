@@ -7,11 +7,12 @@ use std::sync::Arc;
 use python_offsets::PythonVersion;
 
 use super::frame::RawFrame;
-use super::inspector::{Inspector, PythonThread, ThreadList};
+use super::inspector::{Inspector, Resolved, Walk};
 use super::locate::{self, Found};
 use super::source_path::shorten;
+use super::thread_list::{PythonThread, ThreadList};
 use super::{
-    AttachError, FrameId, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions,
+    AttachError, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions,
 };
 use crate::target::{LiveMemory, Pid, TargetProcess, Tid};
 
@@ -89,16 +90,37 @@ impl PythonProcess {
     }
 
     /// Starts a new sample: see [`Inspector::begin_sample`].
-    pub fn begin_sample(&mut self) {
-        self.inspector.begin_sample();
+    pub fn begin_sample(&mut self, new_names: bool) {
+        self.inspector.begin_sample(new_names);
     }
 
-    /// Pass 1: the addresses of a thread's frames, leaf first.
+    /// Whether a thread holds the GIL: see [`Inspector::holds_gil`].
+    pub fn holds_gil(&self, thread: &PythonThread) -> Option<bool> {
+        self.inspector.holds_gil(self.target.memory(), thread)
+    }
+
+    /// Looks again who has the GIL and collects: see [`Inspector::look_at_gil`].
+    pub fn look_at_gil(&self, thread: &mut PythonThread) {
+        self.inspector.look_at_gil(self.target.memory(), thread);
+    }
+
+    /// Copies a thread's state and stack: see [`Inspector::copy`].
+    pub fn copy(&mut self, thread: &PythonThread) -> bool {
+        self.inspector.copy(self.target.memory(), thread)
+    }
+
+    /// Pass 1: see [`Inspector::walk`].
     ///
     /// # Errors
     /// When the chain cannot be followed; `stack` then holds what was read before.
-    pub fn walk(&self, thread: &PythonThread, stack: &mut Vec<RawFrame>) -> Result<(), ReadError> {
-        self.inspector.walk(self.target.memory(), thread, stack)
+    pub fn walk(
+        &mut self,
+        thread: &mut PythonThread,
+        races: bool,
+        stack: &mut Vec<RawFrame>,
+    ) -> Result<Walk, ReadError> {
+        self.inspector
+            .walk(self.target.memory(), thread, races, stack)
     }
 
     /// A thread's name: see [`Inspector::thread_name`].
@@ -106,30 +128,23 @@ impl PythonProcess {
         self.inspector.thread_name(self.target.memory(), thread)
     }
 
-    /// Copies a thread's state once more: see [`Inspector::look_again`].
-    ///
-    /// # Errors
-    /// When it cannot be read, or is gone.
-    pub fn look_again(&self, thread: &mut PythonThread) -> Result<(), ReadError> {
-        self.inspector.look_again(self.target.memory(), thread)
-    }
-
-    /// Whether a thread's innermost frame is still the one that it was when the thread was listed.
-    pub fn is_at_same_frame(&self, thread: &PythonThread, leaf: Option<&RawFrame>) -> bool {
-        self.inspector
-            .is_at_same_frame(self.target.memory(), thread, leaf)
-    }
-
-    /// Pass 2: names for the frames of a stack, `None` for one that runs no code object.
+    /// Pass 2: see [`Inspector::resolve`].
     ///
     /// # Errors
     /// When a code object cannot be read.
     pub fn resolve(
         &mut self,
+        thread: &PythonThread,
         stack: &[RawFrame],
         frames: &mut FrameTable,
-    ) -> Result<Vec<Option<FrameId>>, ReadError> {
-        self.inspector.resolve(self.target.memory(), stack, frames)
+    ) -> Result<Resolved, ReadError> {
+        self.inspector
+            .resolve(self.target.memory(), thread, stack, frames)
+    }
+
+    /// Which frames of a stack are shown: see [`Inspector::shown`].
+    pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
+        self.inspector.shown(thread)
     }
 
     /// Gives the frames that are new in the table their short filenames, by looking for packages in

@@ -71,6 +71,9 @@ pub struct Roots {
     pub runtime: Option<RemoteAddr>,
     /// The variable that points to the thread which holds the GIL (to 3.11), where it is known.
     pub tstate_current: Option<RemoteAddr>,
+    /// `_Py_next_func_version` (32 bits; 3.12, where the file has its full symbol table): goes up by
+    /// one with each code object that any interpreter makes, and stays 0 once it has wrapped.
+    pub next_func_version: Option<RemoteAddr>,
     /// Bytes of a Python 2 `unicode` code unit, 2 or 4.
     pub unicode_unit: u8,
 }

@@ -57,21 +57,25 @@ impl<'b> Record<'b> {
         self.addr
     }
 
+    #[inline]
     fn field<const N: usize>(&self, offset: Offset) -> Result<[u8; N], ReadError> {
         self.bytes
             .get(offset as usize..)
             .and_then(|rest| rest.first_chunk::<N>())
             .copied()
-            .ok_or(ReadError::Corrupt {
-                what: self.what,
-                addr: self.addr,
-            })
+            .ok_or_else(|| self.ends_early())
+    }
+
+    #[cold]
+    fn ends_early(&self) -> ReadError {
+        ReadError::corrupt(self.what, self.addr)
     }
 
     /// One byte.
     ///
     /// # Errors
     /// As all getters: when the field lies outside the copy.
+    #[inline]
     pub fn u8(&self, offset: Offset) -> Result<u8, ReadError> {
         self.field(offset).map(u8::from_le_bytes)
     }
@@ -80,6 +84,7 @@ impl<'b> Record<'b> {
     ///
     /// # Errors
     /// When the field lies outside the copy.
+    #[inline]
     pub fn u32(&self, offset: Offset) -> Result<u32, ReadError> {
         self.field(offset).map(u32::from_le_bytes)
     }
@@ -88,6 +93,7 @@ impl<'b> Record<'b> {
     ///
     /// # Errors
     /// When the field lies outside the copy.
+    #[inline]
     pub fn i32(&self, offset: Offset) -> Result<i32, ReadError> {
         self.field(offset).map(i32::from_le_bytes)
     }
@@ -96,6 +102,7 @@ impl<'b> Record<'b> {
     ///
     /// # Errors
     /// When the field lies outside the copy.
+    #[inline]
     pub fn u64(&self, offset: Offset) -> Result<u64, ReadError> {
         self.field(offset).map(u64::from_le_bytes)
     }
@@ -112,6 +119,7 @@ impl<'b> Record<'b> {
     ///
     /// # Errors
     /// When the field lies outside the copy.
+    #[inline]
     pub fn ptr(&self, offset: Offset) -> Result<RemoteAddr, ReadError> {
         self.u64(offset).map(RemoteAddr)
     }

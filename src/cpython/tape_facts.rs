@@ -36,6 +36,7 @@ const TASKS: &str = "tasks";
 const HEAD: &str = "interpreters_head";
 const RUNTIME: &str = "runtime";
 const CURRENT: &str = "tstate_current";
+const COUNTER: &str = "next_func_version";
 const UNIT: &str = "unicode_unit";
 
 impl Attached {
@@ -52,7 +53,11 @@ impl Attached {
         }
         tape.set_fact(TASKS, tasks.trim_end());
         tape.set_fact(HEAD, &Hex(roots.interpreters_head).to_string());
-        for (key, root) in [(RUNTIME, roots.runtime), (CURRENT, roots.tstate_current)] {
+        for (key, root) in [
+            (RUNTIME, roots.runtime),
+            (CURRENT, roots.tstate_current),
+            (COUNTER, roots.next_func_version),
+        ] {
             if let Some(addr) = root {
                 tape.set_fact(key, &Hex(addr).to_string());
             }
@@ -73,6 +78,7 @@ impl Attached {
             interpreters_head: root(HEAD).ok_or(FactsError::Missing(HEAD))?,
             runtime: root(RUNTIME),
             tstate_current: root(CURRENT),
+            next_func_version: root(COUNTER),
             unicode_unit: number(tape, UNIT)?,
         };
         let tasks = tape.fact(TASKS).ok_or(FactsError::Missing(TASKS))?;

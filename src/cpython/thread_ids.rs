@@ -33,11 +33,13 @@ impl ThreadIds {
         self.tasks = tasks.into_iter().collect();
     }
 
+    /// Whether [`ThreadIds::learn`] has found the place.
+    pub fn has_learnt(&self) -> bool {
+        self.offset.is_some()
+    }
+
     /// Learns where the C library keeps the id, from these threads together.
     pub fn learn(&mut self, memory: &impl RemoteMemory, threads: &[ThreadState]) {
-        if self.offset.is_some() {
-            return;
-        }
         // A thread that is inside two interpreters has two states.
         let pthreads: HashSet<u64> = threads.iter().map(|thread| thread.pthread_id).collect();
         let blocks: Vec<Vec<u8>> = pthreads

@@ -4,7 +4,7 @@
 //! by `pthread_t`. The name is the object's `_name` (`Lib/threading.py`, 3.x), in Python 2
 //! `_Thread__name`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use python_offsets::semantics::DictFormat;
@@ -47,7 +47,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
 /// threads does not change then.
 #[derive(Debug, Default)]
 pub struct ThreadNames {
-    interpreters: HashMap<RemoteAddr, Known>,
+    interpreters: BTreeMap<RemoteAddr, Known>,
 }
 
 /// What is known of one interpreter.

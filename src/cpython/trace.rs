@@ -20,12 +20,19 @@ pub struct ThreadInfo {
     pub interpreter_ids: Vec<i64>,
     /// On a CPU or waiting for one when we looked, by the kernel's word.
     pub active: bool,
+    /// Waits for a CPU, of the active ones; `false` where the kernel does not tell. A thread that has
+    /// just woken up waits too, with the stack that it slept in.
+    pub waits_for_cpu: bool,
     /// Holds the GIL (of its own interpreter).
     pub owns_gil: bool,
     /// Runs a garbage collection.
     pub collecting: bool,
     /// The process's first thread.
     pub is_main: bool,
+    /// Nanoseconds that the thread spent on a CPU since it was last looked at. Of a thread that is
+    /// new since the last look: all that it has used, but no more than the time since then. `None`
+    /// in the first look at a process, and where the kernel does not count.
+    pub cpu_ns: Option<u64>,
 }
 
 /// One thread's stack, leaf first.
@@ -34,5 +41,5 @@ pub struct StackTrace {
     /// Whose stack this is.
     pub thread: ThreadInfo,
     /// The frames, leaf first. Empty for a thread that runs no Python.
-    pub frames: Vec<FrameId>,
+    pub frames: Arc<[FrameId]>,
 }

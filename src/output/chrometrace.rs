@@ -3,13 +3,18 @@
 //! The file is the array form of the "Trace Event Format": each element has a phase (`B`, `E`), a
 //! time in microseconds, process, thread and name. The fields and their order are those of py-spy
 //! 0.4's files. Unlike there, a call ends when its thread goes idle or away, not at the end of the
-//! recording.
+//! recording. The events have times and no weights, so [`cpu_time`] changes nothing here.
+//!
+//! [`cpu_time`]: crate::profile::ProfileOptions::cpu_time
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::io::{self, Write};
+use std::iter::Peekable;
 
 use super::Meta;
-use crate::profile::{LabelId, Profile, StackId, ThreadId};
+use crate::profile::{LabelId, Profile, Slice, StackId, ThreadId};
 
 /// Scripts pick their events by this category, so it is py-spy's.
 const CATEGORY: &str = "py-spy";
@@ -20,21 +25,30 @@ const CATEGORY: &str = "py-spy";
 /// # Errors
 /// Those of `out`.
 pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
-    let mut changes: Vec<Change> = Vec::new();
-    for id in profile.threads().ids() {
-        add_changes(profile, id, &mut changes);
-    }
-    // Stable: a thread's own changes keep their order.
-    changes.sort_by_key(|change| change.at_us);
-
     let mut events = Events {
         profile,
         out,
         is_first: true,
     };
     events.out.write_all(b"[")?;
-    for change in &changes {
-        events.write_change(change)?;
+    // The threads' changes, each in order, are put together without a list of all: a day has millions.
+    let mut threads: Vec<Changes<_>> = profile
+        .threads()
+        .ids()
+        .map(|id| Changes::new(id, profile.slices(id)))
+        .collect();
+    let mut order: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+    for (place, thread) in threads.iter_mut().enumerate() {
+        order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
+    }
+    while let Some(Reverse((_, place))) = order.pop() {
+        let Some(thread) = threads.get_mut(place) else {
+            continue;
+        };
+        if let Some(change) = thread.take() {
+            events.write_change(&change)?;
+        }
+        order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
     }
     events.out.write_all(b"]")
 }
@@ -47,34 +61,52 @@ struct Change {
     to: StackId,
 }
 
-fn add_changes(profile: &Profile, thread: ThreadId, changes: &mut Vec<Change>) {
-    let mut from = StackId::ROOT;
-    let mut until_us = 0;
-    for slice in profile.slices(thread) {
-        if from != StackId::ROOT && until_us < slice.start_us {
-            changes.push(Change {
-                at_us: until_us,
-                thread,
-                from,
-                to: StackId::ROOT,
-            });
-            from = StackId::ROOT;
+/// What a thread changes to, one after the other.
+struct Changes<I: Iterator<Item = Slice>> {
+    thread: ThreadId,
+    slices: Peekable<I>,
+    /// The stack that it is in, and until when.
+    from: StackId,
+    until_us: u64,
+}
+
+impl<I: Iterator<Item = Slice>> Changes<I> {
+    fn new(thread: ThreadId, slices: I) -> Self {
+        Changes {
+            thread,
+            slices: slices.peekable(),
+            from: StackId::ROOT,
+            until_us: 0,
         }
-        changes.push(Change {
-            at_us: slice.start_us,
-            thread,
-            from,
-            to: slice.stack,
-        });
-        (from, until_us) = (slice.stack, slice.end_us);
     }
-    if from != StackId::ROOT {
-        changes.push(Change {
-            at_us: until_us,
-            thread,
+
+    /// When the next slice starts, if it does before or as soon as the thread leaves this stack.
+    fn next_slice_at(&mut self) -> Option<u64> {
+        let start_us = self.slices.peek()?.start_us;
+        (self.from == StackId::ROOT || start_us <= self.until_us).then_some(start_us)
+    }
+
+    /// When the next change is, in microseconds; `None` after the last one.
+    fn next_at(&mut self) -> Option<u64> {
+        let leaves_at = (self.from != StackId::ROOT).then_some(self.until_us);
+        self.next_slice_at().or(leaves_at)
+    }
+
+    fn take(&mut self) -> Option<Change> {
+        let at_us = self.next_at()?;
+        let is_slice = self.next_slice_at().is_some();
+        let (to, until_us) = match self.slices.next_if(|_| is_slice) {
+            Some(slice) => (slice.stack, slice.end_us),
+            None => (StackId::ROOT, at_us),
+        };
+        let from = std::mem::replace(&mut self.from, to);
+        self.until_us = until_us;
+        Some(Change {
+            at_us,
+            thread: self.thread,
             from,
-            to: StackId::ROOT,
-        });
+            to,
+        })
     }
 }
 

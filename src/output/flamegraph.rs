@@ -27,14 +27,14 @@ const MAX_TITLE_CHARS: usize = 96;
 /// # Errors
 /// Those of `out`.
 pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
-    let samples = profile.counts().samples;
-    if samples == 0 {
+    let total = profile.total_weight();
+    if total == 0 {
         return write_empty(profile, meta, out);
     }
     let texts = folded::label_texts(profile);
     let bounds = Bounds {
         max_depth: MAX_DEPTH,
-        min_total: (samples as f64 * MIN_WIDTH_PERCENT / 100.0).ceil() as u64,
+        min_total: (total as f64 * MIN_WIDTH_PERCENT / 100.0).ceil() as u64,
     };
     let mut lines = Vec::new();
     folded::for_each_stack(profile, &texts, bounds, |stack, weight| {
@@ -62,7 +62,11 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     if let Ok(found) = palette::FOUND.parse::<SearchColor>() {
         options.search_color = found;
     }
-    options.count_name = "samples".to_owned();
+    options.count_name = if profile.options().cpu_time {
+        "ns on a CPU".to_owned()
+    } else {
+        "samples".to_owned()
+    };
     // inferno sorts lines by their bytes, which tears the children of `f` apart when a function's
     // name starts with `f `. Ours are in the tree's order already; as a "chart" it takes them as
     // they are, only from the last to the first.
@@ -99,7 +103,11 @@ fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
 
 fn subtitle(profile: &Profile, meta: &Meta) -> String {
     let counts = profile.counts();
-    let mut parts = vec![format!("{} samples", counts.samples)];
+    let mut parts = Vec::new();
+    if profile.options().cpu_time {
+        parts.push(format!("{:.2} s on a CPU", counts.cpu_ns as f64 / 1e9));
+    }
+    parts.push(format!("{} samples", counts.samples));
     parts.push(format!(
         "{} per second for {}",
         profile.options().rate_hz,

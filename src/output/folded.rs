@@ -1,4 +1,6 @@
-//! Folded stacks (`-f raw`): one line a stack, root first, frames joined with `;`, and the count.
+//! Folded stacks (`-f raw`): one line a stack, root first, frames joined with `;`, and the weight: how
+//! many samples or, with [`cpu_time`](crate::profile::ProfileOptions::cpu_time), how many nanoseconds
+//! on a CPU. A stack that weighs nothing has no line.
 //!
 //! Besides being a format of its own, this is how the flame graph gets its input.
 
@@ -23,9 +25,9 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
 /// What [`for_each_stack`] leaves out.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// Frames of a stack that are kept; the samples of those above count for the last one kept.
+    /// Frames of a stack that are kept; the weight of those above is the last one's.
     pub max_depth: usize,
-    /// A frame with fewer samples in all is not kept; they count for its caller.
+    /// A frame that weighs less in all is not kept; its weight is its caller's.
     pub min_total: u64,
 }
 

@@ -46,12 +46,19 @@ impl Meta {
     }
 }
 
-/// Why a profile has no samples, and what would have shown some.
+/// Why a profile weighs nothing, and what would have shown something.
 fn no_samples(profile: &Profile) -> String {
     let Counts {
-        idle, without_gil, ..
+        samples,
+        idle,
+        without_gil,
+        ..
     } = *profile.counts();
-    if idle > 0 {
+    if samples > 0 {
+        format!(
+            "No time on a CPU was counted in {samples} samples; record without --cpu to see them"
+        )
+    } else if idle > 0 {
         format!(
             "No samples: every thread was idle ({idle} idle samples; record with --idle to see them)"
         )

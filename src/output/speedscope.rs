@@ -1,5 +1,9 @@
 //! Speedscope JSON (`-f speedscope`): a sampled profile per thread over one list of frames.
 //!
+//! A sample weighs the time that it stands for, in seconds. With
+//! [`cpu_time`](crate::profile::ProfileOptions::cpu_time) successive samples of a thread in one stack
+//! are one entry, which weighs their nanoseconds on a CPU.
+//!
 //! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
 //! format's schema does not allow: a number that is not known is left out. The schema ships with the
 //! speedscope npm package.
@@ -10,7 +14,7 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, Serializer};
 
 use super::{Meta, no_samples};
-use crate::profile::{Profile, ThreadId};
+use crate::profile::{Profile, Slice, ThreadId};
 
 /// The format's own name for its schema, by which the viewer knows the file.
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
@@ -92,12 +96,20 @@ impl Serialize for Profiles<'_> {
             )]);
         }
         serializer.collect_seq(profile.threads().ids().filter_map(|id| {
-            let count: u64 = profile
-                .slices(id)
-                .map(|slice| u64::from(slice.samples))
-                .sum();
-            (count > 0)
-                .then(|| SampledProfile::new(profile, thread_name(profile, id), Some(id), count))
+            let weights = profile.slices(id).map(|slice| {
+                if profile.options().cpu_time {
+                    slice.cpu_ns
+                } else {
+                    u64::from(slice.samples)
+                }
+            });
+            let sum = weights.reduce(u64::saturating_add)?;
+            Some(SampledProfile::new(
+                profile,
+                thread_name(profile, id),
+                Some(id),
+                sum,
+            ))
         }))
     }
 }
@@ -109,32 +121,49 @@ struct SampledProfile<'a> {
     name: String,
     unit: &'static str,
     #[serde(rename = "startValue")]
-    start_value: f64,
+    start_value: Weight,
     #[serde(rename = "endValue")]
-    end_value: f64,
+    end_value: Weight,
     samples: Samples<'a>,
     weights: Weights<'a>,
 }
 
 impl<'a> SampledProfile<'a> {
-    fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, count: u64) -> Self {
+    /// `sum` is what the thread's samples weigh: their number or their nanoseconds.
+    fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
+        let cpu_time = profile.options().cpu_time;
+        let weight = |value: u64| {
+            if cpu_time {
+                Weight::Nanoseconds(value)
+            } else {
+                Weight::Seconds(value as f64 / f64::from(profile.options().rate_hz.max(1)))
+            }
+        };
         SampledProfile {
             kind: "sampled",
             name,
-            unit: "seconds",
-            start_value: 0.0,
-            end_value: count as f64 / f64::from(profile.options().rate_hz.max(1)),
+            unit: if cpu_time { "nanoseconds" } else { "seconds" },
+            start_value: weight(0),
+            end_value: weight(sum),
             samples: Samples { profile, thread },
-            weights: Weights { profile, count },
+            weights: Weights { profile, thread },
         }
     }
+}
+
+/// A number in the profile's unit.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Weight {
+    Seconds(f64),
+    Nanoseconds(u64),
 }
 
 fn thread_name(profile: &Profile, id: ThreadId) -> String {
     let Some(thread) = profile.threads().get(id) else {
         return "?".to_owned();
     };
-    let name = thread.name().map_or("", |name| profile.string(name));
+    let name = thread.name().unwrap_or_default();
     let process = if profile.options().subprocesses {
         format!("Process {} ", thread.pid)
     } else {
@@ -143,7 +172,7 @@ fn thread_name(profile: &Profile, id: ThreadId) -> String {
     format!("{process}Thread {} \"{name}\"", thread.number())
 }
 
-/// A thread's samples: of each, the indices of its frames, root first.
+/// A thread's entries: of each, the indices of its frames, root first.
 struct Samples<'a> {
     profile: &'a Profile,
     thread: Option<ThreadId>,
@@ -152,6 +181,7 @@ struct Samples<'a> {
 impl Serialize for Samples<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stacks = self.profile.stacks();
+        let cpu_time = self.profile.options().cpu_time;
         serializer.collect_seq(
             self.thread
                 .into_iter()
@@ -162,21 +192,40 @@ impl Serialize for Samples<'_> {
                         .into_iter()
                         .map(|label| label.index())
                         .collect();
-                    std::iter::repeat_n(path, slice.samples as usize)
+                    std::iter::repeat_n(path, entries(&slice, cpu_time))
                 }),
         )
     }
 }
 
-/// A thread's weights: each sample stands for the time to the next one, in seconds.
+/// How many entries a slice has.
+fn entries(slice: &Slice, cpu_time: bool) -> usize {
+    if cpu_time { 1 } else { slice.samples as usize }
+}
+
+/// The entries' weights: each sample stands for the time to the next one, or for its own time on a CPU.
 struct Weights<'a> {
     profile: &'a Profile,
-    count: u64,
+    thread: Option<ThreadId>,
 }
 
 impl Serialize for Weights<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let interval = 1.0 / f64::from(self.profile.options().rate_hz.max(1));
-        serializer.collect_seq((0..self.count).map(|_| interval))
+        let options = self.profile.options();
+        let interval = 1.0 / f64::from(options.rate_hz.max(1));
+        serializer.collect_seq(
+            self.thread
+                .into_iter()
+                .flat_map(|id| self.profile.slices(id))
+                .flat_map(|slice| {
+                    (0..entries(&slice, options.cpu_time)).map(move |_| {
+                        if options.cpu_time {
+                            Weight::Nanoseconds(slice.cpu_ns)
+                        } else {
+                            Weight::Seconds(interval)
+                        }
+                    })
+                }),
+        )
     }
 }

@@ -10,6 +10,21 @@ use crate::cpython::{Frame, FrameTable, StackTrace, ThreadInfo};
 use crate::profile::{ProcessLabel, ProfileOptions};
 use crate::sampler::{ProcessSample, Sample};
 
+fn busy_thread(name: &str) -> ThreadInfo {
+    ThreadInfo {
+        os_thread_id: Some(1),
+        pthread_id: u64::MAX,
+        name: Some(Arc::from(name)),
+        interpreter_ids: vec![0],
+        active: true,
+        owns_gil: true,
+        collecting: false,
+        waits_for_cpu: false,
+        is_main: true,
+        cpu_ns: Some(1_500),
+    }
+}
+
 /// A profile of one sample whose stack, thread and process have these names.
 fn profile_of(names: &[(String, String)], thread: &str, command: &str) -> Profile {
     let mut table = FrameTable::default();
@@ -27,17 +42,11 @@ fn profile_of(names: &[(String, String)], thread: &str, command: &str) -> Profil
         })
         .collect();
     frames.reverse();
-    let thread = ThreadInfo {
-        os_thread_id: Some(1),
-        pthread_id: u64::MAX,
-        name: Some(Arc::from(thread)),
-        interpreter_ids: vec![0],
-        active: true,
-        owns_gil: true,
-        collecting: false,
-        is_main: true,
-    };
-    let traces = vec![StackTrace { thread, frames }];
+    let thread = busy_thread(thread);
+    let traces = vec![StackTrace {
+        thread,
+        frames: frames.into(),
+    }];
     let sample = Sample {
         processes: vec![ProcessSample {
             pid: 1,
@@ -175,5 +184,62 @@ fn a_title_fits_its_place_and_keeps_the_version() {
         }
         .title(96),
         "pyspy-rs: a"
+    );
+}
+
+#[test]
+fn cpu_time_is_in_nanoseconds_everywhere() {
+    let mut table = FrameTable::default();
+    let mut profile = Profile::new(ProfileOptions {
+        cpu_time: true,
+        timeline: true,
+        ..ProfileOptions::default()
+    });
+    let frame = table.intern(Frame {
+        name: Arc::from("work"),
+        filename: Arc::from("a.py"),
+        short_filename: Arc::from("a.py"),
+        line: Some(1),
+        first_line: 1,
+        columns: None,
+    });
+    for tick in 0..3 {
+        let sample = Sample {
+            elapsed: Duration::from_millis(10 * tick),
+            processes: vec![ProcessSample {
+                pid: 1,
+                traces: vec![StackTrace {
+                    thread: busy_thread("t"),
+                    frames: [frame].into(),
+                }],
+                rss_bytes: None,
+            }],
+            ..Sample::default()
+        };
+        profile.add(&sample, &table, &|_| None);
+    }
+    profile.finish();
+    let meta = Meta::default();
+    assert_eq!(
+        written(Format::Raw, &profile, &meta),
+        "work (a.py:1) 4500\n"
+    );
+    let svg = written(Format::Flamegraph, &profile, &meta);
+    assert!(
+        svg.contains("work (a.py:1) (4,500 ns on a CPU, 100.00%)"),
+        "{svg}"
+    );
+    assert!(svg.contains("0.00 s on a CPU · 3 samples"), "{svg}");
+    let speedscope = written(Format::Speedscope, &profile, &meta);
+    assert!(
+        speedscope.contains(
+            r#""unit":"nanoseconds","startValue":0,"endValue":4500,"samples":[[0]],"weights":[4500]"#
+        ),
+        "{speedscope}"
+    );
+    let trace = written(Format::Chrometrace, &profile, &meta);
+    assert!(
+        trace.contains(r#""ts":0}"#) && trace.contains(r#""ts":30000}"#),
+        "{trace}"
     );
 }

@@ -10,6 +10,10 @@ use super::string_table::StringId;
 use super::thread_table::ThreadId;
 use crate::cpython::FrameId;
 
+/// Most labels that are kept: of functions, threads and processes together. (A hash table of 2^18
+/// places holds 7/8 of that.)
+const MAX_LABELS: usize = 229_000;
+
 /// A label in a [`LabelTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelId(u32);
@@ -39,6 +43,10 @@ pub enum Label {
     Thread(ThreadId),
     /// Below it, everything that one process and its children did.
     Process(StringId),
+    /// A garbage collection, in what set it off.
+    Collection,
+    /// All that would have had labels of their own had there been room.
+    TooMany,
 }
 
 /// Interned [`Label`]s, and which label each of the interpreter's frames has.
@@ -50,14 +58,24 @@ pub struct LabelTable {
 }
 
 impl LabelTable {
-    /// The id of this label, new or known.
+    /// The id of this label, new or known; that of [`Label::TooMany`] for a new one when the table is
+    /// full.
     pub fn intern(&mut self, label: Label) -> LabelId {
-        let LabelTable { labels, ids, .. } = self;
-        *ids.entry(label).or_insert_with(|| {
-            let id = LabelId(u32::try_from(labels.len()).unwrap_or(u32::MAX));
-            labels.push(label);
-            id
-        })
+        if let Some(id) = self.ids.get(&label) {
+            return *id;
+        }
+        if self.labels.len() >= MAX_LABELS && label != Label::TooMany {
+            return self.intern(Label::TooMany);
+        }
+        let id = LabelId(u32::try_from(self.labels.len()).unwrap_or(u32::MAX));
+        self.labels.push(label);
+        self.ids.insert(label, id);
+        id
+    }
+
+    /// The label of all that there was no room for; `None` when there was.
+    pub fn too_many(&self) -> Option<LabelId> {
+        self.ids.get(&Label::TooMany).copied()
     }
 
     /// The label that [`LabelTable::set_for_frame`] gave to this frame.

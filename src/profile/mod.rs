@@ -1,13 +1,18 @@
 //! [`Profile`]: what a recording keeps of its samples. No files, no clock, no look at the system.
 //!
 //! Samples come in, are shortened to what the options ask for, and are counted in the prefix tree
-//! of [`stack_table`]. So a profile grows with the number of distinct stacks, not with time; only
-//! the formats that need the order of the samples ask for [`ProfileOptions::timeline`], which costs
-//! 16 bytes whenever a thread is in another stack than at the tick before.
+//! of [`stack_table`]. So a profile grows with the number of distinct stacks, not with time, and up to
+//! a limit only; what is new beyond it is counted under [`Label::TooMany`]. Only the formats that need
+//! the order of the samples ask for [`ProfileOptions::timeline`], which costs 16 bytes (24 with
+//! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
 
+mod add;
 pub mod clean;
+mod id_hash;
 pub mod label_table;
+mod live_threads;
 mod options;
+mod pending_time;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
@@ -19,14 +24,16 @@ use std::time::Duration;
 
 pub use label_table::{Label, LabelId, LabelTable};
 pub use options::{Counts, ProcessLabel, ProfileOptions};
+pub use pending_time::PendingTime;
 pub use rss_series::{RssPoint, RssSeries};
 pub use stack_table::{StackId, StackTable};
 pub use string_table::{StringId, StringTable};
 pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
 
-use crate::cpython::{Frame, FrameTable, StackTrace};
-use crate::sampler::Sample;
+use crate::cpython::TOO_MANY;
 use crate::target::Pid;
+
+use live_threads::LiveThreads;
 
 /// Longest chain of parents that process frames show. A chain is as long as its process tree is
 /// deep; this bound is against labels that go in a circle.
@@ -40,6 +47,7 @@ pub struct Profile {
     labels: LabelTable,
     stacks: StackTable,
     threads: ThreadTable,
+    live: LiveThreads,
     rss: RssSeries,
     counts: Counts,
     last_elapsed: Duration,
@@ -56,127 +64,12 @@ impl Profile {
             labels: LabelTable::default(),
             stacks: StackTable::default(),
             threads: ThreadTable::default(),
+            live: LiveThreads::default(),
             rss: RssSeries::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
         }
-    }
-
-    /// Counts one tick. `frames` is the table that the sample's stacks point into, always the same
-    /// one. `process` tells how a process is called, and which other one that is looked at it is a
-    /// child of; it is asked only under [`ProfileOptions::subprocesses`].
-    pub fn add(
-        &mut self,
-        sample: &Sample,
-        frames: &FrameTable,
-        process: &dyn Fn(Pid) -> Option<ProcessLabel>,
-    ) {
-        self.counts.ticks += 1;
-        self.counts.missed_ticks = self.counts.missed_ticks.saturating_add(sample.missed_ticks);
-        self.counts.errors = self
-            .counts
-            .errors
-            .saturating_add(sample.errors.len() as u64);
-        self.last_elapsed = sample.elapsed;
-        let readings = sample
-            .processes
-            .iter()
-            .filter_map(|process| process.rss_bytes);
-        if let Some(total) = readings.reduce(u64::saturating_add) {
-            self.rss.add(sample.elapsed, total);
-        }
-        for one in &sample.processes {
-            let from = if self.options.subprocesses {
-                self.process_stack(one.pid, process, MAX_PROCESS_DEPTH)
-            } else {
-                StackId::ROOT
-            };
-            for trace in &one.traces {
-                self.add_trace(one.pid, from, trace, frames);
-            }
-        }
-        if self.options.timeline {
-            self.threads
-                .end_tick(self.counts.ticks, micros(sample.elapsed));
-        }
-    }
-
-    fn add_trace(&mut self, pid: Pid, from: StackId, trace: &StackTrace, frames: &FrameTable) {
-        if trace.frames.is_empty() {
-            self.counts.without_python += 1;
-            return;
-        }
-        if !self.options.include_idle && !trace.thread.active {
-            self.counts.idle += 1;
-            return;
-        }
-        if self.options.gil_only && !trace.thread.owns_gil {
-            self.counts.without_gil += 1;
-            return;
-        }
-        let Profile {
-            options,
-            strings,
-            labels,
-            stacks,
-            threads,
-            ..
-        } = self;
-        let id = threads.intern(pid, &trace.thread, strings);
-        let from = if options.show_threads {
-            stacks.child(from, labels.intern(Label::Thread(id)))
-        } else {
-            from
-        };
-        let Some(thread) = threads.get_mut(id) else {
-            return;
-        };
-        let stack = thread.walk(from, &trace.frames, |parent, frame| {
-            let label = labels.for_frame(frame).or_else(|| {
-                let label = labels.intern(python_label(options, frames.get(frame)?, strings));
-                labels.set_for_frame(frame, label);
-                Some(label)
-            });
-            label.map_or(parent, |label| stacks.child(parent, label))
-        });
-        stacks.add(stack, 1);
-        self.counts.samples += 1;
-        if options.timeline {
-            threads.record(id, self.counts.ticks, stack, micros(self.last_elapsed));
-        }
-    }
-
-    /// The stack of a process's frame, below those of its parents.
-    fn process_stack(
-        &mut self,
-        pid: Pid,
-        lookup: &dyn Fn(Pid) -> Option<ProcessLabel>,
-        depth: usize,
-    ) -> StackId {
-        let known = self.processes.get(&pid);
-        let Some(label) = lookup(pid) else {
-            // It ended before it could be asked for its name: its samples go where its earlier ones
-            // are, and still count where there are none.
-            return known.map_or(StackId::ROOT, |(_, stack)| *stack);
-        };
-        if let Some((last, stack)) = known
-            && *last == label
-        {
-            return *stack;
-        }
-        let parent = label.parent.filter(|parent| *parent != pid && depth > 1);
-        let above = parent.map_or(StackId::ROOT, |parent| {
-            self.process_stack(parent, lookup, depth - 1)
-        });
-        let text = self
-            .strings
-            .intern(&format!("process {}:\"{}\"", label.pid, label.command));
-        let stack = self
-            .stacks
-            .child(above, self.labels.intern(Label::Process(text)));
-        self.processes.insert(pid, (label, stack));
-        stack
     }
 
     /// What was asked for.
@@ -187,6 +80,34 @@ impl Profile {
     /// How much was counted and left out.
     pub fn counts(&self) -> &Counts {
         &self.counts
+    }
+
+    /// What all stacks weigh together: samples or, with [`ProfileOptions::cpu_time`], nanoseconds.
+    pub fn total_weight(&self) -> u64 {
+        if self.options.cpu_time {
+            self.counts.cpu_ns
+        } else {
+            self.counts.samples
+        }
+    }
+
+    /// What could not be told apart for want of room, as a share (0 to 1) of all weight; `None` when
+    /// everything could.
+    pub fn folded_share(&self) -> Option<f64> {
+        let too_many = self.labels.too_many()?;
+        let mut folded = vec![false; self.stacks.len()];
+        let mut weight: u64 = 0;
+        for id in self.stacks.ids() {
+            let above = folded.get(self.stacks.parent(id).index()).copied();
+            let is_folded = above.unwrap_or_default() || self.stacks.label(id) == Some(too_many);
+            if let Some(slot) = folded.get_mut(id.index()) {
+                *slot = is_folded;
+            }
+            if is_folded {
+                weight = weight.saturating_add(self.stacks.weight(id));
+            }
+        }
+        Some(weight as f64 / self.total_weight().max(1) as f64)
     }
 
     /// Resident memory over the ticks, of all processes together.
@@ -229,13 +150,15 @@ impl Profile {
     }
 
     /// A label's name without its place: `Thing.method`, `thread (81): worker`,
-    /// `process 81:"python app.py"`.
+    /// `process 81:"python app.py"`, `<GC>`.
     pub fn name(&self, id: LabelId) -> Cow<'_, str> {
         match self.labels.get(id) {
             Some(Label::Python { name: text, .. } | Label::Process(text)) => {
                 Cow::Borrowed(self.string(text))
             }
             Some(Label::Thread(thread)) => Cow::Owned(self.thread_text(thread)),
+            Some(Label::Collection) => Cow::Borrowed("<GC>"),
+            Some(Label::TooMany) => Cow::Borrowed(TOO_MANY),
             None => Cow::Borrowed("?"),
         }
     }
@@ -245,13 +168,13 @@ impl Profile {
             return "?".to_owned();
         };
         match thread.name() {
-            Some(name) => format!("thread ({}): {}", thread.number(), self.string(name)),
+            Some(name) => format!("thread ({}): {name}", thread.number()),
             None => format!("thread ({})", thread.number()),
         }
     }
 
     /// A label as folded stacks show it: `Thing.method (pkg/mod.py:20)`, without `:20` where lines
-    /// are hidden or unknown; threads and processes by their name alone.
+    /// are hidden or unknown; what is no function by its name alone.
     pub fn text(&self, id: LabelId) -> String {
         match self.labels.get(id) {
             Some(Label::Python {
@@ -270,7 +193,7 @@ impl Profile {
         }
     }
 
-    /// The whole path of a Python function's file; nothing for threads and processes.
+    /// The whole path of a Python function's file; nothing for what is no function.
     pub fn file(&self, id: LabelId) -> Option<&str> {
         match self.labels.get(id) {
             Some(Label::Python { file, .. }) => Some(self.string(file)),
@@ -278,7 +201,7 @@ impl Profile {
         }
     }
 
-    /// The line as py-spy's JSON formats give it: 0 for threads and processes, and for code without
+    /// The line as py-spy's JSON formats give it: 0 for what is no function, and for code without
     /// lines; `None` for all where lines are hidden.
     pub fn json_line(&self, id: LabelId) -> Option<u32> {
         self.options
@@ -295,29 +218,11 @@ impl Profile {
     }
 }
 
-fn python_label(options: &ProfileOptions, frame: &Frame, strings: &mut StringTable) -> Label {
-    let line = if options.function_only {
-        Some(frame.first_line)
-    } else {
-        frame.line
-    };
-    let shown_file = if options.full_filenames {
-        &frame.filename
-    } else {
-        &frame.short_filename
-    };
-    Label::Python {
-        name: strings.intern(&frame.name),
-        shown_file: strings.intern(shown_file),
-        file: strings.intern(&frame.filename),
-        // CPython has no line 0; where it stands for "unknown", nothing is better than a lie.
-        line: line.filter(|line| options.show_line_numbers && *line > 0),
-    }
-}
-
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
+#[cfg(test)]
+mod cpu_tests;
 #[cfg(test)]
 mod tests;

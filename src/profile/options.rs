@@ -21,6 +21,11 @@ pub struct ProfileOptions {
     pub gil_only: bool,
     /// Count threads that wait, too (`--idle`).
     pub include_idle: bool,
+    /// Weigh samples by nanoseconds on a CPU (`--cpu`). How this and the two above go together is
+    /// told in `profile/add.rs`.
+    pub cpu_time: bool,
+    /// A `<GC>` leaf while a garbage collection runs (`--gc`).
+    pub show_collections: bool,
     /// A frame per process (`--subprocesses`).
     pub subprocesses: bool,
     /// Keep the order of the samples, which some formats need.
@@ -38,6 +43,8 @@ impl Default for ProfileOptions {
             full_filenames: false,
             gil_only: false,
             include_idle: false,
+            cpu_time: false,
+            show_collections: false,
             subprocesses: false,
             timeline: false,
             rate_hz: 100,
@@ -55,6 +62,11 @@ pub struct Counts {
     pub missed_ticks: u64,
     /// Threads' stacks that are in the profile.
     pub samples: u64,
+    /// Nanoseconds on a CPU that these stacks weigh, under `--cpu`.
+    pub cpu_ns: u64,
+    /// Those of `samples` that the kernel told no time for, under `--cpu`: in the first look it has
+    /// nothing to be counted from.
+    pub without_time: u64,
     /// Left out because the thread waited; `--idle` shows them.
     pub idle: u64,
     /// Left out because the thread did not hold the GIL, under `--gil`.
@@ -63,6 +75,8 @@ pub struct Counts {
     pub without_python: u64,
     /// Processes or threads that could not be read at a tick.
     pub errors: u64,
+    /// Stacks that were left out because they changed while they were read; not among the errors.
+    pub torn: u64,
 }
 
 /// How a process is called in the frames of `--subprocesses`.

@@ -12,15 +12,19 @@
 //!                                      4 (work,     2,    5)
 //! ```
 //!
-//! A node's *weight* is the number of samples that ended exactly there: its self time. Its total
-//! time is the sum of the weights below it. A node is always made after its parent, so its number
-//! is greater, and one backwards pass over the nodes sums up the totals.
+//! A node's *weight* is the number of samples that ended exactly there, or their nanoseconds on a CPU:
+//! its self time. Its total time is the sum of the weights below it. A node is always made after its
+//! parent, so its number is greater, and one backwards pass over the nodes sums up the totals.
 //!
-//! The tree grows with the number of distinct stacks, never with time.
+//! The tree grows with the number of distinct stacks, never with time. When it is full, stacks that
+//! are new are told apart only as far as the tree knows them; see [`StackTable::folded`].
 
-use std::collections::HashMap;
-
+use super::id_hash::IdMap;
 use super::label_table::LabelId;
+
+/// Most nodes that [`StackTable::child`] makes. Large programs have some 100,000; these, and as many
+/// folded ones, take about 60 MiB. (A hash table of 2^20 places holds 7/8 of that.)
+const MAX_NODES: usize = 450_000;
 
 /// A node of a [`StackTable`]: one distinct stack, named by its leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,7 +52,7 @@ struct Node {
 #[derive(Debug)]
 pub struct StackTable {
     nodes: Vec<Node>,
-    children: HashMap<(StackId, LabelId), StackId>,
+    children: IdMap<(StackId, LabelId), StackId>,
 }
 
 impl Default for StackTable {
@@ -59,27 +63,41 @@ impl Default for StackTable {
                 label: None,
                 weight: 0,
             }],
-            children: HashMap::new(),
+            children: IdMap::default(),
         }
     }
 }
 
 impl StackTable {
-    /// The stack that has `label` as its leaf, called from `parent`; new or known.
-    pub fn child(&mut self, parent: StackId, label: LabelId) -> StackId {
-        let StackTable { nodes, children } = self;
-        *children.entry((parent, label)).or_insert_with(|| {
-            let id = StackId(u32::try_from(nodes.len()).unwrap_or(u32::MAX));
-            nodes.push(Node {
-                parent,
-                label: Some(label),
-                weight: 0,
-            });
-            id
-        })
+    /// The stack that has `label` as its leaf, called from `parent`; new or known. `None` for a new
+    /// one when the tree is full.
+    pub fn child(&mut self, parent: StackId, label: LabelId) -> Option<StackId> {
+        let known = self.children.get(&(parent, label)).copied();
+        known.or_else(|| (self.nodes.len() < MAX_NODES).then(|| self.push(parent, label)))
     }
 
-    /// Counts `weight` samples that ended in this stack.
+    /// The stack that stands for all those below `parent` that a full tree cannot tell apart; its
+    /// leaf is `too_many`. There is at most one for every other node, so these end, too.
+    pub fn folded(&mut self, parent: StackId, too_many: LabelId) -> StackId {
+        if self.label(parent) == Some(too_many) {
+            return parent;
+        }
+        let known = self.children.get(&(parent, too_many)).copied();
+        known.unwrap_or_else(|| self.push(parent, too_many))
+    }
+
+    fn push(&mut self, parent: StackId, label: LabelId) -> StackId {
+        let id = StackId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        self.nodes.push(Node {
+            parent,
+            label: Some(label),
+            weight: 0,
+        });
+        self.children.insert((parent, label), id);
+        id
+    }
+
+    /// Counts `weight` samples, or nanoseconds of samples, that ended in this stack.
     pub fn add(&mut self, stack: StackId, weight: u64) {
         if let Some(node) = self.nodes.get_mut(stack.index()) {
             node.weight = node.weight.saturating_add(weight);
@@ -98,7 +116,7 @@ impl StackTable {
             .map_or(StackId::ROOT, |node| node.parent)
     }
 
-    /// Samples that ended exactly in this stack.
+    /// Samples that ended exactly in this stack, or their nanoseconds.
     pub fn weight(&self, stack: StackId) -> u64 {
         self.nodes.get(stack.index()).map_or(0, |node| node.weight)
     }
@@ -120,7 +138,7 @@ impl StackTable {
         (1..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).map(StackId)
     }
 
-    /// For each node by its [index](StackId::index): samples that ended in it or below it.
+    /// For each node by its [index](StackId::index): the weights of it and of all below it.
     pub fn totals(&self) -> Vec<u64> {
         let mut totals: Vec<u64> = self.nodes.iter().map(|node| node.weight).collect();
         for id in self.ids().rev() {
@@ -145,7 +163,7 @@ impl StackTable {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
+    #![allow(clippy::indexing_slicing, clippy::unwrap_used)] // A test may fail by panicking.
     use super::super::label_table::{Label, LabelTable};
     use super::super::string_table::StringTable;
     use super::*;
@@ -154,13 +172,13 @@ mod tests {
         let (mut strings, mut table) = (StringTable::default(), LabelTable::default());
         names
             .iter()
-            .map(|name| table.intern(Label::Process(strings.intern(name))))
+            .map(|name| table.intern(Label::Process(strings.intern(name).unwrap())))
             .collect()
     }
 
     fn insert(tree: &mut StackTable, path: &[LabelId]) -> StackId {
         path.iter()
-            .fold(StackId::ROOT, |at, label| tree.child(at, *label))
+            .fold(StackId::ROOT, |at, label| tree.child(at, *label).unwrap())
     }
 
     #[test]

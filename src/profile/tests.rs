@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cpython::{Columns, FrameId, ThreadInfo};
-use crate::sampler::ProcessSample;
+use crate::cpython::{Columns, Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
+use crate::sampler::{ProcessSample, Sample};
 
 fn frame(frames: &mut FrameTable, name: &str, line: u32, column: u32) -> FrameId {
     frames.intern(Frame {
@@ -31,7 +31,9 @@ fn trace(tid: i32, active: bool, owns_gil: bool, root_first: &[FrameId]) -> Stac
         active,
         owns_gil,
         collecting: false,
+        waits_for_cpu: false,
         is_main: true,
+        cpu_ns: None,
     };
     StackTrace {
         thread,
@@ -86,6 +88,7 @@ fn every_thread_of_a_tick_is_counted_in_one_place() {
     );
     tick.errors = vec!["thread 5: gone".to_owned(), "thread 6: gone".to_owned()];
     tick.missed_ticks = 3;
+    tick.torn = 4;
     profile.add(&tick, &frames, &|_| None);
     let expected = Counts {
         ticks: 1,
@@ -95,6 +98,8 @@ fn every_thread_of_a_tick_is_counted_in_one_place() {
         without_gil: 1,
         without_python: 1,
         errors: 2,
+        torn: 4,
+        ..Counts::default()
     };
     assert_eq!(*profile.counts(), expected);
 }

@@ -1,11 +1,15 @@
-//! [`ThreadTable`]: the threads that were seen and, on request, when each was in which stack.
+//! [`ThreadTable`]: the threads that are kept apart and, on request, when each was in which stack.
 
 use std::collections::HashMap;
 
+use super::clean::clean;
 use super::stack_table::StackId;
-use super::string_table::{StringId, StringTable};
-use crate::cpython::{FrameId, ThreadInfo};
+use crate::cpython::ThreadInfo;
 use crate::target::{Pid, Tid};
+
+/// Most threads that are kept apart. Beyond it, a program that starts threads without end gets one
+/// entry for all that are new.
+const MAX_THREADS: usize = 100_000;
 
 /// A thread in a [`ThreadTable`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,24 +35,38 @@ pub struct Slice {
     pub end_us: u64,
     /// How many samples there were.
     pub samples: u32,
+    /// Nanoseconds on a CPU; 0 where nobody asked for them.
+    pub cpu_ns: u64,
+}
+
+/// What one sample adds to a thread's timeline.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Step {
+    /// The tick's number, from 1.
+    pub tick: u64,
+    /// The tick's time from the start of the recording, in microseconds.
+    pub now_us: u64,
+    /// What the thread is in.
+    pub stack: StackId,
+    /// Nanoseconds on a CPU, where these are asked for.
+    pub cpu_ns: Option<u64>,
 }
 
 /// A thread that was sampled.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Thread {
-    /// Whose thread it is.
+    /// Whose thread it is; 0 for the entry that stands for [many](Thread::is_many).
     pub pid: Pid,
     /// The kernel's id, where it is known.
     pub os_thread_id: Option<Tid>,
     /// `threading.Thread.ident`.
     pub pthread_id: u64,
-    name: Option<StringId>,
+    is_many: bool,
+    name: Option<Box<str>>,
     runs: Vec<Run>,
+    /// Of each run, its nanoseconds on a CPU; empty where nobody asked for them.
+    cpu_ns: Vec<u64>,
     last_tick: u64,
-    /// The stack of the last sample, root first, with the node of each frame: most samples share
-    /// their roots with the sample before, and need not look these up again.
-    walked: Vec<(FrameId, StackId)>,
-    walked_from: StackId,
 }
 
 impl Thread {
@@ -60,99 +78,121 @@ impl Thread {
         }
     }
 
-    /// The last name it had. A thread gets its name a moment after its first frame runs, so a name
-    /// that is known late holds for the earlier samples too.
-    pub fn name(&self) -> Option<StringId> {
-        self.name
+    /// The last name it had, safe to show. A thread gets its name a moment after its first frame
+    /// runs, so a name that is known late holds for the earlier samples too.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
-    /// The node of this stack, given leaf first, where each frame has the label node that `child`
-    /// makes below its caller's.
-    pub(super) fn walk(
-        &mut self,
-        from: StackId,
-        frames: &[FrameId],
-        mut child: impl FnMut(StackId, FrameId) -> StackId,
-    ) -> StackId {
-        if self.walked_from != from {
-            self.walked.clear();
-            self.walked_from = from;
-        }
-        let root_first = || frames.iter().rev().copied();
-        let shared = self
-            .walked
-            .iter()
-            .zip(root_first())
-            .take_while(|((old, _), new)| old == new)
-            .count();
-        self.walked.truncate(shared);
-        let mut at = self.walked.last().map_or(from, |(_, stack)| *stack);
-        for frame in root_first().skip(shared) {
-            at = child(at, frame);
-            self.walked.push((frame, at));
-        }
-        at
+    /// Whether this stands for all threads that there was no room for. It has no timeline.
+    pub fn is_many(&self) -> bool {
+        self.is_many
     }
 
-    fn record(&mut self, tick: u64, stack: StackId, now_us: u64) {
+    fn start_run(&mut self, start_us: u64, stack: StackId, samples: u32, cpu_ns: Option<u64>) {
+        self.runs.push(Run {
+            start_us,
+            stack,
+            samples,
+        });
+        self.cpu_ns.extend(cpu_ns);
+    }
+
+    fn record(&mut self, step: Step) {
         if let Some(run) = self.runs.last_mut()
             && run.samples > 0
-            && run.stack == stack
+            && run.stack == step.stack
             && let Some(samples) = run.samples.checked_add(1)
         {
             run.samples = samples;
+            if let (Some(sum), Some(ns)) = (self.cpu_ns.last_mut(), step.cpu_ns) {
+                *sum = sum.saturating_add(ns);
+            }
         } else {
-            self.runs.push(Run {
-                start_us: now_us,
-                stack,
-                samples: 1,
-            });
+            self.start_run(step.now_us, step.stack, 1, step.cpu_ns);
         }
-        self.last_tick = tick;
+        self.last_tick = step.tick;
+    }
+
+    /// Adds time to the last run in this stack; `false` when the last run with samples is in another.
+    fn add_to_last(&mut self, stack: StackId, cpu_ns: u64) -> bool {
+        let last = self.runs.iter().rposition(|run| run.samples > 0);
+        let Some(last) = last.filter(|at| self.runs.get(*at).is_some_and(|run| run.stack == stack))
+        else {
+            return false;
+        };
+        if let Some(sum) = self.cpu_ns.get_mut(last) {
+            *sum = sum.saturating_add(cpu_ns);
+        }
+        true
     }
 }
 
-type ThreadKey = (Pid, Option<Tid>, u64);
+pub(super) type ThreadKey = (Pid, Option<Tid>, u64);
+
+/// What tells a thread from all others, as far as we can know.
+pub(super) fn key(pid: Pid, info: &ThreadInfo) -> ThreadKey {
+    (pid, info.os_thread_id, info.pthread_id)
+}
 
 /// All threads in the order of first sight, and the timeline of each.
 #[derive(Debug, Default)]
 pub struct ThreadTable {
     threads: Vec<Thread>,
     ids: HashMap<ThreadKey, ThreadId>,
+    /// The entry for all that there was no room for.
+    many: Option<ThreadId>,
     /// Threads whose last run still lasts.
     running: Vec<ThreadId>,
 }
 
 impl ThreadTable {
-    /// The id of this thread, new or known; takes over its newest name.
-    pub(super) fn intern(
-        &mut self,
-        pid: Pid,
-        info: &ThreadInfo,
-        strings: &mut StringTable,
-    ) -> ThreadId {
-        let ThreadTable { threads, ids, .. } = self;
-        let key = (pid, info.os_thread_id, info.pthread_id);
-        let id = *ids.entry(key).or_insert_with(|| {
-            let id = ThreadId(u32::try_from(threads.len()).unwrap_or(u32::MAX));
-            threads.push(Thread {
-                pid,
-                os_thread_id: info.os_thread_id,
-                pthread_id: info.pthread_id,
-                name: None,
-                runs: Vec::new(),
-                last_tick: 0,
-                walked: Vec::new(),
-                walked_from: StackId::ROOT,
-            });
-            id
-        });
-        if let Some(name) = info.name.as_deref().filter(|name| !name.is_empty())
-            && let Some(thread) = threads.get_mut(id.0 as usize)
-        {
-            thread.name = Some(strings.intern(name));
+    /// The id of this thread, new or known.
+    pub(super) fn intern(&mut self, key: ThreadKey) -> ThreadId {
+        if let Some(id) = self.ids.get(&key) {
+            return *id;
         }
+        if self.ids.len() >= MAX_THREADS {
+            return self.many();
+        }
+        let (pid, os_thread_id, pthread_id) = key;
+        let id = self.push(Thread {
+            pid,
+            os_thread_id,
+            pthread_id,
+            ..Thread::default()
+        });
+        self.ids.insert(key, id);
         id
+    }
+
+    fn many(&mut self) -> ThreadId {
+        if let Some(id) = self.many {
+            return id;
+        }
+        let id = self.push(Thread {
+            is_many: true,
+            ..Thread::default()
+        });
+        self.many = Some(id);
+        id
+    }
+
+    fn push(&mut self, thread: Thread) -> ThreadId {
+        // The limit is far below 2^32.
+        let id = ThreadId(u32::try_from(self.threads.len()).unwrap_or(u32::MAX));
+        self.threads.push(thread);
+        id
+    }
+
+    /// Takes over a thread's newest name.
+    pub(super) fn set_name(&mut self, id: ThreadId, name: &str) {
+        if let Some(thread) = self.threads.get_mut(id.0 as usize)
+            && !name.is_empty()
+            && !thread.is_many
+        {
+            thread.name = Some(Box::from(clean(name)));
+        }
     }
 
     /// The thread behind an id of this table.
@@ -160,8 +200,9 @@ impl ThreadTable {
         self.threads.get(id.0 as usize)
     }
 
-    pub(super) fn get_mut(&mut self, id: ThreadId) -> Option<&mut Thread> {
-        self.threads.get_mut(id.0 as usize)
+    /// The entry for all threads that there was no room for; `None` when there was.
+    pub fn too_many(&self) -> Option<ThreadId> {
+        self.many
     }
 
     /// All ids, in the order of first sight.
@@ -169,15 +210,30 @@ impl ThreadTable {
         (0..u32::try_from(self.threads.len()).unwrap_or(u32::MAX)).map(ThreadId)
     }
 
-    /// Notes on the timeline what a thread did at this tick. Ticks are numbered from 1.
-    pub(super) fn record(&mut self, id: ThreadId, tick: u64, stack: StackId, now_us: u64) {
+    /// Notes on the timeline what a thread did at a tick. An entry for many has none: what they did
+    /// at once cannot stand one after the other.
+    pub(super) fn record(&mut self, id: ThreadId, step: Step) {
         let Some(thread) = self.threads.get_mut(id.0 as usize) else {
             return;
         };
+        if thread.is_many {
+            return;
+        }
         let was_running = thread.runs.last().is_some_and(|run| run.samples > 0);
-        thread.record(tick, stack, now_us);
+        thread.record(step);
         if !was_running {
             self.running.push(id);
+        }
+    }
+
+    /// Adds to the timeline time that a thread is found to have used after its last sample in
+    /// `step.stack`, or without any sample.
+    pub(super) fn record_late(&mut self, id: ThreadId, step: Step) {
+        let thread = self.threads.get_mut(id.0 as usize);
+        let added = thread
+            .is_some_and(|thread| thread.add_to_last(step.stack, step.cpu_ns.unwrap_or_default()));
+        if !added {
+            self.record(id, step);
         }
     }
 
@@ -192,11 +248,8 @@ impl ThreadTable {
             };
             let still = thread.last_tick == tick;
             if !still {
-                thread.runs.push(Run {
-                    start_us: now_us,
-                    stack: StackId::ROOT,
-                    samples: 0,
-                });
+                let no_time = (!thread.cpu_ns.is_empty()).then_some(0);
+                thread.start_run(now_us, StackId::ROOT, 0, no_time);
             }
             still
         });
@@ -205,20 +258,25 @@ impl ThreadTable {
     /// What a thread did, oldest first, without its gaps. What still lasted at the last tick ends
     /// at `end_us`.
     pub(super) fn slices(&self, id: ThreadId, end_us: u64) -> impl Iterator<Item = Slice> {
-        let runs = self.get(id).map_or(&[][..], |thread| &thread.runs);
+        let thread = self.get(id);
+        let runs = thread.map_or(&[][..], |thread| &thread.runs);
+        let times = thread.map_or(&[][..], |thread| &thread.cpu_ns);
         let ends = runs
             .iter()
             .skip(1)
             .map(|run| run.start_us)
             .chain(std::iter::once(end_us));
+        let times = times.iter().copied().chain(std::iter::repeat(0));
         runs.iter()
             .zip(ends)
-            .filter(|(run, _)| run.samples > 0)
-            .map(|(run, end_us)| Slice {
+            .zip(times)
+            .filter(|((run, _), _)| run.samples > 0)
+            .map(|((run, end_us), cpu_ns)| Slice {
                 stack: run.stack,
                 start_us: run.start_us,
                 end_us,
                 samples: run.samples,
+                cpu_ns,
             })
     }
 }

@@ -1,12 +1,18 @@
 //! [`Sampler`]: when to look, at whom, and how to be sure.
 
 pub mod children;
+pub mod cpu_times;
+pub mod histogram;
 pub mod launched;
+pub mod look;
+mod merge;
 pub mod pace;
 pub mod sample;
 pub mod snapshot;
+pub mod stats;
+pub mod watch;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,11 +22,15 @@ use log::{debug, info, warn};
 use crate::cpython::{FrameTable, PythonProcess, SampleError};
 use crate::target::{PauseGuard, Pid, ProcessSummary};
 
+pub use histogram::Histogram;
 pub use launched::attach_launched;
+pub use look::{Look, Pausing, Snapshot};
 pub use sample::{ProcessSample, Sample};
-pub use snapshot::{Pausing, Snapshot};
+pub use stats::SamplerStats;
+pub use watch::Watch;
 
 use children::Children;
+use cpu_times::CpuTimes;
 use pace::Pace;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
@@ -29,6 +39,12 @@ const NAP: Duration = Duration::from_millis(20);
 const SHORT_NAP: Duration = Duration::from_micros(100);
 /// How often a process that was replaced by another program is tried again before it is given up.
 const REATTACH_ATTEMPTS: u32 = 500;
+/// How much later than asked the kernel may wake us.
+const TIMER_SLACK_NS: u64 = 1_000;
+/// How old a reading of resident memory may be.
+const RSS_FOR: Duration = Duration::from_micros(500);
+/// How many processes are described before those are forgotten that have ended.
+const MAX_DESCRIPTIONS: usize = 4096;
 /// How many processes that are no Python are named between a Python process and its ancestor.
 const MAX_BETWEEN: usize = 64;
 
@@ -37,8 +53,8 @@ const MAX_BETWEEN: usize = 64;
 pub struct SamplerOptions {
     /// Looks a second, on average.
     pub rate_hz: f64,
-    /// Whether threads are paused while they are read.
-    pub pausing: Pausing,
+    /// What to do for each look.
+    pub look: Look,
     /// Whether the process's children are looked at too.
     pub subprocesses: bool,
     /// Set from outside to end sampling.
@@ -58,24 +74,15 @@ pub struct ProcessDescription {
     pub command: String,
 }
 
-/// Counts over a whole recording.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SamplerStats {
-    /// Looks that were taken.
-    pub samples: u64,
-    /// Looks that were left out because an earlier one took too long.
-    pub missed_ticks: u64,
-    /// Processes or threads that could not be read once.
-    pub errors: u64,
-    /// The latest look, against its plan.
-    pub max_lateness: Duration,
-}
-
 /// One process that is looked at.
 struct Observed {
     process: PythonProcess,
+    watch: Watch,
+    cpu_times: CpuTimes,
     /// How often attaching to the program that replaced it has failed; 0 while all is well.
     lost: u32,
+    /// Its resident memory, and when it was asked for.
+    rss: Option<(Instant, u64)>,
 }
 
 /// Looks at a process (and its children) again and again. As an iterator it waits for the next look
@@ -85,7 +92,7 @@ struct Observed {
 /// thread that it was made on.
 pub struct Sampler {
     observed: Vec<Observed>,
-    /// All processes that were ever looked at, and what stands between them.
+    /// The processes that are looked at, some that were, and what stands between them.
     descriptions: HashMap<Pid, ProcessDescription>,
     children: Option<Children>,
     frames: FrameTable,
@@ -98,6 +105,8 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler of this process; its first look is due at once.
     pub fn new(process: PythonProcess, options: SamplerOptions) -> Sampler {
+        // Without, the kernel wakes us 50 µs late to save power. If it does not let us, looks are late.
+        let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
         let start = Instant::now();
         let seed = u64::from(std::process::id()) ^ process.target().start_time();
         let children = options.subprocesses.then(Children::default);
@@ -126,8 +135,8 @@ impl Sampler {
     }
 
     /// The counts so far.
-    pub fn stats(&self) -> SamplerStats {
-        self.stats
+    pub fn stats(&self) -> &SamplerStats {
+        &self.stats
     }
 
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
@@ -137,8 +146,30 @@ impl Sampler {
             parent,
             command: process.target().command_line().join(" "),
         };
+        if self.descriptions.len() >= MAX_DESCRIPTIONS {
+            self.forget_ended();
+        }
         self.descriptions.insert(pid, description);
-        self.observed.push(Observed { process, lost: 0 });
+        self.observed.push(Observed {
+            process,
+            watch: Watch::default(),
+            cpu_times: CpuTimes::default(),
+            lost: 0,
+            rss: None,
+        });
+    }
+
+    /// Forgets the descriptions of processes that have ended, unless they are ancestors of others. A
+    /// program may start children without end.
+    fn forget_ended(&mut self) {
+        let mut needed = HashSet::new();
+        for observed in &self.observed {
+            let mut next = Some(observed.process.pid());
+            while let Some(pid) = next.filter(|pid| needed.insert(*pid)) {
+                next = self.descriptions.get(&pid).and_then(|known| known.parent);
+            }
+        }
+        self.descriptions.retain(|pid, _| needed.contains(pid));
     }
 
     /// Names what is no Python between a new child and those that are known, such as a shell.
@@ -165,8 +196,12 @@ impl Sampler {
 
     /// Whether the time that was asked for is over.
     pub fn is_time_over(&self) -> bool {
+        self.is_over(Instant::now())
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
         let asked = self.options.duration;
-        asked.is_some_and(|time| self.start.elapsed() >= time)
+        asked.is_some_and(|time| now.saturating_duration_since(self.start) >= time)
     }
 
     fn stopped(&self) -> bool {
@@ -183,13 +218,11 @@ impl Sampler {
     /// Waits for the next deadline; `false` when sampling ends before it.
     fn wait(&self) -> bool {
         loop {
-            if self.stopped() || self.is_time_over() {
+            let now = Instant::now();
+            if self.stopped() || self.is_over(now) {
                 return false;
             }
-            let left = self
-                .pace
-                .deadline()
-                .saturating_duration_since(Instant::now());
+            let left = self.pace.deadline().saturating_duration_since(now);
             if left.is_zero() {
                 return true;
             }
@@ -226,11 +259,11 @@ impl Sampler {
                 self.observe(process, Some(parent));
             }
         }
-        let (frames, pausing) = (&mut self.frames, &mut self.options.pausing);
-        let descriptions = &mut self.descriptions;
+        let (frames, look) = (&mut self.frames, &mut self.options.look);
+        let (descriptions, stats) = (&mut self.descriptions, &mut self.stats);
         self.observed.retain_mut(|observed| {
             let was_lost = observed.lost > 0;
-            let goes_on = observed.look(frames, pausing, &mut sample);
+            let goes_on = observed.look(frames, look, now, stats, &mut sample);
             if was_lost
                 && observed.lost == 0
                 && let Some(description) = descriptions.get_mut(&observed.process.pid())
@@ -242,7 +275,9 @@ impl Sampler {
         self.stats.samples += 1;
         self.stats.missed_ticks += tick.missed;
         self.stats.errors += sample.errors.len() as u64;
-        self.stats.max_lateness = self.stats.max_lateness.max(tick.lateness);
+        self.stats.torn += sample.torn;
+        self.stats.lateness.record(tick.lateness);
+        self.stats.looking += now.elapsed();
         sample
     }
 }
@@ -252,18 +287,28 @@ impl Observed {
     fn look(
         &mut self,
         frames: &mut FrameTable,
-        pausing: &mut Pausing,
+        look: &mut Look,
+        now: Instant,
+        stats: &mut SamplerStats,
         sample: &mut Sample,
     ) -> bool {
         if self.lost > 0 {
             return self.reattach();
         }
-        match snapshot::take(&mut self.process, frames, *pausing, |_, _| ()) {
-            Ok(snapshot) => {
+        let (process, watch) = (&mut self.process, &mut self.watch);
+        match snapshot::take(process, watch, frames, *look, now, |_, _| ()) {
+            Ok(mut snapshot) => {
+                if look.cpu_time {
+                    self.cpu_times
+                        .fill_in(&mut snapshot.traces, &snapshot.on_cpu_ns, now);
+                }
+                let pauses = snapshot.pauses.into_iter();
+                pauses.for_each(|pause| stats.pauses.record(pause));
+                sample.torn += snapshot.torn;
                 sample.processes.push(ProcessSample {
                     pid: self.process.pid(),
                     traces: snapshot.traces,
-                    rss_bytes: self.process.target().rss().ok(),
+                    rss_bytes: self.rss_bytes(now),
                 });
                 sample.errors.extend(snapshot.errors);
                 true
@@ -281,7 +326,7 @@ impl Observed {
             Err(SampleError::CannotPause(problem)) => {
                 // Reading is allowed, or we would not be here.
                 warn!("{problem}; going on without pausing (as with --nonblocking)");
-                *pausing = Pausing::Never;
+                look.pausing = Pausing::Never;
                 true
             }
             Err(error) => {
@@ -293,12 +338,26 @@ impl Observed {
         }
     }
 
+    /// Its resident memory, asked for a thousand times a second at most: the kernel adds it up no
+    /// faster.
+    fn rss_bytes(&mut self, now: Instant) -> Option<u64> {
+        if let Some((asked, bytes)) = self.rss
+            && now.saturating_duration_since(asked) < RSS_FOR
+        {
+            return Some(bytes);
+        }
+        let bytes = self.process.target().rss().ok()?;
+        self.rss = Some((now, bytes));
+        Some(bytes)
+    }
+
     /// Attaches to the program that replaced the one we knew; `false` when it is no Python.
     fn reattach(&mut self) -> bool {
         self.lost += 1;
         match PythonProcess::attach(self.process.pid()) {
             Ok(process) => {
                 self.process = process;
+                self.watch = Watch::default();
                 self.lost = 0;
                 true
             }

@@ -19,6 +19,8 @@ pub struct Sample {
     /// Processes or threads that could not be read this time. They cost neither the other threads
     /// nor the recording.
     pub errors: Vec<String>,
+    /// Stacks that were left out because they changed while they were read; not among the errors.
+    pub torn: u64,
 }
 
 /// What one tick saw in one process.

@@ -1,173 +1,363 @@
 //! [`take`]: the stacks of all threads of a process at one moment, and how to be sure that they are.
 //!
-//! A thread that is on a CPU is paused, read and let go. A thread that sleeps in the kernel is not
-//! touched: its stack cannot move, and stopping it could end its wait early. It is read as it is, and
-//! the kernel is asked afterwards whether it has run meanwhile; if so it is looked at again, and
-//! paused if it runs now. Native threads beside Python are never touched.
+//! A thread that is on a CPU and holds the GIL is paused, read and let go. A thread that sleeps in the
+//! kernel is not touched: its stack cannot move, and stopping it could end its wait early. It is read
+//! as it is, and the kernel is asked afterwards whether it has run meanwhile; if so it is looked at
+//! again, and paused if it runs now. Nor is a thread that runs without the GIL, in C or on its way to
+//! sleep: it is read and asked about in the same way. Native threads beside Python are never touched.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use log::debug;
 
+use super::look::{Look, Pausing, Snapshot};
+use super::merge::merge;
+use super::watch::{Watch, Watched};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::{
     FrameTable, PythonProcess, PythonThread, ReadError, SampleError, StackTrace, ThreadInfo,
-    ThreadList,
 };
-use crate::target::{Activity, PauseError, PauseGuard, Tid};
+use crate::target::{PauseError, PauseGuard, Pid, Tid};
 
 /// How often a thread that moved while it was read is read again before it is given up.
 const ATTEMPTS: usize = 4;
+/// The same for one that runs and is not to be paused: a try takes one or two microseconds.
+const ATTEMPTS_RUNNING: usize = 64;
+/// After how many tries a stack is believed that looks odd each time.
+const ATTEMPTS_SUSPECT: usize = 8;
 /// How long a thread runs on that stood where no stack can be read: a few instructions are enough.
 const ONWARD: Duration = Duration::from_micros(20);
 
-/// Whether threads are paused while they are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pausing {
-    /// Threads that run are paused: every stack is one that was.
-    Running,
-    /// Nothing is ever stopped. A stack that changed while it was read is tried again, then left
-    /// out and counted.
-    Never,
-}
-
-/// What [`take`] saw.
-#[derive(Debug)]
-pub struct Snapshot<T> {
-    /// The stacks, the oldest thread first: the main thread, in the order of their start the others.
-    pub traces: Vec<StackTrace>,
-    /// What `inspect` made of each stack's frames, in the same order.
-    pub inspected: Vec<Vec<T>>,
-    /// What could not be read. It cost neither the other threads nor the snapshot.
-    pub errors: Vec<String>,
-}
-
 /// One thread's part of a snapshot, before stacks of one OS thread are put together.
-struct Part<T> {
-    trace: StackTrace,
-    inspected: Vec<T>,
-    leaf: Option<RawFrame>,
+pub(super) struct Part<T> {
+    thread: PythonThread,
+    pub(super) trace: StackTrace,
+    pub(super) inspected: Vec<T>,
     /// Whether the outermost frame is not linked to its caller at this very moment.
     is_loose: bool,
+    /// Whether nothing contradicts that this was the thread's stack.
+    is_steady: bool,
+    /// Whether it looks as if it never was, though it may have been.
+    is_suspect: bool,
 }
 
-/// What the kernel says of each thread before it is read.
-type Activities = HashMap<Tid, Activity>;
+/// A snapshot that is being taken.
+struct Taking<'a, F> {
+    process: &'a mut PythonProcess,
+    frames: &'a mut FrameTable,
+    look: Look,
+    inspect: F,
+    stack: Vec<RawFrame>,
+    guards: Vec<PauseGuard>,
+    /// Whether a thread may be let go as soon as it was read: it is in no other interpreter.
+    lets_go: bool,
+    errors: Vec<String>,
+    torn: u64,
+    pauses: Vec<Duration>,
+}
 
-/// Reads the stacks of all Python threads of a process. `inspect` is called for every frame while
-/// its thread still stands still, to read what only holds then, such as local variables.
+/// Reads the stacks of all Python threads of a process, `now`. `watch` is what is remembered from the
+/// look before. `inspect` is called for every frame while its thread still stands still, to read what
+/// only holds then, such as local variables.
 ///
 /// # Errors
 /// When the process has ended, or its interpreters could not be listed.
 pub fn take<T>(
     process: &mut PythonProcess,
+    watch: &mut Watch,
     frames: &mut FrameTable,
-    pausing: Pausing,
-    mut inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
+    look: Look,
+    now: Instant,
+    inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Snapshot<T>, SampleError> {
-    process.begin_sample();
-    let first_look = threads(process)?;
-    let activities = activities(process, &first_look);
-    let mut guards = Vec::new();
-    if pausing == Pausing::Running {
-        let running = activities.iter().filter(|(_, activity)| activity.runs());
-        let running: Vec<Tid> = running.map(|(tid, _)| *tid).collect();
-        guards.extend(pause(process, &running)?);
+    process.begin_sample(watch.may_look_for_names(now));
+    // What follows is asked and read after the list: a stack is read after the kernel was asked what its
+    // thread does, so that one that fell asleep in between is not read from where it was before.
+    if watch.is_old(now, look.gil) {
+        watch.list(process, now)?;
     }
-    // Each thread's state is copied after the kernel was asked about it: a thread that fell asleep in
-    // between would be read from where it was before, and then found not to have run.
-    let list = threads(process)?;
-    let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
-    let mut parts = Vec::with_capacity(list.threads.len());
+    let mut taking = Taking {
+        process,
+        frames,
+        look,
+        inspect,
+        stack: std::mem::take(&mut watch.stack),
+        guards: Vec::new(),
+        lets_go: true,
+        errors: Vec::new(),
+        torn: 0,
+        pauses: Vec::new(),
+    };
+    watch.ask(look.cpu_time);
+    if look.pausing == Pausing::Running {
+        let running = watch.threads.iter().filter(|watched| watched.runs());
+        let running = running.filter(|watched| taking.must_pause(&watched.thread));
+        let tids = running.filter_map(|watched| watched.thread.os_thread_id);
+        let mut tids: Vec<Tid> = tids.collect();
+        // A thread may be inside several interpreters; and the state of one that has ended may point to
+        // its successor for a moment.
+        tids.sort_unstable();
+        tids.dedup();
+        taking.pause(&tids)?;
+    }
+    let interpreter = |watched: &Watched| watched.thread.state.interpreter.addr;
+    let mut interpreters = watch.threads.iter().map(interpreter);
+    let first = interpreters.next();
+    taking.lets_go = interpreters.all(|other| Some(other) == first);
+    taking.errors.clone_from(&watch.errors);
+    let mut parts = Vec::with_capacity(watch.threads.len());
     // Newest first is how the interpreter keeps them.
-    for mut thread in list.threads.into_iter().rev() {
-        // Of a thread that is new since then nothing is known from before its state was copied.
-        let mut before = thread
-            .os_thread_id
-            .and_then(|tid| activities.get(&tid).copied());
-        let seen = before.or_else(|| {
-            let tid = thread.os_thread_id?;
-            Activity::of_thread(process.pid(), tid).ok()
-        });
-        let active = seen.is_some_and(|activity| activity.runs());
-        for attempt in 1..=ATTEMPTS {
-            let held = is_paused(&guards, &thread);
-            let read = read_thread(process, frames, &thread, active, &mut inspect);
-            let still = held || stands_still(process, &thread, before, read.as_ref().ok());
+    for watched in watch.threads.iter_mut().rev() {
+        parts.extend(taking.thread(watched)?);
+    }
+    taking.let_all_go();
+    for part in &mut parts {
+        let name = &mut part.trace.thread.name;
+        *name = taking.process.thread_name(&part.thread).or(name.take());
+    }
+    taking.process.shorten_new(taking.frames);
+    watch.stack = taking.stack;
+    let mut on_cpu_ns = HashMap::new();
+    if look.cpu_time {
+        on_cpu_ns.extend(watch.threads.iter().filter_map(Watched::on_cpu_ns));
+    }
+    let (traces, inspected) = merge(parts, !taking.lets_go);
+    Ok(Snapshot {
+        traces,
+        inspected,
+        errors: taking.errors,
+        torn: taking.torn,
+        pauses: taking.pauses,
+        on_cpu_ns,
+    })
+}
+
+impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
+    /// Reads one thread; `None` when it has ended or could not be read.
+    fn thread(&mut self, watched: &mut Watched) -> Result<Option<Part<T>>, SampleError> {
+        if watched.has_ended {
+            return Ok(None);
+        }
+        if let Some(kept) = watched.kept() {
+            let mut trace = kept.clone();
+            trace.thread.owns_gil = watched.thread.owns_gil;
+            return Ok(Some(Part {
+                thread: watched.thread.clone(),
+                trace,
+                inspected: Vec::new(),
+                is_loose: false,
+                is_steady: true,
+                is_suspect: false,
+            }));
+        }
+        if watched.activity.is_none() {
+            // It is new since the kernel was asked.
+            self.ask_again(watched, false)?;
+        }
+        let active = watched.runs();
+        let seen = watched.activity;
+        let waits_for_cpu = seen.is_some_and(|activity| activity.waits_for_cpu);
+        let may_race = self.look.pausing == Pausing::Never && active;
+        let attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
+        for attempt in 1..=attempts {
+            if watched.has_ended {
+                // No thread, no stack, no error.
+                return Ok(None);
+            }
+            let may_go = attempt == 1 && !self.look.holds;
+            let was_held = self.is_paused(&watched.thread);
+            let read = self.read(&mut watched.thread, active, may_race, may_go);
+            let held = self.is_paused(&watched.thread);
+            let is_steady = read.as_ref().is_ok_and(|part| {
+                part.is_steady && (!part.is_suspect || attempt > ATTEMPTS_SUSPECT)
+            });
+            let still = match (was_held, held) {
+                (true, true) => true,
+                // It was let go once it was copied, so the copy must have all of it.
+                (true, false) => is_steady,
+                (false, _) => {
+                    watched.stood_still(is_steady) && (may_race || self.stays_out(watched))
+                }
+            };
             match read {
-                Ok(part) if still && (!part.is_loose || attempt == ATTEMPTS) => {
-                    parts.push(part);
-                    break;
+                Ok(mut part) if still && (!part.is_loose || attempt == attempts) => {
+                    part.trace.thread.waits_for_cpu = waits_for_cpu;
+                    if !held {
+                        watched.keep(&part.trace);
+                    }
+                    self.let_go(&watched.thread);
+                    return Ok(Some(part));
                 }
                 Ok(_) if still => {
-                    debug!("{}: a frame was not linked yet", name(&thread));
-                    let tid = thread.os_thread_id;
-                    for guard in &mut guards {
-                        tid.into_iter().for_each(|tid| guard.release(tid));
+                    debug!("{}: a frame was not linked yet", name(&watched.thread));
+                    self.let_go_now(&watched.thread);
+                    if held {
+                        // Let go and caught at once it would not get one instruction further.
+                        std::thread::sleep(ONWARD);
                     }
-                    // Let go and caught at once it would not get one instruction further.
-                    std::thread::sleep(ONWARD);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
+                Err(ReadError::ThreadEnded) => {
+                    debug!("{} ended before it could be read", name(&watched.thread));
+                    watched.has_ended = true;
+                    self.let_go(&watched.thread);
+                }
                 Err(error) if still => {
-                    errors.push(format!("{}: {error}", name(&thread)));
-                    break;
+                    self.errors
+                        .push(format!("{}: {error}", name(&watched.thread)));
+                    self.let_go(&watched.thread);
+                    return Ok(None);
                 }
-                _ if attempt == ATTEMPTS => {
-                    errors.push(format!(
-                        "{}: its stack changed while it was read",
-                        name(&thread)
-                    ));
-                }
-                _ => debug!("{} moved while it was read", name(&thread)),
+                _ => debug!("{} moved while it was read", name(&watched.thread)),
             }
-            let Some(tid) = thread.os_thread_id else {
-                continue;
-            };
-            before = Activity::of_thread(process.pid(), tid).ok();
-            let Some(activity) = before else {
-                // It has ended: no thread, no stack, no error.
-                break;
-            };
-            if pausing == Pausing::Running && activity.runs() {
-                guards.extend(pause(process, &[tid])?);
-            }
-            if process.look_again(&mut thread).is_err() {
-                break;
+            // One that is raced with is asked about now and then: it may have ended, or sleep by now.
+            if !watched.has_ended && (!may_race || attempt % ATTEMPTS == 0) {
+                self.ask_again(watched, attempt >= ATTEMPTS / 2)?;
             }
         }
+        self.torn += 1;
+        debug!(
+            "{}: its stack changed while it was read",
+            name(&watched.thread)
+        );
+        Ok(None)
     }
-    drop(guards);
-    process.shorten_new(frames);
-    Ok(merge(parts, errors))
-}
 
-/// Lists the threads; a list that changes under us is tried again.
-fn threads(process: &mut PythonProcess) -> Result<ThreadList, SampleError> {
-    let mut attempt = 1;
-    loop {
-        match process.threads() {
-            Err(SampleError::TornRead(error))
-                if attempt < ATTEMPTS && !error.program_is_replaced() =>
+    /// Whether a thread that runs may change its stack at any time. One without the GIL is in C, or
+    /// about to sleep, and a pause could end that sleep early.
+    fn must_pause(&self, thread: &PythonThread) -> bool {
+        self.look.holds || self.process.holds_gil(thread) != Some(false)
+    }
+
+    /// Whether a thread that was not paused although it runs still has no GIL.
+    fn stays_out(&self, watched: &Watched) -> bool {
+        !watched.runs() || !self.must_pause(&watched.thread)
+    }
+
+    /// Asks the kernel about a thread, and pauses it if it runs and must be; `insists`: if it runs.
+    fn ask_again(&mut self, watched: &mut Watched, insists: bool) -> Result<(), SampleError> {
+        watched.ask(self.look.cpu_time);
+        let thread = &watched.thread;
+        match thread.os_thread_id {
+            Some(tid)
+                if self.look.pausing == Pausing::Running
+                    && watched.runs()
+                    && !self.is_paused(thread)
+                    && (insists || self.must_pause(thread)) =>
             {
-                debug!("torn read: {error}");
+                self.pause(&[tid])
             }
-            Ok(list) if attempt < ATTEMPTS && !list.errors.is_empty() => {
-                debug!("the list of threads broke off");
-            }
-            result => return result,
+            _ => Ok(()),
         }
-        attempt += 1;
     }
-}
 
-fn is_paused(guards: &[PauseGuard], thread: &PythonThread) -> bool {
-    thread.os_thread_id.is_some_and(|tid| {
-        let mut paused = guards.iter().flat_map(PauseGuard::paused);
-        paused.any(|held| held == tid)
-    })
+    fn pause(&mut self, tids: &[Tid]) -> Result<(), SampleError> {
+        if tids.is_empty() {
+            return Ok(());
+        }
+        let pid: Pid = self.process.pid();
+        match PauseGuard::pause_running(pid, tids) {
+            Ok(guard) => {
+                self.guards.push(guard);
+                Ok(())
+            }
+            Err(PauseError::Io { cause, .. }) if cause.raw_os_error() == Some(nix::libc::ESRCH) => {
+                Ok(())
+            }
+            Err(error) => Err(SampleError::CannotPause(error.to_string())),
+        }
+    }
+
+    fn is_paused(&self, thread: &PythonThread) -> bool {
+        thread.os_thread_id.is_some_and(|tid| {
+            let mut paused = self.guards.iter().flat_map(PauseGuard::paused);
+            paused.any(|held| held == tid)
+        })
+    }
+
+    /// Lets a thread go that was read, if it may be.
+    fn let_go(&mut self, thread: &PythonThread) {
+        if self.lets_go {
+            self.let_go_now(thread);
+        }
+    }
+
+    fn let_go_now(&mut self, thread: &PythonThread) {
+        let Some(tid) = thread.os_thread_id else {
+            return;
+        };
+        for guard in &mut self.guards {
+            self.pauses.extend(guard.release(tid));
+        }
+    }
+
+    fn let_all_go(&mut self) {
+        for mut guard in self.guards.drain(..) {
+            let left: Vec<Tid> = guard.paused().collect();
+            for tid in left {
+                self.pauses.extend(guard.release(tid));
+            }
+        }
+    }
+
+    /// Copies, walks and resolves one thread's stack. `may_go`: a thread that is paused is let go if
+    /// the copy can be enough.
+    fn read(
+        &mut self,
+        thread: &mut PythonThread,
+        active: bool,
+        races: bool,
+        may_go: bool,
+    ) -> Result<Part<T>, ReadError> {
+        if self.look.gil || self.look.holds {
+            // Who collected garbage before he was paused may run Python since.
+            self.process.look_at_gil(thread);
+        }
+        let is_enough = self.process.copy(thread);
+        if may_go && is_enough {
+            self.let_go(thread);
+        }
+        let Taking {
+            process,
+            frames,
+            stack,
+            inspect,
+            ..
+        } = self;
+        let walk = process.walk(thread, races, stack)?;
+        let resolved = process.resolve(thread, stack, frames)?;
+        // A frame that runs no code object has no id: it is left out of both lists.
+        let shown = stack.iter().zip(process.shown(thread));
+        let inspected = shown
+            .filter(|(_, is_shown)| *is_shown)
+            .map(|(frame, _)| inspect(process, frame))
+            .collect();
+        let info = ThreadInfo {
+            os_thread_id: thread.os_thread_id,
+            pthread_id: thread.state.pthread_id,
+            name: None,
+            interpreter_ids: vec![thread.state.interpreter.id],
+            active,
+            waits_for_cpu: false,
+            owns_gil: thread.owns_gil,
+            collecting: thread.collects(stack),
+            is_main: thread.os_thread_id == Some(process.pid()),
+            cpu_ns: None,
+        };
+        Ok(Part {
+            thread: thread.clone(),
+            trace: StackTrace {
+                thread: info,
+                frames: resolved.frames,
+            },
+            inspected,
+            is_loose: stack.last().is_some_and(|frame| frame.is_loose),
+            is_steady: walk.is_steady && !resolved.is_new,
+            is_suspect: races && resolved.hides_caller,
+        })
+    }
 }
 
 fn name(thread: &PythonThread) -> String {
@@ -175,142 +365,4 @@ fn name(thread: &PythonThread) -> String {
         || format!("thread {:#x}", thread.state.pthread_id),
         |tid| format!("thread {tid}"),
     )
-}
-
-/// The kernel's view of each thread.
-fn activities(process: &PythonProcess, list: &ThreadList) -> Activities {
-    let tids = list.threads.iter().filter_map(|thread| thread.os_thread_id);
-    tids.filter_map(|tid| Some((tid, Activity::of_thread(process.pid(), tid).ok()?)))
-        .collect()
-}
-
-/// Pauses these threads; `None` when there is none to pause.
-fn pause(process: &PythonProcess, tids: &[Tid]) -> Result<Option<PauseGuard>, SampleError> {
-    if tids.is_empty() {
-        return Ok(None);
-    }
-    match PauseGuard::pause(process.pid(), tids) {
-        Ok(guard) => Ok(Some(guard)),
-        Err(PauseError::Io { cause, .. }) if cause.raw_os_error() == Some(nix::libc::ESRCH) => {
-            Ok(None)
-        }
-        Err(error) => Err(SampleError::CannotPause(error.to_string())),
-    }
-}
-
-/// Walks and resolves one thread's stack.
-fn read_thread<T>(
-    process: &mut PythonProcess,
-    frames: &mut FrameTable,
-    thread: &PythonThread,
-    active: bool,
-    inspect: &mut impl FnMut(&PythonProcess, &RawFrame) -> T,
-) -> Result<Part<T>, ReadError> {
-    let mut stack = Vec::new();
-    process.walk(thread, &mut stack)?;
-    let resolved = process.resolve(&stack, frames)?;
-    // A frame that runs no code object has no id: it is left out of both lists.
-    let inspected = stack
-        .iter()
-        .zip(&resolved)
-        .filter(|(_, id)| id.is_some())
-        .map(|(frame, _)| inspect(process, frame))
-        .collect();
-    let info = ThreadInfo {
-        os_thread_id: thread.os_thread_id,
-        pthread_id: thread.state.pthread_id,
-        name: process.thread_name(thread),
-        interpreter_ids: vec![thread.state.interpreter.id],
-        active,
-        owns_gil: thread.owns_gil,
-        collecting: thread.collects(&stack),
-        is_main: thread.os_thread_id == Some(process.pid()),
-    };
-    let trace = StackTrace {
-        thread: info,
-        frames: resolved.into_iter().flatten().collect(),
-    };
-    Ok(Part {
-        trace,
-        inspected,
-        is_loose: stack.last().is_some_and(|frame| frame.is_loose),
-        leaf: stack.into_iter().next(),
-    })
-}
-
-/// Whether a thread that was not paused did not run while it was read.
-fn stands_still<T>(
-    process: &PythonProcess,
-    thread: &PythonThread,
-    before: Option<Activity>,
-    read: Option<&Part<T>>,
-) -> bool {
-    let now = thread
-        .os_thread_id
-        .and_then(|tid| Activity::of_thread(process.pid(), tid).ok());
-    match (before, now) {
-        // The kernel counts how often a thread got a CPU: the same count means that it slept. Where
-        // it does not count, the stack has to tell.
-        (Some(before), Some(now)) if !before.runs() && now.timeslices.is_some() => before == now,
-        (_, Some(_)) | (None, None) => {
-            read.is_some_and(|part| process.is_at_same_frame(thread, part.leaf.as_ref()))
-        }
-        (Some(_), None) => false,
-    }
-}
-
-/// Puts the stacks of one OS thread in several interpreters together: the newest interpreter's
-/// frames are the innermost.
-fn merge<T>(parts: Vec<Part<T>>, errors: Vec<String>) -> Snapshot<T> {
-    let mut snapshot = Snapshot {
-        traces: Vec::new(),
-        inspected: Vec::new(),
-        errors,
-    };
-    let mut places: HashMap<Tid, usize> = HashMap::new();
-    for part in parts {
-        let place = part
-            .trace
-            .thread
-            .os_thread_id
-            .and_then(|tid| places.get(&tid).copied());
-        let known = place.and_then(|place| {
-            snapshot
-                .traces
-                .get_mut(place)
-                .zip(snapshot.inspected.get_mut(place))
-        });
-        if let Some((trace, inspected)) = known {
-            let inner = part.trace;
-            trace.frames.splice(0..0, inner.frames);
-            inspected.splice(0..0, part.inspected);
-            trace
-                .thread
-                .interpreter_ids
-                .splice(0..0, inner.thread.interpreter_ids);
-            trace.thread.owns_gil |= inner.thread.owns_gil;
-            trace.thread.collecting |= inner.thread.collecting;
-            trace.thread.name = trace.thread.name.take().or(inner.thread.name);
-            continue;
-        }
-        if let Some(tid) = part.trace.thread.os_thread_id {
-            places.insert(tid, snapshot.traces.len());
-        }
-        snapshot.traces.push(part.trace);
-        snapshot.inspected.push(part.inspected);
-    }
-    // The main thread comes first, wherever the lists have it.
-    if let Some(main) = snapshot
-        .traces
-        .iter()
-        .position(|trace| trace.thread.is_main)
-    {
-        if let Some(to_front) = snapshot.traces.get_mut(..=main) {
-            to_front.rotate_right(1);
-        }
-        if let Some(to_front) = snapshot.inspected.get_mut(..=main) {
-            to_front.rotate_right(1);
-        }
-    }
-    snapshot
 }

@@ -1,44 +1,208 @@
-//! [`Activity`]: what the kernel says a thread does, and how often it has run so far.
+//! [`Activity`]: what the kernel says a thread does, how often it has run so far and for how long.
+//! [`ActivityReader`] asks again and again, through descriptors that stay open.
 
+use std::cell::OnceCell;
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use nix::libc::ESRCH;
 
 use super::threads::RunState;
 use super::{Pid, Tid};
 
-/// What the kernel says of a thread. Two that are equal, of a thread that sleeps, mean that it did
-/// not run in between.
+/// Readers that keep descriptors open, two each, in the whole program; beyond, files are opened for
+/// each question. A process may mostly have 1024 descriptors.
+const MAX_OPEN: usize = 300;
+static OPEN: AtomicUsize = AtomicUsize::new(0);
+
+/// What the kernel counts of a thread's running: the first and the third number of its `schedstat`
+/// (Documentation/scheduler/sched-stats.rst).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Activity {
-    /// What it does.
-    pub state: RunState,
-    /// How often it got a CPU; `None` where the kernel does not count (`CONFIG_SCHED_INFO`).
-    pub timeslices: Option<u64>,
+pub struct RunCount {
+    /// Nanoseconds on a CPU. Of a thread that is on one the kernel counts at its timer's ticks, some
+    /// milliseconds apart.
+    pub on_cpu_ns: u64,
+    /// How often it got a CPU.
+    pub timeslices: u64,
 }
 
-impl Activity {
-    /// Whether it is on a CPU or waits for one.
-    pub fn runs(&self) -> bool {
-        self.state == RunState::Running
-    }
-
-    /// Asks about one thread of a process.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no such thread (any more).
-    pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<Activity> {
-        // The count first: a thread that wakes between the two reads shows as running then.
-        let timeslices = timeslices(pid, tid);
-        Ok(Activity {
-            state: RunState::of_thread(pid, tid)?,
-            timeslices,
+impl RunCount {
+    fn parse(line: &[u8]) -> Option<RunCount> {
+        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        Some(RunCount {
+            on_cpu_ns: words.next()?.parse().ok()?,
+            timeslices: words.nth(1)?.parse().ok()?,
         })
     }
 }
 
-/// The third number of a thread's `schedstat` (Documentation/scheduler/sched-stats.rst).
-fn timeslices(pid: Pid, tid: Tid) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/schedstat")).ok()?;
-    text.split_ascii_whitespace().nth(2)?.parse().ok()
+/// What the kernel says of a thread. Two of a thread that sleeps with the same count of timeslices
+/// mean that it did not run in between.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// Whether it is on a CPU or waits for one.
+    pub runs: bool,
+    /// How much it has run; `None` where the kernel does not count (`CONFIG_SCHED_INFO`).
+    pub count: Option<RunCount>,
+    /// Whether it could run and waits for a CPU; `false` where that was not asked, or the kernel does
+    /// not tell.
+    pub waits_for_cpu: bool,
+}
+
+/// Asks the kernel about one thread.
+#[derive(Debug)]
+pub struct ActivityReader {
+    pid: Pid,
+    tid: Tid,
+    files: Option<Files>,
+}
+
+/// Descriptors that stay open. They belong to the thread: when it has ended they say so, even if
+/// another has its id by then.
+#[derive(Debug)]
+struct Files {
+    /// `syscall`, the cheapest file that tells whether a thread runs (proc_pid_syscall(5)).
+    syscall: Option<File>,
+    /// Opened when it is asked for: of a thread that runs it is not.
+    schedstat: OnceCell<Option<File>>,
+}
+
+impl ActivityReader {
+    /// A reader for one thread of a process.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such thread (any more).
+    pub fn open(pid: Pid, tid: Tid) -> io::Result<ActivityReader> {
+        let mut reader = ActivityReader {
+            pid,
+            tid,
+            files: None,
+        };
+        if OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
+            let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
+            // It takes the right to trace, which we may lack though we may read memory.
+            let syscall = open("syscall").filter(|file| is_running(file).is_ok());
+            let is_there = syscall.is_some();
+            reader.files = Some(Files {
+                syscall,
+                schedstat: OnceCell::new(),
+            });
+            if is_there {
+                return Ok(reader);
+            }
+        } else {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
+        RunState::of_thread(pid, tid)?;
+        Ok(reader)
+    }
+
+    /// Whether the thread is on a CPU or waits for one.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended.
+    pub fn runs(&self) -> io::Result<bool> {
+        let file = self.files.as_ref().and_then(|files| files.syscall.as_ref());
+        match file.map(is_running) {
+            Some(Ok(runs)) => Ok(runs),
+            Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            // A program that changes its user takes the right to ask away; its state stays readable.
+            _ => Ok(RunState::of_thread(self.pid, self.tid)? == RunState::Running),
+        }
+    }
+
+    /// How much it has run; `None` where the kernel does not count.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended.
+    pub fn count(&self) -> io::Result<Option<RunCount>> {
+        let mut line = [0; 96];
+        let (pid, tid) = (self.pid, self.tid);
+        let open = || File::open(format!("/proc/{pid}/task/{tid}/schedstat"));
+        let files = self.files.as_ref();
+        let file = files.and_then(|files| files.schedstat.get_or_init(|| open().ok()).as_ref());
+        let length = match file {
+            Some(file) => read_anew(file, &mut line)?,
+            None => {
+                let opened = open();
+                match opened.and_then(|file| read_anew(&file, &mut line)) {
+                    Ok(length) => length,
+                    // Not the file is missing then, but the thread.
+                    Err(_) => return RunState::of_thread(pid, tid).map(|_| None),
+                }
+            }
+        };
+        Ok(line.get(..length).and_then(RunCount::parse))
+    }
+
+    /// Both, so that a count of a sleeping thread is from before it was seen asleep.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended.
+    pub fn read(&self) -> io::Result<Activity> {
+        // The count first: a thread that wakes between the two reads shows as running then.
+        let count = self.count()?;
+        Ok(Activity {
+            runs: self.runs()?,
+            count,
+            waits_for_cpu: false,
+        })
+    }
+
+    /// The same, and whether a thread that runs waits for a CPU.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended.
+    pub fn read_all(&self) -> io::Result<Activity> {
+        let activity = self.read()?;
+        let gains = activity.count.filter(|_| activity.runs);
+        // One that is on a CPU got one more often than it lost it.
+        let waits = |count: RunCount| losses(self.pid, self.tid) == Some(count.timeslices);
+        Ok(Activity {
+            waits_for_cpu: gains.is_some_and(waits),
+            ..activity
+        })
+    }
+}
+
+impl Drop for ActivityReader {
+    fn drop(&mut self) {
+        if self.files.is_some() {
+            OPEN.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How often a thread lost its CPU, by its own will or not: the last two lines of its `status`
+/// (proc(5)).
+fn losses(pid: Pid, tid: Tid) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
+    let mut lines = text.lines().rev();
+    let mut count = |name| -> Option<u64> {
+        let value = lines.find_map(|line| line.strip_prefix(name))?;
+        value.trim().parse().ok()
+    };
+    let unwilling = count("nonvoluntary_ctxt_switches:")?;
+    unwilling.checked_add(count("voluntary_ctxt_switches:")?)
+}
+
+/// Reads a file of /proc from its start, which the kernel writes anew each time.
+fn read_anew(file: &File, line: &mut [u8]) -> io::Result<usize> {
+    match file.read_at(line, 0) {
+        Err(error) if error.raw_os_error() == Some(ESRCH) => Err(io::ErrorKind::NotFound.into()),
+        result => result,
+    }
+}
+
+/// What `syscall` says of a thread: `running`, or the call that it sleeps in.
+fn is_running(file: &File) -> io::Result<bool> {
+    let mut line = [0; 160];
+    let length = read_anew(file, &mut line)?;
+    Ok(line
+        .get(..length)
+        .is_some_and(|line| line.starts_with(b"running")))
 }
 
 #[cfg(test)]
@@ -46,7 +210,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
     use std::io::{Read, Write};
-    use std::sync::atomic::{AtomicI32, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
     #[test]
     fn a_thread_that_slept_is_the_same_and_one_that_ran_is_not() {
@@ -67,10 +231,11 @@ mod tests {
             while told.load(Ordering::Acquire) == 0 {
                 std::thread::yield_now();
             }
+            let reader = ActivityReader::open(own, told.load(Ordering::Acquire)).unwrap();
             let asleep = || loop {
-                let activity = Activity::of_thread(own, told.load(Ordering::Acquire)).unwrap();
-                if activity.state == RunState::Sleeping {
-                    return activity;
+                let activity = reader.read().unwrap();
+                if !activity.runs {
+                    return activity.count.unwrap();
                 }
                 std::thread::yield_now();
             };
@@ -80,6 +245,39 @@ mod tests {
             answered.read_exact(&mut [0]).unwrap();
             assert_ne!(asleep(), before);
             drop(wake);
+        });
+    }
+
+    #[test]
+    fn a_busy_thread_is_on_a_cpu() {
+        let own = std::process::id() as Pid;
+        let (told, done) = (AtomicI32::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            // Another thread: of the one that asks, the kernel says that it is in a system call.
+            scope.spawn(|| {
+                told.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+                while !done.load(Ordering::Acquire) {
+                    std::hint::spin_loop();
+                }
+            });
+            while told.load(Ordering::Acquire) == 0 {
+                std::thread::yield_now();
+            }
+            let tid = told.load(Ordering::Acquire);
+            let reader = ActivityReader::open(own, tid).unwrap();
+            // It may have lost its CPU for a while.
+            let on_cpu = || {
+                reader
+                    .read_all()
+                    .is_ok_and(|now| now.runs && !now.waits_for_cpu)
+            };
+            while !on_cpu() {
+                std::thread::yield_now();
+            }
+            // Nobody loses a CPU more often than he gets one; asked in this order, as it may lose it.
+            let losses = losses(own, tid).unwrap();
+            assert!(losses <= reader.count().unwrap().unwrap().timeslices);
+            done.store(true, Ordering::Release);
         });
     }
 }

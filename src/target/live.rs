@@ -13,6 +13,8 @@ use super::{MemoryError, Pid, RemoteAddr, RemoteMemory};
 
 /// Parts in one vectored call. The kernel refuses more than `UIO_MAXIOV` (1024).
 const MAX_PARTS: usize = 1024;
+/// Parts of a call that needs no allocation.
+const FEW_PARTS: usize = 16;
 
 /// Readable memory of a live process.
 ///
@@ -90,24 +92,41 @@ impl LiveMemory {
 
     /// Reads as many parts as one call brings whole; how many those are.
     fn read_vectored(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> usize {
-        let Ok(remote) = parts
-            .iter()
-            .map(|(addr, buf)| {
-                Ok(RemoteIoVec {
-                    base: to_usize(*addr)?,
-                    len: buf.len(),
-                })
-            })
-            .collect::<io::Result<Vec<_>>>()
-        else {
+        // Most calls have a handful of parts: no need to allocate for those.
+        if parts.len() <= FEW_PARTS {
+            let mut remote = [RemoteIoVec { base: 0, len: 0 }; FEW_PARTS];
+            let mut local: [_; FEW_PARTS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
+            self.read_into(parts, &mut local, &mut remote)
+        } else {
+            let mut remote = vec![RemoteIoVec { base: 0, len: 0 }; parts.len()];
+            let mut local: Vec<_> = parts.iter().map(|_| IoSliceMut::new(&mut [])).collect();
+            self.read_into(parts, &mut local, &mut remote)
+        }
+    }
+
+    /// The same with room for the system's descriptions of the parts.
+    fn read_into<'b>(
+        &self,
+        parts: &'b mut [(RemoteAddr, &mut [u8])],
+        local: &mut [IoSliceMut<'b>],
+        remote: &mut [RemoteIoVec],
+    ) -> usize {
+        let count = parts.len();
+        for (((addr, part), local), remote) in parts.iter_mut().zip(&mut *local).zip(&mut *remote) {
+            let Ok(base) = to_usize(*addr) else {
+                return 0;
+            };
+            *remote = RemoteIoVec {
+                base,
+                len: part.len(),
+            };
+            *local = IoSliceMut::new(part);
+        }
+        let (Some(local), Some(remote)) = (local.get_mut(..count), remote.get(..count)) else {
             return 0;
         };
-        let mut local: Vec<_> = parts
-            .iter_mut()
-            .map(|(_, buf)| IoSliceMut::new(buf))
-            .collect();
         let pid = nix::unistd::Pid::from_raw(self.pid);
-        let mut left = match process_vm_readv(pid, &mut local, &remote) {
+        let mut left = match process_vm_readv(pid, local, remote) {
             Ok(bytes) => bytes,
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 self.vectored.store(false, Ordering::Relaxed);
@@ -122,7 +141,7 @@ impl LiveMemory {
             left = left.saturating_sub(part.len);
             !is_whole
         });
-        whole.unwrap_or(remote.len())
+        whole.unwrap_or(count)
     }
 }
 

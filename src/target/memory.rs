@@ -38,6 +38,11 @@ pub trait RemoteMemory {
     /// When not every byte could be read; `buf` then holds nothing that may be used.
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError>;
 
+    /// The same bytes in place, where they are at hand; `None` does not mean that they are not there.
+    fn view(&self, _addr: RemoteAddr, _len: usize) -> Option<&[u8]> {
+        None
+    }
+
     /// Fills several buffers in as few system calls as the source allows. The parts are read in
     /// order, but the target runs meanwhile: they need not agree with each other.
     ///
@@ -53,6 +58,10 @@ pub trait RemoteMemory {
 impl<M: RemoteMemory + ?Sized> RemoteMemory for &M {
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
         (**self).read(addr, buf)
+    }
+
+    fn view(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
+        (**self).view(addr, len)
     }
 
     fn read_many(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> Result<(), MemoryError> {

@@ -4,8 +4,8 @@
 //! call that gets interrupted is restarted. What can go wrong, and what is done:
 //!
 //! - The thread sleeps in one of the few calls that end early with `EINTR` instead (`epoll_wait`,
-//!   `sigtimedwait` and others, signal(7)). So callers pause only threads that run; one that falls
-//!   asleep just then may see it, and Python itself tries again (PEP 475, 3.5+).
+//!   `sigtimedwait` and others, signal(7)). Callers pause only threads that run; for one that falls
+//!   asleep just then the call is restarted all the same (`restart.rs`).
 //! - A signal arrives meanwhile. The thread then stops in front of its delivery; it is let go with
 //!   that signal, which it receives as if we weren't there.
 //! - The target is stopped (Ctrl-Z). It stays so when it is let go.
@@ -30,6 +30,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 
+use super::restart;
 use super::stat::ProcStat;
 use super::threads::RunState;
 use super::wait::{self, Event, For};
@@ -72,9 +73,16 @@ pub enum NotPaused {
 struct Traced {
     pid: Pid,
     tid: Tid,
-    /// Whether its end is for somebody else in this program to collect: the main thread of a process
-    /// that we launched.
-    is_own_child: bool,
+}
+
+/// A thread that stands still.
+#[derive(Debug)]
+struct Paused {
+    thread: Traced,
+    /// What it is to be let go with, or 0.
+    signal: i32,
+    /// When it was asked to stop.
+    since: Instant,
 }
 
 thread_local! {
@@ -85,8 +93,7 @@ thread_local! {
 /// Threads that stand still until this is dropped.
 #[derive(Debug)]
 pub struct PauseGuard {
-    /// With the signal that each is to be let go with, or 0.
-    paused: Vec<(Traced, i32)>,
+    paused: Vec<Paused>,
     not_paused: Vec<(Tid, NotPaused)>,
     /// ptrace binds to the OS thread: a raw pointer makes this neither `Send` nor `Sync`.
     _bound_to_thread: PhantomData<*const ()>,
@@ -100,43 +107,50 @@ impl PauseGuard {
     /// # Errors
     /// When we may not; then no thread stays paused.
     pub fn pause(pid: Pid, tids: &[Tid]) -> Result<PauseGuard, PauseError> {
-        PauseGuard::settle();
         let mut not_paused = Vec::new();
         let mut stoppable = Vec::with_capacity(tids.len());
-        let own_pid = nix::unistd::getpid().as_raw();
         for &tid in tids {
             match ProcStat::of_thread(pid, tid) {
                 Ok(stat) if stat.state == b'D' => {
                     not_paused.push((tid, NotPaused::Uninterruptible));
                 }
-                Ok(stat) if !stat.has_ended() => stoppable.push(Traced {
-                    pid,
-                    tid,
-                    is_own_child: tid == pid && stat.parent == own_pid,
-                }),
+                Ok(stat) if !stat.has_ended() => stoppable.push(tid),
                 _ => not_paused.push((tid, NotPaused::Gone)),
             }
         }
-        let mut guard = PauseGuard::seize(&stoppable, PAUSE_LIMIT)?;
+        let mut guard = PauseGuard::pause_running(pid, &stoppable)?;
         guard.not_paused.extend(not_paused);
         Ok(guard)
     }
 
-    /// The threads that do stand still.
-    pub fn paused(&self) -> impl Iterator<Item = Tid> {
-        self.paused.iter().map(|(thread, _)| thread.tid)
+    /// The same for threads that were just seen on a CPU, without another look at them.
+    ///
+    /// # Errors
+    /// As [`PauseGuard::pause`].
+    pub fn pause_running(pid: Pid, tids: &[Tid]) -> Result<PauseGuard, PauseError> {
+        PauseGuard::settle();
+        let threads: Vec<Traced> = tids.iter().map(|&tid| Traced { pid, tid }).collect();
+        PauseGuard::seize(&threads, PAUSE_LIMIT)
     }
 
-    /// Lets one of its threads go before the others.
-    pub fn release(&mut self, tid: Tid) {
-        let all = std::mem::take(&mut self.paused);
-        let (paused, left) = all.into_iter().partition(|(thread, _)| thread.tid == tid);
-        self.paused = left;
+    /// The threads that do stand still.
+    pub fn paused(&self) -> impl Iterator<Item = Tid> {
+        self.paused.iter().map(|paused| paused.thread.tid)
+    }
+
+    /// Lets one of its threads go before the others. For how long it was held up, at most; `None`
+    /// when it is not paused by this guard.
+    pub fn release(&mut self, tid: Tid) -> Option<Duration> {
+        let mut paused = self.paused.iter();
+        let place = paused.position(|paused| paused.thread.tid == tid)?;
+        let paused = self.paused.swap_remove(place);
+        let since = paused.since;
         drop(PauseGuard {
-            paused,
+            paused: vec![paused],
             not_paused: Vec::new(),
             _bound_to_thread: PhantomData,
         });
+        Some(since.elapsed())
     }
 
     /// The threads that were asked for but don't.
@@ -165,7 +179,7 @@ impl PauseGuard {
         let mut failure = None;
         for thread in threads {
             match thread.seize() {
-                Ok(None) => stopping.push(*thread),
+                Ok(None) => stopping.push((*thread, Instant::now())),
                 Ok(Some(why)) => guard.not_paused.push((thread.tid, why)),
                 Err(error) => {
                     failure = Some(error);
@@ -173,10 +187,13 @@ impl PauseGuard {
                 }
             }
         }
-        let started = Instant::now();
-        for thread in stopping {
-            match thread.wait_for_stop(started, limit) {
-                Stop::Stopped { signal } => guard.paused.push((thread, signal)),
+        for (thread, since) in stopping {
+            match thread.wait_for_stop(since, limit) {
+                Stop::Stopped { signal } => guard.paused.push(Paused {
+                    thread,
+                    signal,
+                    since,
+                }),
                 Stop::Gone => guard.not_paused.push((thread.tid, NotPaused::Gone)),
                 Stop::TimedOut => {
                     STRAGGLERS.with_borrow_mut(|stragglers| stragglers.push(thread));
@@ -192,7 +209,7 @@ impl PauseGuard {
 impl Drop for PauseGuard {
     fn drop(&mut self) {
         let mut leaving = Vec::new();
-        for (thread, signal) in self.paused.drain(..) {
+        for Paused { thread, signal, .. } in self.paused.drain(..) {
             // A thread that doesn't stand still any more has been killed and is ending.
             if wait::detach(thread.tid, signal).is_err() && !thread.try_release() {
                 leaving.push(thread);
@@ -252,16 +269,12 @@ impl Traced {
         loop {
             match wait::poll(self.tid, For::Stop) {
                 Event::Stopped { signal, event } => {
-                    // With the event it is our interruption, or the target's being stopped. Without,
-                    // it is about to receive this signal.
-                    let signal = if event == libc::PTRACE_EVENT_STOP {
-                        0
-                    } else {
-                        signal
+                    return Stop::Stopped {
+                        signal: self.stopped(signal, event),
                     };
-                    return Stop::Stopped { signal };
                 }
-                _ if self.collect_end() => return Stop::Gone,
+                // Mostly it stops within microseconds; whether it has ended instead is asked rarely.
+                _ if pace.is_long() && self.collect_end() => return Stop::Gone,
                 _ => {}
             }
             let waited = started.elapsed();
@@ -273,15 +286,24 @@ impl Traced {
         }
     }
 
+    /// Takes note of a stop: the signal to let the thread go with.
+    fn stopped(&self, signal: i32, event: i32) -> i32 {
+        // With the event it is our interruption, or the target's being stopped. Without, it is about to
+        // receive this signal.
+        if event != libc::PTRACE_EVENT_STOP {
+            return signal;
+        }
+        if signal == libc::SIGTRAP {
+            restart::resume_wait(self.tid);
+        }
+        0
+    }
+
     /// Lets it go if that can be done by now; whether it has been.
     fn try_release(&self) -> bool {
         match wait::poll(self.tid, For::Stop) {
             Event::Stopped { signal, event } => {
-                let signal = if event == libc::PTRACE_EVENT_STOP {
-                    0
-                } else {
-                    signal
-                };
+                let signal = self.stopped(signal, event);
                 wait::detach(self.tid, signal).is_ok()
             }
             _ => self.collect_end(),
@@ -296,7 +318,15 @@ impl Traced {
         if !ended(wait::poll(self.tid, For::PeekEnd)) {
             return false;
         }
-        self.is_own_child || ended(wait::poll(self.tid, For::End))
+        self.is_own_child() || ended(wait::poll(self.tid, For::End))
+    }
+
+    /// Whether its end is for somebody else in this program to collect: it is the main thread of a
+    /// process that we launched.
+    fn is_own_child(&self) -> bool {
+        let own_pid = nix::unistd::getpid().as_raw();
+        self.tid == self.pid
+            && ProcStat::of_thread(self.pid, self.tid).is_ok_and(|stat| stat.parent == own_pid)
     }
 
     fn is_uninterruptible(&self) -> bool {
@@ -312,19 +342,25 @@ impl Traced {
     }
 }
 
-/// Pauses between looks: at first none, as a stop takes microseconds, then longer and longer.
+/// Rests between looks: at first none, as a stop takes microseconds, then longer and longer.
 #[derive(Default)]
 struct Pace {
     looks: u32,
 }
 
 impl Pace {
+    /// Whether a thread that can stop would have by now.
+    fn is_long(&self) -> bool {
+        self.looks >= 24
+    }
+
     fn rest(&mut self) {
         self.looks = self.looks.saturating_add(1);
         match self.looks {
-            // On a single CPU the thread must get its turn to be able to stop.
-            ..100 => std::thread::yield_now(),
-            100..200 => std::thread::sleep(Duration::from_micros(50)),
+            // A look takes a third of a microsecond, a stop some five.
+            ..20 => std::hint::spin_loop(),
+            // It needs a CPU to be able to stop, and that may be ours.
+            20..400 => std::thread::sleep(Duration::from_micros(20)),
             _ => std::thread::sleep(Duration::from_millis(1)),
         }
     }

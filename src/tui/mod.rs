@@ -4,8 +4,10 @@
 //! may hold it still; a second thread owns the terminal. They share the last [`state::Snapshot`],
 //! so that a slow terminal never holds up a sample.
 
+mod help;
 pub mod input;
 pub mod job;
+mod rows;
 pub mod screen;
 pub mod state;
 pub mod term;
@@ -59,7 +61,7 @@ pub struct TopOptions {
     pub delay: Duration,
     /// Samples per second that were asked for: turns counts into seconds.
     pub rate: f64,
-    /// Which threads count.
+    /// What counts.
     pub filter: Filter,
     /// Show `co_filename` rather than its part below the import root.
     pub full_filenames: bool,
@@ -99,7 +101,12 @@ pub fn run(
     let terminal = Arc::new(Terminal::open()?);
     let mut signals = screen::signals()?;
     let shared = Arc::new(Shared::new(Arc::clone(stop)));
-    let view = View::new(options.title, options.rate);
+    let per_second = if options.filter.cpu {
+        1e9
+    } else {
+        options.rate
+    };
+    let view = View::new(options.title, per_second);
     let mut state = TopState::new(options.filter, options.full_filenames);
 
     let leave = LeaveOnDrop;

@@ -5,17 +5,18 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::cpython::{Frame, FrameId, FrameTable, ThreadInfo};
+use super::rows::Rows;
+use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
+use crate::profile::PendingTime;
 use crate::sampler::Sample;
+use crate::target::{Pid, Tid};
 
-/// Distinct functions (and, apart, lines) that are counted by name. A program that makes up
-/// functions without end is counted in one row from there on.
-const MAX_ROWS: usize = 20_000;
 /// Frames whose row is remembered (12 bytes each); the row of any other is looked up by name.
 const MAX_PLACES: usize = 1 << 20;
-/// The name of the row that takes what no longer has its own.
-const OTHERS: &str = "(other functions)";
+/// The name of the row for garbage collections.
+const COLLECTION: &str = "<GC>";
 
 /// The column by which the table is ordered, highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,13 +31,18 @@ pub enum Column {
     TotalTime,
 }
 
-/// Which threads the table counts. The header's GIL, Active and Threads always count all.
+/// What the table counts. The header's GIL, Active and Threads always count all threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Count threads that wait, too.
     pub idle: bool,
     /// Count only threads that hold the GIL.
     pub gil: bool,
+    /// Count nanoseconds on a CPU, not stacks: see `profile/add.rs` for what that means with the two
+    /// above.
+    pub cpu: bool,
+    /// Count a garbage collection as a function of its own, called where it started.
+    pub collections: bool,
 }
 
 impl Filter {
@@ -45,7 +51,8 @@ impl Filter {
     }
 }
 
-/// One line of the table. Counts are stacks seen; divide by the rate for seconds.
+/// One line of the table. Counts are stacks seen (divide by the rate for seconds) or, with
+/// [`Filter::cpu`], nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The function's name, as the target gave it: hostile text.
@@ -71,10 +78,15 @@ pub struct Snapshot {
     pub samples: u64,
     /// Samples in the interval.
     pub samples_now: u64,
+    /// What a row can count in the interval, for 100 %: its samples or, with [`Filter::cpu`], its
+    /// nanoseconds.
+    pub whole_now: u64,
     /// Ticks that were left out because reading took too long.
     pub missed_ticks: u64,
-    /// Reads that failed.
+    /// Reads that failed, torn stacks among them.
     pub errors: u64,
+    /// Stacks that were left out because they changed while they were read.
+    pub torn: u64,
     /// The last failure's text: may quote the target, so hostile.
     pub last_error: Option<Arc<str>>,
     /// Threads in the last sample.
@@ -96,10 +108,12 @@ pub struct Snapshot {
 impl Snapshot {
     /// `count` as a percentage of the interval's samples. Above 100 when several threads run.
     pub fn percent(&self, count: u64) -> f64 {
-        if self.samples_now == 0 {
-            return 0.0;
-        }
-        100.0 * count as f64 / self.samples_now as f64
+        percentage(count, self.samples_now)
+    }
+
+    /// A row's count as a percentage of the interval. Above 100 when several threads run.
+    pub fn row_percent(&self, count: u64) -> f64 {
+        percentage(count, self.whole_now)
     }
 
     /// The rows, highest in `column` first; equal ones in an order that does not jump about.
@@ -128,6 +142,13 @@ impl Snapshot {
     }
 }
 
+fn percentage(part: u64, whole: u64) -> f64 {
+    if whole == 0 {
+        return 0.0;
+    }
+    100.0 * part as f64 / whole as f64
+}
+
 /// Counts samples for the live table. Its memory grows with the functions seen, up to a limit, and
 /// never with time.
 #[derive(Debug)]
@@ -140,6 +161,10 @@ pub struct TopState {
     places: Vec<Option<(u32, u32)>>,
     /// Number of the stack that is being counted.
     stack: u64,
+    /// By thread, the time that waits for a stack, and the last sample that showed the thread.
+    pending: HashMap<(Pid, Option<Tid>, u64), (PendingTime, u64)>,
+    /// Time of the interval's start and of the last sample, from the start of sampling.
+    interval: Option<(Duration, Duration)>,
     /// Everything of the running interval but the rows.
     header: Snapshot,
 }
@@ -154,6 +179,8 @@ impl TopState {
             lines: Rows::default(),
             places: Vec::new(),
             stack: 0,
+            pending: HashMap::new(),
+            interval: None,
             header: Snapshot::default(),
         }
     }
@@ -164,7 +191,10 @@ impl TopState {
         header.samples += 1;
         header.samples_now += 1;
         header.missed_ticks += sample.missed_ticks;
-        header.errors += sample.errors.len() as u64;
+        header.errors += sample.errors.len() as u64 + sample.torn;
+        header.torn += sample.torn;
+        let begin = self.interval.map_or(sample.elapsed, |(begin, _)| begin);
+        self.interval = Some((begin, sample.elapsed));
         if let Some(error) = sample.errors.last() {
             header.last_error = Some(Arc::from(error.as_str()));
         }
@@ -181,24 +211,52 @@ impl TopState {
             .iter()
             .map(|process| process.traces.len())
             .sum();
-        for trace in sample.processes.iter().flat_map(|process| &process.traces) {
-            self.header.active_now += u64::from(trace.thread.active);
-            self.header.gil_now += u64::from(trace.thread.owns_gil);
-            if self.filter.wants(&trace.thread) {
-                self.count(&trace.frames, frames);
+        for process in &sample.processes {
+            for trace in &process.traces {
+                let thread = &trace.thread;
+                self.header.active_now += u64::from(thread.active);
+                self.header.gil_now += u64::from(thread.owns_gil);
+                let weight = if self.filter.cpu {
+                    self.cpu_time(process.pid, thread)
+                } else {
+                    1
+                };
+                if self.filter.wants(thread) {
+                    self.count(trace, weight, frames);
+                }
             }
         }
     }
 
-    fn count(&mut self, stack: &[FrameId], frames: &FrameTable) {
+    /// The nanoseconds that this sight of a thread stands for.
+    fn cpu_time(&mut self, pid: Pid, thread: &ThreadInfo) -> u64 {
+        let key = (pid, thread.os_thread_id, thread.pthread_id);
+        let (pending, last_sample) = self.pending.entry(key).or_default();
+        *last_sample = self.header.samples;
+        pending.take(thread).unwrap_or_default()
+    }
+
+    fn count(&mut self, trace: &StackTrace, weight: u64, frames: &FrameTable) {
         self.stack += 1;
-        for (depth, id) in stack.iter().enumerate() {
-            let Some((function, line)) = self.place(*id, frames) else {
-                continue;
-            };
-            self.functions.count(function, self.stack, depth == 0);
-            self.lines.count(line, self.stack, depth == 0);
+        let collects = self.filter.collections && trace.thread.collecting;
+        if collects && !trace.frames.is_empty() {
+            let (name, no_file) = (Arc::from(COLLECTION), Arc::from(""));
+            let place = (
+                self.functions.find(&name, &no_file, None),
+                self.lines.find(&name, &no_file, None),
+            );
+            self.count_at(place, weight, true);
         }
+        for (depth, id) in trace.frames.iter().enumerate() {
+            if let Some(place) = self.place(*id, frames) {
+                self.count_at(place, weight, depth == 0 && !collects);
+            }
+        }
+    }
+
+    fn count_at(&mut self, (function, line): (u32, u32), weight: u64, leaf: bool) {
+        self.functions.count(function, self.stack, weight, leaf);
+        self.lines.count(line, self.stack, weight, leaf);
     }
 
     /// Where the frame is counted; `None` for an id that is not of this table.
@@ -240,6 +298,18 @@ impl TopState {
 
     /// Ends the interval: what it saw, and a new one begins.
     pub fn tick(&mut self) -> Snapshot {
+        let (begin, end) = self.interval.unwrap_or_default();
+        self.header.whole_now = if self.filter.cpu {
+            u64::try_from(end.saturating_sub(begin).as_nanos()).unwrap_or(u64::MAX)
+        } else {
+            self.header.samples_now
+        };
+        self.interval = self.interval.map(|_| (end, end));
+        let first = self.header.samples - self.header.samples_now;
+        // What a thread has left when it ends is lost here: there is no end to come for it.
+        if self.header.samples_now > 0 {
+            self.pending.retain(|_, (_, last)| *last > first);
+        }
         let snapshot = Snapshot {
             functions: self.functions.close_interval(),
             lines: self.lines.close_interval(),
@@ -254,81 +324,5 @@ impl TopState {
     /// Forgets everything counted so far.
     pub fn reset(&mut self) {
         *self = Self::new(self.filter, self.full_filenames);
-    }
-}
-
-/// Name, file and line: rows that look the same are the same.
-type Key = (Arc<str>, Arc<str>, Option<u32>);
-
-/// Rows that are found by name and counted by number.
-#[derive(Debug, Default)]
-struct Rows {
-    rows: Vec<Counter>,
-    by_key: HashMap<Key, u32>,
-}
-
-#[derive(Debug)]
-struct Counter {
-    row: Row,
-    /// The last stack that was counted in `total`: a recursive function counts once per stack.
-    stack: u64,
-}
-
-impl Rows {
-    /// The number of the row with this name, made when there is none.
-    fn find(&mut self, name: &Arc<str>, filename: &Arc<str>, line: Option<u32>) -> u32 {
-        let mut key = (Arc::clone(name), Arc::clone(filename), line);
-        if let Some(number) = self.by_key.get(&key) {
-            return *number;
-        }
-        if self.rows.len() >= MAX_ROWS {
-            key = (Arc::from(OTHERS), Arc::from(""), None);
-            if let Some(number) = self.by_key.get(&key) {
-                return *number;
-            }
-        }
-        // At most MAX_ROWS + 1 rows, so the number always fits.
-        let number = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        let (name, filename, line) = key.clone();
-        let row = Row {
-            name,
-            filename,
-            line,
-            own_now: 0,
-            total_now: 0,
-            own: 0,
-            total: 0,
-        };
-        self.rows.push(Counter { row, stack: 0 });
-        self.by_key.insert(key, number);
-        number
-    }
-
-    fn count(&mut self, number: u32, stack: u64, leaf: bool) {
-        let Some(counter) = self.rows.get_mut(number as usize) else {
-            return;
-        };
-        if leaf {
-            counter.row.own_now += 1;
-            counter.row.own += 1;
-        }
-        if counter.stack != stack {
-            counter.stack = stack;
-            counter.row.total_now += 1;
-            counter.row.total += 1;
-        }
-    }
-
-    fn close_interval(&mut self) -> Vec<Row> {
-        let closed = self
-            .rows
-            .iter()
-            .map(|counter| counter.row.clone())
-            .collect();
-        for counter in &mut self.rows {
-            counter.row.own_now = 0;
-            counter.row.total_now = 0;
-        }
-        closed
     }
 }

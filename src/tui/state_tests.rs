@@ -1,6 +1,8 @@
 //! What the live view counts, without a program.
 #![allow(clippy::indexing_slicing)] // A test fails by panicking.
 
+use std::time::Duration;
+
 use super::state::{Column, Filter, Row, Snapshot, TopState};
 use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
 use crate::sampler::{ProcessSample, Sample};
@@ -26,9 +28,11 @@ fn thread(active: bool, owns_gil: bool, frames: &[FrameId]) -> StackTrace {
             active,
             owns_gil,
             collecting: false,
+            waits_for_cpu: false,
             is_main: false,
+            cpu_ns: None,
         },
-        frames: frames.to_vec(),
+        frames: frames.into(),
     }
 }
 
@@ -111,7 +115,12 @@ fn filters_choose_threads_and_the_header_counts_all() {
         thread(true, false, &[]),
     ];
     let shown = |idle, gil| {
-        let mut state = TopState::new(Filter { idle, gil }, false);
+        let filter = Filter {
+            idle,
+            gil,
+            ..Filter::default()
+        };
+        let mut state = TopState::new(filter, false);
         state.add(&sample(threads.clone()), &frames);
         let seen = state.tick();
         assert_eq!((seen.threads, seen.active_now, seen.gil_now), (4, 3, 1));
@@ -140,6 +149,7 @@ fn header_adds_up_processes_and_errors() {
             processes,
             errors,
             missed_ticks: 2,
+            torn: 1,
             ..Sample::default()
         };
         state.add(&sample, &FrameTable::default());
@@ -148,7 +158,9 @@ fn header_adds_up_processes_and_errors() {
     add(&[Some(3)], &[]);
     add(&[None], &["third"]);
     let seen = state.tick();
-    assert_eq!((seen.samples, seen.missed_ticks, seen.errors), (3, 6, 3));
+    assert_eq!((seen.samples, seen.missed_ticks), (3, 6));
+    // A torn stack is an error, and counted apart.
+    assert_eq!((seen.errors, seen.torn), (6, 3));
     assert_eq!(seen.last_error.as_deref(), Some("third"));
     assert_eq!((seen.rss_bytes, seen.rss_peak_bytes), (Some(3), Some(11)));
 }
@@ -186,4 +198,70 @@ fn a_frame_of_another_table_is_passed_over() {
         &FrameTable::default(),
     );
     assert!(state.tick().functions.is_empty());
+}
+
+#[test]
+fn cpu_time_is_counted_for_the_work_and_not_for_the_sleep() {
+    let mut frames = FrameTable::default();
+    let [main, work, sleep] = ["main", "work", "sleep"].map(|name| frame(&mut frames, name, 1));
+    let at = |elapsed_ms, active, leaf, cpu_ns| {
+        let mut trace = thread(active, false, &[leaf, main]);
+        trace.thread.cpu_ns = cpu_ns;
+        Sample {
+            elapsed: Duration::from_millis(elapsed_ms),
+            ..sample(vec![trace])
+        }
+    };
+    let filter = Filter {
+        idle: true,
+        cpu: true,
+        ..Filter::default()
+    };
+    let mut state = TopState::new(filter, false);
+    let ms = 1_000_000;
+    state.add(&at(5, true, work, None), &frames);
+    state.add(&at(10, false, sleep, Some(3 * ms)), &frames);
+    state.add(&at(15, true, work, Some(ms)), &frames);
+    let seen = state.tick();
+    let rows = table(&seen, false, Column::OwnTime);
+    let (own, none) = ([4 * ms, 4 * ms, 4 * ms, 4 * ms], [0, 0, 0, 0]);
+    assert_eq!(rows[0], ("work", own));
+    assert_eq!(rows[1], ("main", [0, 4 * ms, 0, 4 * ms]));
+    assert_eq!(rows[2], ("sleep", none));
+    // 4 of 10 ms; the threads are counted as ever.
+    assert_eq!(seen.row_percent(rows[0].1[0]), 40.0);
+    assert_eq!(seen.percent(seen.active_now), 200.0 / 3.0);
+
+    // The next interval begins where this one ended, and the time that waits comes along.
+    state.add(&at(25, false, sleep, Some(5 * ms)), &frames);
+    assert_eq!(state.tick().functions[1].own_now, 0);
+    state.add(&at(35, true, work, Some(ms)), &frames);
+    let seen = state.tick();
+    let rows = table(&seen, false, Column::OwnPercent);
+    assert_eq!(rows[0], ("work", [6 * ms, 6 * ms, 10 * ms, 10 * ms]));
+    assert_eq!(seen.row_percent(rows[0].1[0]), 60.0);
+}
+
+#[test]
+fn a_collection_is_a_function_where_it_is_asked_for() {
+    let mut frames = FrameTable::default();
+    let main = frame(&mut frames, "main", 1);
+    let mut trace = thread(true, true, &[main]);
+    trace.thread.collecting = true;
+    for (collections, expected) in [
+        (true, vec![("main", [0, 1, 0, 1]), ("<GC>", [1, 1, 1, 1])]),
+        (false, vec![("main", [1, 1, 1, 1])]),
+    ] {
+        let filter = Filter {
+            collections,
+            ..Filter::default()
+        };
+        let mut state = TopState::new(filter, false);
+        state.add(&sample(vec![trace.clone()]), &frames);
+        let seen = state.tick();
+        let mut rows = table(&seen, false, Column::TotalPercent);
+        rows.sort_by_key(|(name, _)| std::cmp::Reverse(*name));
+        assert_eq!(rows, expected);
+        assert_eq!(seen.lines.len(), expected.len());
+    }
 }

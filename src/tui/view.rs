@@ -8,6 +8,7 @@ use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use super::help::{HELP_HEIGHT, draw_footer, draw_help};
 use super::state::{Column, Row, Snapshot};
 
 /// Width of all four columns and the gap after them.
@@ -16,31 +17,6 @@ const ALL_COLUMNS_WIDTH: u16 = 37;
 const MIN_NAME_WIDTH: u16 = 20;
 /// Characters of one hostile text that are looked at: more than any terminal line shows.
 const MAX_CHARS: usize = 1024;
-
-const HELP: [(&str, &str); 8] = [
-    (
-        "1",
-        "Sort by %Own (% of time currently spent in the function)",
-    ),
-    (
-        "2",
-        "Sort by %Total (% of time currently in the function and its children)",
-    ),
-    ("3", "Sort by OwnTime (Overall time spent in the function)"),
-    (
-        "4",
-        "Sort by TotalTime (Overall time spent in the function and its children)",
-    ),
-    (
-        "L,l",
-        "Toggle between aggregating by line number or by function",
-    ),
-    ("R,r", "Reset statistics"),
-    ("X,x,?", "Exit this help screen"),
-    ("Q,q", "Quit (Control-C does it, too)"),
-];
-/// The help's lines: its title, a blank one, the column heads, the keys, a blank one.
-const HELP_HEIGHT: u16 = HELP.len() as u16 + 4;
 
 /// What is looked at.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +34,8 @@ pub struct Title {
 pub struct View {
     /// What is looked at.
     pub title: Title,
-    /// Samples per second, to turn counts into seconds.
-    pub rate: f64,
+    /// What a row counts in a second at most, to turn counts into seconds: samples, or nanoseconds.
+    pub per_second: f64,
     /// The column that orders the table.
     pub sort: Column,
     /// Rows are lines, not functions.
@@ -70,10 +46,10 @@ pub struct View {
 
 impl View {
     /// The view at the start: functions, the busiest of the moment first.
-    pub fn new(title: Title, rate: f64) -> Self {
+    pub fn new(title: Title, per_second: f64) -> Self {
         Self {
             title,
-            rate,
+            per_second,
             sort: Column::OwnPercent,
             by_line: false,
             help: false,
@@ -143,6 +119,9 @@ impl View {
         ];
         if snapshot.missed_ticks > 0 {
             samples.push(Span::raw(format!(", Missed {}", snapshot.missed_ticks)));
+        }
+        if snapshot.torn > 0 {
+            samples.push(Span::raw(format!(", Torn {}", snapshot.torn)));
         }
         if snapshot.errors > 0 {
             let red = bold.fg(Color::Red);
@@ -231,10 +210,12 @@ impl View {
         let mut text = String::new();
         for column in columns {
             text.push_str(&match column {
-                Column::OwnPercent => format!("{:>6.2}%", snapshot.percent(row.own_now)),
-                Column::TotalPercent => format!("{:>7.2}%", snapshot.percent(row.total_now)),
-                Column::OwnTime => format!("{:>8}s", seconds(row.own as f64 / self.rate)),
-                Column::TotalTime => format!("{:>9}s ", seconds(row.total as f64 / self.rate)),
+                Column::OwnPercent => format!("{:>6.2}%", snapshot.row_percent(row.own_now)),
+                Column::TotalPercent => format!("{:>7.2}%", snapshot.row_percent(row.total_now)),
+                Column::OwnTime => format!("{:>8}s", seconds(row.own as f64 / self.per_second)),
+                Column::TotalTime => {
+                    format!("{:>9}s ", seconds(row.total as f64 / self.per_second))
+                }
             });
         }
         text.push_str(gap(columns));
@@ -280,51 +261,6 @@ fn rss_spans(snapshot: &Snapshot, bold: Style) -> Vec<Span<'static>> {
         Span::styled(mebibytes(peak), bold),
         Span::raw(" MiB)"),
     ]
-}
-
-fn draw_footer(area: Rect, buffer: &mut Buffer) {
-    let key = |text| Span::styled(text, Style::new().add_modifier(Modifier::BOLD));
-    let line = Line::from(vec![
-        Span::raw("Press "),
-        key("q"),
-        Span::raw(" to quit, "),
-        key("?"),
-        Span::raw(" for help, "),
-        key("1"),
-        Span::raw("-"),
-        key("4"),
-        Span::raw(" to sort, "),
-        key("l"),
-        Span::raw(" for lines, "),
-        key("r"),
-        Span::raw(" to reset."),
-    ]);
-    if let Some(last) = area.rows().next_back() {
-        buffer.set_line(last.x, last.y, &line, last.width);
-    }
-}
-
-fn draw_help(area: Rect, buffer: &mut Buffer) {
-    let title = Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD);
-    let head = Style::new().fg(Color::Green).add_modifier(Modifier::BOLD);
-    let keys = HELP.map(|(key, action)| (key, action, Style::new()));
-    let keys = std::iter::once(("key", "action", head)).chain(keys);
-    let lines = keys.map(|(key, action, style)| {
-        Line::from(vec![
-            Span::styled(format!("{key:^12}"), style),
-            Span::styled(action, style),
-        ])
-    });
-    let heading = Line::from(" Keyboard Shortcuts ").style(title);
-    if let Some(first) = area.rows().next() {
-        buffer.set_style(first, title);
-    }
-    for (place, line) in area
-        .rows()
-        .zip([heading, Line::default()].into_iter().chain(lines))
-    {
-        buffer.set_line(place.x, place.y, &line, place.width);
-    }
 }
 
 /// Seconds with as many decimals as are worth reading.

@@ -24,6 +24,9 @@ fn snapshot() -> Snapshot {
     Snapshot {
         samples: 400,
         samples_now: 100,
+        whole_now: 100,
+        missed_ticks: 7,
+        torn: 1,
         errors: 2,
         last_error: Some(Arc::from("thread 7\x1b[2J ended")),
         threads: 3,
@@ -36,7 +39,6 @@ fn snapshot() -> Snapshot {
             row("fib", None, [95, 95, 382, 382]),
         ],
         lines: vec![row("fib", Some(4), [95, 95, 382, 382])],
-        ..Snapshot::default()
     }
 }
 
@@ -64,7 +66,7 @@ fn screen(view: &View, snapshot: &Snapshot, width: u16, height: u16) -> String {
 fn usual_screen() {
     let expected = "\
 Collecting samples from 'python app.py --n 3' (pid 42, python v3.12.1)
-Total Samples 400, Errors 2 (thread 7\u{fffd}[2J ended)
+Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
 GIL: 98.00%, Active: 129.00%, Threads: 3, RSS: 57.2 MiB (peak 61.0 MiB)
 
   %Own   %Total  OwnTime  TotalTime  Function (filename)
@@ -94,7 +96,7 @@ fn small_screens_give_their_room_to_the_rows() {
     let mut view = view();
     let expected = "\
 Collecting samples from 'python app.py -
-Total Samples 400, Errors 2 (thread 7\u{fffd}[2
+Total Samples 400, Missed 7, Torn 1, Err
 GIL: 98.00%, Active: 129.00%, Threads: 3
 RSS: 57.2 MiB (peak 61.0 MiB)
   %Own   %Total  Function (filename)
@@ -169,6 +171,7 @@ fn hostile_names_stay_in_their_cells() {
     let snapshot = Snapshot {
         samples: u64::MAX,
         samples_now: 1,
+        whole_now: 1,
         errors: u64::MAX,
         last_error: Some(names[0].into()),
         active_now: u64::MAX,

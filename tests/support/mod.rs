@@ -26,6 +26,7 @@ mod dump;
 mod interpreters;
 mod locals;
 mod recording;
+pub mod shares;
 mod tape;
 mod target;
 mod terminal;
@@ -36,7 +37,7 @@ pub use interpreters::{
     Interpreter, Place, Version, for_each_interpreter, for_each_kind, interpreters,
 };
 pub use locals::assert_locals;
-pub use recording::{Recording, Stack};
+pub use recording::{Recording, Sampling, Stack};
 pub use tape::{
     Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
 };

@@ -2,8 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
 
 use super::{Interpreter, pyspy_rs};
 
@@ -23,6 +28,72 @@ pub struct Stack {
     /// Root first.
     pub frames: Vec<String>,
     pub count: u64,
+}
+
+impl Stack {
+    /// The functions of its frames, root first; not for labels of threads and processes.
+    pub fn functions(&self) -> Vec<&str> {
+        let function = |frame: &'_ String| frame.rsplit_once(" (").map(|(name, _)| name.len());
+        let short = |frame: &'_ String| function(frame).unwrap_or(frame.len());
+        self.frames
+            .iter()
+            .map(|frame| &frame[..short(frame)])
+            .collect()
+    }
+}
+
+/// A recording of a running process that goes on until it is stopped.
+pub struct Sampling {
+    folder: TempDir,
+    child: Child,
+    stderr: BufReader<ChildStderr>,
+    said: String,
+}
+
+impl Sampling {
+    /// Starts `record OPTIONS -o FILE --pid PID`, and waits until it samples.
+    ///
+    /// # Panics
+    /// If it does not.
+    pub fn start(pid: u32, options: &[&str]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let target = ["--pid".into(), pid.to_string().into()];
+        let mut child = Recording::command(&folder.path().join("recording"), options, &target)
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("our binary runs");
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut said = String::new();
+        // With -v there are lines before.
+        while !said.contains("Sampling process ") {
+            let length = stderr.read_line(&mut said).expect("text");
+            assert!(length > 0, "it does not sample: {said}");
+        }
+        Self {
+            folder,
+            child,
+            stderr,
+            said,
+        }
+    }
+
+    /// Ends it, as Ctrl-C does.
+    ///
+    /// # Panics
+    /// If it has failed.
+    pub fn stop(mut self) -> Recording {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, Signal::SIGINT).expect("it runs");
+        self.stderr
+            .read_to_string(&mut self.said)
+            .expect("what it says is text");
+        let output = Output {
+            status: self.child.wait().expect("it is our child"),
+            stdout: Vec::new(),
+            stderr: self.said.into_bytes(),
+        };
+        Recording::finished(&self.folder.path().join("recording"), &output)
+    }
 }
 
 impl Recording {
@@ -97,6 +168,23 @@ impl Recording {
             }
         };
         self.file.lines().map(parse).collect()
+    }
+
+    /// Stacks that could not be read, by the closing line.
+    pub fn errors(&self) -> u64 {
+        let (_, rest) = self
+            .stderr
+            .split_once(" Errors: ")
+            .expect("the closing line");
+        let number = rest.split_whitespace().next().expect("a count");
+        number.parse().expect("the count is a number")
+    }
+
+    /// How often it looked in the `seconds` that it was to last, by the closing line.
+    pub fn looks(&self, seconds: f64) -> f64 {
+        let (_, rest) = self.stderr.split_once(" Rate: ").expect("the closing line");
+        let number = rest.split_whitespace().next().expect("a rate");
+        number.parse::<f64>().expect("the rate is a number") * seconds
     }
 
     /// Samples whose stack has a frame that starts so, and samples in all.

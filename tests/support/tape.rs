@@ -109,19 +109,20 @@ pub fn parse_some(
     with_locals: impl Fn(usize) -> bool,
 ) -> Result<Parsed, SampleError> {
     let mut inspector = Inspector::new(attached.python.clone());
-    inspector.begin_sample();
+    inspector.begin_sample(true);
     let list = inspector.threads(memory, || attached.tasks.clone())?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
     let mut table = FrameTable::default();
     let mut count = 0;
     let mut threads = Vec::new();
-    for thread in list.threads {
+    for mut thread in list.threads {
         let mut stack = Vec::new();
+        inspector.copy(memory, &thread);
         let resolved = inspector
-            .walk(memory, &thread, &mut stack)
-            .and_then(|()| inspector.resolve(memory, &stack, &mut table));
-        let ids = match resolved {
-            Ok(ids) => ids,
+            .walk(memory, &mut thread, false, &mut stack)
+            .and_then(|_| inspector.resolve(memory, &thread, &stack, &mut table));
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
             Err(error) => {
                 errors.push(error.to_string());
                 continue;
@@ -129,10 +130,10 @@ pub fn parse_some(
         };
         table.shorten_new(|filename| shorten(filename, |_| false).into());
         let mut frames = Vec::new();
-        for (raw, id) in stack.iter().zip(ids) {
-            let Some(frame) = id.and_then(|id| table.get(id)) else {
-                continue;
-            };
+        let shown = stack.iter().zip(inspector.shown(&thread));
+        let shown: Vec<_> = shown.filter(|(_, is_shown)| *is_shown).collect();
+        for ((raw, _), id) in shown.into_iter().zip(&*resolved.frames) {
+            let frame = table.get(*id).expect("a frame of this table");
             count += 1;
             let locals = match with_locals(count) {
                 true => inspector.frame_locals(memory, raw, options),

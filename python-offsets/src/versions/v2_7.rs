@@ -51,6 +51,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc: None,
         ceval_gil: None,
         code_object_generation: None,
+        next_func_version: None,
     },
     gil_runtime_state: GilRuntimeState {
         enabled: None,
@@ -80,6 +81,8 @@ pub(super) const LAYOUT: Layout = Layout {
         instr_ptr: 120,
         localsplus: 376,
         owner: None,
+        stacktop: None,
+        is_entry: None,
         tlbc_index: None,
     },
     code_object: CodeObject {
@@ -100,6 +103,7 @@ pub(super) const LAYOUT: Layout = Layout {
         freevars: Some(64),
         co_code_adaptive: None,
         co_tlbc: None,
+        co_version: None,
     },
     pyobject: PyObject {
         size: 16,

@@ -61,6 +61,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc: Some(648),
         ceval_gil: None,
         code_object_generation: None,
+        next_func_version: None,
     },
     gil_runtime_state: GilRuntimeState {
         enabled: None,
@@ -90,6 +91,8 @@ pub(super) const LAYOUT: Layout = Layout {
         instr_ptr: 56,
         localsplus: 72,
         owner: Some(69),
+        stacktop: Some(64),
+        is_entry: Some(68),
         tlbc_index: None,
     },
     code_object: CodeObject {
@@ -110,6 +113,7 @@ pub(super) const LAYOUT: Layout = Layout {
         freevars: None,
         co_code_adaptive: Some(184),
         co_tlbc: None,
+        co_version: None,
     },
     pyobject: PyObject {
         size: 16,

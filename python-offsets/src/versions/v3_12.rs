@@ -5,6 +5,9 @@
 //! Patch releases: alike; the values that other profilers publish for 3.12.4 are the same, and what
 //! stands up to `_gil` in `PyInterpreterState` of 3.12.5 has the same
 //! order (its `_ceval_state` was not looked at).
+//!
+//! `func_state.next_version` counts functions only: `init_code` in `Objects/codeobject.c` takes
+//! `co_version` from the C variable `_Py_next_func_version` (declared in `pycore_code.h`).
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};
@@ -62,6 +65,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc: Some(112),
         ceval_gil: Some(384),
         code_object_generation: None,
+        next_func_version: None,
     },
     gil_runtime_state: GilRuntimeState {
         enabled: None,
@@ -91,6 +95,8 @@ pub(super) const LAYOUT: Layout = Layout {
         instr_ptr: 56,
         localsplus: 72,
         owner: Some(70),
+        stacktop: Some(64),
+        is_entry: None,
         tlbc_index: None,
     },
     code_object: CodeObject {
@@ -111,6 +117,7 @@ pub(super) const LAYOUT: Layout = Layout {
         freevars: None,
         co_code_adaptive: Some(192),
         co_tlbc: None,
+        co_version: Some(92),
     },
     pyobject: PyObject {
         size: 16,

@@ -6,7 +6,7 @@
 //! free-threaded builds; `tests/regenerate.rs` compares them.
 
 use crate::layout::DictKeys;
-use crate::minor::{Minor, Order, Source};
+use crate::minor::{Counter, Minor, Order, Source};
 use crate::semantics::{
     DictFormat, Executable, FrameRoot, GilHolder, InstanceDict, InstructionPointer, IntFormat,
     LineTable, Semantics, StrFormat,
@@ -27,6 +27,7 @@ pub(crate) const MINOR: Minor = Minor {
             values: 8,
             values_valid: Some(3),
         },
+        counters: COUNTERS,
     }),
     semantics,
 };
@@ -112,9 +113,15 @@ const DERIVED: &[(&str, &str, i64)] = &[
         "runtime_state.interpreters_head",
         24,
     ),
+    (
+        "interpreter_frame.stacktop",
+        "interpreter_frame.instr_ptr",
+        8,
+    ),
     ("code_object.flags", "code_object.argcount", -4),
     ("code_object.kwonlyargcount", "code_object.argcount", 8),
     ("code_object.firsttraceable", "code_object.linetable", 48),
+    ("code_object.co_version", "code_object.firstlineno", 24),
     ("type_object.tp_basicsize", "type_object.tp_name", 8),
     ("type_object.tp_dictoffset", "type_object.tp_name", 264),
     ("type_object.tp_dict", "type_object.tp_name", 240),
@@ -132,6 +139,43 @@ const DERIVED: &[(&str, &str, i64)] = &[
     ),
     ("module_object.size", "pyobject.size", 8),
     ("module_object.md_dict", "pyobject.size", 0),
+];
+
+/// From the headers of v3.13.0, v3.13.5, v3.13.15 and v3.13.18 (the last two are alike), for x86-64.
+/// The interpreter's size alone does not tell a debug build of 3.13.0 from a normal one of 3.13.15.
+const COUNTERS: &[Counter] = &[
+    // Normal.
+    Counter {
+        sizes: &[(283_320, 194_968), (283_376, 194_976), (283_408, 194_984)],
+        slots: &[
+            7272, 7264, 7344, 7400, 7656, 7640, 7648, 16, 7752, 0, 7768, 7760,
+        ],
+        next_func_version: 17_000,
+    },
+    // Debug.
+    Counter {
+        sizes: &[(299_336, 194_984), (299_392, 194_992), (299_424, 195_000)],
+        slots: &[
+            7272, 7264, 7344, 7400, 7656, 7640, 7648, 16, 7752, 0, 7768, 7760,
+        ],
+        next_func_version: 17_016,
+    },
+    // Free-threaded.
+    Counter {
+        sizes: &[(328_256, 215_616), (328_320, 215_616), (328_384, 215_616)],
+        slots: &[
+            7272, 7264, 7344, 7400, 7664, 7648, 7656, 16, 7760, 0, 7784, 7776,
+        ],
+        next_func_version: 20_092,
+    },
+    // Free-threaded and debug.
+    Counter {
+        sizes: &[(346_752, 218_112), (346_816, 218_112), (346_880, 218_112)],
+        slots: &[
+            7272, 7264, 7344, 7400, 7664, 7648, 7656, 16, 7760, 0, 7784, 7776,
+        ],
+        next_func_version: 20_172,
+    },
 ];
 
 fn semantics(free_threaded: bool) -> Semantics {

@@ -27,6 +27,7 @@ pub(crate) const MINOR: Minor = Minor {
             values: 8,
             values_valid: Some(3),
         },
+        counters: &[],
     }),
     semantics,
 };

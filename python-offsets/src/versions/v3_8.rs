@@ -58,6 +58,7 @@ pub(super) const LAYOUT: Layout = Layout {
         gc: None,
         ceval_gil: None,
         code_object_generation: None,
+        next_func_version: None,
     },
     gil_runtime_state: GilRuntimeState {
         enabled: None,
@@ -87,6 +88,8 @@ pub(super) const LAYOUT: Layout = Layout {
         instr_ptr: 104,
         localsplus: 360,
         owner: None,
+        stacktop: None,
+        is_entry: None,
         tlbc_index: None,
     },
     code_object: CodeObject {
@@ -107,6 +110,7 @@ pub(super) const LAYOUT: Layout = Layout {
         freevars: Some(80),
         co_code_adaptive: None,
         co_tlbc: None,
+        co_version: None,
     },
     pyobject: PyObject {
         size: 16,

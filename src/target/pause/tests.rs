@@ -3,87 +3,11 @@
 
 use super::*;
 use crate::target::status::Status;
-use nix::sys::signal::{Signal, kill};
+use crate::target::test_support::Program;
+use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
-use std::sync::OnceLock;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-
-/// A Python program that has said that it is ready.
-struct Program {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: BufReader<ChildStdout>,
-}
-
-/// The interpreter itself: what the search path has may be a script that looks for it slowly.
-fn python() -> &'static str {
-    static PYTHON: OnceLock<String> = OnceLock::new();
-    PYTHON.get_or_init(|| {
-        let find = ["-c", "import sys; print(sys.executable)"];
-        let output = Command::new("python3").args(find).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_string()
-    })
-}
-
-impl Program {
-    fn start(code: &str) -> Program {
-        let mut child = Command::new(python())
-            .args(["-u", "-c", code])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut program = Program {
-            stdin: child.stdin.take(),
-            stdout: BufReader::new(child.stdout.take().unwrap()),
-            child,
-        };
-        assert_eq!(program.line(), "ready");
-        program
-    }
-
-    fn pid(&self) -> Pid {
-        self.child.id() as Pid
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim_end().to_string()
-    }
-
-    fn write(&mut self, text: &str) {
-        let stdin = self.stdin.as_mut().unwrap();
-        stdin.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn tids(&self) -> Vec<Tid> {
-        std::fs::read_dir(format!("/proc/{}/task", self.pid()))
-            .unwrap()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect()
-    }
-
-    fn state(&self) -> RunState {
-        RunState::of_thread(self.pid(), self.pid()).unwrap()
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        // When a test fails, some thread may not have been let go yet.
-        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
-            PauseGuard::settle();
-            std::thread::yield_now();
-        }
-    }
-}
 
 const BUSY: &str = "
 import threading
@@ -295,11 +219,7 @@ print(input())"
     assert_eq!(Status::of_process(pid).unwrap().tracer, None);
 
     // And as it is when the thread gets there between our look and the seizing.
-    let threads = [Traced {
-        pid,
-        tid: pid,
-        is_own_child: true,
-    }];
+    let threads = [Traced { pid, tid: pid }];
     let guard = PauseGuard::seize(&threads, Duration::from_millis(5)).unwrap();
     assert_eq!(guard.not_paused(), expected);
     drop(guard);
@@ -316,6 +236,30 @@ print(input())"
     program.write("hello\n");
     assert_eq!(program.line(), "hello");
     assert_eq!(Status::of_process(pid).unwrap().tracer, None);
+}
+
+/// A pause ended `epoll_wait` early, with EINTR.
+#[test]
+fn a_wait_that_a_pause_interrupts_goes_on() {
+    let mut program = Program::start(
+        "
+import ctypes, select
+epoll = select.epoll()
+epoll.register(0, select.EPOLLIN)
+events = ctypes.create_string_buffer(64)
+print('ready')
+result = ctypes.CDLL(None, use_errno=True).epoll_wait(epoll.fileno(), events, 1, -1)
+print(result, ctypes.get_errno())",
+    );
+    let pid = program.pid();
+    for _ in 0..20 {
+        while program.state() == RunState::Running {}
+        assert_eq!(program.state(), RunState::Sleeping, "it has ended");
+        let guard = PauseGuard::pause(pid, &[pid]).unwrap();
+        assert_eq!(guard.not_paused(), []);
+    }
+    program.write("\n");
+    assert_eq!(program.line(), "1 0");
 }
 
 /// Runs [`helper_that_holds_a_guard`] in a process of its own, until it is killed.
@@ -391,9 +335,9 @@ fn a_missing_thread_is_gone() {
 fn a_released_thread_runs_while_the_guard_lives() {
     let program = Program::start("print('ready')\nwhile True: pass");
     let mut guard = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap();
-    guard.release(program.pid() + 1);
+    assert_eq!(guard.release(program.pid() + 1), None);
     assert_eq!(guard.paused().count(), 1);
-    guard.release(program.pid());
+    assert!(guard.release(program.pid()).is_some());
     assert_eq!(guard.paused().count(), 0);
     let state = RunState::of_thread(program.pid(), program.pid()).unwrap();
     assert!(!matches!(state, RunState::Traced | RunState::Stopped));

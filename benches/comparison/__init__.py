@@ -1,0 +1,1 @@
+"""What benches/compare.py consists of: one idea per file."""

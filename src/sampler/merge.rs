@@ -1,0 +1,51 @@
+//! [`merge`]: one stack for each OS thread, though it may be inside several interpreters.
+
+use std::collections::HashMap;
+
+use super::snapshot::Part;
+use crate::cpython::StackTrace;
+use crate::target::Tid;
+
+/// Puts the stacks of one OS thread in several interpreters together, if there are `several`: the
+/// newest interpreter's frames are the innermost. The main thread comes first; what was made of the
+/// frames comes along.
+pub(super) fn merge<T>(parts: Vec<Part<T>>, several: bool) -> (Vec<StackTrace>, Vec<Vec<T>>) {
+    let mut traces: Vec<StackTrace> = Vec::with_capacity(parts.len());
+    let mut all_inspected: Vec<Vec<T>> = Vec::with_capacity(parts.len());
+    let mut places: HashMap<Tid, usize> = HashMap::new();
+    for part in parts {
+        let tid = part.trace.thread.os_thread_id.filter(|_| several);
+        let place = tid.and_then(|tid| places.get(&tid).copied());
+        let known = place.and_then(|place| {
+            let trace = traces.get_mut(place)?;
+            Some((trace, all_inspected.get_mut(place)?))
+        });
+        if let Some((trace, inspected)) = known {
+            let inner = part.trace;
+            trace.frames = inner.frames.iter().chain(&*trace.frames).copied().collect();
+            inspected.splice(0..0, part.inspected);
+            let ids = &mut trace.thread.interpreter_ids;
+            ids.splice(0..0, inner.thread.interpreter_ids);
+            trace.thread.owns_gil |= inner.thread.owns_gil;
+            trace.thread.collecting |= inner.thread.collecting;
+            trace.thread.name = trace.thread.name.take().or(inner.thread.name);
+            continue;
+        }
+        if let Some(tid) = tid {
+            places.insert(tid, traces.len());
+        }
+        traces.push(part.trace);
+        all_inspected.push(part.inspected);
+    }
+    // Wherever the lists have it.
+    let main = traces.iter().position(|trace| trace.thread.is_main);
+    if let Some(main) = main {
+        if let Some(to_front) = traces.get_mut(..=main) {
+            to_front.rotate_right(1);
+        }
+        if let Some(to_front) = all_inspected.get_mut(..=main) {
+            to_front.rotate_right(1);
+        }
+    }
+    (traces, all_inspected)
+}
