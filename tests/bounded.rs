@@ -118,6 +118,7 @@ fn trace(tid: i32, root_first: &[FrameId]) -> StackTrace {
             waits_for_cpu: false,
             is_main: false,
             cpu_ns: Some(10),
+            faults: None,
         },
         frames: root_first.iter().rev().copied().collect(),
     }
@@ -130,6 +131,7 @@ fn sample(tick: usize, pid: Pid, traces: Vec<StackTrace>) -> Sample {
             pid,
             traces,
             rss_bytes: None,
+            rss_change: None,
         }],
         ..Sample::default()
     }

@@ -76,6 +76,7 @@ fn sample(look: usize, stacks: &[Vec<FrameId>]) -> Sample {
             waits_for_cpu: false,
             is_main: tid == 0,
             cpu_ns: Some(2_000_000),
+            faults: None,
         },
         frames: stacks[(look + tid as usize) % STACKS].as_slice().into(),
     };
@@ -84,6 +85,7 @@ fn sample(look: usize, stacks: &[Vec<FrameId>]) -> Sample {
             pid: 100,
             traces: (0..THREADS).map(trace).collect(),
             rss_bytes: Some((100 << 20) + look as u64),
+            rss_change: None,
         }],
         ..Sample::default()
     }

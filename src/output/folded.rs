@@ -1,6 +1,7 @@
 //! Folded stacks (`-f raw`): one line a stack, root first, frames joined with `;`, and the weight: how
 //! many samples or, with [`cpu_time`](crate::profile::ProfileOptions::cpu_time), how many nanoseconds
-//! on a CPU. A stack that weighs nothing has no line.
+//! on a CPU, or, with [`memory`](crate::profile::ProfileOptions::memory), how many bytes of resident
+//! memory it has added. A stack that weighs nothing has no line.
 //!
 //! Besides being a format of its own, this is how the flame graph gets its input.
 
@@ -60,7 +61,7 @@ pub(super) fn for_each_stack(
     mut each: impl FnMut(&str, u64) -> io::Result<()>,
 ) -> io::Result<()> {
     let stacks = profile.stacks();
-    let totals = stacks.totals();
+    let totals = profile.weight_totals();
     let total = |id: StackId| totals.get(id.index()).copied().unwrap_or(0);
     let text = |id: StackId| {
         let label = stacks.label(id).and_then(|label| texts.get(label.index()));
@@ -100,7 +101,7 @@ pub(super) fn for_each_stack(
             .iter()
             .filter(|child| !kept(child))
             .map(|child| total(*child));
-        let weight = left_out.fold(stacks.weight(id), u64::saturating_add);
+        let weight = left_out.fold(profile.weight(id), u64::saturating_add);
         if weight > 0 {
             each(&line, weight)?;
         }

@@ -13,6 +13,9 @@
 //! | `--cpu --gil` | of a GIL holder on a CPU | the same |
 //! | `--cpu --gil --idle` | of the GIL holder | the same, 0 while it sleeps |
 //!
+//! `--memory` lays the growth of resident memory on stacks besides, by the rule of [`super::growth`];
+//! what chooses samples leaves it alone.
+//!
 //! So `--gil` and `--idle` choose, and `--cpu` weighs. "On a CPU" is the kernel's word, and takes in
 //! threads that wait for one; those without the GIL mostly weigh 0.
 //!
@@ -23,13 +26,14 @@
 //! the sum estimates the time on a CPU with the GIL: samples come at random moments, so a thread that
 //! held it for a share of its time has it in that share of its samples.
 
+use super::growth::{self, Growth, Ledger, Now, Share};
 use super::thread_table::{self, Step};
 use super::{
     Label, LabelTable, MAX_PROCESS_DEPTH, ProcessLabel, Profile, ProfileOptions, StackId,
     StackTable, StringTable, ThreadId, micros,
 };
 use crate::cpython::{Frame, FrameTable, StackTrace};
-use crate::sampler::Sample;
+use crate::sampler::{RssChange, Sample};
 use crate::target::Pid;
 
 impl Profile {
@@ -61,8 +65,16 @@ impl Profile {
             } else {
                 StackId::ROOT
             };
-            for trace in &one.traces {
-                self.add_trace(one.pid, from, trace, frames);
+            let mut changes = std::mem::take(&mut self.changes);
+            let change = one.rss_change.unwrap_or_default();
+            let other = growth::split(&change, &one.traces, &mut changes);
+            for (trace, share) in one.traces.iter().zip(&changes) {
+                self.add_trace(one.pid, from, trace, (*share, &change), frames);
+            }
+            self.changes = changes;
+            if other != 0 {
+                let stack = not_python(&mut self.stacks, &mut self.labels, from);
+                self.growth.lay(&stack, other);
             }
         }
         self.settle_ended(false);
@@ -78,7 +90,15 @@ impl Profile {
         self.settle_ended(true);
     }
 
-    fn add_trace(&mut self, pid: Pid, from: StackId, trace: &StackTrace, frames: &FrameTable) {
+    /// `share`: what the thread has added to resident memory or given back, of all.
+    fn add_trace(
+        &mut self,
+        pid: Pid,
+        from: StackId,
+        trace: &StackTrace,
+        share: (Share, &RssChange),
+        frames: &FrameTable,
+    ) {
         let Profile {
             options,
             labels,
@@ -101,7 +121,7 @@ impl Profile {
         if let Some(count) = left_out {
             *count += 1;
         }
-        if is_left_out && !options.cpu_time {
+        if is_left_out && !options.cpu_time && !options.memory {
             return;
         }
 
@@ -120,7 +140,13 @@ impl Profile {
             && !trace.frames.is_empty()
             && (info.owns_gil || !options.gil_only)
             && live.needs_stack();
-        if is_left_out && !may_inherit {
+        let at_work = options.memory && live.growth.is_at_work(trace);
+        let grows = at_work || (options.memory && live.growth.wants_sleep(trace, share.0));
+        if options.memory && !grows {
+            let now = Now::Asleep(None);
+            live.growth.look(share.0, share.1, now, &mut self.growth);
+        }
+        if is_left_out && !may_inherit && !grows {
             if on_cpu {
                 live.ran_in(None);
             }
@@ -154,7 +180,17 @@ impl Profile {
             let label = tree.labels.intern(Label::Collection);
             stack = child(tree.stacks, tree.labels, stack, label);
         }
-        if on_cpu {
+        if grows {
+            let now = if at_work {
+                Now::AtWork(stack)
+            } else {
+                Now::Asleep(Some(stack))
+            };
+            live.growth.look(share.0, share.1, now, &mut self.growth);
+        }
+        if is_left_out && on_cpu && !may_inherit {
+            live.ran_in(None);
+        } else if on_cpu {
             live.ran_in(Some(stack));
         } else if may_inherit {
             live.slept_in(stack);
@@ -185,7 +221,13 @@ impl Profile {
 
     /// Gives the time of threads that have ended to the stacks that inherit it.
     fn settle_ended(&mut self, all: bool) {
-        for (key, live) in self.live.take_ended(self.counts.ticks, all) {
+        for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
+            live.growth.settle(&mut self.growth);
+            let waiting = live.growth.waiting();
+            if waiting != Growth::default() {
+                let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
+                self.growth.lay_both(&stack, waiting);
+            }
             let Some((stack, ns)) = live.owed() else {
                 continue;
             };
@@ -257,6 +299,12 @@ fn child(
     stacks
         .child(parent, label)
         .unwrap_or_else(|| stacks.folded(parent, labels.intern(Label::TooMany)))
+}
+
+/// The stack of what no Python thread has added, below that of its process.
+fn not_python(stacks: &mut StackTable, labels: &mut LabelTable, from: StackId) -> StackId {
+    let label = labels.intern(Label::NotPython);
+    child(stacks, labels, from, label)
 }
 
 /// What stacks are built in.

@@ -2,18 +2,19 @@
 
 pub mod children;
 pub mod cpu_times;
+mod descriptions;
 pub mod histogram;
 pub mod launched;
 pub mod look;
 mod merge;
 pub mod pace;
+pub mod rss_changes;
 pub mod sample;
 pub mod snapshot;
 pub mod stats;
 mod urgency;
 pub mod watch;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -21,18 +22,21 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use crate::cpython::{FrameTable, PythonProcess, SampleError};
-use crate::target::{PauseGuard, Pid, ProcessSummary};
+use crate::target::{PauseGuard, Pid};
 
+pub use descriptions::ProcessDescription;
 pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
-pub use sample::{ProcessSample, Sample};
+pub use sample::{ProcessSample, RssChange, Sample};
 pub use stats::SamplerStats;
 pub use watch::Watch;
 
 use children::Children;
 use cpu_times::CpuTimes;
+use descriptions::Descriptions;
 use pace::Pace;
+use rss_changes::RssChanges;
 use urgency::Urgency;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
@@ -45,10 +49,6 @@ const REATTACH_ATTEMPTS: u32 = 500;
 const TIMER_SLACK_NS: u64 = 1_000;
 /// How old a reading of resident memory may be.
 const RSS_FOR: Duration = Duration::from_micros(500);
-/// How many processes are described before those are forgotten that have ended.
-const MAX_DESCRIPTIONS: usize = 4096;
-/// How many processes that are no Python are named between a Python process and its ancestor.
-const MAX_BETWEEN: usize = 64;
 
 /// How to sample.
 #[derive(Clone, Debug)]
@@ -65,17 +65,6 @@ pub struct SamplerOptions {
     pub duration: Option<Duration>,
 }
 
-/// What is known of a process that is looked at, or that stands between two which are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessDescription {
-    /// Which process.
-    pub pid: Pid,
-    /// Its parent, where that is one of these too.
-    pub parent: Option<Pid>,
-    /// Its arguments, joined by spaces.
-    pub command: String,
-}
-
 /// One process that is looked at.
 struct Observed {
     process: PythonProcess,
@@ -85,6 +74,7 @@ struct Observed {
     lost: u32,
     /// Its resident memory, and when it was asked for.
     rss: Option<(Instant, u64)>,
+    rss_changes: RssChanges,
 }
 
 /// Looks at a process (and its children) again and again. As an iterator it waits for the next look
@@ -94,8 +84,7 @@ struct Observed {
 /// thread that it was made on.
 pub struct Sampler {
     observed: Vec<Observed>,
-    /// The processes that are looked at, some that were, and what stands between them.
-    descriptions: HashMap<Pid, ProcessDescription>,
+    descriptions: Descriptions,
     children: Option<Children>,
     frames: FrameTable,
     options: SamplerOptions,
@@ -115,7 +104,7 @@ impl Sampler {
         let children = options.subprocesses.then(Children::default);
         let mut sampler = Sampler {
             observed: Vec::new(),
-            descriptions: HashMap::new(),
+            descriptions: Descriptions::default(),
             children,
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
@@ -135,7 +124,7 @@ impl Sampler {
 
     /// What is known of a process that is, or was, looked at.
     pub fn process(&self, pid: Pid) -> Option<&ProcessDescription> {
-        self.descriptions.get(&pid)
+        self.descriptions.get(pid)
     }
 
     /// The counts so far.
@@ -144,58 +133,21 @@ impl Sampler {
     }
 
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
-        let pid = process.pid();
         let description = ProcessDescription {
-            pid,
+            pid: process.pid(),
             parent,
             command: process.target().command_line().join(" "),
         };
-        if self.descriptions.len() >= MAX_DESCRIPTIONS {
-            self.forget_ended();
-        }
-        self.descriptions.insert(pid, description);
+        let observed = self.observed.iter().map(|one| one.process.pid());
+        self.descriptions.add(description, observed);
         self.observed.push(Observed {
             process,
             watch: Watch::default(),
             cpu_times: CpuTimes::default(),
             lost: 0,
             rss: None,
+            rss_changes: RssChanges::default(),
         });
-    }
-
-    /// Forgets the descriptions of processes that have ended, unless they are ancestors of others. A
-    /// program may start children without end.
-    fn forget_ended(&mut self) {
-        let mut needed = HashSet::new();
-        for observed in &self.observed {
-            let mut next = Some(observed.process.pid());
-            while let Some(pid) = next.filter(|pid| needed.insert(*pid)) {
-                next = self.descriptions.get(&pid).and_then(|known| known.parent);
-            }
-        }
-        self.descriptions.retain(|pid, _| needed.contains(pid));
-    }
-
-    /// Names what is no Python between a new child and those that are known, such as a shell.
-    fn describe_between(&mut self, parent: Pid) {
-        let mut between = Vec::new();
-        let mut pid = parent;
-        while !self.descriptions.contains_key(&pid) {
-            let Some(process) = ProcessSummary::of(pid) else {
-                return;
-            };
-            if between.len() == MAX_BETWEEN {
-                return;
-            }
-            between.push(ProcessDescription {
-                pid,
-                parent: Some(process.parent),
-                command: process.command_line.join(" "),
-            });
-            pid = process.parent;
-        }
-        self.descriptions
-            .extend(between.into_iter().map(|process| (process.pid, process)));
     }
 
     /// Whether the time that was asked for is over.
@@ -259,7 +211,7 @@ impl Sampler {
                 .iter()
                 .map(|observed| observed.process.target());
             for (process, parent) in children.find_new(known, now) {
-                self.describe_between(parent);
+                self.descriptions.fill_up_to(parent);
                 self.observe(process, Some(parent));
             }
         }
@@ -270,7 +222,7 @@ impl Sampler {
             let goes_on = observed.look(frames, look, now, stats, &mut sample);
             if was_lost
                 && observed.lost == 0
-                && let Some(description) = descriptions.get_mut(&observed.process.pid())
+                && let Some(description) = descriptions.get_mut(observed.process.pid())
             {
                 description.command = observed.process.target().command_line().join(" ");
             }
@@ -302,6 +254,10 @@ impl Observed {
         if self.lost > 0 {
             return self.reattach();
         }
+        let started = Instant::now();
+        let wants_start = look.memory && self.rss_changes.wants_start();
+        let at_start = wants_start.then(|| self.process.target().rss().ok());
+        let at_start = at_start.flatten();
         let (process, watch) = (&mut self.process, &mut self.watch);
         match snapshot::take(process, watch, frames, *look, now, |_, _| ()) {
             Ok(mut snapshot) => {
@@ -309,13 +265,24 @@ impl Observed {
                     self.cpu_times
                         .fill_in(&mut snapshot.traces, &snapshot.on_cpu_ns, now);
                 }
+                let mut rss_change = None;
+                if look.memory {
+                    let (process, watch) = (self.process.target(), &mut self.watch);
+                    let changes = &mut self.rss_changes;
+                    rss_change = changes.tell(process, at_start, watch, &mut snapshot, started);
+                }
+                let rss_bytes = match self.rss_changes.last() {
+                    Some(bytes) if look.memory => Some(bytes),
+                    _ => self.rss_bytes(now),
+                };
                 let pauses = snapshot.pauses.into_iter();
                 pauses.for_each(|pause| stats.pauses.record(pause));
                 sample.torn += snapshot.torn;
                 sample.processes.push(ProcessSample {
                     pid: self.process.pid(),
                     traces: snapshot.traces,
-                    rss_bytes: self.rss_bytes(now),
+                    rss_bytes,
+                    rss_change,
                 });
                 sample.errors.extend(snapshot.errors);
                 true
@@ -365,6 +332,7 @@ impl Observed {
             Ok(process) => {
                 self.process = process;
                 self.watch = Watch::default();
+                self.rss_changes = RssChanges::default();
                 self.lost = 0;
                 true
             }
