@@ -78,6 +78,9 @@ impl Profile {
             }
         }
         self.settle_ended(false);
+        if self.options.memory && self.marks.is_due(sample.elapsed) {
+            self.marks.set(sample.elapsed, self.growth_by_stack());
+        }
         if self.options.timeline {
             self.threads
                 .end_tick(self.counts.ticks, micros(sample.elapsed));

@@ -7,6 +7,7 @@
 //! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
 
 mod add;
+mod baseline;
 pub mod clean;
 pub mod growth;
 mod id_hash;
@@ -14,10 +15,14 @@ pub mod label_table;
 mod live_threads;
 mod options;
 mod pending_time;
+mod robust;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
+pub mod suspects;
 pub mod thread_table;
+pub mod trend;
+pub mod verdict;
 mod weights;
 
 use std::borrow::Cow;
@@ -31,12 +36,16 @@ pub use pending_time::PendingTime;
 pub use rss_series::{RssPoint, RssSeries};
 pub use stack_table::{StackId, StackTable};
 pub use string_table::{StringId, StringTable};
+pub use suspects::Suspect;
 pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
+pub use trend::Trend;
+pub use verdict::{Unclear, Verdict};
 
 use crate::cpython::TOO_MANY;
 use crate::target::Pid;
 
 use live_threads::LiveThreads;
+use suspects::Marks;
 use weights::GrowthTable;
 
 /// Longest chain of parents that process frames show. A chain is as long as its process tree is
@@ -56,6 +65,7 @@ pub struct Profile {
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
     changes: Vec<growth::Share>,
+    marks: Marks,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
@@ -75,6 +85,7 @@ impl Profile {
             rss: RssSeries::default(),
             growth: GrowthTable::default(),
             changes: Vec::new(),
+            marks: Marks::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
@@ -113,6 +124,11 @@ impl Profile {
     /// Resident memory over the ticks, of all processes together.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
+    }
+
+    /// Says that the recording stops because the program has ended; see [`RssSeries::end`].
+    pub fn end(&mut self) {
+        self.rss.end();
     }
 
     /// The prefix tree.
@@ -227,3 +243,5 @@ fn micros(time: Duration) -> u64 {
 mod cpu_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trend_tests;
