@@ -10,9 +10,11 @@ mod add;
 mod baseline;
 pub mod clean;
 pub mod growth;
+pub mod growth_timeline;
 mod id_hash;
 pub mod label_table;
 mod live_threads;
+pub mod memory_series;
 mod options;
 mod pending_time;
 mod robust;
@@ -30,7 +32,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 pub use growth::{Growth, ThreadGrowth};
+pub use growth_timeline::{FunctionGrowth, GrowthCell, GrowthTimeline};
 pub use label_table::{Label, LabelId, LabelTable};
+pub use memory_series::{MemorySeries, ProcessMemory, SharePoint};
 pub use options::{Counts, ProcessLabel, ProfileOptions};
 pub use pending_time::PendingTime;
 pub use rss_series::{RssPoint, RssSeries};
@@ -62,6 +66,8 @@ pub struct Profile {
     threads: ThreadTable,
     live: LiveThreads,
     rss: RssSeries,
+    memory: MemorySeries,
+    growth_timeline: GrowthTimeline,
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
     changes: Vec<growth::Share>,
@@ -83,6 +89,8 @@ impl Profile {
             threads: ThreadTable::default(),
             live: LiveThreads::default(),
             rss: RssSeries::default(),
+            memory: MemorySeries::default(),
+            growth_timeline: GrowthTimeline::default(),
             growth: GrowthTable::default(),
             changes: Vec::new(),
             marks: Marks::default(),
@@ -124,6 +132,16 @@ impl Profile {
     /// Resident memory over the ticks, of all processes together.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
+    }
+
+    /// Memory of each process, and PSS, USS and swap of all together.
+    pub fn memory(&self) -> &MemorySeries {
+        &self.memory
+    }
+
+    /// By which functions, and when, the resident memory grew.
+    pub fn growth_timeline(&self) -> &GrowthTimeline {
+        &self.growth_timeline
     }
 
     /// Says that the recording stops because the program has ended; see [`RssSeries::end`].

@@ -6,6 +6,7 @@ mod descriptions;
 pub mod histogram;
 pub mod launched;
 pub mod look;
+pub mod memory_watch;
 mod merge;
 pub mod pace;
 pub mod rss_changes;
@@ -28,6 +29,7 @@ pub use descriptions::ProcessDescription;
 pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
+pub use memory_watch::MemoryReading;
 pub use sample::{ProcessSample, RssChange, Sample};
 pub use stats::SamplerStats;
 pub use watch::Watch;
@@ -35,6 +37,7 @@ pub use watch::Watch;
 use children::Children;
 use cpu_times::CpuTimes;
 use descriptions::Descriptions;
+use memory_watch::MemoryWatch;
 use pace::Pace;
 use rss_changes::RssChanges;
 use urgency::Urgency;
@@ -86,6 +89,7 @@ pub struct Sampler {
     observed: Vec<Observed>,
     descriptions: Descriptions,
     children: Option<Children>,
+    memory: Option<MemoryWatch>,
     frames: FrameTable,
     options: SamplerOptions,
     pace: Pace,
@@ -106,6 +110,7 @@ impl Sampler {
             observed: Vec::new(),
             descriptions: Descriptions::default(),
             children,
+            memory: options.look.memory.then(|| MemoryWatch::start(start)),
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
             options,
@@ -214,6 +219,10 @@ impl Sampler {
                 self.descriptions.fill_up_to(parent);
                 self.observe(process, Some(parent));
             }
+        }
+        if let Some(memory) = &mut self.memory {
+            let pids = self.observed.iter().map(|one| one.process.pid());
+            sample.memory = memory.look(now, pids);
         }
         let (frames, look) = (&mut self.frames, &mut self.options.look);
         let (descriptions, stats) = (&mut self.descriptions, &mut self.stats);
