@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod address;
+pub mod cgroup;
 pub mod container;
 pub mod elf;
 pub mod files;
@@ -17,6 +18,7 @@ pub mod processes;
 pub mod read_ahead;
 mod restart;
 pub mod rss;
+pub mod smaps;
 pub mod stat;
 pub mod status;
 pub mod tape;
@@ -27,6 +29,7 @@ mod wait;
 
 pub use activity::{Activity, ActivityReader, RunCount};
 pub use address::RemoteAddr;
+pub use cgroup::MemoryLimit;
 pub use elf::{ElfError, ElfFile, VirtualRange};
 pub use launch::{Exit, LaunchError, Launched};
 pub use live::LiveMemory;
@@ -38,6 +41,8 @@ pub use process::{Child, OpenError, TargetProcess};
 pub use processes::{ProcessSummary, all_processes};
 pub use read_ahead::{Ahead, ReadAhead, Shape};
 pub use rss::{Memory, RssReader};
+pub use smaps::Shares;
+pub use stat::PageFaults;
 pub use tape::{RecordingMemory, Tape, TapeError};
 pub use threads::RunState;
 

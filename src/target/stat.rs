@@ -12,6 +12,15 @@ const PF_EXITING: u64 = 0x4;
 /// Set for a thread of the kernel (`PF_KTHREAD`, same place).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
+/// How often memory had to be brought in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageFaults {
+    /// Without a disk: memory that is touched for the first time, mostly.
+    pub minor: u64,
+    /// From a disk: a file's pages, or swapped ones.
+    pub major: u64,
+}
+
 /// A parsed `stat` line, as proc_pid_stat(5) numbers its fields.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcStat {
@@ -21,6 +30,8 @@ pub struct ProcStat {
     pub parent: Pid,
     /// Field 9, the kernel's flags of the task.
     pub flags: u64,
+    /// Fields 10 and 12, of the process with all its threads or of the one thread.
+    pub faults: PageFaults,
     /// Field 20, how many threads the process has.
     pub threads: u64,
     /// Field 22, when it started, in clock ticks since boot. With the pid it names a process for
@@ -72,12 +83,15 @@ impl ProcStat {
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
         let flags = fields.nth(4)?.parse().ok()?;
-        let threads = fields.nth(10)?.parse().ok()?;
+        let minor = fields.next()?.parse().ok()?;
+        let major = fields.nth(1)?.parse().ok()?;
+        let threads = fields.nth(7)?.parse().ok()?;
         let start_ticks = fields.nth(1)?.parse().ok()?;
         Some(ProcStat {
             state,
             parent,
             flags,
+            faults: PageFaults { minor, major },
             threads,
             start_ticks,
         })
@@ -109,6 +123,10 @@ mod tests {
                 state: b'R',
                 parent: 7,
                 flags: 0x40_0000,
+                faults: PageFaults {
+                    minor: 101,
+                    major: 103
+                },
                 threads: 5,
                 start_ticks: 98765,
             })
