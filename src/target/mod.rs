@@ -37,12 +37,11 @@ pub use maps::{Image, Mapping, images};
 pub use memory::{MemoryError, RemoteMemory};
 pub use pause::{NotPaused, PauseError, PauseGuard};
 pub use permission::PermissionProblem;
-pub use process::{Child, OpenError, TargetProcess};
+pub use process::{Child, OpenError, PageFaults, TargetProcess};
 pub use processes::{ProcessSummary, all_processes};
 pub use read_ahead::{Ahead, ReadAhead, Shape};
 pub use rss::{Memory, RssReader};
 pub use smaps::Shares;
-pub use stat::PageFaults;
 pub use tape::{RecordingMemory, Tape, TapeError};
 pub use threads::RunState;
 

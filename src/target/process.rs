@@ -10,6 +10,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 
+pub use usage::PageFaults;
+
 use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;

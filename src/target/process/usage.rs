@@ -7,13 +7,22 @@ use std::os::unix::fs::MetadataExt;
 use super::TargetProcess;
 use crate::target::cgroup::MemoryLimit;
 use crate::target::smaps::Shares;
-use crate::target::stat::{PageFaults, ProcStat};
+use crate::target::stat::ProcStat;
 use crate::target::{Memory, Pid};
 
 /// The most open files that are counted one by one.
 const MAX_OPEN_FILES: usize = 1 << 20;
 /// Of the list of limits, in bytes: sixteen lines of 80.
 const MAX_LIMITS: u64 = 1 << 14;
+
+/// How often memory had to be brought in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageFaults {
+    /// Without a disk: memory that is touched for the first time, mostly.
+    pub minor: u64,
+    /// From a disk: a file's pages, or swapped ones.
+    pub major: u64,
+}
 
 impl TargetProcess {
     /// Its resident and swapped memory, the peak, and its number of threads.
@@ -24,7 +33,7 @@ impl TargetProcess {
         Memory::read(self.view)
     }
 
-    /// How much of its memory is its own: some milliseconds for each GiB, see [`Shares::read`].
+    /// How much of its memory is its own: some ten milliseconds for each GiB, see [`Shares::read`].
     ///
     /// # Errors
     /// When it has ended, or the kernel (before 4.14) does not tell.
@@ -37,7 +46,10 @@ impl TargetProcess {
     /// # Errors
     /// When it has ended and was collected.
     pub fn page_faults(&self) -> io::Result<PageFaults> {
-        ProcStat::of_process(self.pid).map(|stat| stat.faults)
+        ProcStat::of_process(self.pid).map(|stat| PageFaults {
+            minor: stat.minor_faults,
+            major: stat.major_faults,
+        })
     }
 
     /// How many file descriptors it has open.
