@@ -8,6 +8,7 @@
 
 mod add;
 pub mod clean;
+pub mod growth;
 mod id_hash;
 pub mod label_table;
 mod live_threads;
@@ -17,11 +18,13 @@ pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
 pub mod thread_table;
+mod weights;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+pub use growth::{Growth, ThreadGrowth};
 pub use label_table::{Label, LabelId, LabelTable};
 pub use options::{Counts, ProcessLabel, ProfileOptions};
 pub use pending_time::PendingTime;
@@ -34,6 +37,7 @@ use crate::cpython::TOO_MANY;
 use crate::target::Pid;
 
 use live_threads::LiveThreads;
+use weights::GrowthTable;
 
 /// Longest chain of parents that process frames show. A chain is as long as its process tree is
 /// deep; this bound is against labels that go in a circle.
@@ -49,6 +53,9 @@ pub struct Profile {
     threads: ThreadTable,
     live: LiveThreads,
     rss: RssSeries,
+    growth: GrowthTable,
+    /// Room for the threads' shares of a change.
+    changes: Vec<i64>,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
@@ -66,6 +73,8 @@ impl Profile {
             threads: ThreadTable::default(),
             live: LiveThreads::default(),
             rss: RssSeries::default(),
+            growth: GrowthTable::default(),
+            changes: Vec::new(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
@@ -82,15 +91,6 @@ impl Profile {
         &self.counts
     }
 
-    /// What all stacks weigh together: samples or, with [`ProfileOptions::cpu_time`], nanoseconds.
-    pub fn total_weight(&self) -> u64 {
-        if self.options.cpu_time {
-            self.counts.cpu_ns
-        } else {
-            self.counts.samples
-        }
-    }
-
     /// What could not be told apart for want of room, as a share (0 to 1) of all weight; `None` when
     /// everything could.
     pub fn folded_share(&self) -> Option<f64> {
@@ -104,7 +104,7 @@ impl Profile {
                 *slot = is_folded;
             }
             if is_folded {
-                weight = weight.saturating_add(self.stacks.weight(id));
+                weight = weight.saturating_add(self.weight(id));
             }
         }
         Some(weight as f64 / self.total_weight().max(1) as f64)
@@ -158,6 +158,7 @@ impl Profile {
             }
             Some(Label::Thread(thread)) => Cow::Owned(self.thread_text(thread)),
             Some(Label::Collection) => Cow::Borrowed("<GC>"),
+            Some(Label::NotPython) => Cow::Borrowed("<not by a Python thread>"),
             Some(Label::TooMany) => Cow::Borrowed(TOO_MANY),
             None => Cow::Borrowed("?"),
         }

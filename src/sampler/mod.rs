@@ -25,7 +25,7 @@ use crate::target::{PauseGuard, Pid, ProcessSummary};
 pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
-pub use sample::{ProcessSample, Sample};
+pub use sample::{ProcessSample, RssChange, Sample};
 pub use stats::SamplerStats;
 pub use watch::Watch;
 
@@ -309,6 +309,7 @@ impl Observed {
                     pid: self.process.pid(),
                     traces: snapshot.traces,
                     rss_bytes: self.rss_bytes(now),
+                    rss_change: None,
                 });
                 sample.errors.extend(snapshot.errors);
                 true
