@@ -215,7 +215,11 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     Ok(TopOptions {
-        sampling: sampling(&args.sampling, &args.target, false),
+        // Memory is a column among others here, and not worth a thousand looks a second.
+        sampling: Sampling {
+            memory: true,
+            ..sampling(&args.sampling, &args.target, false)
+        },
         target: target(args.target, "top")?,
         delay: args.delay.0,
         full_filenames: args.full_filenames,

@@ -7,10 +7,13 @@
 mod help;
 pub mod input;
 pub mod job;
+mod memory;
 mod rows;
 pub mod screen;
 pub mod state;
+mod table;
 pub mod term;
+mod threads;
 pub mod view;
 
 #[cfg(test)]

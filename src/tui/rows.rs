@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::state::Row;
+use crate::profile::Growth;
 
 /// Distinct functions (and, apart, lines) that are counted by name. A program that makes up
 /// functions without end is counted in one row from there on.
@@ -24,7 +25,7 @@ pub(super) struct Rows {
 #[derive(Debug)]
 struct Counter {
     row: Row,
-    /// The last stack that was counted in `total`: a recursive function counts once per stack.
+    /// The last stack that was counted in `total`, from 1 on: a recursive function counts once per stack.
     stack: u64,
 }
 
@@ -52,6 +53,7 @@ impl Rows {
             total_now: 0,
             own: 0,
             total: 0,
+            growth: Growth::default(),
         };
         self.rows.push(Counter { row, stack: 0 });
         self.by_key.insert(key, number);
@@ -74,11 +76,19 @@ impl Rows {
         }
     }
 
-    /// All rows; the interval's counts begin anew.
+    /// Counts memory that was added or, negative, given back, in bytes.
+    pub fn grow(&mut self, number: u32, bytes: i64) {
+        if let Some(counter) = self.rows.get_mut(number as usize) {
+            counter.row.growth.count(bytes);
+        }
+    }
+
+    /// All rows that anything was counted in; the interval's counts begin anew.
     pub fn close_interval(&mut self) -> Vec<Row> {
         let closed = self
             .rows
             .iter()
+            .filter(|counter| counter.stack > 0 || counter.row.growth != Growth::default())
             .map(|counter| counter.row.clone())
             .collect();
         for counter in &mut self.rows {

@@ -9,10 +9,12 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::help::{HELP_HEIGHT, draw_footer, draw_help};
+use super::memory;
 use super::state::{Column, Row, Snapshot};
 
-/// Width of all four columns and the gap after them.
-const ALL_COLUMNS_WIDTH: u16 = 37;
+/// Width of the four columns of time and the gap after them, and of that of memory.
+const TIME_COLUMNS_WIDTH: u16 = 37;
+const GROWTH_WIDTH: u16 = 9;
 /// Cells that a function's name should have before a column may stand beside it.
 const MIN_NAME_WIDTH: u16 = 20;
 /// Characters of one hostile text that are looked at: more than any terminal line shows.
@@ -90,7 +92,7 @@ impl View {
 
     fn draw_table(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
         // A low screen gives its lines to the rows first.
-        let header_height = area.height.saturating_sub(5).min(4);
+        let header_height = area.height.saturating_sub(5).min(5);
         let heading_height = u16::from(area.height >= 2);
         let [header, heading, rows] = Layout::vertical([
             Constraint::Length(header_height),
@@ -139,17 +141,16 @@ impl View {
             Span::raw("%, Threads: "),
             number(snapshot.threads.to_string()),
         ];
-        let mut memory = rss_spans(snapshot, bold);
-        let both = Line::from([load.clone(), vec![Span::raw(", ")], memory.clone()].concat());
-        if !memory.is_empty() && both.width() <= area.width.into() {
-            load = both.spans;
-            memory = Vec::new();
+        let memory = memory::line(snapshot, area.width);
+        if area.height < 4 && !memory.spans.is_empty() {
+            load.push(Span::raw(", "));
+            load.extend(memory::spans(snapshot));
         }
         let lines = [
             self.title_line(area.width),
             samples.into(),
             load.into(),
-            memory.into(),
+            memory,
         ];
         for (place, line) in area.rows().zip(lines) {
             buffer.set_line(place.x, place.y, &line, place.width);
@@ -183,6 +184,7 @@ impl View {
                 Column::TotalPercent => "  %Total",
                 Column::OwnTime => "  OwnTime",
                 Column::TotalTime => "  TotalTime",
+                Column::Growth => "   Growth",
             };
             let chosen = Modifier::BOLD | Modifier::UNDERLINED;
             let style = if *column == self.sort {
@@ -216,6 +218,7 @@ impl View {
                 Column::TotalTime => {
                     format!("{:>9}s ", seconds(row.total as f64 / self.per_second))
                 }
+                Column::Growth => format!("{:>9}", memory::growth(row.growth.net_bytes())),
             });
         }
         text.push_str(gap(columns));
@@ -233,34 +236,23 @@ impl View {
 
 /// The columns that leave room for a name; where not all fit, the chosen one stays longest.
 fn columns(width: u16, sort: Column) -> Vec<Column> {
-    use Column::{OwnPercent, OwnTime, TotalPercent, TotalTime};
-    if width >= ALL_COLUMNS_WIDTH + MIN_NAME_WIDTH {
-        return vec![OwnPercent, TotalPercent, OwnTime, TotalTime];
-    }
-    match width {
-        0..MIN_NAME_WIDTH => Vec::new(),
-        MIN_NAME_WIDTH..36 => vec![sort],
-        _ if matches!(sort, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
-        _ => vec![OwnTime, TotalTime],
+    use Column::{Growth, OwnPercent, OwnTime, TotalPercent, TotalTime};
+    const TIMES: u16 = TIME_COLUMNS_WIDTH + MIN_NAME_WIDTH;
+    const ALL: u16 = TIMES + GROWTH_WIDTH;
+    match (width, sort) {
+        (0..MIN_NAME_WIDTH, _) => Vec::new(),
+        (MIN_NAME_WIDTH..36, _) => vec![sort],
+        (ALL.., _) => vec![OwnPercent, TotalPercent, OwnTime, TotalTime, Growth],
+        (_, Growth) => vec![OwnPercent, Growth],
+        (TIMES.., _) => vec![OwnPercent, TotalPercent, OwnTime, TotalTime],
+        (_, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
+        (_, OwnTime | TotalTime) => vec![OwnTime, TotalTime],
     }
 }
 
 /// What stands between the numbers and the name.
 fn gap(columns: &[Column]) -> &'static str {
     if columns.is_empty() { "" } else { "  " }
-}
-
-fn rss_spans(snapshot: &Snapshot, bold: Style) -> Vec<Span<'static>> {
-    let (Some(now), Some(peak)) = (snapshot.rss_bytes, snapshot.rss_peak_bytes) else {
-        return Vec::new();
-    };
-    vec![
-        Span::raw("RSS: "),
-        Span::styled(mebibytes(now), bold),
-        Span::raw(" MiB (peak "),
-        Span::styled(mebibytes(peak), bold),
-        Span::raw(" MiB)"),
-    ]
 }
 
 /// Seconds with as many decimals as are worth reading.
@@ -271,10 +263,6 @@ fn seconds(seconds: f64) -> String {
         s if s >= 1.0 => format!("{s:.2}"),
         s => format!("{s:.3}"),
     }
-}
-
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / (1024.0 * 1024.0))
 }
 
 /// Hostile text made harmless: control characters, and format characters that turn or hide what
