@@ -4,6 +4,7 @@
 //! may hold it still; a second thread owns the terminal. They share the last [`state::Snapshot`],
 //! so that a slow terminal never holds up a sample.
 
+mod growth;
 mod help;
 pub mod input;
 pub mod job;
@@ -11,9 +12,7 @@ mod memory;
 mod rows;
 pub mod screen;
 pub mod state;
-mod table;
 pub mod term;
-mod threads;
 pub mod view;
 
 #[cfg(test)]

@@ -25,7 +25,7 @@ pub(super) struct Rows {
 #[derive(Debug)]
 struct Counter {
     row: Row,
-    /// The last stack that was counted in `total`, from 1 on: a recursive function counts once per stack.
+    /// The last stack that was counted in `total`: a recursive function counts once per stack.
     stack: u64,
 }
 
@@ -76,19 +76,11 @@ impl Rows {
         }
     }
 
-    /// Counts memory that was added or, negative, given back, in bytes.
-    pub fn grow(&mut self, number: u32, bytes: i64) {
-        if let Some(counter) = self.rows.get_mut(number as usize) {
-            counter.row.growth.count(bytes);
-        }
-    }
-
-    /// All rows that anything was counted in; the interval's counts begin anew.
+    /// All rows; the interval's counts begin anew.
     pub fn close_interval(&mut self) -> Vec<Row> {
         let closed = self
             .rows
             .iter()
-            .filter(|counter| counter.stack > 0 || counter.row.growth != Growth::default())
             .map(|counter| counter.row.clone())
             .collect();
         for counter in &mut self.rows {

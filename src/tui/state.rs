@@ -3,14 +3,21 @@
 //! Pure: no clock, no terminal. [`TopState::tick`] closes an interval and hands out a [`Snapshot`]
 //! that another thread may sort and draw while sampling goes on.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::Table;
-use super::threads::LiveThreads;
-use crate::cpython::{FrameTable, ThreadInfo};
-use crate::profile::{Growth, RssSeries, growth};
+use super::growth::FunctionGrowth;
+use super::rows::Rows;
+use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
+use crate::profile::{Growth, PendingTime};
 use crate::sampler::Sample;
+use crate::target::{Pid, Tid};
+
+/// Frames whose row is remembered (12 bytes each); the row of any other is looked up by name.
+const MAX_PLACES: usize = 1 << 20;
+/// The name of the row for garbage collections.
+const COLLECTION: &str = "<GC>";
 
 /// The column by which the table is ordered, highest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,11 +166,15 @@ fn percentage(part: u64, whole: u64) -> f64 {
 pub struct TopState {
     filter: Filter,
     full_filenames: bool,
-    table: Table,
-    threads: LiveThreads,
-    /// Room for the threads' shares of a change of memory.
-    changes: Vec<i64>,
-    rss: RssSeries,
+    functions: Rows,
+    lines: Rows,
+    growth: FunctionGrowth,
+    /// By [`FrameId::index`]: where in `functions` and `lines` the frame is counted.
+    places: Vec<Option<(u32, u32)>>,
+    /// Number of the stack that is being counted.
+    stack: u64,
+    /// By thread, the time that waits for a stack, and the last sample that showed the thread.
+    pending: HashMap<(Pid, Option<Tid>, u64), (PendingTime, u64)>,
     /// Time of the interval's start and of the last sample, from the start of sampling.
     interval: Option<(Duration, Duration)>,
     /// Everything of the running interval but the rows.
@@ -176,10 +187,12 @@ impl TopState {
         Self {
             filter,
             full_filenames,
-            table: Table::new(full_filenames),
-            threads: LiveThreads::default(),
-            changes: Vec::new(),
-            rss: RssSeries::default(),
+            functions: Rows::default(),
+            lines: Rows::default(),
+            growth: FunctionGrowth::new(filter, full_filenames),
+            places: Vec::new(),
+            stack: 0,
+            pending: HashMap::new(),
             interval: None,
             header: Snapshot::default(),
         }
@@ -203,41 +216,92 @@ impl TopState {
             .iter()
             .filter_map(|process| process.rss_bytes);
         if let Some(rss) = rss.reduce(u64::saturating_add) {
-            self.rss.add(sample.elapsed, rss);
             header.rss_bytes = Some(rss);
-            header.rss_first_bytes = self.rss.first();
-            header.rss_peak_bytes = self.rss.peak();
         }
+        self.growth.add(sample, frames);
         header.threads = sample
             .processes
             .iter()
             .map(|process| process.traces.len())
             .sum();
-        let (number, collections) = (header.samples, self.filter.collections);
         for process in &sample.processes {
-            let pid = process.pid;
-            let change = process.rss_change.unwrap_or_default();
-            let outside = growth::split(change, &process.traces, &mut self.changes);
-            if outside != 0 {
-                self.table.grow_outside(outside);
-            }
-            for (trace, change) in process.traces.iter().zip(&self.changes) {
+            for trace in &process.traces {
                 let thread = &trace.thread;
-                header.active_now += u64::from(thread.active);
-                header.gil_now += u64::from(thread.owns_gil);
-                let table = (&mut self.table, collections, frames);
-                self.threads.grow((pid, trace), *change, number, table);
+                self.header.active_now += u64::from(thread.active);
+                self.header.gil_now += u64::from(thread.owns_gil);
                 let weight = if self.filter.cpu {
-                    self.threads.cpu_time(pid, thread, number)
+                    self.cpu_time(process.pid, thread)
                 } else {
                     1
                 };
                 if self.filter.wants(thread) {
-                    let collects = collections && thread.collecting;
-                    self.table.count(trace, weight, collects, frames);
+                    self.count(trace, weight, frames);
                 }
             }
         }
+    }
+
+    /// The nanoseconds that this sight of a thread stands for.
+    fn cpu_time(&mut self, pid: Pid, thread: &ThreadInfo) -> u64 {
+        let key = (pid, thread.os_thread_id, thread.pthread_id);
+        let (pending, last_sample) = self.pending.entry(key).or_default();
+        *last_sample = self.header.samples;
+        pending.take(thread).unwrap_or_default()
+    }
+
+    fn count(&mut self, trace: &StackTrace, weight: u64, frames: &FrameTable) {
+        self.stack += 1;
+        let collects = self.filter.collections && trace.thread.collecting;
+        if collects && !trace.frames.is_empty() {
+            let (name, no_file) = (Arc::from(COLLECTION), Arc::from(""));
+            let place = (
+                self.functions.find(&name, &no_file, None),
+                self.lines.find(&name, &no_file, None),
+            );
+            self.count_at(place, weight, true);
+        }
+        for (depth, id) in trace.frames.iter().enumerate() {
+            if let Some(place) = self.place(*id, frames) {
+                self.count_at(place, weight, depth == 0 && !collects);
+            }
+        }
+    }
+
+    fn count_at(&mut self, (function, line): (u32, u32), weight: u64, leaf: bool) {
+        self.functions.count(function, self.stack, weight, leaf);
+        self.lines.count(line, self.stack, weight, leaf);
+    }
+
+    /// Where the frame is counted; `None` for an id that is not of this table.
+    fn place(&mut self, id: FrameId, frames: &FrameTable) -> Option<(u32, u32)> {
+        if let Some(Some(known)) = self.places.get(id.index()) {
+            return Some(*known);
+        }
+        let Frame {
+            name,
+            filename,
+            short_filename,
+            line,
+            ..
+        } = frames.get(id)?;
+        let filename = if self.full_filenames {
+            filename
+        } else {
+            short_filename
+        };
+        let place = (
+            self.functions.find(name, filename, None),
+            self.lines.find(name, filename, *line),
+        );
+        if id.index() < MAX_PLACES {
+            if self.places.len() <= id.index() {
+                self.places.resize(id.index() + 1, None);
+            }
+            if let Some(slot) = self.places.get_mut(id.index()) {
+                *slot = Some(place);
+            }
+        }
+        Some(place)
     }
 
     /// Samples of the running interval.
@@ -255,15 +319,20 @@ impl TopState {
         };
         self.interval = self.interval.map(|_| (end, end));
         let first = self.header.samples - self.header.samples_now;
+        // What a thread has left when it ends is lost here: there is no end to come for it.
         if self.header.samples_now > 0 {
-            self.threads.forget_ended(first, &mut self.table);
+            self.pending.retain(|_, (_, last)| *last > first);
         }
-        let (functions, lines) = self.table.close_interval();
-        let points = self.rss.points().iter();
+        let mut functions = self.functions.close_interval();
+        let mut lines = self.lines.close_interval();
+        self.growth.fill_in(&mut functions, &mut lines);
+        let rss = self.growth.rss();
         let snapshot = Snapshot {
             functions,
             lines,
-            rss_curve: points.map(|point| point.rss_bytes).collect(),
+            rss_first_bytes: rss.first(),
+            rss_peak_bytes: rss.peak(),
+            rss_curve: rss.points().iter().map(|point| point.rss_bytes).collect(),
             ..self.header.clone()
         };
         self.header.samples_now = 0;

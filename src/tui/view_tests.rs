@@ -131,7 +131,7 @@ Press q to quit, ? for help, 1-5 to sort";
     assert_eq!(shown.lines().next(), Some("  TotalTime  Function (fi"));
     view.sort = Column::Growth;
     for (width, heading) in [
-        (25, "   Growth  Function (filena"),
+        (25, "   Growth  Function (file"),
         (65, "  %Own    Growth  Function (filename)"),
     ] {
         let shown = screen(&view, &snapshot(), width, 3);
