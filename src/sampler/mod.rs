@@ -11,6 +11,7 @@ pub mod rss_changes;
 pub mod sample;
 pub mod snapshot;
 pub mod stats;
+mod urgency;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -34,6 +35,7 @@ use children::Children;
 use cpu_times::CpuTimes;
 use pace::Pace;
 use rss_changes::RssChanges;
+use urgency::Urgency;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
@@ -101,6 +103,7 @@ pub struct Sampler {
     frames: FrameTable,
     options: SamplerOptions,
     pace: Pace,
+    urgency: Urgency,
     start: Instant,
     stats: SamplerStats,
 }
@@ -120,6 +123,7 @@ impl Sampler {
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
             options,
+            urgency: Urgency::new(),
             start,
             stats: SamplerStats::default(),
         };
@@ -282,6 +286,7 @@ impl Sampler {
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
         self.stats.looking += now.elapsed();
+        self.urgency.after_look(now);
         sample
     }
 }
