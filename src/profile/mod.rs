@@ -11,7 +11,6 @@ pub mod clean;
 pub mod growth;
 mod id_hash;
 pub mod label_table;
-mod leaf_growth;
 mod live_threads;
 mod options;
 mod pending_time;

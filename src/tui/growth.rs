@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::state::{Filter, Row};
 use crate::cpython::FrameTable;
-use crate::profile::{Growth, Label, Profile, ProfileOptions, RssSeries};
+use crate::profile::{Growth, Label, LabelId, Profile, ProfileOptions, RssSeries};
 use crate::sampler::Sample;
 
 /// A row's name, file and line.
@@ -44,41 +44,101 @@ impl FunctionGrowth {
     /// Writes the growth into the rows of functions and those of lines, and adds rows for what grew and
     /// was not seen.
     pub fn fill_in(&self, functions: &mut Vec<Row>, lines: &mut Vec<Row>) {
-        let mut by_function: HashMap<Key, Growth> = HashMap::new();
-        let mut by_line: HashMap<Key, Growth> = HashMap::new();
-        for (label, growth) in self.profile.growth_by_leaf() {
-            let name: Arc<str> = self.profile.name(label).into();
-            let (file, line) = match self.profile.labels().get(label) {
-                Some(Label::Python {
-                    shown_file, line, ..
-                }) => (self.profile.string(shown_file).into(), line),
-                _ => (Arc::from(""), None),
-            };
-            let function = (Arc::clone(&name), Arc::clone(&file), None);
-            *by_function.entry(function).or_default() += growth;
-            *by_line.entry((name, file, line)).or_default() += growth;
+        let mut by_function = Sums::default();
+        let mut by_line = Sums::default();
+        // By label index, where a label is counted.
+        let mut places: Vec<Option<(usize, usize)>> = Vec::new();
+        let stacks = self.profile.stacks();
+        for (number, stack) in stacks.ids().enumerate() {
+            let growth = self.profile.growth(stack);
+            if growth == Growth::default() {
+                continue;
+            }
+            for (depth, label) in stacks.path(stack).into_iter().rev().enumerate() {
+                if places.len() <= label.index() {
+                    places.resize(label.index() + 1, None);
+                }
+                let Some(slot) = places.get_mut(label.index()) else {
+                    continue;
+                };
+                let (function, line) = *slot.get_or_insert_with(|| {
+                    let (name, file, line) = self.key(label);
+                    let function = (Arc::clone(&name), Arc::clone(&file), None);
+                    (by_function.find(function), by_line.find((name, file, line)))
+                });
+                by_function.add(function, number, growth, depth == 0);
+                by_line.add(line, number, growth, depth == 0);
+            }
         }
-        fill_in(functions, by_function);
-        fill_in(lines, by_line);
+        by_function.fill_in(functions);
+        by_line.fill_in(lines);
+    }
+
+    fn key(&self, label: LabelId) -> Key {
+        let name = self.profile.name(label).into();
+        match self.profile.labels().get(label) {
+            Some(Label::Python {
+                shown_file, line, ..
+            }) => (name, self.profile.string(shown_file).into(), line),
+            _ => (name, Arc::from(""), None),
+        }
     }
 }
 
-fn fill_in(rows: &mut Vec<Row>, mut growths: HashMap<Key, Growth>) {
-    for row in rows.iter_mut() {
-        let key = (Arc::clone(&row.name), Arc::clone(&row.filename), row.line);
-        row.growth = growths.remove(&key).unwrap_or_default();
+/// Growth by row.
+#[derive(Debug, Default)]
+struct Sums {
+    places: HashMap<Key, usize>,
+    sums: Vec<Sum>,
+}
+
+#[derive(Debug, Default)]
+struct Sum {
+    own: Growth,
+    total: Growth,
+    /// The last stack that was counted in `total`: a recursive function counts once per stack.
+    stack: Option<usize>,
+}
+
+impl Sums {
+    fn find(&mut self, key: Key) -> usize {
+        *self.places.entry(key).or_insert_with(|| {
+            self.sums.push(Sum::default());
+            self.sums.len() - 1
+        })
     }
-    let unseen = growths
-        .into_iter()
-        .map(|((name, filename, line), growth)| Row {
-            name,
-            filename,
-            line,
-            own_now: 0,
-            total_now: 0,
-            own: 0,
-            total: 0,
-            growth,
+
+    fn add(&mut self, place: usize, stack: usize, growth: Growth, leaf: bool) {
+        let Some(sum) = self.sums.get_mut(place) else {
+            return;
+        };
+        if leaf {
+            sum.own += growth;
+        }
+        if sum.stack != Some(stack) {
+            sum.stack = Some(stack);
+            sum.total += growth;
+        }
+    }
+
+    fn fill_in(mut self, rows: &mut Vec<Row>) {
+        let mut take = |key: &Key| {
+            let place = self.places.remove(key)?;
+            self.sums.get(place).map(|sum| (sum.own, sum.total))
+        };
+        for row in rows.iter_mut() {
+            let key = (Arc::clone(&row.name), Arc::clone(&row.filename), row.line);
+            (row.own_growth, row.total_growth) = take(&key).unwrap_or_default();
+        }
+        let unseen = self.places.into_iter().filter_map(|(key, place)| {
+            let sum = self.sums.get(place)?;
+            let (name, filename, line) = key;
+            Some(Row {
+                own_growth: sum.own,
+                total_growth: sum.total,
+                ..Row::new(name, filename, line)
+            })
         });
-    rows.extend(unseen);
+        rows.extend(unseen);
+    }
 }

@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-const HELP: [(&str, &str); 9] = [
+const HELP: [(&str, &str); 10] = [
     (
         "1",
         "Sort by %Own (% of time currently spent in the function)",
@@ -21,7 +21,11 @@ const HELP: [(&str, &str); 9] = [
     ),
     (
         "5",
-        "Sort by Growth (Resident memory that the function added, less what it gave back)",
+        "Sort by OwnGrowth (Memory that the function added, less what it gave back)",
+    ),
+    (
+        "6",
+        "Sort by TotalGrowth (Memory that the function and its children added)",
     ),
     (
         "L,l",
@@ -45,7 +49,7 @@ pub(super) fn draw_footer(area: Rect, buffer: &mut Buffer) {
         Span::raw(" for help, "),
         key("1"),
         Span::raw("-"),
-        key("5"),
+        key("6"),
         Span::raw(" to sort, "),
         key("l"),
         Span::raw(" for lines, "),

@@ -31,7 +31,9 @@ pub enum Column {
     /// Time anywhere on the stack since the start or the last reset.
     TotalTime,
     /// Resident memory that it added as leaf since the start or the last reset, less what it gave back.
-    Growth,
+    OwnGrowth,
+    /// The same anywhere on the stack.
+    TotalGrowth,
 }
 
 /// What the table counts. The header's GIL, Active and Threads always count all threads.
@@ -74,7 +76,26 @@ pub struct Row {
     pub total: u64,
     /// Resident memory that it added and gave back as leaf since then. Whatever the filter, all threads
     /// count here.
-    pub growth: Growth,
+    pub own_growth: Growth,
+    /// The same anywhere on the stack.
+    pub total_growth: Growth,
+}
+
+impl Row {
+    /// Nothing counted yet.
+    pub fn new(name: Arc<str>, filename: Arc<str>, line: Option<u32>) -> Row {
+        Row {
+            name,
+            filename,
+            line,
+            own_now: 0,
+            total_now: 0,
+            own: 0,
+            total: 0,
+            own_growth: Growth::default(),
+            total_growth: Growth::default(),
+        }
+    }
 }
 
 /// What was known at the end of an interval.
@@ -140,7 +161,8 @@ impl Snapshot {
                 Column::TotalPercent => i128::from(row.total_now),
                 Column::OwnTime => i128::from(row.own),
                 Column::TotalTime => i128::from(row.total),
-                Column::Growth => i128::from(row.growth.net_bytes()),
+                Column::OwnGrowth => i128::from(row.own_growth.net_bytes()),
+                Column::TotalGrowth => i128::from(row.total_growth.net_bytes()),
             };
             (chosen, row.own_now, row.own, row.total)
         };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::state::{Column, Filter, Row, Snapshot, TopState};
 use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
+use crate::profile::Growth;
 use crate::sampler::{ProcessSample, RssChange, Sample};
 
 fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
@@ -298,18 +299,16 @@ fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
     let seen = state.tick();
     for by_line in [false, true] {
         let rows: Vec<_> = seen
-            .sorted(by_line, Column::Growth)
+            .sorted(by_line, Column::OwnGrowth)
             .iter()
             .map(|row| {
-                (
-                    &*row.name,
-                    row.growth.grown_bytes,
-                    row.growth.released_bytes,
-                )
+                let pair = |growth: Growth| (growth.grown_bytes, growth.released_bytes);
+                (&*row.name, pair(row.own_growth), pair(row.total_growth))
             })
             .collect();
-        let outside = ("<not by a Python thread>", 1000, 0);
-        assert_eq!(rows, [("load", 3000, 1000), outside, ("main", 0, 0)]);
+        let outside = ("<not by a Python thread>", (1000, 0), (1000, 0));
+        let load = ("load", (3000, 1000), (3000, 1000));
+        assert_eq!(rows, [load, outside, ("main", (0, 0), (3000, 1000))]);
     }
 
     // What waited for a thread that has ended is its last work's; a reset forgets all.
@@ -320,7 +319,9 @@ fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
     state.tick();
     let seen = state.tick();
     assert_eq!(
-        seen.sorted(false, Column::Growth)[0].growth.grown_bytes,
+        seen.sorted(false, Column::OwnGrowth)[0]
+            .own_growth
+            .grown_bytes,
         3500
     );
     state.reset();

@@ -14,7 +14,8 @@ use super::state::{Column, Row, Snapshot};
 
 /// Width of the four columns of time and the gap after them, and of that of memory.
 const TIME_COLUMNS_WIDTH: u16 = 37;
-const GROWTH_WIDTH: u16 = 9;
+const OWN_GROWTH_WIDTH: u16 = 11;
+const TOTAL_GROWTH_WIDTH: u16 = 13;
 /// Cells that a function's name should have before a column may stand beside it.
 const MIN_NAME_WIDTH: u16 = 20;
 /// Characters of one hostile text that are looked at: more than any terminal line shows.
@@ -184,7 +185,8 @@ impl View {
                 Column::TotalPercent => "  %Total",
                 Column::OwnTime => "  OwnTime",
                 Column::TotalTime => "  TotalTime",
-                Column::Growth => "   Growth",
+                Column::OwnGrowth => "  OwnGrowth",
+                Column::TotalGrowth => "  TotalGrowth",
             };
             let chosen = Modifier::BOLD | Modifier::UNDERLINED;
             let style = if *column == self.sort {
@@ -218,7 +220,12 @@ impl View {
                 Column::TotalTime => {
                     format!("{:>9}s ", seconds(row.total as f64 / self.per_second))
                 }
-                Column::Growth => format!("{:>9}", memory::growth(row.growth.net_bytes())),
+                Column::OwnGrowth => {
+                    format!("{:>11}", memory::growth(row.own_growth.net_bytes()))
+                }
+                Column::TotalGrowth => {
+                    format!("{:>13}", memory::growth(row.total_growth.net_bytes()))
+                }
             });
         }
         text.push_str(gap(columns));
@@ -236,15 +243,20 @@ impl View {
 
 /// The columns that leave room for a name; where not all fit, the chosen one stays longest.
 fn columns(width: u16, sort: Column) -> Vec<Column> {
-    use Column::{Growth, OwnPercent, OwnTime, TotalPercent, TotalTime};
+    use Column::{OwnGrowth, OwnPercent, OwnTime, TotalGrowth, TotalPercent, TotalTime};
     const TIMES: u16 = TIME_COLUMNS_WIDTH + MIN_NAME_WIDTH;
-    const ALL: u16 = TIMES + GROWTH_WIDTH;
+    const ONE_GROWTH: u16 = TIMES + TOTAL_GROWTH_WIDTH;
+    const ALL: u16 = ONE_GROWTH + OWN_GROWTH_WIDTH;
+    let times = [OwnPercent, TotalPercent, OwnTime, TotalTime];
     match (width, sort) {
         (0..MIN_NAME_WIDTH, _) => Vec::new(),
         (MIN_NAME_WIDTH..36, _) => vec![sort],
-        (ALL.., _) => vec![OwnPercent, TotalPercent, OwnTime, TotalTime, Growth],
-        (_, Growth) => vec![OwnPercent, Growth],
-        (TIMES.., _) => vec![OwnPercent, TotalPercent, OwnTime, TotalTime],
+        (ALL.., _) => [&times[..], &[OwnGrowth, TotalGrowth]].concat(),
+        (ONE_GROWTH.., TotalGrowth) => [&times[..], &[TotalGrowth]].concat(),
+        (ONE_GROWTH.., _) => [&times[..], &[OwnGrowth]].concat(),
+        (45.., OwnGrowth | TotalGrowth) => vec![OwnGrowth, TotalGrowth],
+        (_, OwnGrowth | TotalGrowth) => vec![sort],
+        (TIMES.., _) => times.to_vec(),
         (_, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
         (_, OwnTime | TotalTime) => vec![OwnTime, TotalTime],
     }

@@ -21,9 +21,13 @@ fn snapshot() -> Snapshot {
         total_now,
         own,
         total,
-        growth: Growth {
+        own_growth: Growth {
             grown_bytes: grown,
             released_bytes: 2 << 20,
+        },
+        total_growth: Growth {
+            grown_bytes: grown + (3 << 30),
+            released_bytes: 0,
         },
     };
     Snapshot {
@@ -77,27 +81,33 @@ Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
 GIL: 98.00%, Active: 129.00%, Threads: 3
 RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
 
-  %Own   %Total  OwnTime  TotalTime   Growth  Function (filename)
- 95.00%  95.00%    3.82s     3.82s    +13.0M  fib (pkg/app.py)
-  5.00% 100.00%   0.180s     1235s     -2.0M  <module> (pkg/app.py)";
-    let footer = "Press q to quit, ? for help, 1-5 to sort, l for lines, r to reset.";
-    for (width, height) in [(80, 24), (120, 40)] {
+  %Own   %Total  OwnTime  TotalTime   OwnGrowth  Function (filename)
+ 95.00%  95.00%    3.82s     3.82s      +13.0M  fib (pkg/app.py)
+  5.00% 100.00%   0.180s     1235s       -2.0M  <module> (pkg/app.py)";
+    let footer = "Press q to quit, ? for help, 1-6 to sort, l for lines, r to reset.";
+    for (width, height) in [(80, 24), (93, 40)] {
         let blank = "\n".repeat(usize::from(height) - 8);
         let shown = screen(&view(), &snapshot(), width, height);
         assert_eq!(shown, format!("{expected}{blank}{footer}"));
     }
     assert_eq!(view().text(&snapshot(), 80, 20), format!("{expected}\n"));
+    let wide = screen(&view(), &snapshot(), 94, 24);
+    assert!(
+        wide.contains("  OwnGrowth  TotalGrowth  Function (filename)\n")
+            && wide.contains("   +13.0M        +3.0G  fib (pkg/app.py)\n"),
+        "{wide}"
+    );
 
     let mut by_line = view();
     by_line.by_line = true;
     by_line.sort = Column::TotalTime;
     let shown = screen(&by_line, &snapshot(), 80, 24);
     assert!(
-        shown.contains("TotalTime   Growth  Function (filename:line)\n"),
+        shown.contains("TotalTime   OwnGrowth  Function (filename:line)\n"),
         "{shown}"
     );
     assert!(
-        shown.contains("3.82s         0  fib (pkg/app.py:4)\n"),
+        shown.contains("3.82s           0  fib (pkg/app.py:4)\n"),
         "{shown}"
     );
 }
@@ -115,7 +125,7 @@ RSS: 57.2 MiB (peak 61.0 MiB)  ▁▂▃▄▅▆▇█
   5.00% 100.00%  <module> (pkg/app.py)
 
 
-Press q to quit, ? for help, 1-5 to sort";
+Press q to quit, ? for help, 1-6 to sort";
     assert_eq!(screen(&view, &snapshot(), 40, 10), expected);
     assert_eq!(
         screen(&view, &snapshot(), 10, 3),
@@ -129,10 +139,14 @@ Press q to quit, ? for help, 1-5 to sort";
     );
     let shown = screen(&view, &snapshot(), 25, 3);
     assert_eq!(shown.lines().next(), Some("  TotalTime  Function (fi"));
-    view.sort = Column::Growth;
+    view.sort = Column::TotalGrowth;
     for (width, heading) in [
-        (25, "   Growth  Function (file"),
-        (65, "  %Own    Growth  Function (filename)"),
+        (25, "  TotalGrowth  Function ("),
+        (50, "  OwnGrowth  TotalGrowth  Function (filename)"),
+        (
+            70,
+            "  %Own   %Total  OwnTime  TotalTime   TotalGrowth  Function (filename)",
+        ),
     ] {
         let shown = screen(&view, &snapshot(), width, 3);
         assert_eq!(shown.lines().next(), Some(heading));
@@ -186,9 +200,13 @@ fn hostile_names_stay_in_their_cells() {
         total_now: u64::MAX,
         own: u64::MAX,
         total: u64::MAX,
-        growth: Growth {
+        own_growth: Growth {
             grown_bytes: u64::MAX,
             released_bytes: 0,
+        },
+        total_growth: Growth {
+            grown_bytes: 0,
+            released_bytes: u64::MAX,
         },
     });
     let snapshot = Snapshot {
@@ -245,14 +263,14 @@ fn wide_characters_are_neither_cut_nor_padded() {
     snapshot.functions[1].name = "関数".into();
     let text = view().text(&snapshot, 80, 20);
     assert!(
-        text.contains("3.82s    +13.0M  関数 (pkg/app.py)\n"),
+        text.contains("3.82s      +13.0M  関数 (pkg/app.py)\n"),
         "{text}"
     );
     // 46 cells of numbers, then room for ten and a half of the characters: at 66 all columns show.
     snapshot.functions[1].name = "関".repeat(20).into();
     let text = view().text(&snapshot, 67, 20);
     assert!(
-        text.contains(&format!("3.82s    +13.0M  {}\n", "関".repeat(10))),
+        text.contains(&format!("3.82s      +13.0M  {}\n", "関".repeat(10))),
         "{text}"
     );
 }
