@@ -55,9 +55,14 @@ impl Profile {
         if let Some(total) = readings.reduce(u64::saturating_add) {
             self.rss.add(sample.elapsed, total);
         }
+        self.memory.add_shares(sample);
         for one in &sample.processes {
             let from = if self.options.subprocesses {
-                self.process_stack(one.pid, process, MAX_PROCESS_DEPTH)
+                let stack = self.process_stack(one.pid, process, MAX_PROCESS_DEPTH);
+                let label = self.processes.get(&one.pid);
+                let command = label.map(|(label, _)| &label.command);
+                self.memory.add_process(sample.elapsed, one, command);
+                stack
             } else {
                 StackId::ROOT
             };

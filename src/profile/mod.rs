@@ -8,9 +8,11 @@
 
 mod add;
 pub mod clean;
+pub mod growth_timeline;
 mod id_hash;
 pub mod label_table;
 mod live_threads;
+pub mod memory_series;
 mod options;
 mod pending_time;
 pub mod rss_series;
@@ -22,7 +24,9 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+pub use growth_timeline::{FunctionGrowth, GrowthCell, GrowthTimeline};
 pub use label_table::{Label, LabelId, LabelTable};
+pub use memory_series::{MemorySeries, ProcessMemory, SharePoint};
 pub use options::{Counts, ProcessLabel, ProfileOptions};
 pub use pending_time::PendingTime;
 pub use rss_series::{RssPoint, RssSeries};
@@ -49,6 +53,8 @@ pub struct Profile {
     threads: ThreadTable,
     live: LiveThreads,
     rss: RssSeries,
+    memory: MemorySeries,
+    growth_timeline: GrowthTimeline,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
@@ -66,6 +72,8 @@ impl Profile {
             threads: ThreadTable::default(),
             live: LiveThreads::default(),
             rss: RssSeries::default(),
+            memory: MemorySeries::default(),
+            growth_timeline: GrowthTimeline::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
@@ -113,6 +121,16 @@ impl Profile {
     /// Resident memory over the ticks, of all processes together.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
+    }
+
+    /// Memory of each process, and PSS, USS and swap of all together.
+    pub fn memory(&self) -> &MemorySeries {
+        &self.memory
+    }
+
+    /// By which functions, and when, the resident memory grew.
+    pub fn growth_timeline(&self) -> &GrowthTimeline {
+        &self.growth_timeline
     }
 
     /// The prefix tree.

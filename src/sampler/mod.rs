@@ -5,6 +5,7 @@ pub mod cpu_times;
 pub mod histogram;
 pub mod launched;
 pub mod look;
+pub mod memory_watch;
 mod merge;
 pub mod pace;
 pub mod sample;
@@ -25,12 +26,14 @@ use crate::target::{PauseGuard, Pid, ProcessSummary};
 pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
+pub use memory_watch::MemoryReading;
 pub use sample::{ProcessSample, Sample};
 pub use stats::SamplerStats;
 pub use watch::Watch;
 
 use children::Children;
 use cpu_times::CpuTimes;
+use memory_watch::MemoryWatch;
 use pace::Pace;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
@@ -95,6 +98,7 @@ pub struct Sampler {
     /// The processes that are looked at, some that were, and what stands between them.
     descriptions: HashMap<Pid, ProcessDescription>,
     children: Option<Children>,
+    memory: Option<MemoryWatch>,
     frames: FrameTable,
     options: SamplerOptions,
     pace: Pace,
@@ -114,6 +118,7 @@ impl Sampler {
             observed: Vec::new(),
             descriptions: HashMap::new(),
             children,
+            memory: options.look.memory.then(|| MemoryWatch::start(start)),
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
             options,
@@ -258,6 +263,10 @@ impl Sampler {
                 self.describe_between(parent);
                 self.observe(process, Some(parent));
             }
+        }
+        if let Some(memory) = &mut self.memory {
+            let pids = self.observed.iter().map(|one| one.process.pid());
+            sample.memory = memory.look(now, pids);
         }
         let (frames, look) = (&mut self.frames, &mut self.options.look);
         let (descriptions, stats) = (&mut self.descriptions, &mut self.stats);

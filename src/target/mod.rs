@@ -17,6 +17,7 @@ pub mod processes;
 pub mod read_ahead;
 mod restart;
 pub mod rss;
+pub mod smaps;
 pub mod stat;
 pub mod status;
 pub mod tape;
@@ -38,6 +39,7 @@ pub use process::{Child, OpenError, TargetProcess};
 pub use processes::{ProcessSummary, all_processes};
 pub use read_ahead::{Ahead, ReadAhead, Shape};
 pub use rss::{Memory, RssReader};
+pub use smaps::Shares;
 pub use tape::{RecordingMemory, Tape, TapeError};
 pub use threads::RunState;
 
