@@ -80,10 +80,12 @@ fn tick(number: u64, frames: Vec<FrameId>) -> Sample {
                     collecting: false,
                     is_main: true,
                     cpu_ns: None,
+                    faults: None,
                 },
                 frames: frames.into(),
             }],
             rss_bytes: Some(64 << 20),
+            rss_change: None,
         }],
         ..Sample::default()
     }

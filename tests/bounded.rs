@@ -130,6 +130,7 @@ fn sample(tick: usize, pid: Pid, traces: Vec<StackTrace>) -> Sample {
             pid,
             traces,
             rss_bytes: None,
+            rss_change: None,
         }],
         ..Sample::default()
     }

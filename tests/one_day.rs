@@ -84,6 +84,7 @@ fn sample(look: usize, stacks: &[Vec<FrameId>]) -> Sample {
             pid: 100,
             traces: (0..THREADS).map(trace).collect(),
             rss_bytes: Some((100 << 20) + look as u64),
+            rss_change: None,
         }],
         ..Sample::default()
     }

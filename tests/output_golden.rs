@@ -93,6 +93,7 @@ fn thread(
             waits_for_cpu: false,
             is_main: tid == Some(pid),
             cpu_ns: None,
+            faults: None,
         },
         frames: root_first.iter().rev().copied().collect(),
     }
@@ -103,6 +104,7 @@ fn process(pid: Pid, rss_mib: u64, traces: Vec<StackTrace>) -> ProcessSample {
         pid,
         traces,
         rss_bytes: Some(rss_mib << 20),
+        rss_change: None,
     }
 }
 

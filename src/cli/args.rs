@@ -151,10 +151,10 @@ pub struct TargetArgs {
 /// How `record` and `top` take samples.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
-    /// Samples per second
-    #[arg(short, long, value_name = "RATE", default_value_t = 100, help_heading = "Sampling",
+    /// Samples per second [default: 100, and 1000 for memory]
+    #[arg(short, long, value_name = "RATE", help_heading = "Sampling",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub rate: u32,
+    pub rate: Option<u32>,
 
     /// Count only threads that hold the GIL
     #[arg(short, long, help_heading = "Sampling")]
@@ -189,6 +189,10 @@ pub struct RecordArgs {
     /// How to sample.
     #[command(flatten)]
     pub sampling: SamplingArgs,
+
+    /// Weigh stacks by the resident memory that they added, in bytes, not by samples
+    #[arg(short, long, help_heading = "Sampling")]
+    pub memory: bool,
 
     /// Seconds to sample for; a program that was launched is ended then
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",

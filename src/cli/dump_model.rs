@@ -97,6 +97,7 @@ pub(super) mod samples {
             waits_for_cpu: false,
             is_main: true,
             cpu_ns: None,
+            faults: None,
         };
         let stranger = ThreadInfo {
             os_thread_id: None,

@@ -60,6 +60,8 @@ pub struct Sampling {
     pub include_idle: bool,
     /// Weigh samples by the thread's time on a CPU.
     pub cpu_time: bool,
+    /// Lay the growth of resident memory on stacks.
+    pub memory: bool,
     /// Show garbage collections.
     pub show_collections: bool,
     /// Do not pause the target.
@@ -80,6 +82,7 @@ impl Sampling {
                     Pausing::Running
                 },
                 cpu_time: self.cpu_time,
+                memory: self.memory,
                 gil: self.gil_only || self.show_collections,
                 holds: false,
             },
@@ -184,7 +187,7 @@ fn dump(args: DumpArgs) -> DumpOptions {
 }
 
 fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
-    let sampling = sampling(&args.sampling, &args.target);
+    let sampling = sampling(&args.sampling, &args.target, args.memory);
     let target = target(args.target, "record")?;
     let format = args
         .format
@@ -212,16 +215,24 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     Ok(TopOptions {
-        sampling: sampling(&args.sampling, &args.target),
+        sampling: sampling(&args.sampling, &args.target, false),
         target: target(args.target, "top")?,
         delay: args.delay.0,
         full_filenames: args.full_filenames,
     })
 }
 
-fn sampling(sampling: &SamplingArgs, target: &TargetArgs) -> Sampling {
+/// Samples per second when nothing else is asked for, as in py-spy.
+const RATE_HZ: u32 = 100;
+/// The same for memory: bursts of allocations are short.
+const MEMORY_RATE_HZ: u32 = 1_000;
+
+fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampling {
     Sampling {
-        rate_hz: sampling.rate,
+        rate_hz: sampling
+            .rate
+            .unwrap_or(if memory { MEMORY_RATE_HZ } else { RATE_HZ }),
+        memory,
         gil_only: sampling.gil,
         include_idle: sampling.idle,
         cpu_time: sampling.cpu,

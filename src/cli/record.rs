@@ -277,6 +277,7 @@ fn profile_options(options: &RecordOptions) -> ProfileOptions {
         gil_only: options.sampling.gil_only,
         include_idle: options.sampling.include_idle,
         cpu_time: options.sampling.cpu_time,
+        memory: options.sampling.memory,
         show_collections: options.sampling.show_collections,
         subprocesses: options.sampling.subprocesses,
         timeline: options.format.needs_timeline(),

@@ -186,6 +186,7 @@ mod tests {
             waits_for_cpu: false,
             is_main: true,
             cpu_ns: None,
+            faults: None,
         };
         let mut profile = Profile::new(options);
         for tick in 0..=100 {
@@ -199,6 +200,7 @@ mod tests {
                         frames: [leaf].into(),
                     }],
                     rss_bytes: Some((1 << 20) * (10 + tick)),
+                    rss_change: None,
                 }],
                 ..Sample::default()
             };

@@ -33,6 +33,10 @@ pub struct ThreadInfo {
     /// new since the last look: all that it has used, but no more than the time since then. `None`
     /// in the first look at a process, and where the kernel does not count.
     pub cpu_ns: Option<u64>,
+    /// Page faults of the thread, minor and major, since it was last asked for them. Of a thread that
+    /// is new: all that it ever had. `None` when it was not asked, because the process's resident
+    /// memory stood still or the thread has not run, and where the kernel does not tell.
+    pub faults: Option<u64>,
 }
 
 /// One thread's stack, leaf first.

@@ -60,7 +60,7 @@ pub(super) fn for_each_stack(
     mut each: impl FnMut(&str, u64) -> io::Result<()>,
 ) -> io::Result<()> {
     let stacks = profile.stacks();
-    let totals = stacks.totals();
+    let totals = profile.weight_totals();
     let total = |id: StackId| totals.get(id.index()).copied().unwrap_or(0);
     let text = |id: StackId| {
         let label = stacks.label(id).and_then(|label| texts.get(label.index()));
@@ -100,7 +100,7 @@ pub(super) fn for_each_stack(
             .iter()
             .filter(|child| !kept(child))
             .map(|child| total(*child));
-        let weight = left_out.fold(stacks.weight(id), u64::saturating_add);
+        let weight = left_out.fold(profile.weight(id), u64::saturating_add);
         if weight > 0 {
             each(&line, weight)?;
         }

@@ -22,6 +22,7 @@ fn busy_thread(name: &str) -> ThreadInfo {
         waits_for_cpu: false,
         is_main: true,
         cpu_ns: Some(1_500),
+        faults: None,
     }
 }
 
@@ -52,6 +53,7 @@ fn profile_of(names: &[(String, String)], thread: &str, command: &str) -> Profil
             pid: 1,
             traces,
             rss_bytes: None,
+            rss_change: None,
         }],
         ..Sample::default()
     };
@@ -213,6 +215,7 @@ fn cpu_time_is_in_nanoseconds_everywhere() {
                     frames: [frame].into(),
                 }],
                 rss_bytes: None,
+                rss_change: None,
             }],
             ..Sample::default()
         };

@@ -13,6 +13,9 @@
 //! | `--cpu --gil` | of a GIL holder on a CPU | the same |
 //! | `--cpu --gil --idle` | of the GIL holder | the same, 0 while it sleeps |
 //!
+//! `--memory` lays the growth of resident memory on stacks besides, by the rule of [`super::growth`];
+//! what chooses samples leaves it alone.
+//!
 //! So `--gil` and `--idle` choose, and `--cpu` weighs. "On a CPU" is the kernel's word, and takes in
 //! threads that wait for one; those without the GIL mostly weigh 0.
 //!
@@ -23,6 +26,7 @@
 //! the sum estimates the time on a CPU with the GIL: samples come at random moments, so a thread that
 //! held it for a share of its time has it in that share of its samples.
 
+use super::growth::{self, Now};
 use super::thread_table::{self, Step};
 use super::{
     Label, LabelTable, MAX_PROCESS_DEPTH, ProcessLabel, Profile, ProfileOptions, StackId,
@@ -66,11 +70,21 @@ impl Profile {
             } else {
                 StackId::ROOT
             };
-            for trace in &one.traces {
-                self.add_trace(one.pid, from, trace, frames);
+            let mut changes = std::mem::take(&mut self.changes);
+            let change = one.rss_change.unwrap_or_default();
+            let other = growth::split(change, &one.traces, &mut changes);
+            for (trace, change) in one.traces.iter().zip(&changes) {
+                self.add_trace(one.pid, from, trace, *change, frames);
+            }
+            self.changes = changes;
+            if other != 0 {
+                let label = self.labels.intern(Label::NotPython);
+                let stack = child(&mut self.stacks, &mut self.labels, from, label);
+                self.growth.lay(stack, other);
             }
         }
         self.settle_ended(false);
+        self.date_growth();
         if self.options.timeline {
             self.threads
                 .end_tick(self.counts.ticks, micros(sample.elapsed));
@@ -81,9 +95,18 @@ impl Profile {
     /// [`ProfileOptions::cpu_time`] there is none.
     pub fn finish(&mut self) {
         self.settle_ended(true);
+        self.date_growth();
     }
 
-    fn add_trace(&mut self, pid: Pid, from: StackId, trace: &StackTrace, frames: &FrameTable) {
+    /// `change`: what the thread has added to resident memory or, negative, given back.
+    fn add_trace(
+        &mut self,
+        pid: Pid,
+        from: StackId,
+        trace: &StackTrace,
+        change: i64,
+        frames: &FrameTable,
+    ) {
         let Profile {
             options,
             labels,
@@ -106,7 +129,7 @@ impl Profile {
         if let Some(count) = left_out {
             *count += 1;
         }
-        if is_left_out && !options.cpu_time {
+        if is_left_out && !options.cpu_time && !options.memory {
             return;
         }
 
@@ -125,7 +148,14 @@ impl Profile {
             && !trace.frames.is_empty()
             && (info.owns_gil || !options.gil_only)
             && live.needs_stack();
-        if is_left_out && !may_inherit {
+        let at_work = options.memory && live.growth.is_at_work(trace);
+        let grows = at_work || (options.memory && live.growth.wants_sleep(trace, change));
+        if options.memory && !grows {
+            live.growth.look(change, Now::Asleep(None), |stack, bytes| {
+                self.growth.lay(stack, bytes);
+            });
+        }
+        if is_left_out && !may_inherit && !grows {
             if on_cpu {
                 live.ran_in(None);
             }
@@ -159,7 +189,18 @@ impl Profile {
             let label = tree.labels.intern(Label::Collection);
             stack = child(tree.stacks, tree.labels, stack, label);
         }
-        if on_cpu {
+        if grows {
+            let now = if at_work {
+                Now::AtWork(stack)
+            } else {
+                Now::Asleep(Some(stack))
+            };
+            live.growth
+                .look(change, now, |stack, bytes| self.growth.lay(stack, bytes));
+        }
+        if is_left_out && on_cpu && !may_inherit {
+            live.ran_in(None);
+        } else if on_cpu {
             live.ran_in(Some(stack));
         } else if may_inherit {
             live.slept_in(stack);
@@ -190,7 +231,9 @@ impl Profile {
 
     /// Gives the time of threads that have ended to the stacks that inherit it.
     fn settle_ended(&mut self, all: bool) {
-        for (key, live) in self.live.take_ended(self.counts.ticks, all) {
+        for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
+            live.growth
+                .settle(|stack, bytes| self.growth.lay(stack, bytes));
             let Some((stack, ns)) = live.owed() else {
                 continue;
             };

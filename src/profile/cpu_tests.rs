@@ -79,6 +79,7 @@ fn profile(options: ProfileOptions, ticks: &[&[Seen]]) -> Profile {
                 waits_for_cpu: seen.waits,
                 is_main: false,
                 cpu_ns: seen.cpu_ns,
+                faults: None,
             },
             frames: intern(seen.function).into(),
         };
@@ -88,6 +89,7 @@ fn profile(options: ProfileOptions, ticks: &[&[Seen]]) -> Profile {
                 pid: 1,
                 traces: threads.iter().map(trace).collect(),
                 rss_bytes: None,
+                rss_change: None,
             }],
             ..Sample::default()
         });

@@ -110,11 +110,7 @@ impl GrowthTimeline {
             return;
         }
         let bucket = self.bucket(elapsed);
-        self.cells += self
-            .rows
-            .entry(leaf)
-            .or_default()
-            .add(bucket, grown_bytes);
+        self.cells += self.rows.entry(leaf).or_default().add(bucket, grown_bytes);
         if self.cells > self.max_cells {
             self.fold();
         }
@@ -164,6 +160,16 @@ impl GrowthTimeline {
 const OTHERS: &str = "<other functions>";
 
 impl Profile {
+    /// Lays what stacks were given since the last time on the functions at their leaves, at the time
+    /// of the last tick.
+    pub(super) fn date_growth(&mut self) {
+        for (stack, bytes) in self.growth.take_news() {
+            if let Some(leaf) = self.stacks.label(stack) {
+                self.growth_timeline.add(self.last_elapsed, leaf, bytes);
+            }
+        }
+    }
+
     /// The functions that made the resident memory grow, those that grew it most first: each line of
     /// a function counts for the function. Only the leaf of a stack counts. Empty unless memory was
     /// sampled.
@@ -244,7 +250,10 @@ mod tests {
         }
         let row = &timeline.rows[&leaf];
         assert_eq!(row.grown_bytes, 172_800);
-        assert_eq!(row.cells.iter().map(|(_, bytes)| bytes).sum::<u64>(), 172_800);
+        assert_eq!(
+            row.cells.iter().map(|(_, bytes)| bytes).sum::<u64>(),
+            172_800
+        );
         assert!(row.cells.len() <= MAX_BUCKETS as usize);
         assert!(row.cells.len() > MAX_BUCKETS as usize / 2);
         assert!(row.cells.is_sorted_by_key(|(bucket, _)| *bucket));

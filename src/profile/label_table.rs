@@ -45,6 +45,8 @@ pub enum Label {
     Process(StringId),
     /// A garbage collection, in what set it off.
     Collection,
+    /// Resident memory that no Python thread has faulted in or given back, as far as can be told.
+    NotPython,
     /// All that would have had labels of their own had there been room.
     TooMany,
 }

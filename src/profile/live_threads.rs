@@ -8,9 +8,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::PendingTime;
 use super::stack_table::StackId;
 use super::thread_table::{ThreadId, ThreadKey};
+use super::{PendingTime, ThreadGrowth};
 use crate::cpython::FrameId;
 
 /// A thread that was not seen for so many ticks has ended.
@@ -37,6 +37,7 @@ pub(super) struct LiveThread {
     walked: Vec<(FrameId, StackId)>,
     walked_from: Option<StackId>,
     pub pending: PendingTime,
+    pub growth: ThreadGrowth<StackId>,
     heir: Heir,
     last_tick: u64,
     /// Its entry among those that are kept apart, where they are.

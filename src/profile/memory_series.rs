@@ -102,8 +102,8 @@ impl MemorySeries {
         self.shares.push(point);
     }
 
-    /// Adds one process's RSS at a tick. `command` is asked for a process that is new, or got another
-    /// point.
+    /// Adds one process's RSS at a tick, and the name that it has by now: a fork that runs another
+    /// program gets another one.
     pub(super) fn add_process(
         &mut self,
         elapsed: Duration,
@@ -262,6 +262,7 @@ mod tests {
             pid,
             traces: Vec::new(),
             rss_bytes: None,
+            rss_change: None,
         }
     }
 }

@@ -8,6 +8,7 @@
 
 mod add;
 pub mod clean;
+pub mod growth;
 pub mod growth_timeline;
 mod id_hash;
 pub mod label_table;
@@ -19,11 +20,13 @@ pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
 pub mod thread_table;
+mod weights;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+pub use growth::{Growth, ThreadGrowth};
 pub use growth_timeline::{FunctionGrowth, GrowthCell, GrowthTimeline};
 pub use label_table::{Label, LabelId, LabelTable};
 pub use memory_series::{MemorySeries, ProcessMemory, SharePoint};
@@ -38,6 +41,7 @@ use crate::cpython::TOO_MANY;
 use crate::target::Pid;
 
 use live_threads::LiveThreads;
+use weights::GrowthTable;
 
 /// Longest chain of parents that process frames show. A chain is as long as its process tree is
 /// deep; this bound is against labels that go in a circle.
@@ -55,6 +59,9 @@ pub struct Profile {
     rss: RssSeries,
     memory: MemorySeries,
     growth_timeline: GrowthTimeline,
+    growth: GrowthTable,
+    /// Room for the threads' shares of a change.
+    changes: Vec<i64>,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
@@ -74,6 +81,8 @@ impl Profile {
             rss: RssSeries::default(),
             memory: MemorySeries::default(),
             growth_timeline: GrowthTimeline::default(),
+            growth: GrowthTable::default(),
+            changes: Vec::new(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
@@ -90,15 +99,6 @@ impl Profile {
         &self.counts
     }
 
-    /// What all stacks weigh together: samples or, with [`ProfileOptions::cpu_time`], nanoseconds.
-    pub fn total_weight(&self) -> u64 {
-        if self.options.cpu_time {
-            self.counts.cpu_ns
-        } else {
-            self.counts.samples
-        }
-    }
-
     /// What could not be told apart for want of room, as a share (0 to 1) of all weight; `None` when
     /// everything could.
     pub fn folded_share(&self) -> Option<f64> {
@@ -112,7 +112,7 @@ impl Profile {
                 *slot = is_folded;
             }
             if is_folded {
-                weight = weight.saturating_add(self.stacks.weight(id));
+                weight = weight.saturating_add(self.weight(id));
             }
         }
         Some(weight as f64 / self.total_weight().max(1) as f64)
@@ -176,6 +176,7 @@ impl Profile {
             }
             Some(Label::Thread(thread)) => Cow::Owned(self.thread_text(thread)),
             Some(Label::Collection) => Cow::Borrowed("<GC>"),
+            Some(Label::NotPython) => Cow::Borrowed("<not by a Python thread>"),
             Some(Label::TooMany) => Cow::Borrowed(TOO_MANY),
             None => Cow::Borrowed("?"),
         }

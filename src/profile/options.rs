@@ -24,6 +24,8 @@ pub struct ProfileOptions {
     /// Weigh samples by nanoseconds on a CPU (`--cpu`). How this and the two above go together is
     /// told in `profile/add.rs`.
     pub cpu_time: bool,
+    /// Lay the growth of resident memory on stacks, and weigh these by it (`--memory`).
+    pub memory: bool,
     /// A `<GC>` leaf while a garbage collection runs (`--gc`).
     pub show_collections: bool,
     /// A frame per process (`--subprocesses`).
@@ -44,6 +46,7 @@ impl Default for ProfileOptions {
             gil_only: false,
             include_idle: false,
             cpu_time: false,
+            memory: false,
             show_collections: false,
             subprocesses: false,
             timeline: false,

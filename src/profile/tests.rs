@@ -34,6 +34,7 @@ fn trace(tid: i32, active: bool, owns_gil: bool, root_first: &[FrameId]) -> Stac
         waits_for_cpu: false,
         is_main: true,
         cpu_ns: None,
+        faults: None,
     };
     StackTrace {
         thread,
@@ -48,6 +49,7 @@ fn sample(at_ms: u64, traces: Vec<StackTrace>) -> Sample {
             pid: 1,
             traces,
             rss_bytes: None,
+            rss_change: None,
         }],
         ..Sample::default()
     }
@@ -285,6 +287,7 @@ fn rss_is_summed_over_processes_and_missing_readings_are_no_zeros() {
             pid: 1,
             traces: Vec::new(),
             rss_bytes,
+            rss_change: None,
         });
         let tick = Sample {
             processes: processes.collect(),

@@ -89,6 +89,7 @@ mod tests {
                 waits_for_cpu: false,
                 is_main: false,
                 cpu_ns: None,
+                faults: None,
             },
             frames: [].into(),
         }

@@ -23,6 +23,9 @@ pub struct Look {
     pub pausing: Pausing,
     /// Whether the kernel is asked for how long each thread has been on a CPU.
     pub cpu_time: bool,
+    /// Whether resident memory is read in every look, and page faults of the threads when it has
+    /// changed.
+    pub memory: bool,
     /// Whether a thread stays paused until its frames were inspected; else it is let go as soon as its
     /// stack was copied, if the copy is enough.
     pub holds: bool,
@@ -36,6 +39,7 @@ impl Default for Look {
         Look {
             pausing: Pausing::Running,
             cpu_time: false,
+            memory: false,
             holds: false,
             gil: false,
         }

@@ -79,7 +79,9 @@ impl MemoryWatch {
         };
         if !self.is_asked {
             if now >= self.next {
-                self.is_asked = questions.try_send(pids.take(MAX_PROCESSES).collect()).is_ok();
+                self.is_asked = questions
+                    .try_send(pids.take(MAX_PROCESSES).collect())
+                    .is_ok();
             }
             return Vec::new();
         }

@@ -27,7 +27,7 @@ pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
 pub use memory_watch::MemoryReading;
-pub use sample::{ProcessSample, Sample};
+pub use sample::{ProcessSample, RssChange, Sample};
 pub use stats::SamplerStats;
 pub use watch::Watch;
 
@@ -318,6 +318,7 @@ impl Observed {
                     pid: self.process.pid(),
                     traces: snapshot.traces,
                     rss_bytes: self.rss_bytes(now),
+                    rss_change: None,
                 });
                 sample.errors.extend(snapshot.errors);
                 true

@@ -37,4 +37,18 @@ pub struct ProcessSample {
     pub traces: Vec<StackTrace>,
     /// Resident set size at this tick, where it could be read.
     pub rss_bytes: Option<u64>,
+    /// How much of that is new or gone since the last change that was told, with
+    /// [`Look::memory`](super::Look::memory). `None` when nothing has changed, in the first look, and
+    /// in a look that missed a thread: its change is told with the next.
+    pub rss_change: Option<RssChange>,
+}
+
+/// A change of a process's resident memory between two looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RssChange {
+    /// New bytes or, negative, released ones. What was both in between does not show.
+    pub bytes: i64,
+    /// Page faults of threads that no stack is known of, in the same time and in the measure of
+    /// [`ThreadInfo::faults`](crate::cpython::ThreadInfo::faults).
+    pub other_faults: u64,
 }

@@ -345,6 +345,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             collecting: thread.collects(stack),
             is_main: thread.os_thread_id == Some(process.pid()),
             cpu_ns: None,
+            faults: None,
         };
         Ok(Part {
             thread: thread.clone(),

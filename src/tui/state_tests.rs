@@ -31,6 +31,7 @@ fn thread(active: bool, owns_gil: bool, frames: &[FrameId]) -> StackTrace {
             waits_for_cpu: false,
             is_main: false,
             cpu_ns: None,
+            faults: None,
         },
         frames: frames.into(),
     }
@@ -43,6 +44,7 @@ fn sample(traces: Vec<StackTrace>) -> Sample {
             pid: 1,
             traces,
             rss_bytes,
+            rss_change: None,
         }],
         ..Sample::default()
     }
@@ -140,6 +142,7 @@ fn header_adds_up_processes_and_errors() {
         pid: 1,
         traces: Vec::new(),
         rss_bytes,
+        rss_change: None,
     };
     let mut state = TopState::new(Filter::default(), false);
     let mut add = |rss: &[Option<u64>], errors: &[&str]| {

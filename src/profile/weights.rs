@@ -1,0 +1,104 @@
+//! What the stacks of a [`Profile`] weigh, and how much each of them grew.
+
+use super::growth::Growth;
+use super::{Profile, StackId};
+
+impl Profile {
+    /// What a stack by itself weighs: the bytes that it added with [`ProfileOptions::memory`], its
+    /// nanoseconds with [`ProfileOptions::cpu_time`], else its samples.
+    ///
+    /// [`ProfileOptions::memory`]: super::ProfileOptions::memory
+    /// [`ProfileOptions::cpu_time`]: super::ProfileOptions::cpu_time
+    pub fn weight(&self, stack: StackId) -> u64 {
+        if self.options.memory {
+            self.growth(stack).grown_bytes
+        } else {
+            self.stacks.weight(stack)
+        }
+    }
+
+    /// For each stack by its [index](StackId::index): the [weights](Profile::weight) of it and of all
+    /// below it.
+    pub fn weight_totals(&self) -> Vec<u64> {
+        if self.options.memory {
+            let totals = self.growth_totals().into_iter();
+            totals.map(|growth| growth.grown_bytes).collect()
+        } else {
+            self.stacks.totals()
+        }
+    }
+
+    /// What all stacks weigh together.
+    pub fn total_weight(&self) -> u64 {
+        if self.options.memory {
+            self.growth.total.grown_bytes
+        } else if self.options.cpu_time {
+            self.counts.cpu_ns
+        } else {
+            self.counts.samples
+        }
+    }
+
+    /// The resident memory that this very stack added and gave back; nothing without
+    /// [`ProfileOptions::memory`](super::ProfileOptions::memory).
+    pub fn growth(&self, stack: StackId) -> Growth {
+        self.growth
+            .by_stack
+            .get(stack.index())
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// For each stack by its [index](StackId::index): the growth of it and of all below it.
+    pub fn growth_totals(&self) -> Vec<Growth> {
+        let mut totals = self.growth.by_stack.clone();
+        totals.resize(self.stacks.len(), Growth::default());
+        for id in self.stacks.ids().rev() {
+            let below = totals.get(id.index()).copied().unwrap_or_default();
+            if let Some(above) = totals.get_mut(self.stacks.parent(id).index()) {
+                *above += below;
+            }
+        }
+        totals
+    }
+
+    /// The growth of all stacks together. What was added less what was given back is the last
+    /// reading of resident memory less the first one, of each process that was looked at.
+    pub fn total_growth(&self) -> Growth {
+        self.growth.total
+    }
+}
+
+/// How much each stack grew.
+#[derive(Debug, Default)]
+pub(super) struct GrowthTable {
+    /// By [`StackId::index`], as far as there is any.
+    by_stack: Vec<Growth>,
+    total: Growth,
+    /// Bytes added to stacks since they were last [taken](GrowthTable::take_news).
+    news: Vec<(StackId, u64)>,
+}
+
+impl GrowthTable {
+    /// Lays a change of resident memory, in bytes, on a stack.
+    pub fn lay(&mut self, stack: StackId, bytes: i64) {
+        if bytes == 0 {
+            return;
+        }
+        if self.by_stack.len() <= stack.index() {
+            self.by_stack.resize(stack.index() + 1, Growth::default());
+        }
+        if let Some(growth) = self.by_stack.get_mut(stack.index()) {
+            growth.count(bytes);
+            self.total.count(bytes);
+            if let Ok(bytes) = u64::try_from(bytes) {
+                self.news.push((stack, bytes));
+            }
+        }
+    }
+
+    /// What was added to which stacks since the last time, for those who want to know when.
+    pub fn take_news(&mut self) -> impl Iterator<Item = (StackId, u64)> {
+        self.news.drain(..)
+    }
+}
