@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::text::time_unit;
+
 const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
 const GIB: f64 = 1024.0 * MIB;
@@ -34,14 +36,9 @@ impl Axis {
 
     /// An axis of seconds from 0 to `length`, with at most `max_ticks` marks.
     pub fn of_time(length: Duration, max_ticks: usize) -> Axis {
-        let to = length.as_secs_f64().max(1e-3);
-        // One unit for all marks, in which the last one has at most three digits.
-        let (unit, name) = match to {
-            to if to <= 300.0 => (1.0, "s"),
-            to if to <= 300.0 * 60.0 => (60.0, "min"),
-            to if to <= 120.0 * 3600.0 => (3600.0, "h"),
-            _ => (86_400.0, "d"),
-        };
+        let to = length.as_secs_f64().max(0.01);
+        // One unit for all marks.
+        let (unit, name) = time_unit(length);
         // Minutes and hours are halved and cut in three, not only in tenths.
         let preferred: &[f64] = match name {
             "s" | "min" => &[1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0],
@@ -119,11 +116,26 @@ mod tests {
     #[test]
     fn times_are_cut_at_round_places() {
         let of = |seconds, max| Axis::of_time(Duration::from_secs_f64(seconds), max);
-        assert_eq!(texts(&of(60.0, 8)), ["0 s", "10 s", "20 s", "30 s", "40 s", "50 s", "60 s"]);
-        assert_eq!(texts(&of(1.0, 6)), ["0.0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s", "1.0 s"]);
-        assert_eq!(texts(&of(3600.0, 5)), ["0 min", "15 min", "30 min", "45 min", "60 min"]);
-        assert_eq!(texts(&of(86_400.0, 5)), ["0 h", "6 h", "12 h", "18 h", "24 h"]);
-        assert_eq!(texts(&of(864_000.0, 6)), ["0 d", "2 d", "4 d", "6 d", "8 d", "10 d"]);
+        assert_eq!(
+            texts(&of(60.0, 8)),
+            ["0 s", "10 s", "20 s", "30 s", "40 s", "50 s", "60 s"]
+        );
+        assert_eq!(
+            texts(&of(1.0, 6)),
+            ["0.0 s", "0.2 s", "0.4 s", "0.6 s", "0.8 s", "1.0 s"]
+        );
+        assert_eq!(
+            texts(&of(3600.0, 5)),
+            ["0 min", "15 min", "30 min", "45 min", "60 min"]
+        );
+        assert_eq!(
+            texts(&of(86_400.0, 5)),
+            ["0 h", "6 h", "12 h", "18 h", "24 h"]
+        );
+        assert_eq!(
+            texts(&of(864_000.0, 6)),
+            ["0 d", "2 d", "4 d", "6 d", "8 d", "10 d"]
+        );
         assert_eq!(texts(&of(0.0, 6)).len(), 6);
     }
 
@@ -133,7 +145,10 @@ mod tests {
         assert!(axis.from.abs() < 1.0 && axis.to > 110.0 * MIB);
         assert_eq!(texts(&axis)[..2], ["0 MiB", "20 MiB"]);
         let high = Axis::of_bytes(500 << 20, 503 << 20, 8, 0.1);
-        assert!(high.from > 490.0 * MIB && high.from <= 500.0 * MIB, "{high:?}");
+        assert!(
+            high.from > 490.0 * MIB && high.from <= 500.0 * MIB,
+            "{high:?}"
+        );
         assert!(high.to >= 503.0 * MIB && high.to < 510.0 * MIB, "{high:?}");
     }
 
@@ -146,8 +161,15 @@ mod tests {
                     let axis = Axis::of_bytes(low, high, max, 0.1);
                     let count = axis.ticks.len();
                     assert!((1..=max + 1).contains(&count), "{axis:?}");
-                    assert!(axis.from <= low as f64 && high as f64 <= axis.to, "{axis:?}");
-                    assert!(axis.ticks.iter().all(|t| t.at >= axis.from && t.at <= axis.to));
+                    assert!(
+                        axis.from <= low as f64 && high as f64 <= axis.to,
+                        "{axis:?}"
+                    );
+                    assert!(
+                        axis.ticks
+                            .iter()
+                            .all(|t| t.at >= axis.from && t.at <= axis.to)
+                    );
                     let mut texts = texts(&axis);
                     texts.dedup();
                     assert_eq!(texts.len(), count, "{axis:?}");

@@ -2,6 +2,8 @@
 //!
 //! All text is monospaced, so that its width is known without the viewer's fonts.
 
+use std::time::Duration;
+
 /// Width of a character, in font sizes. The widest common monospace fonts have 0.602.
 pub const ADVANCE: f64 = 0.61;
 
@@ -59,6 +61,25 @@ pub fn bytes(bytes: u64) -> String {
     format!("{scaled:.1} {unit}")
 }
 
+/// A time from the start of the recording, in a unit that fits the recording's length: `56.8 s`.
+pub fn moment(at: Duration, length: Duration) -> String {
+    let (unit, name) = time_unit(length);
+    format!("{:.1} {name}", at.as_secs_f64() / unit)
+}
+
+/// The unit that times of a recording are told in, so that they have at most three digits: its seconds
+/// and its name.
+pub fn time_unit(length: Duration) -> (f64, &'static str) {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    match length.as_secs_f64() {
+        seconds if seconds <= 5.0 * MINUTE => (1.0, "s"),
+        seconds if seconds <= 5.0 * HOUR => (MINUTE, "min"),
+        seconds if seconds <= 120.0 * HOUR => (HOUR, "h"),
+        _ => (24.0 * HOUR, "d"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -89,5 +110,14 @@ mod tests {
                 "16777216.0 TiB"
             ]
         );
+    }
+
+    #[test]
+    fn moments_have_the_unit_of_the_recording() {
+        let of = |at, length| moment(Duration::from_secs_f64(at), Duration::from_secs(length));
+        assert_eq!(of(56.75, 60), "56.8 s");
+        assert_eq!(of(90.0, 3_600), "1.5 min");
+        assert_eq!(of(9_000.0, 86_400), "2.5 h");
+        assert_eq!(of(129_600.0, 864_000), "1.5 d");
     }
 }
