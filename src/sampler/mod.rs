@@ -11,6 +11,7 @@ pub mod pace;
 pub mod sample;
 pub mod snapshot;
 pub mod stats;
+mod urgency;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -35,6 +36,7 @@ use children::Children;
 use cpu_times::CpuTimes;
 use memory_watch::MemoryWatch;
 use pace::Pace;
+use urgency::Urgency;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
@@ -102,6 +104,7 @@ pub struct Sampler {
     frames: FrameTable,
     options: SamplerOptions,
     pace: Pace,
+    urgency: Urgency,
     start: Instant,
     stats: SamplerStats,
 }
@@ -122,6 +125,7 @@ impl Sampler {
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
             options,
+            urgency: Urgency::new(),
             start,
             stats: SamplerStats::default(),
         };
@@ -287,6 +291,7 @@ impl Sampler {
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
         self.stats.looking += now.elapsed();
+        self.urgency.after_look(now);
         sample
     }
 }
