@@ -7,16 +7,20 @@
 //! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
 
 mod add;
+mod baseline;
 pub mod clean;
 mod id_hash;
 pub mod label_table;
 mod live_threads;
 mod options;
 mod pending_time;
+mod robust;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
 pub mod thread_table;
+pub mod trend;
+pub mod verdict;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -29,6 +33,8 @@ pub use rss_series::{RssPoint, RssSeries};
 pub use stack_table::{StackId, StackTable};
 pub use string_table::{StringId, StringTable};
 pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
+pub use trend::Trend;
+pub use verdict::{Unclear, Verdict};
 
 use crate::cpython::TOO_MANY;
 use crate::target::Pid;
@@ -113,6 +119,11 @@ impl Profile {
     /// Resident memory over the ticks, of all processes together.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
+    }
+
+    /// Says that the recording stops because the program has ended; see [`RssSeries::end`].
+    pub fn end(&mut self) {
+        self.rss.end();
     }
 
     /// The prefix tree.
@@ -226,3 +237,5 @@ fn micros(time: Duration) -> u64 {
 mod cpu_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trend_tests;
