@@ -125,7 +125,7 @@ fn readings(series: &RssSeries) -> Vec<Reading> {
     let mut until = end;
     while let [.., before, last] = all.as_slice() {
         let in_last_second = until > end - LAST;
-        let falling = last.low <= before.low && last.at > end * (1.0 - LARGEST_LAST);
+        let falling = last.low < before.low && last.at > end * (1.0 - LARGEST_LAST);
         if !in_last_second && !falling {
             break;
         }
@@ -191,6 +191,8 @@ fn is_growing(readings: &[Reading], points: &[Point], level: f64, goes_on: f64) 
             .and_then(|at| points.get(at..)),
     );
     let is_strict = goes_on > GOES_ON;
+    // A step before the leak is no part of the growth that the median slope sees.
+    let (few, all) = rises(points);
 
     points.len() >= FEWEST_POINTS
         && growth >= LEAST_GROWTH.max(LEAST_GROWTH_OF_SWING * swing)
@@ -200,7 +202,7 @@ fn is_growing(readings: &[Reading], points: &[Point], level: f64, goes_on: f64) 
         && after >= goes_on * before
         && at_last >= GOES_ON * line.slope
         && (!is_strict || at_last >= goes_on * at_first)
-        && !in_few_rises(points, growth)
+        && (few < NEARLY_ALL * growth || (!is_strict && few < NEARLY_ALL * all))
 }
 
 /// What the middle one of the points is off the line, in bytes.
@@ -217,15 +219,13 @@ fn growth(points: &[Point], slope: f64) -> f64 {
     slope * between * (gaps + 1.0) / gaps
 }
 
-/// Whether a few rises make up nearly all of the growth.
-fn in_few_rises(points: &[Point], growth: f64) -> bool {
+/// How much a few rises make up, in bytes, and how much all of them do.
+fn rises(points: &[Point]) -> (f64, f64) {
     let pairs = points.iter().zip(points.iter().skip(1));
     let mut rises: Vec<f64> = pairs.map(|(a, b)| (b.bytes - a.bytes).max(0.0)).collect();
     rises.sort_by(|a, b| b.total_cmp(a));
-    let few: f64 = rises.iter().take(FEW_RISES).sum();
-    let all: f64 = rises.iter().sum();
-    // A step is no part of the growth that the median slope sees.
-    few >= NEARLY_ALL * all && few >= NEARLY_ALL * growth
+    let few = rises.iter().take(FEW_RISES).sum();
+    (few, rises.iter().sum())
 }
 
 /// A leak that follows a rise at the start: from when on, and how fast.
