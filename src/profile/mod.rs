@@ -7,6 +7,7 @@
 //! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
 
 mod add;
+mod baseline;
 pub mod clean;
 pub mod growth;
 pub mod growth_timeline;
@@ -16,10 +17,13 @@ mod live_threads;
 pub mod memory_series;
 mod options;
 mod pending_time;
+mod robust;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
 pub mod thread_table;
+pub mod trend;
+pub mod verdict;
 mod weights;
 
 use std::borrow::Cow;
@@ -36,6 +40,8 @@ pub use rss_series::{RssPoint, RssSeries};
 pub use stack_table::{StackId, StackTable};
 pub use string_table::{StringId, StringTable};
 pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
+pub use trend::Trend;
+pub use verdict::{Unclear, Verdict};
 
 use crate::cpython::TOO_MANY;
 use crate::target::Pid;
@@ -131,6 +137,11 @@ impl Profile {
     /// By which functions, and when, the resident memory grew.
     pub fn growth_timeline(&self) -> &GrowthTimeline {
         &self.growth_timeline
+    }
+
+    /// Says that the recording stops because the program has ended; see [`RssSeries::end`].
+    pub fn end(&mut self) {
+        self.rss.end();
     }
 
     /// The prefix tree.
@@ -245,3 +256,5 @@ fn micros(time: Duration) -> u64 {
 mod cpu_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trend_tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::text::bytes;
 use crate::output::Meta;
 use crate::profile::clean::clean;
-use crate::profile::{FunctionGrowth, Profile};
+use crate::profile::{FunctionGrowth, Profile, Trend, Verdict};
 
 /// Most processes with a line of their own.
 const MAX_PROCESSES: usize = 8;
@@ -71,25 +71,26 @@ impl Timeline {
         let mut rss: Vec<(Duration, u64, u64)> = series
             .points()
             .iter()
-            .map(|point| (point.elapsed, point.rss_bytes, point.rss_bytes))
+            .map(|point| (point.elapsed, point.low_bytes, point.rss_bytes))
             .collect();
         rss.extend(series.last().map(|last| (length, last, last)));
         let peak = rss
             .iter()
             .map(|(at, _, high)| (*at, *high))
             .max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0)));
+        let trend = series.trend();
         let (processes, more_processes) = processes(profile);
         let (functions, more_functions) = functions(profile);
         Timeline {
             title: meta.title(MAX_TITLE_CHARS),
-            verdict: String::new(),
-            is_alarming: false,
+            verdict: format!("memory: {}", trend.verdict),
+            is_alarming: trend.verdict.is_leak(),
             facts: facts(profile),
             length,
             rss,
             peak,
-            baseline: Vec::new(),
-            trend: Vec::new(),
+            trend: trend_line(&trend, length),
+            baseline: trend.baseline,
             shares: shares(profile),
             processes,
             more_processes,
@@ -98,6 +99,18 @@ impl Timeline {
             cell_width: profile.growth_timeline().width(),
         }
     }
+}
+
+/// The ends of the trend's line; none where nothing can be said of it.
+fn trend_line(trend: &Trend, length: Duration) -> Vec<Point> {
+    if matches!(trend.verdict, Verdict::Inconclusive { .. }) {
+        return Vec::new();
+    }
+    let at = |time: Duration| {
+        let bytes = trend.intercept + trend.slope * time.as_secs_f64();
+        (time, bytes.max(0.0) as u64)
+    };
+    vec![at(trend.since.min(length)), at(length)]
 }
 
 /// `RSS 10.3 MiB first, 71.0 MiB last · …`
