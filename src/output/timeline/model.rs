@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::text::bytes;
+use super::text::{bytes, moment};
 use crate::output::Meta;
 use crate::profile::clean::clean;
 use crate::profile::{FunctionGrowth, Profile, Trend, Verdict};
@@ -82,10 +82,14 @@ impl Timeline {
         let (processes, more_processes) = processes(profile);
         let (functions, more_functions) = functions(profile);
         Timeline {
-            title: meta.title(MAX_TITLE_CHARS),
-            verdict: format!("memory: {}", trend.verdict),
+            title: Meta {
+                command: without_folders(&meta.command),
+                ..meta.clone()
+            }
+            .title(MAX_TITLE_CHARS),
+            verdict: format!("Memory: {}", trend.verdict),
             is_alarming: trend.verdict.is_leak(),
-            facts: facts(profile),
+            facts: facts(profile, length),
             length,
             rss,
             peak,
@@ -114,7 +118,7 @@ fn trend_line(trend: &Trend, length: Duration) -> Vec<Point> {
 }
 
 /// `RSS 10.3 MiB first, 71.0 MiB last · …`
-fn facts(profile: &Profile) -> String {
+fn facts(profile: &Profile, length: Duration) -> String {
     let mut parts = Vec::new();
     let rss = profile.rss();
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
@@ -131,12 +135,29 @@ fn facts(profile: &Profile) -> String {
         }
     }
     if let Some(last) = profile.memory().shares().last() {
-        parts.push(format!("USS {} last", bytes(last.uss_bytes)));
+        let (name, size) = if profile.memory().processes().len() > 1 {
+            ("PSS", last.pss_bytes)
+        } else {
+            ("USS", last.uss_bytes)
+        };
+        let mut part = format!("{name} {}", bytes(size));
         if last.swap_bytes > 0 {
-            parts.push(format!("swap {} last", bytes(last.swap_bytes)));
+            part += &format!(" and {} swapped out", bytes(last.swap_bytes));
         }
+        // Seldom asked for, so that it may be another time than that of the last RSS.
+        parts.push(format!("{part} at {}", moment(last.elapsed, length)));
     }
     parts.join(" · ")
+}
+
+/// A command line whose words are without the folders that they start with: these take more room than
+/// they tell.
+fn without_folders(command: &str) -> String {
+    let words = command.split(' ').map(|word| match word.rsplit_once('/') {
+        Some((_, last)) if word.starts_with('/') && !last.is_empty() => last,
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// PSS, USS and swap, each if it says anything that another line does not.
@@ -193,7 +214,7 @@ fn processes(profile: &Profile) -> (Vec<Line>, usize) {
             let points = one.rss.points().iter();
             let last = one.rss.last().map(|last| (one.last_elapsed, last));
             Line {
-                name: format!("{} {}", one.pid, clean(&one.command)),
+                name: format!("{} {}", one.pid, clean(&without_folders(&one.command))),
                 points: points
                     .map(|point| (point.elapsed, point.rss_bytes))
                     .chain(last)
