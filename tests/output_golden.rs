@@ -181,6 +181,7 @@ fn meta() -> Meta {
     Meta {
         command: "python app.py --name 'a;b'".to_owned(),
         python_version: Some("3.12.1".to_owned()),
+        start: None,
         duration: Duration::from_millis(240),
     }
 }

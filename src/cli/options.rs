@@ -187,12 +187,13 @@ fn dump(args: DumpArgs) -> DumpOptions {
 }
 
 fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
-    let sampling = sampling(&args.sampling, &args.target, args.memory);
-    let target = target(args.target, "record")?;
     let format = args
         .format
         .or_else(|| args.output.as_deref().and_then(Format::from_path))
         .unwrap_or_default();
+    let memory = args.memory || format.needs_memory();
+    let sampling = sampling(&args.sampling, &args.target, memory);
+    let target = target(args.target, "record")?;
     Ok(RecordOptions {
         target,
         sampling,

@@ -155,6 +155,7 @@ impl Recording {
             meta: Meta {
                 command: command_line(&words),
                 python_version: None,
+                start: None,
                 duration: Duration::ZERO,
             },
             ending: Ending::ProgramEnded,
@@ -174,6 +175,7 @@ impl Recording {
         let mut meta = Meta {
             command: command_line(&process.target().command_line()),
             python_version: Some(process.version().to_string()),
+            start: Some(SystemTime::now()),
             duration: Duration::ZERO,
         };
         let mut profile = Profile::new(profile_options(options));

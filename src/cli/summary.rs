@@ -31,7 +31,9 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     let Closing { profile, stats, .. } = closing;
     let rate_hz = profile.options().rate_hz;
     let mut lines = vec![closing_line(closing)];
-    lines.extend(emptiness(profile, closing.last_error));
+    if !closing.format.needs_memory() {
+        lines.extend(emptiness(profile, closing.last_error));
+    }
     lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
     lines.extend(fullness(profile));
     lines
@@ -51,6 +53,8 @@ fn closing_line(closing: Closing<'_>) -> String {
         Format::Raw => "raw flamegraph data",
         Format::Speedscope => "speedscope file",
         Format::Chrometrace => "chrome trace",
+        Format::Timeline => "timeline",
+        Format::Mprof => "mprof data",
     };
     let (counts, rate_hz) = (profile.counts(), profile.options().rate_hz);
     let mut line = format!(

@@ -17,20 +17,28 @@ pub enum Format {
     Speedscope,
     /// JSON of begin and end events, for Perfetto and `chrome://tracing`.
     Chrometrace,
+    /// An SVG of memory over time.
+    Timeline,
+    /// Memory over time as text, for `mprof plot`.
+    Mprof,
 }
 
 /// No format has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no format is called '{0}'; there are flamegraph, raw, speedscope and chrometrace")]
+#[error(
+    "no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, timeline and mprof"
+)]
 pub struct UnknownFormat(pub String);
 
 impl Format {
     /// All formats, in the order of their help.
-    pub const ALL: [Format; 4] = [
+    pub const ALL: [Format; 6] = [
         Format::Flamegraph,
         Format::Raw,
         Format::Speedscope,
         Format::Chrometrace,
+        Format::Timeline,
+        Format::Mprof,
     ];
 
     /// The name as `-f` takes it.
@@ -40,6 +48,8 @@ impl Format {
             Format::Raw => "raw",
             Format::Speedscope => "speedscope",
             Format::Chrometrace => "chrometrace",
+            Format::Timeline => "timeline",
+            Format::Mprof => "mprof",
         }
     }
 
@@ -49,6 +59,8 @@ impl Format {
             Format::Flamegraph => "svg",
             Format::Raw => "txt",
             Format::Speedscope | Format::Chrometrace => "json",
+            Format::Timeline => "timeline.svg",
+            Format::Mprof => "dat",
         }
     }
 
@@ -58,14 +70,22 @@ impl Format {
         matches!(self, Format::Speedscope | Format::Chrometrace)
     }
 
+    /// Whether the format shows memory and no samples, so that growth must be sampled for it
+    /// ([`ProfileOptions::memory`](crate::profile::ProfileOptions::memory)).
+    pub fn needs_memory(self) -> bool {
+        matches!(self, Format::Timeline | Format::Mprof)
+    }
+
     /// The format that a file's name asks for, in any case of letters:
     ///
     /// | ending | format |
     /// | --- | --- |
-    /// | `.svg` | flamegraph |
+    /// | `.timeline.svg` | timeline |
+    /// | any other `.svg` | flamegraph |
     /// | `.txt`, `.folded`, `.collapsed`, `.raw` | raw |
     /// | `.trace.json`, `.chrometrace.json`, `.chrometrace`, `.trace` | chrometrace |
     /// | any other `.json`, `.speedscope` | speedscope |
+    /// | `.dat` | mprof |
     ///
     /// `None` for another name: the default then is [`Format::Flamegraph`].
     pub fn from_path(path: &Path) -> Option<Format> {
@@ -73,6 +93,7 @@ impl Format {
         // A file that is called only `.svg` is hidden, not of a format.
         let (stem, extension) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())?;
         match extension {
+            "svg" if stem.ends_with(".timeline") => Some(Format::Timeline),
             "svg" => Some(Format::Flamegraph),
             "txt" | "folded" | "collapsed" | "raw" => Some(Format::Raw),
             "trace" | "chrometrace" => Some(Format::Chrometrace),
@@ -80,6 +101,7 @@ impl Format {
                 Some(Format::Chrometrace)
             }
             "json" | "speedscope" => Some(Format::Speedscope),
+            "dat" => Some(Format::Mprof),
             _ => None,
         }
     }
@@ -179,6 +201,9 @@ mod tests {
             ("a.trace.json", Some(Format::Chrometrace)),
             ("a.chrometrace.json", Some(Format::Chrometrace)),
             ("trace.json", Some(Format::Speedscope)),
+            ("a.timeline.svg", Some(Format::Timeline)),
+            ("timeline.svg", Some(Format::Flamegraph)),
+            ("a.dat", Some(Format::Mprof)),
             ("out", None),
             (".svg", None),
             ("out.png", None),
@@ -205,6 +230,9 @@ mod tests {
             default_file_name("python", at(4_102_444_799), Format::Chrometrace),
             "python-2099-12-31T23-59-59+0000.json"
         );
+        let named = default_file_name("7", at(0), Format::Timeline);
+        assert_eq!(named, "7-1970-01-01T00-00-00+0000.timeline.svg");
+        assert_eq!(Format::from_path(Path::new(&named)), Some(Format::Timeline));
         assert_eq!(
             default_file_name("/", at(0), Format::Raw),
             "unknown-1970-01-01T00-00-00+0000.txt"

@@ -4,12 +4,14 @@ pub mod chrometrace;
 pub mod flamegraph;
 pub mod folded;
 pub mod format;
+pub mod mprof;
 pub mod output_file;
 mod palette;
 pub mod speedscope;
+pub mod timeline;
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 pub use format::{Format, UnknownFormat, default_file_name};
 pub use output_file::OutputFile;
@@ -24,6 +26,8 @@ pub struct Meta {
     pub command: String,
     /// The interpreter's version, such as `3.12.1`.
     pub python_version: Option<String>,
+    /// When the recording began.
+    pub start: Option<SystemTime>,
     /// How long the recording took.
     pub duration: Duration,
 }
@@ -96,6 +100,8 @@ pub fn write(
         Format::Raw => folded::write(profile, meta, out),
         Format::Speedscope => speedscope::write(profile, meta, out),
         Format::Chrometrace => chrometrace::write(profile, meta, out),
+        Format::Timeline => timeline::write(profile, meta, out),
+        Format::Mprof => mprof::write(profile, meta, out),
     }
 }
 

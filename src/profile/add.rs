@@ -59,9 +59,14 @@ impl Profile {
         if let Some(total) = readings.reduce(u64::saturating_add) {
             self.rss.add(sample.elapsed, total);
         }
+        self.memory.add_shares(sample);
         for one in &sample.processes {
             let from = if self.options.subprocesses {
-                self.process_stack(one.pid, process, MAX_PROCESS_DEPTH)
+                let stack = self.process_stack(one.pid, process, MAX_PROCESS_DEPTH);
+                let label = self.processes.get(&one.pid);
+                let command = label.map(|(label, _)| &label.command);
+                self.memory.add_process(sample.elapsed, one, command);
+                stack
             } else {
                 StackId::ROOT
             };
@@ -78,6 +83,7 @@ impl Profile {
             }
         }
         self.settle_ended(false);
+        self.date_growth();
         if self.options.timeline {
             self.threads
                 .end_tick(self.counts.ticks, micros(sample.elapsed));
@@ -88,6 +94,7 @@ impl Profile {
     /// [`ProfileOptions::cpu_time`] there is none.
     pub fn finish(&mut self) {
         self.settle_ended(true);
+        self.date_growth();
     }
 
     /// `share`: what the thread has added to resident memory or given back, of all.

@@ -7,17 +7,23 @@
 //! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
 
 mod add;
+mod baseline;
 pub mod clean;
 pub mod growth;
+pub mod growth_timeline;
 mod id_hash;
 pub mod label_table;
 mod live_threads;
+pub mod memory_series;
 mod options;
 mod pending_time;
+mod robust;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
 pub mod thread_table;
+pub mod trend;
+pub mod verdict;
 mod weights;
 
 use std::borrow::Cow;
@@ -25,13 +31,17 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 pub use growth::{Growth, ThreadGrowth};
+pub use growth_timeline::{FunctionGrowth, GrowthCell, GrowthTimeline};
 pub use label_table::{Label, LabelId, LabelTable};
+pub use memory_series::{MemorySeries, ProcessMemory, SharePoint};
 pub use options::{Counts, ProcessLabel, ProfileOptions};
 pub use pending_time::PendingTime;
 pub use rss_series::{RssPoint, RssSeries};
 pub use stack_table::{StackId, StackTable};
 pub use string_table::{StringId, StringTable};
 pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
+pub use trend::Trend;
+pub use verdict::{Unclear, Verdict};
 
 use crate::cpython::TOO_MANY;
 use crate::target::Pid;
@@ -53,6 +63,8 @@ pub struct Profile {
     threads: ThreadTable,
     live: LiveThreads,
     rss: RssSeries,
+    memory: MemorySeries,
+    growth_timeline: GrowthTimeline,
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
     changes: Vec<growth::Share>,
@@ -73,6 +85,8 @@ impl Profile {
             threads: ThreadTable::default(),
             live: LiveThreads::default(),
             rss: RssSeries::default(),
+            memory: MemorySeries::default(),
+            growth_timeline: GrowthTimeline::default(),
             growth: GrowthTable::default(),
             changes: Vec::new(),
             counts: Counts::default(),
@@ -113,6 +127,21 @@ impl Profile {
     /// Resident memory over the ticks, of all processes together.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
+    }
+
+    /// Memory of each process, and PSS, USS and swap of all together.
+    pub fn memory(&self) -> &MemorySeries {
+        &self.memory
+    }
+
+    /// By which functions, and when, the resident memory grew.
+    pub fn growth_timeline(&self) -> &GrowthTimeline {
+        &self.growth_timeline
+    }
+
+    /// Says that the recording stops because the program has ended; see [`RssSeries::end`].
+    pub fn end(&mut self) {
+        self.rss.end();
     }
 
     /// The prefix tree.
@@ -227,3 +256,5 @@ fn micros(time: Duration) -> u64 {
 mod cpu_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trend_tests;

@@ -2,21 +2,25 @@
 
 use std::time::Duration;
 
-/// Most points that are kept. A screen is not wider, and a day fits into 24 KiB.
+/// Most points that are kept. A screen is not wider, and a day fits into 32 KiB.
 pub const MAX_POINTS: usize = 1_024;
 
-/// Resident memory at one time: the highest reading of the ticks that the point stands for.
+/// Resident memory at one time: the highest and the lowest reading of the ticks that the point stands
+/// for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RssPoint {
     /// Time from the start of the recording to the first of these ticks.
     pub elapsed: Duration,
-    /// Resident set size of all processes together, in bytes.
+    /// Resident set size of all processes together, in bytes: the highest.
     pub rss_bytes: u64,
+    /// The lowest, in bytes.
+    pub low_bytes: u64,
 }
 
 /// Resident memory over the ticks: exact first, last and peak, and a curve of at most
-/// [`MAX_POINTS`] points. When it is full, neighbours are joined, keeping the higher one, and from
-/// then on each point stands for twice as many ticks; so no peak is ever lost.
+/// [`MAX_POINTS`] points. When it is full, neighbours are joined, keeping the highest and the lowest
+/// reading, and from then on each point stands for twice as many ticks; so no peak and no trough is
+/// ever lost.
 #[derive(Debug)]
 pub struct RssSeries {
     points: Vec<RssPoint>,
@@ -26,6 +30,8 @@ pub struct RssSeries {
     first: Option<u64>,
     last: Option<u64>,
     peak: Option<u64>,
+    last_elapsed: Duration,
+    has_ended: bool,
 }
 
 impl Default for RssSeries {
@@ -37,6 +43,8 @@ impl Default for RssSeries {
             first: None,
             last: None,
             peak: None,
+            last_elapsed: Duration::ZERO,
+            has_ended: false,
         }
     }
 }
@@ -47,26 +55,32 @@ impl RssSeries {
         self.first.get_or_insert(rss_bytes);
         self.last = Some(rss_bytes);
         self.peak = self.peak.max(Some(rss_bytes));
+        self.last_elapsed = elapsed;
         if self.ticks_in_last < self.ticks_per_point
             && let Some(point) = self.points.last_mut()
         {
             point.rss_bytes = point.rss_bytes.max(rss_bytes);
+            point.low_bytes = point.low_bytes.min(rss_bytes);
             self.ticks_in_last += 1;
             return;
         }
         if self.points.len() >= MAX_POINTS {
             self.halve();
         }
-        self.points.push(RssPoint { elapsed, rss_bytes });
+        self.points.push(RssPoint {
+            elapsed,
+            rss_bytes,
+            low_bytes: rss_bytes,
+        });
         self.ticks_in_last = 1;
     }
 
     fn halve(&mut self) {
         let joined = self.points.chunks(2).filter_map(|pair| {
-            let peak = pair.iter().map(|point| point.rss_bytes).max()?;
             Some(RssPoint {
                 elapsed: pair.first()?.elapsed,
-                rss_bytes: peak,
+                rss_bytes: pair.iter().map(|point| point.rss_bytes).max()?,
+                low_bytes: pair.iter().map(|point| point.low_bytes).min()?,
             })
         });
         self.points = joined.collect();
@@ -88,6 +102,22 @@ impl RssSeries {
         self.peak
     }
 
+    /// Time from the start of the recording to the last reading.
+    pub fn last_elapsed(&self) -> Duration {
+        self.last_elapsed
+    }
+
+    /// Says that the readings stop because the program has ended: what was freed last, it freed by
+    /// ending.
+    pub fn end(&mut self) {
+        self.has_ended = true;
+    }
+
+    /// Whether [`RssSeries::end`] was said.
+    pub fn has_ended(&self) -> bool {
+        self.has_ended
+    }
+
     /// The curve, oldest point first.
     pub fn points(&self) -> &[RssPoint] {
         &self.points
@@ -99,13 +129,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_last_and_peak_are_exact_and_no_peak_is_lost() {
+    fn first_last_and_peak_are_exact_and_no_peak_or_trough_is_lost() {
         let mut series = RssSeries::default();
         for tick in 0..100_000_u64 {
-            let rss = if tick == 54_321 {
-                9_000_000
-            } else {
-                1_000 + tick
+            let rss = match tick {
+                54_321 => 9_000_000,
+                12_345 => 7,
+                _ => 1_000 + tick,
             };
             series.add(Duration::from_millis(tick * 10), rss);
         }
@@ -122,6 +152,10 @@ mod tests {
                 .count(),
             1
         );
+        let lows = || series.points().iter().map(|point| point.low_bytes);
+        assert_eq!(lows().filter(|low| *low == 7).count(), 1);
+        assert!(lows().skip(512).all(|low| low > 10_000));
+        assert_eq!(series.last_elapsed(), Duration::from_millis(999_990));
         assert!(series.points().is_sorted_by_key(|p| p.elapsed));
     }
 

@@ -76,6 +76,8 @@ pub(super) struct GrowthTable {
     by_stack: Vec<Growth>,
     caught: Vec<Caught>,
     total: Growth,
+    /// Bytes added to stacks since they were last [taken](GrowthTable::take_news).
+    news: Vec<(StackId, u64)>,
 }
 
 fn slot<T: Clone + Default>(slots: &mut Vec<T>, stack: StackId) -> Option<&mut T> {
@@ -83,6 +85,13 @@ fn slot<T: Clone + Default>(slots: &mut Vec<T>, stack: StackId) -> Option<&mut T
         slots.resize(stack.index() + 1, T::default());
     }
     slots.get_mut(stack.index())
+}
+
+impl GrowthTable {
+    /// What was added to which stacks since the last time, for those who want to know when.
+    pub fn take_news(&mut self) -> impl Iterator<Item = (StackId, u64)> {
+        self.news.drain(..)
+    }
 }
 
 impl Ledger<StackId> for GrowthTable {
@@ -93,6 +102,9 @@ impl Ledger<StackId> for GrowthTable {
         if let Some(growth) = slot(&mut self.by_stack, *stack) {
             growth.count(bytes);
             self.total.count(bytes);
+            if let Ok(bytes) = u64::try_from(bytes) {
+                self.news.push((*stack, bytes));
+            }
         }
     }
 

@@ -19,6 +19,9 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 /// How large a change may be, in bytes, that is settled by an old answer. Adding as much takes the
 /// target some 200 µs.
 const SMALL: u64 = 1 << 20;
+/// A look that took longer was interrupted, and the target may have done anything meanwhile. Mostly it
+/// takes some 20 µs.
+const LONGEST_LOOK: Duration = Duration::from_micros(100);
 /// Threads that are remembered without looking for those to forget.
 const FEW: usize = 64;
 
@@ -88,11 +91,18 @@ impl RssChanges {
         }
         self.settled = Some((at_end, end));
         let paused = snapshot.pauses.iter().max().copied().unwrap_or_default();
+        let took = (end - now).saturating_sub(paused);
+        let is_short = took <= LONGEST_LOOK;
+        let until = if is_short { now } else { end };
         let mut change = RssChange {
             bytes: change(settled, at_end),
-            in_look: change(at_start, at_end),
-            look_ns: nanos((end - now).saturating_sub(paused)),
-            between_ns: nanos(now.saturating_duration_since(since)),
+            in_look: if is_short {
+                change(at_start, at_end)
+            } else {
+                0
+            },
+            look_ns: if is_short { nanos(took) } else { 0 },
+            between_ns: nanos(until.saturating_duration_since(since)),
             grain: self.grain.unwrap_or(page_size()),
             other_faults: 0,
         };

@@ -5,6 +5,8 @@ use std::time::Duration;
 use crate::cpython::StackTrace;
 use crate::target::Pid;
 
+use super::MemoryReading;
+
 /// What one tick saw, in all processes that are looked at.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
@@ -21,6 +23,9 @@ pub struct Sample {
     pub errors: Vec<String>,
     /// Stacks that were left out because they changed while they were read; not among the errors.
     pub torn: u64,
+    /// What the processes have been found to hold besides their RSS, once a second at most; empty in
+    /// all other samples, and without [`Look::memory`](super::Look::memory).
+    pub memory: Vec<MemoryReading>,
 }
 
 /// What one tick saw in one process.

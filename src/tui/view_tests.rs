@@ -81,7 +81,7 @@ Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
 GIL: 98.00%, Active: 129.00%, Threads: 3
 RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
 
-  %Own   %Total  OwnTime  TotalTime   OwnGrowth  Function (filename)
+  %Own   %Total  OwnTime  TotalTime  OwnGrowth  Function (filename)
  95.00%  95.00%    3.82s     3.82s      +13.0M  fib (pkg/app.py)
   5.00% 100.00%   0.180s     1235s       -2.0M  <module> (pkg/app.py)";
     let footer = "Press q to quit, ? for help, 1-6 to sort, l for lines, r to reset.";
@@ -103,7 +103,7 @@ RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
     by_line.sort = Column::TotalTime;
     let shown = screen(&by_line, &snapshot(), 80, 24);
     assert!(
-        shown.contains("TotalTime   OwnGrowth  Function (filename:line)\n"),
+        shown.contains("TotalTime  OwnGrowth  Function (filename:line)\n"),
         "{shown}"
     );
     assert!(
@@ -145,7 +145,7 @@ Press q to quit, ? for help, 1-6 to sort";
         (50, "  OwnGrowth  TotalGrowth  Function (filename)"),
         (
             70,
-            "  %Own   %Total  OwnTime  TotalTime   TotalGrowth  Function (filename)",
+            "  %Own   %Total  OwnTime  TotalTime  TotalGrowth  Function (filename)",
         ),
     ] {
         let shown = screen(&view, &snapshot(), width, 3);
@@ -266,11 +266,11 @@ fn wide_characters_are_neither_cut_nor_padded() {
         text.contains("3.82s      +13.0M  関数 (pkg/app.py)\n"),
         "{text}"
     );
-    // 46 cells of numbers, then room for ten and a half of the characters: at 66 all columns show.
+    // 48 cells of numbers, then room for eleven and a half of the characters: at 70 five columns show.
     snapshot.functions[1].name = "関".repeat(20).into();
-    let text = view().text(&snapshot, 67, 20);
+    let text = view().text(&snapshot, 71, 20);
     assert!(
-        text.contains(&format!("3.82s      +13.0M  {}\n", "関".repeat(10))),
+        text.contains(&format!("3.82s      +13.0M  {}\n", "関".repeat(11))),
         "{text}"
     );
 }

@@ -1,0 +1,123 @@
+//! Texts in a picture: how wide they are, and cut to the room that there is.
+//!
+//! All text is monospaced, so that its width is known without the viewer's fonts.
+
+use std::time::Duration;
+
+/// Width of a character, in font sizes. The widest common monospace fonts have 0.602.
+pub const ADVANCE: f64 = 0.61;
+
+/// How many characters wide a text is. What is neither Latin, Greek nor Cyrillic mostly comes from
+/// another font and is counted as two.
+pub fn columns(text: &str) -> usize {
+    text.chars().map(char_columns).sum()
+}
+
+fn char_columns(c: char) -> usize {
+    match c {
+        '\0'..='\u{52f}' | '\u{2010}'..='\u{2027}' => 1,
+        _ => 2,
+    }
+}
+
+/// How wide a text is, in the unit of its font size.
+pub fn width(text: &str, font_size: f64) -> f64 {
+    columns(text) as f64 * ADVANCE * font_size
+}
+
+/// The text, or as much of its start as fits into `max_width` with `…` behind it.
+pub fn fit(text: &str, font_size: f64, max_width: f64) -> String {
+    if width(text, font_size) <= max_width {
+        return text.to_owned();
+    }
+    let room = (max_width / (ADVANCE * font_size)) as usize;
+    let mut short = String::new();
+    let mut used = 1;
+    for c in text.chars() {
+        used += char_columns(c);
+        if used > room {
+            break;
+        }
+        short.push(c);
+    }
+    short.push('…');
+    short
+}
+
+/// A size in bytes as people read it: `57.1 MiB`.
+pub fn bytes(bytes: u64) -> String {
+    let value = bytes as f64;
+    let units = ["KiB", "MiB", "GiB", "TiB"];
+    let mut scaled = value / 1024.0;
+    let mut unit = "KiB";
+    // What would be rounded to 1024.0 is one of the next unit.
+    for next in units.into_iter().skip(1) {
+        if scaled < 1023.95 {
+            break;
+        }
+        scaled /= 1024.0;
+        unit = next;
+    }
+    format!("{scaled:.1} {unit}")
+}
+
+/// A time from the start of the recording, in a unit that fits the recording's length: `56.8 s`.
+pub fn moment(at: Duration, length: Duration) -> String {
+    let (unit, name) = time_unit(length);
+    format!("{:.1} {name}", at.as_secs_f64() / unit)
+}
+
+/// The unit that times of a recording are told in, so that they have at most three digits: its seconds
+/// and its name.
+pub fn time_unit(length: Duration) -> (f64, &'static str) {
+    const MINUTE: f64 = 60.0;
+    const HOUR: f64 = 60.0 * MINUTE;
+    match length.as_secs_f64() {
+        seconds if seconds <= 5.0 * MINUTE => (1.0, "s"),
+        seconds if seconds <= 5.0 * HOUR => (MINUTE, "min"),
+        seconds if seconds <= 120.0 * HOUR => (HOUR, "h"),
+        _ => (24.0 * HOUR, "d"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_cut_to_their_room() {
+        assert_eq!(columns("né…"), 3);
+        assert_eq!(columns("日本"), 4);
+        let ten = 10.0 * ADVANCE * 26.0 + 0.1;
+        assert_eq!(fit("0123456789", 26.0, ten), "0123456789");
+        assert_eq!(fit("0123456789A", 26.0, ten), "012345678…");
+        assert_eq!(fit("日本日本日本", 26.0, ten), "日本日本…");
+        assert_eq!(fit("abc", 26.0, 0.0), "…");
+        assert_eq!(fit("", 26.0, 0.0), "");
+    }
+
+    #[test]
+    fn sizes_have_one_decimal_and_a_fitting_unit() {
+        let texts = [0, 51_200, (1 << 20) - 1, 59_873_690, 3 << 30, u64::MAX].map(bytes);
+        assert_eq!(
+            texts,
+            [
+                "0.0 KiB",
+                "50.0 KiB",
+                "1.0 MiB",
+                "57.1 MiB",
+                "3.0 GiB",
+                "16777216.0 TiB"
+            ]
+        );
+    }
+
+    #[test]
+    fn moments_have_the_unit_of_the_recording() {
+        let of = |at, length| moment(Duration::from_secs_f64(at), Duration::from_secs(length));
+        assert_eq!(of(56.75, 60), "56.8 s");
+        assert_eq!(of(90.0, 3_600), "1.5 min");
+        assert_eq!(of(9_000.0, 86_400), "2.5 h");
+        assert_eq!(of(129_600.0, 864_000), "1.5 d");
+    }
+}

@@ -1,0 +1,135 @@
+//! [`theil_sen`] and [`mann_kendall`]: a line through points, and whether they rise at all, both by
+//! the order of pairs, so that a few wild points change little.
+
+/// A point of a curve.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Point {
+    /// Time, in seconds.
+    pub at: f64,
+    /// Memory, in bytes.
+    pub bytes: f64,
+}
+
+/// A straight line.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Line {
+    /// Bytes per second.
+    pub slope: f64,
+    /// Bytes at second 0.
+    pub intercept: f64,
+}
+
+/// The line whose slope is the median of those of all pairs; it holds while less than 29 % of the
+/// points are off. Flat for fewer than two points.
+pub fn theil_sen(points: &[Point]) -> Line {
+    let slopes = pairs(points).filter(|(a, b)| b.at > a.at);
+    let slope = median(
+        slopes
+            .map(|(a, b)| (b.bytes - a.bytes) / (b.at - a.at))
+            .collect(),
+    );
+    let intercept = median(points.iter().map(|p| p.bytes - slope * p.at).collect());
+    Line { slope, intercept }
+}
+
+/// By how many standard deviations more pairs rise than fall, with Kendall's correction for ties and
+/// the usual one for small numbers; negative where more fall. Over 2.33 chance has 1 in 100.
+pub fn mann_kendall(points: &[Point]) -> f64 {
+    let rising: f64 = pairs(points).map(|(a, b)| sign(b.bytes - a.bytes)).sum();
+    let mut sorted: Vec<f64> = points.iter().map(|point| point.bytes).collect();
+    sorted.sort_by(f64::total_cmp);
+    let spread = |n: f64| n * (n - 1.0) * (2.0 * n + 5.0);
+    let ties: f64 = sorted
+        .chunk_by(|a, b| a.total_cmp(b).is_eq())
+        .map(|tied| spread(tied.len() as f64))
+        .sum();
+    let variance = (spread(points.len() as f64) - ties) / 18.0;
+    if variance > 0.0 {
+        (rising - sign(rising)) / variance.sqrt()
+    } else {
+        0.0
+    }
+}
+
+/// -1, 0 or 1; unlike [`f64::signum`], 0 for 0.
+fn sign(value: f64) -> f64 {
+    if value == 0.0 { 0.0 } else { value.signum() }
+}
+
+/// All pairs, the earlier one first.
+fn pairs(points: &[Point]) -> impl Iterator<Item = (&Point, &Point)> {
+    let later = |at: usize| points.iter().skip(at + 1);
+    points
+        .iter()
+        .enumerate()
+        .flat_map(move |(at, a)| later(at).map(move |b| (a, b)))
+}
+
+/// The middle one, or the mean of the middle two; 0 of none.
+pub fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let middle = values.len() / 2;
+    let upper = values.get(middle).copied().unwrap_or_default();
+    if values.len().is_multiple_of(2) {
+        let lower = middle.checked_sub(1).and_then(|at| values.get(at));
+        lower.map_or(upper, |lower| f64::midpoint(*lower, upper))
+    } else {
+        upper
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn points(values: &[f64]) -> Vec<Point> {
+        let point = |(at, bytes): (usize, &f64)| Point {
+            at: at as f64,
+            bytes: *bytes,
+        };
+        values.iter().enumerate().map(point).collect()
+    }
+
+    #[test]
+    fn a_line_is_not_moved_by_a_few_wild_points() {
+        let mut values: Vec<f64> = (0..20).map(|at| 5.0 + 3.0 * f64::from(at)).collect();
+        for wild in values.iter_mut().step_by(6) {
+            *wild += 1e6;
+        }
+        let line = theil_sen(&points(&values));
+        assert!((line.slope - 3.0).abs() < 1e-9, "{line:?}");
+        assert!((line.intercept - 5.0).abs() < 1e-9, "{line:?}");
+    }
+
+    #[test]
+    fn nothing_has_no_slope() {
+        assert_eq!(theil_sen(&[]), Line::default());
+        assert_eq!(theil_sen(&points(&[7.0])).slope.abs(), 0.0);
+        // Two at the same moment.
+        let same = [
+            Point::default(),
+            Point {
+                at: 0.0,
+                bytes: 9.0,
+            },
+        ];
+        assert_eq!(theil_sen(&same).slope.abs(), 0.0);
+        for none in [&[][..], &[1.0], &[4.0, 4.0, 4.0]] {
+            assert_eq!(mann_kendall(&points(none)).abs(), 0.0);
+        }
+    }
+
+    /// The numbers are worked out by hand from the definition.
+    #[test]
+    fn rising_pairs_are_counted_in_standard_deviations() {
+        // 15 pairs, all rise: (15 - 1) / sqrt(6 * 5 * 17 / 18).
+        let z = mann_kendall(&points(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        assert!((z - 14.0 / (510.0_f64 / 18.0).sqrt()).abs() < 1e-12, "{z}");
+        // Falling is the same with the other sign.
+        let back = mann_kendall(&points(&[6.0, 5.0, 4.0, 3.0, 2.0, 1.0]));
+        assert!((z + back).abs() < 1e-12, "{back}");
+        // Two tied pairs: 4 rise; (4 - 1) / sqrt((4*3*13 - 2*1*9 - 2*1*9) / 18).
+        let z = mann_kendall(&points(&[1.0, 1.0, 2.0, 2.0]));
+        assert!((z - 3.0 / (120.0_f64 / 18.0).sqrt()).abs() < 1e-12, "{z}");
+    }
+}
