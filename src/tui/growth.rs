@@ -44,44 +44,50 @@ impl FunctionGrowth {
     /// Writes the growth into the rows of functions and those of lines, and adds rows for what grew and
     /// was not seen.
     pub fn fill_in(&self, functions: &mut Vec<Row>, lines: &mut Vec<Row>) {
-        let mut by_function = Sums::default();
-        let mut by_line = Sums::default();
-        // By label index, where a label is counted.
-        let mut places: Vec<Option<(usize, usize)>> = Vec::new();
-        let stacks = self.profile.stacks();
-        for (number, stack) in stacks.ids().enumerate() {
-            let growth = self.profile.growth(stack);
-            if growth == Growth::default() {
-                continue;
-            }
-            for (depth, label) in stacks.path(stack).into_iter().rev().enumerate() {
-                if places.len() <= label.index() {
-                    places.resize(label.index() + 1, None);
-                }
-                let Some(slot) = places.get_mut(label.index()) else {
-                    continue;
-                };
-                let (function, line) = *slot.get_or_insert_with(|| {
-                    let (name, file, line) = self.key(label);
-                    let function = (Arc::clone(&name), Arc::clone(&file), None);
-                    (by_function.find(function), by_line.find((name, file, line)))
-                });
-                by_function.add(function, number, growth, depth == 0);
-                by_line.add(line, number, growth, depth == 0);
-            }
-        }
-        by_function.fill_in(functions);
-        by_line.fill_in(lines);
+        fill_in(&self.profile, functions, lines);
     }
+}
 
-    fn key(&self, label: LabelId) -> Key {
-        let name = self.profile.name(label).into();
-        match self.profile.labels().get(label) {
-            Some(Label::Python {
-                shown_file, line, ..
-            }) => (name, self.profile.string(shown_file).into(), line),
-            _ => (name, Arc::from(""), None),
+/// Writes a profile's growth into the rows of functions and those of lines, and adds rows for what grew
+/// and has none.
+pub(super) fn fill_in(profile: &Profile, functions: &mut Vec<Row>, lines: &mut Vec<Row>) {
+    let mut by_function = Sums::default();
+    let mut by_line = Sums::default();
+    // By label index, where a label is counted.
+    let mut places: Vec<Option<(usize, usize)>> = Vec::new();
+    let stacks = profile.stacks();
+    for (number, stack) in stacks.ids().enumerate() {
+        let growth = profile.growth(stack);
+        if growth == Growth::default() {
+            continue;
         }
+        for (depth, label) in stacks.path(stack).into_iter().rev().enumerate() {
+            if places.len() <= label.index() {
+                places.resize(label.index() + 1, None);
+            }
+            let Some(slot) = places.get_mut(label.index()) else {
+                continue;
+            };
+            let (function, line) = *slot.get_or_insert_with(|| {
+                let (name, file, line) = key(profile, label);
+                let function = (Arc::clone(&name), Arc::clone(&file), None);
+                (by_function.find(function), by_line.find((name, file, line)))
+            });
+            by_function.add(function, number, growth, depth == 0);
+            by_line.add(line, number, growth, depth == 0);
+        }
+    }
+    by_function.fill_in(functions);
+    by_line.fill_in(lines);
+}
+
+fn key(profile: &Profile, label: LabelId) -> Key {
+    let name = profile.name(label).into();
+    match profile.labels().get(label) {
+        Some(Label::Python {
+            shown_file, line, ..
+        }) => (name, profile.string(shown_file).into(), line),
+        _ => (name, Arc::from(""), None),
     }
 }
 

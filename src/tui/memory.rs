@@ -56,7 +56,7 @@ pub(super) fn spans(snapshot: &Snapshot) -> Vec<Span<'static>> {
 }
 
 /// A change of memory in few characters: `+12.3M`, `-640K`, `+1.2G`; `0` for none.
-pub(super) fn growth(bytes: i64) -> String {
+pub fn growth(bytes: i64) -> String {
     let sign = if bytes < 0 { '-' } else { '+' };
     let size = bytes.unsigned_abs() as f64;
     match size / MIB {
@@ -68,7 +68,8 @@ pub(super) fn growth(bytes: i64) -> String {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
+/// A size in MiB, without the unit.
+pub(super) fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / MIB)
 }
 

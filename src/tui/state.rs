@@ -7,10 +7,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SampleSource;
 use super::growth::FunctionGrowth;
+use super::live::Counts;
+pub use super::row::Row;
 use super::rows::Rows;
 use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use crate::profile::{Growth, PendingTime};
+use crate::profile::PendingTime;
 use crate::sampler::Sample;
 use crate::target::{Pid, Tid};
 
@@ -53,48 +56,6 @@ pub struct Filter {
 impl Filter {
     fn wants(self, thread: &ThreadInfo) -> bool {
         (self.idle || thread.active) && (!self.gil || thread.owns_gil)
-    }
-}
-
-/// One line of the table. Counts are stacks seen (divide by the rate for seconds) or, with
-/// [`Filter::cpu`], nanoseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The function's name, as the target gave it: hostile text.
-    pub name: Arc<str>,
-    /// Its file; empty for the row that takes the functions beyond the limit.
-    pub filename: Arc<str>,
-    /// The line, in the table by line.
-    pub line: Option<u32>,
-    /// Stacks of the last interval that have it as leaf.
-    pub own_now: u64,
-    /// Stacks of the last interval that hold it, each counted once however deep the recursion.
-    pub total_now: u64,
-    /// As `own_now`, since the start or the last reset.
-    pub own: u64,
-    /// As `total_now`, since the start or the last reset.
-    pub total: u64,
-    /// Resident memory that it added and gave back as leaf since then. Whatever the filter, all threads
-    /// count here.
-    pub own_growth: Growth,
-    /// The same anywhere on the stack.
-    pub total_growth: Growth,
-}
-
-impl Row {
-    /// Nothing counted yet.
-    pub fn new(name: Arc<str>, filename: Arc<str>, line: Option<u32>) -> Row {
-        Row {
-            name,
-            filename,
-            line,
-            own_now: 0,
-            total_now: 0,
-            own: 0,
-            total: 0,
-            own_growth: Growth::default(),
-            total_growth: Growth::default(),
-        }
     }
 }
 
@@ -366,5 +327,25 @@ impl TopState {
     /// Forgets everything counted so far.
     pub fn reset(&mut self) {
         *self = Self::new(self.filter, self.full_filenames);
+    }
+}
+
+impl Counts for TopState {
+    type Seen = Snapshot;
+
+    fn add(&mut self, sample: &Sample, source: &impl SampleSource) {
+        TopState::add(self, sample, source.frames());
+    }
+
+    fn samples_now(&self) -> u64 {
+        TopState::samples_now(self)
+    }
+
+    fn tick(&mut self) -> Snapshot {
+        TopState::tick(self)
+    }
+
+    fn reset(&mut self) {
+        TopState::reset(self);
     }
 }

@@ -9,15 +9,18 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::help::{HELP_HEIGHT, draw_footer, draw_help};
+use super::input::Command;
+use super::live::Picture;
 use super::memory;
 use super::state::{Column, Row, Snapshot};
+use crate::target::Pid;
 
 /// Width of the four columns of time and the gap after them, and of that of memory.
 const TIME_COLUMNS_WIDTH: u16 = 37;
 const OWN_GROWTH_WIDTH: u16 = 11;
 const TOTAL_GROWTH_WIDTH: u16 = 13;
 /// Cells that a function's name should have before a column may stand beside it.
-const MIN_NAME_WIDTH: u16 = 20;
+pub(super) const MIN_NAME_WIDTH: u16 = 20;
 /// Characters of one hostile text that are looked at: more than any terminal line shows.
 const MAX_CHARS: usize = 1024;
 
@@ -27,7 +30,7 @@ pub struct Title {
     /// The command line of the process.
     pub command: String,
     /// Its process id.
-    pub pid: crate::target::Pid,
+    pub pid: Pid,
     /// The version of its interpreter, such as `3.12.1`.
     pub version: String,
 }
@@ -57,38 +60,6 @@ impl View {
             by_line: false,
             help: false,
         }
-    }
-
-    /// Draws the whole screen.
-    pub fn draw(&self, snapshot: &Snapshot, buffer: &mut Buffer) {
-        let screen = buffer.area;
-        if self.help {
-            let [table, help] =
-                Layout::vertical([Constraint::Fill(1), Constraint::Max(HELP_HEIGHT)]).areas(screen);
-            self.draw_table(snapshot, table, buffer);
-            draw_help(help, buffer);
-            return;
-        }
-        let footer = match screen.height {
-            0..6 => 0,
-            6..12 => 1,
-            _ => 2,
-        };
-        let [table, footer] =
-            Layout::vertical([Constraint::Fill(1), Constraint::Length(footer)]).areas(screen);
-        self.draw_table(snapshot, table, buffer);
-        draw_footer(footer, buffer);
-    }
-
-    /// The table as text, to be left on the normal screen: at most `height` lines of at most
-    /// `width` cells, each ended by a newline.
-    pub fn text(&self, snapshot: &Snapshot, width: u16, height: u16) -> String {
-        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        self.draw_table(snapshot, buffer.area, &mut buffer);
-        let mut text = lines(&buffer).join("\n");
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-        text
     }
 
     fn draw_table(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
@@ -229,15 +200,55 @@ impl View {
             });
         }
         text.push_str(gap(columns));
-        text.push_str(&clean(&row.name));
-        if !row.filename.is_empty() {
-            text.push_str(&format!(" ({}", clean(&row.filename)));
-            if let Some(line) = row.line {
-                text.push_str(&format!(":{line}"));
-            }
-            text.push(')');
-        }
+        text.push_str(&clean(&row.text()));
         text
+    }
+}
+
+impl Picture for View {
+    type Seen = Snapshot;
+
+    fn pid(&self) -> Pid {
+        self.title.pid
+    }
+
+    fn draw(&self, snapshot: &Snapshot, buffer: &mut Buffer) {
+        let screen = buffer.area;
+        if self.help {
+            let [table, help] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Max(HELP_HEIGHT)]).areas(screen);
+            self.draw_table(snapshot, table, buffer);
+            draw_help(help, buffer);
+            return;
+        }
+        let footer = match screen.height {
+            0..6 => 0,
+            6..12 => 1,
+            _ => 2,
+        };
+        let [table, footer] =
+            Layout::vertical([Constraint::Fill(1), Constraint::Length(footer)]).areas(screen);
+        self.draw_table(snapshot, table, buffer);
+        draw_footer(footer, buffer);
+    }
+
+    fn text(&self, snapshot: &Snapshot, width: u16, height: u16) -> String {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        self.draw_table(snapshot, buffer.area, &mut buffer);
+        let mut text = lines(&buffer).join("\n");
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Sort(column) => self.sort = column,
+            Command::ToggleLines => self.by_line = !self.by_line,
+            Command::ToggleHelp => self.help = !self.help,
+            Command::CloseHelp => self.help = false,
+            Command::Reset | Command::Quit => {}
+        }
     }
 }
 
@@ -279,7 +290,7 @@ fn seconds(seconds: f64) -> String {
 
 /// Hostile text made harmless: control characters, and format characters that turn or hide what
 /// stands around them, become U+FFFD. Cut where no screen would show more.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let hides = |c: char| {
         c.is_control()
             || matches!(c,
@@ -300,7 +311,7 @@ fn clean(text: &str) -> String {
 }
 
 /// The text, or its beginning and `…` where it is wider than `width` cells.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if usize::from(text.cell_width()) <= width {
         return text.to_owned();
     }
@@ -317,7 +328,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 /// The buffer's lines as text, without the blanks at their ends.
-fn lines(buffer: &Buffer) -> Vec<String> {
+pub(super) fn lines(buffer: &Buffer) -> Vec<String> {
     let mut lines = Vec::new();
     for row in buffer.area.rows() {
         let mut line = String::new();
