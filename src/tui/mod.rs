@@ -21,6 +21,8 @@ pub mod term;
 pub mod view;
 
 #[cfg(test)]
+mod memory_view_tests;
+#[cfg(test)]
 mod state_tests;
 #[cfg(test)]
 mod view_tests;
