@@ -24,7 +24,7 @@
 //!
 //! What is left came from something in between that was not seen: it is shared by the stacks of this
 //! thread that were caught lately, by the bytes that they were caught with. Where none was, the two
-//! looks' stacks take it after all, or the next one that is found at work. "As far as it can" is two
+//! looks' stacks take it after all, or the next one that is found at work. "As far as it can" is three
 //! standard deviations above what was caught, so a stack that was hardly seen can have done anything. A
 //! thread that waits for a CPU with the very stack that it slept in has just woken up, and is asleep
 //! still.
@@ -188,12 +188,11 @@ pub struct Caught {
 
 impl Caught {
     /// How many bytes can have come (or gone, if `released`) in some time at the most. Memory comes in
-    /// grains of so many bytes.
-    fn most(&self, released: bool, grain: u64, ns: u64) -> f64 {
+    /// pieces of so many bytes.
+    fn most(&self, released: bool, piece: f64, ns: u64) -> f64 {
         let caught = self.bytes.side(released) as f64;
-        let grain = grain as f64;
-        // Two standard deviations, and what may be if there was nothing at all.
-        let most = caught + 2.0 * (caught * grain).sqrt() + 3.0 * grain;
+        // Three standard deviations, and what may be if there was nothing at all.
+        let most = caught + 3.0 * (caught * piece).sqrt() + 5.0 * piece;
         most * ns as f64 / self.for_ns.max(1) as f64
     }
 }
@@ -238,6 +237,8 @@ pub struct ThreadGrowth<S> {
     heir: Option<S>,
     /// Stacks that were caught lately, and the bytes.
     caught: Vec<(S, Growth)>,
+    /// How often anything was caught, and how many bytes that were.
+    pieces: (u64, u64),
     /// Looks since those were halved.
     looks: u32,
 }
@@ -252,6 +253,7 @@ impl<S> Default for ThreadGrowth<S> {
             waited: 0,
             heir: None,
             caught: Vec::new(),
+            pieces: (0, 0),
             looks: 0,
         }
     }
@@ -356,6 +358,8 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         if bytes == 0 {
             return;
         }
+        self.pieces.0 += 1;
+        self.pieces.1 = self.pieces.1.saturating_add(bytes.unsigned_abs());
         if let Some((_, known)) = self.caught.iter_mut().find(|(stack, _)| stack == now) {
             *known += growth;
         } else if self.caught.len() < MAX_CAUGHT {
@@ -393,10 +397,13 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
             ends => [ends.0, ends.1],
         };
         let count = ends.iter().flatten().count().max(1) as u64;
+        // Programs take memory in larger pieces than the kernel gives it.
+        let piece = self.pieces.1 as f64 / self.pieces.0.max(1) as f64;
+        let piece = piece.max(change.grain as f64);
         let most = ends.map(|end| {
             let caught = end.map(|end| ledger.caught(end));
             caught.map_or(0.0, |caught| {
-                caught.most(released, change.grain, change.between_ns / count)
+                caught.most(released, piece, change.between_ns / count)
             })
         });
         let at_most = most.iter().sum::<f64>();
