@@ -96,7 +96,11 @@ impl RssChanges {
         let until = if is_short { now } else { end };
         let mut change = RssChange {
             bytes: change(settled, at_end),
-            in_look: if is_short { change(at_start, at_end) } else { 0 },
+            in_look: if is_short {
+                change(at_start, at_end)
+            } else {
+                0
+            },
             look_ns: if is_short { nanos(took) } else { 0 },
             between_ns: nanos(until.saturating_duration_since(since)),
             grain: self.grain.unwrap_or(page_size()),
