@@ -12,6 +12,7 @@ pub mod dump_text;
 pub mod errors;
 pub mod escape;
 pub mod logging;
+mod memory_lines;
 pub mod options;
 pub mod program;
 pub mod progress;

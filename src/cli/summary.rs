@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::clock::mib;
-use super::timing;
+use super::{memory_lines, timing};
 use crate::cpython::TOO_MANY;
 use crate::output::Format;
 use crate::profile::Profile;
@@ -36,6 +36,7 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     }
     lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
     lines.extend(fullness(profile));
+    lines.extend(memory_lines::lines(profile));
     lines
 }
 
@@ -235,7 +236,8 @@ mod tests {
             plain(&profile, None),
             [
                 "Wrote flamegraph data to '/tmp/o.svg'. Samples: 101 Errors: 0 Rate: 100.0 of 100 \
-                 per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak"
+                 per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak",
+                "Memory: inconclusive: 1.0 s is too short"
             ]
         );
     }
@@ -307,7 +309,7 @@ mod tests {
             looking: Duration::from_secs(1),
             ..SamplerStats::default()
         };
-        assert_eq!(said(&profile, &stats(1), None).len(), 1);
+        assert_eq!(said(&profile, &stats(1), None).len(), 2);
         let many = said(&profile, &stats(99), None);
         assert!(many[1].starts_with("99 of 200 looks"), "{many:?}");
     }
