@@ -14,10 +14,15 @@ use std::io::{self, Write};
 use std::iter::Peekable;
 
 use super::Meta;
+use super::memory_report::MemoryReport;
+use crate::profile::trend::SHORTEST;
 use crate::profile::{LabelId, Profile, Slice, StackId, ThreadId};
 
 /// Scripts pick their events by this category, so it is py-spy's.
 const CATEGORY: &str = "py-spy";
+
+/// Of what is no call; py-spy has nothing of the kind.
+const MEMORY_CATEGORY: &str = "memory";
 
 /// Writes one JSON array, events in the order of time. The profile needs a
 /// [timeline](crate::profile::ProfileOptions::timeline).
@@ -50,6 +55,7 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
         }
         order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
     }
+    events.write_verdict()?;
     events.out.write_all(b"]")
 }
 
@@ -117,6 +123,33 @@ struct Events<'a> {
 }
 
 impl Events<'_> {
+    /// A mark at the end that says what the memory did, if the recording is long enough to say.
+    fn write_verdict(&mut self) -> io::Result<()> {
+        let report = MemoryReport::of(self.profile);
+        let Some(report) = report.filter(|_| self.profile.rss().last_elapsed() >= SHORTEST) else {
+            return Ok(());
+        };
+        let last_us = u64::try_from(self.profile.last_elapsed().as_micros()).unwrap_or(u64::MAX);
+        let interval_us = 1_000_000 / u64::from(self.profile.options().rate_hz.max(1));
+        let mut threads = self.profile.threads().ids();
+        let thread = threads.next().and_then(|id| self.profile.threads().get(id));
+        let mark = Mark {
+            name: format!("memory: {}", report.text),
+            args: report,
+            cat: MEMORY_CATEGORY,
+            ph: "i",
+            s: "g",
+            pid: thread.map_or(0, |thread| thread.pid),
+            tid: thread.map_or(0, |thread| thread.pthread_id),
+            // Where the last calls end: the events are in the order of time.
+            ts: last_us.saturating_add(interval_us),
+        };
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_all(b",")?;
+        }
+        serde_json::to_writer(&mut *self.out, &mark).map_err(io::Error::from)
+    }
+
     /// Ends the calls that only the old stack has, leaf first, and begins those that only the new
     /// one has, root first.
     fn write_change(&mut self, change: &Change) -> io::Result<()> {
@@ -167,6 +200,19 @@ struct Event<'a> {
     cat: &'static str,
     name: Cow<'a, str>,
     ph: &'static str,
+    pid: i32,
+    tid: u64,
+    ts: u64,
+}
+
+/// An instant, drawn over all threads.
+#[derive(serde::Serialize)]
+struct Mark {
+    args: MemoryReport,
+    cat: &'static str,
+    name: String,
+    ph: &'static str,
+    s: &'static str,
     pid: i32,
     tid: u64,
     ts: u64,

@@ -4,6 +4,7 @@ pub mod chrometrace;
 pub mod flamegraph;
 pub mod folded;
 pub mod format;
+mod memory_report;
 pub mod mprof;
 pub mod output_file;
 mod palette;

@@ -5,7 +5,8 @@
 //! are one entry, which weighs their nanoseconds on a CPU.
 //!
 //! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
-//! format's schema does not allow: a number that is not known is left out. The schema ships with the
+//! format's schema does not allow: a number that is not known is left out. Besides there is `memory`,
+//! the verdict on it, which the schema leaves room for. The schema ships with the
 //! speedscope npm package.
 
 use std::borrow::Cow;
@@ -13,6 +14,7 @@ use std::io::{self, Write};
 
 use serde::ser::{Serialize, Serializer};
 
+use super::memory_report::MemoryReport;
 use super::{Meta, no_samples};
 use crate::profile::{Profile, Slice, ThreadId};
 
@@ -37,6 +39,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         active_profile_index: 0,
         exporter: concat!("pyspy-rs@", env!("CARGO_PKG_VERSION")),
         name: meta.title(MAX_NAME_CHARS),
+        memory: MemoryReport::of(profile),
     };
     serde_json::to_writer(out, &file).map_err(io::Error::from)
 }
@@ -51,6 +54,9 @@ struct File<'a> {
     active_profile_index: u32,
     exporter: &'static str,
     name: String,
+    /// Our own: the viewer passes over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryReport>,
 }
 
 #[derive(serde::Serialize)]
