@@ -23,7 +23,8 @@ const RECORD_EXAMPLES: &str = "\
 Examples:
   pyspy-rs record -o profile.svg --pid 8172 -d 30
   pyspy-rs record -o profile.svg -- python3 app.py --its-option
-  pyspy-rs record -o profile.speedscope.json -r 500 -s -- python3 app.py";
+  pyspy-rs record -o profile.speedscope.json -r 500 -s -- python3 app.py
+  pyspy-rs record -o memory.timeline.svg --pid 8172";
 
 const TOP_EXAMPLES: &str = "\
 Examples:

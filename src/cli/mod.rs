@@ -13,6 +13,7 @@ pub mod errors;
 pub mod escape;
 pub mod logging;
 pub mod memory;
+mod memory_lines;
 pub mod options;
 pub mod program;
 pub mod progress;

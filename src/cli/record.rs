@@ -222,6 +222,9 @@ impl Recording {
         } else {
             Ending::ProgramEnded
         };
+        if ending == Ending::ProgramEnded {
+            profile.end();
+        }
         meta.duration = match (ending, options.duration) {
             (Ending::Duration, Some(time)) => time,
             _ => profile.last_elapsed(),

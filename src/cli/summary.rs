@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::clock::mib;
-use super::timing;
+use super::{memory_lines, timing};
 use crate::cpython::TOO_MANY;
 use crate::output::Format;
 use crate::profile::Profile;
@@ -36,6 +36,7 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     }
     lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
     lines.extend(fullness(profile));
+    lines.extend(memory_lines::lines(profile));
     lines
 }
 
@@ -83,6 +84,14 @@ fn closing_line(closing: Closing<'_>) -> String {
         let seconds = counts.cpu_ns as f64 / 1e9;
         line += &format!(" CPU: {seconds:.2} s");
     }
+    if profile.options().memory {
+        let growth = profile.total_growth();
+        line += &format!(
+            " Grown: {} Given back: {}",
+            mib(growth.grown_bytes),
+            mib(growth.released_bytes)
+        );
+    }
     let rss = profile.rss();
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
         line += &format!(
@@ -109,7 +118,13 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     if profile.total_weight() > 0 {
         return None;
     }
-    Some(if counts.samples > 0 {
+    Some(if profile.options().memory && counts.ticks > 1 {
+        format!(
+            "Resident memory has not grown: the file holds no stacks; without --memory it would show \
+             {} samples",
+            counts.samples
+        )
+    } else if counts.samples > 0 {
         format!(
             "No time on a CPU was counted: nothing ran, or the kernel does not count; without --cpu \
              the file would show {} samples",
@@ -235,7 +250,8 @@ mod tests {
             plain(&profile, None),
             [
                 "Wrote flamegraph data to '/tmp/o.svg'. Samples: 101 Errors: 0 Rate: 100.0 of 100 \
-                 per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak"
+                 per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak",
+                "Memory: inconclusive: 1.0 s is too short"
             ]
         );
     }
@@ -307,7 +323,7 @@ mod tests {
             looking: Duration::from_secs(1),
             ..SamplerStats::default()
         };
-        assert_eq!(said(&profile, &stats(1), None).len(), 1);
+        assert_eq!(said(&profile, &stats(1), None).len(), 2);
         let many = said(&profile, &stats(99), None);
         assert!(many[1].starts_with("99 of 200 looks"), "{many:?}");
     }

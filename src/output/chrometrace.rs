@@ -5,6 +5,9 @@
 //! 0.4's files. Unlike there, a call ends when its thread goes idle or away, not at the end of the
 //! recording. The events have times and no weights, so [`cpu_time`] changes nothing here.
 //!
+//! With [`memory`] there are counter events (`C`) besides: resident memory of all processes, in MiB.
+//!
+//! [`memory`]: crate::profile::ProfileOptions::memory
 //! [`cpu_time`]: crate::profile::ProfileOptions::cpu_time
 
 use std::borrow::Cow;
@@ -12,12 +15,18 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Write};
 use std::iter::Peekable;
+use std::time::Duration;
 
 use super::Meta;
-use crate::profile::{LabelId, Profile, Slice, StackId, ThreadId};
+use super::memory_report::MemoryReport;
+use crate::profile::trend::SHORTEST;
+use crate::profile::{LabelId, Profile, RssPoint, Slice, StackId, ThreadId};
 
 /// Scripts pick their events by this category, so it is py-spy's.
 const CATEGORY: &str = "py-spy";
+
+/// Of what is no call; py-spy has nothing of the kind.
+const MEMORY_CATEGORY: &str = "memory";
 
 /// Writes one JSON array, events in the order of time. The profile needs a
 /// [timeline](crate::profile::ProfileOptions::timeline).
@@ -41,7 +50,17 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
     for (place, thread) in threads.iter_mut().enumerate() {
         order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
     }
-    while let Some(Reverse((_, place))) = order.pop() {
+    let is_asked = profile.options().memory;
+    let mut readings = profile
+        .rss()
+        .points()
+        .iter()
+        .filter(|_| is_asked)
+        .peekable();
+    while let Some(Reverse((at_us, place))) = order.pop() {
+        while let Some(point) = readings.next_if(|point| micros(point.elapsed) <= at_us) {
+            events.write_reading(point)?;
+        }
         let Some(thread) = threads.get_mut(place) else {
             continue;
         };
@@ -50,7 +69,15 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
         }
         order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
     }
+    for point in readings {
+        events.write_reading(point)?;
+    }
+    events.write_verdict()?;
     events.out.write_all(b"]")
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A thread leaves one stack for another one; [`StackId::ROOT`] stands for none.
@@ -117,6 +144,33 @@ struct Events<'a> {
 }
 
 impl Events<'_> {
+    /// A mark at the end that says what the memory did, if the recording is long enough to say.
+    fn write_verdict(&mut self) -> io::Result<()> {
+        let report = MemoryReport::of(self.profile);
+        let Some(report) = report.filter(|_| self.profile.rss().last_elapsed() >= SHORTEST) else {
+            return Ok(());
+        };
+        let last_us = u64::try_from(self.profile.last_elapsed().as_micros()).unwrap_or(u64::MAX);
+        let interval_us = 1_000_000 / u64::from(self.profile.options().rate_hz.max(1));
+        let mut threads = self.profile.threads().ids();
+        let thread = threads.next().and_then(|id| self.profile.threads().get(id));
+        let mark = Mark {
+            name: format!("memory: {}", report.text),
+            args: report,
+            cat: MEMORY_CATEGORY,
+            ph: "i",
+            s: "g",
+            pid: thread.map_or(0, |thread| thread.pid),
+            tid: thread.map_or(0, |thread| thread.pthread_id),
+            // Where the last calls end: the events are in the order of time.
+            ts: last_us.saturating_add(interval_us),
+        };
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_all(b",")?;
+        }
+        serde_json::to_writer(&mut *self.out, &mark).map_err(io::Error::from)
+    }
+
     /// Ends the calls that only the old stack has, leaf first, and begins those that only the new
     /// one has, root first.
     fn write_change(&mut self, change: &Change) -> io::Result<()> {
@@ -132,6 +186,32 @@ impl Events<'_> {
         Ok(())
     }
 
+    fn separate(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_all(b",")?;
+        }
+        Ok(())
+    }
+
+    /// Says how much memory is resident from now on.
+    fn write_reading(&mut self, point: &RssPoint) -> io::Result<()> {
+        self.separate()?;
+        let threads = self.profile.threads();
+        let mut pids = threads.ids().filter_map(|id| threads.get(id));
+        let counter = Counter {
+            args: Reading {
+                mib: point.rss_bytes as f64 / f64::from(1 << 20),
+            },
+            cat: CATEGORY,
+            name: "RSS",
+            ph: "C",
+            // The first process; of several, these are the sums.
+            pid: pids.next().map_or(0, |thread| thread.pid),
+            ts: micros(point.elapsed),
+        };
+        serde_json::to_writer(&mut *self.out, &counter).map_err(io::Error::from)
+    }
+
     fn write_event(
         &mut self,
         phase: &'static str,
@@ -142,9 +222,7 @@ impl Events<'_> {
         let Some(thread) = profile.threads().get(change.thread) else {
             return Ok(());
         };
-        if !std::mem::replace(&mut self.is_first, false) {
-            self.out.write_all(b",")?;
-        }
+        self.separate()?;
         let event = Event {
             args: Args {
                 filename: profile.file(label).unwrap_or_default(),
@@ -170,6 +248,35 @@ struct Event<'a> {
     pid: i32,
     tid: u64,
     ts: u64,
+}
+
+/// An instant, drawn over all threads.
+#[derive(serde::Serialize)]
+struct Mark {
+    args: MemoryReport,
+    cat: &'static str,
+    name: String,
+    ph: &'static str,
+    s: &'static str,
+    pid: i32,
+    tid: u64,
+    ts: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Counter {
+    args: Reading,
+    cat: &'static str,
+    name: &'static str,
+    ph: &'static str,
+    pid: i32,
+    ts: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Reading {
+    #[serde(rename = "MiB")]
+    mib: f64,
 }
 
 #[derive(serde::Serialize)]

@@ -17,6 +17,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::Meta;
 use crate::profile::clean::clean;
+use crate::profile::growth_timeline::LEAST_BYTES;
 use crate::profile::{FunctionGrowth, Profile};
 
 /// Most functions that get lines: the legend of the plot names each.
@@ -25,8 +26,10 @@ const MAX_FUNCTIONS: usize = 6;
 const MAX_STRETCHES: usize = 3;
 /// What part of the recording a function must pause for, to get another line.
 const LEAST_PAUSE: f64 = 0.05;
-/// What part of all growth a function must have.
+/// What part of all growth a function must have, and of a function's growth a line of it: a few pages
+/// are easily laid on the wrong one.
 const LEAST_SHARE: f64 = 0.01;
+const LEAST_SHARE_OF_STRETCH: f64 = 0.1;
 
 /// Writes the lines.
 ///
@@ -112,7 +115,7 @@ fn memory_at(curve: &[(Duration, u64)], time: Duration) -> f64 {
 fn top_functions(profile: &Profile) -> Vec<FunctionGrowth> {
     let all = profile.growth_by_function();
     let total: u64 = all.iter().map(|one| one.grown_bytes).sum();
-    let least = total as f64 * LEAST_SHARE;
+    let least = (LEAST_BYTES as f64).max(total as f64 * LEAST_SHARE);
     all.into_iter()
         .filter(|one| one.file.is_some() && one.grown_bytes as f64 >= least)
         .take(MAX_FUNCTIONS)
@@ -120,7 +123,7 @@ fn top_functions(profile: &Profile) -> Vec<FunctionGrowth> {
 }
 
 /// When a function grew the memory: from the start of the first of its cells to the end of the last,
-/// without its longest pauses.
+/// without its longest pauses, and without what is too little between two of these.
 fn stretches(
     function: &FunctionGrowth,
     width: Duration,
@@ -142,7 +145,16 @@ fn stretches(
     let end = last.saturating_add(width).min(length).max(first);
     let froms = std::iter::once(first).chain(pauses.iter().map(|(_, to)| *to));
     let tos = pauses.iter().map(|(from, _)| *from).chain([end]);
-    froms.zip(tos).collect()
+    let grown = |from: Duration, to: Duration| {
+        let cells = function.cells.iter();
+        let within = cells.filter(|cell| from <= cell.start && cell.start < to);
+        within.map(|cell| cell.grown_bytes).sum::<u64>() as f64
+    };
+    let least = function.grown_bytes as f64 * LEAST_SHARE_OF_STRETCH;
+    let stretches = froms.zip(tos);
+    stretches
+        .filter(|(from, to)| grown(*from, *to) >= least)
+        .collect()
 }
 
 /// `pkg.mod.Thing.method`, as memory_profiler names functions, in one word.
@@ -168,6 +180,7 @@ fn no_mathematics(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
     use crate::profile::GrowthCell;
 
@@ -179,7 +192,7 @@ mod tests {
         FunctionGrowth {
             name: name.to_owned(),
             file: Some(file.to_owned()),
-            grown_bytes: 1,
+            grown_bytes: starts_ms.len() as u64,
             cells: starts_ms.iter().map(cell).collect(),
         }
     }
@@ -210,6 +223,15 @@ mod tests {
             .map(ms)
             .collect();
         assert_eq!(found, [(0, 3_010), (6_000, 6_020), (9_995, 10_000)]);
+        // What is only a trace of a function is none of its stretches.
+        let mut much = function("f", "f.py", &starts);
+        much.cells[0].grown_bytes = 1_000;
+        much.grown_bytes = 1_008;
+        let found: Vec<_> = stretches(&much, width, length)
+            .into_iter()
+            .map(ms)
+            .collect();
+        assert_eq!(found, [(0, 3_010)]);
         assert_eq!(stretches(&function("f", "f.py", &[]), width, length), []);
     }
 

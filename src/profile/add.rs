@@ -84,6 +84,9 @@ impl Profile {
         }
         self.settle_ended(false);
         self.date_growth();
+        if self.options.memory && self.marks.is_due(sample.elapsed) {
+            self.marks.set(sample.elapsed, self.growth_by_stack());
+        }
         if self.options.timeline {
             self.threads
                 .end_tick(self.counts.ticks, micros(sample.elapsed));

@@ -9,6 +9,9 @@ use super::{Label, LabelId, Profile};
 pub const MAX_BUCKETS: u32 = 600;
 /// How long a stretch is at first: six seconds fit in before it doubles.
 const FIRST_WIDTH: Duration = Duration::from_millis(10);
+/// What a function must have grown to be worth a word of its own: the kernel's count of a process's
+/// pages is off by some 256 KiB for each CPU, though seldom by more than a little.
+pub const LEAST_BYTES: u64 = 64 << 10;
 /// Most pairs of function and stretch that are kept: 1 MiB.
 const MAX_CELLS: usize = 1 << 16;
 

@@ -21,6 +21,7 @@ mod robust;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
+pub mod suspects;
 pub mod thread_table;
 pub mod trend;
 pub mod verdict;
@@ -39,6 +40,7 @@ pub use pending_time::PendingTime;
 pub use rss_series::{RssPoint, RssSeries};
 pub use stack_table::{StackId, StackTable};
 pub use string_table::{StringId, StringTable};
+pub use suspects::Suspect;
 pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
 pub use trend::Trend;
 pub use verdict::{Unclear, Verdict};
@@ -47,6 +49,7 @@ use crate::cpython::TOO_MANY;
 use crate::target::Pid;
 
 use live_threads::LiveThreads;
+use suspects::Marks;
 use weights::GrowthTable;
 
 /// Longest chain of parents that process frames show. A chain is as long as its process tree is
@@ -68,6 +71,7 @@ pub struct Profile {
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
     changes: Vec<growth::Share>,
+    marks: Marks,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
@@ -89,6 +93,7 @@ impl Profile {
             growth_timeline: GrowthTimeline::default(),
             growth: GrowthTable::default(),
             changes: Vec::new(),
+            marks: Marks::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),

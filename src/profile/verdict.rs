@@ -107,13 +107,14 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// In seconds, or in minutes or hours once those have two digits.
+/// In seconds, with a decimal if it takes that to have two digits, or in minutes or hours once those have two digits.
 fn time(time: Duration) -> String {
     let seconds = time.as_secs_f64();
     match seconds {
         36_000.0.. => format!("{:.0} h", seconds / 3600.0),
         600.0.. => format!("{:.0} min", seconds / 60.0),
-        _ => format!("{seconds:.0} s"),
+        9.95.. => format!("{seconds:.0} s"),
+        _ => format!("{seconds:.1} s"),
     }
 }
 

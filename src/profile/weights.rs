@@ -62,6 +62,11 @@ impl Profile {
         totals
     }
 
+    /// For each stack by its [index](StackId::index): its own growth, as far as there is any.
+    pub(super) fn growth_by_stack(&self) -> Vec<Growth> {
+        self.growth.by_stack.clone()
+    }
+
     /// The growth of all stacks together. What was added less what was given back is the last
     /// reading of resident memory less the first one, of each process that was looked at.
     pub fn total_growth(&self) -> Growth {

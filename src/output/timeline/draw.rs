@@ -96,8 +96,11 @@ pub fn picture(timeline: &Timeline) -> io::Result<String> {
 
 /// The lines above the plot.
 fn heading(timeline: &Timeline) -> Vec<(String, Font)> {
+    let room = WIDTH - 2.0 * MARGIN;
+    let is_short = width(&timeline.verdict, LARGE.size) <= room;
     let verdict = Font {
         color: if timeline.is_alarming { ALARM } else { INK },
+        size: if is_short { LARGE.size } else { SMALL.size },
         ..LARGE
     };
     let title = Font {
@@ -179,7 +182,7 @@ fn legend(timeline: &Timeline) -> Legend {
         };
         add(name, Mark::Thick, RSS);
     }
-    if !timeline.baseline.is_empty() {
+    if timeline.baseline.len() > 1 {
         add("baseline", Mark::Band, BASELINE);
     }
     if !timeline.trend.is_empty() {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::text::{bytes, moment};
 use crate::output::Meta;
 use crate::profile::clean::clean;
+use crate::profile::growth_timeline::LEAST_BYTES;
 use crate::profile::{FunctionGrowth, Profile, Trend, Verdict};
 
 /// Most processes with a line of their own.
@@ -229,7 +230,7 @@ fn processes(profile: &Profile) -> (Vec<Line>, usize) {
 fn functions(profile: &Profile) -> (Vec<FunctionGrowth>, (usize, u64)) {
     let mut all = profile.growth_by_function();
     let total: u64 = all.iter().map(|one| one.grown_bytes).sum();
-    let least = (total as f64 * LEAST_SHARE) as u64;
+    let least = LEAST_BYTES.max((total as f64 * LEAST_SHARE) as u64);
     let count = all.iter().take_while(|one| one.grown_bytes > least).count();
     let more = all.split_off(count.min(MAX_FUNCTIONS));
     for function in &mut all {
