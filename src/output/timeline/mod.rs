@@ -29,4 +29,6 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
 }
 
 #[cfg(test)]
+mod family_tests;
+#[cfg(test)]
 mod tests;
