@@ -13,9 +13,10 @@ use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
+use super::sources::Sources;
 use super::{attach::warn_without_gc, summary, timing};
 use crate::cpython::PythonProcess;
-use crate::output::{self, Meta, OutputFile};
+use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
 use crate::sampler::{Sampler, SamplerOptions, SamplerStats};
 use crate::target::Pid;
@@ -139,6 +140,7 @@ struct Recording {
     profile: Profile,
     stats: SamplerStats,
     meta: Meta,
+    sources: Sources,
     ending: Ending,
     last_error: Option<String>,
 }
@@ -156,7 +158,9 @@ impl Recording {
                 command: command_line(&words),
                 python_version: None,
                 duration: Duration::ZERO,
+                tables: options.tables.clone(),
             },
+            sources: Sources::new(false),
             ending: Ending::ProgramEnded,
             last_error: None,
         }
@@ -175,7 +179,10 @@ impl Recording {
             command: command_line(&process.target().command_line()),
             python_version: Some(process.version().to_string()),
             duration: Duration::ZERO,
+            tables: options.tables.clone(),
         };
+        let mut sources = Sources::new(options.format == Format::Lines);
+        sources.see(process.pid());
         let mut profile = Profile::new(profile_options(options));
         let sampling = SamplerOptions {
             duration: options.duration,
@@ -187,6 +194,9 @@ impl Recording {
         while let Some(sample) = sampler.next() {
             for error in &sample.errors {
                 log::info!("{error}");
+            }
+            for process in &sample.processes {
+                sources.see(process.pid);
             }
             profile.add(&sample, sampler.frames(), &|pid| {
                 sampler.process(pid).map(|process| ProcessLabel {
@@ -224,6 +234,7 @@ impl Recording {
             profile,
             stats: sampler.stats().clone(),
             meta,
+            sources,
             ending,
             last_error,
         }
@@ -231,6 +242,11 @@ impl Recording {
 
     /// Writes the file and says so.
     fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+        let mut meta = self.meta.clone();
+        if options.format == Format::Lines {
+            let files = output::lines::source_files(&self.profile, &meta.tables);
+            meta.tables.sources = self.sources.read(files);
+        }
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut file) = slot.take() else {
             // A second signal took it and is about to end us.
@@ -238,7 +254,7 @@ impl Recording {
         };
         let path = file.path().to_owned();
         let to_pipe = file.is_stdout();
-        let written = output::write(options.format, &self.profile, &self.meta, &mut file)
+        let written = output::write(options.format, &self.profile, &meta, &mut file)
             .and_then(|()| file.flush())
             .and_then(|()| file.commit());
         drop(slot);
@@ -281,6 +297,7 @@ fn profile_options(options: &RecordOptions) -> ProfileOptions {
         show_collections: options.sampling.show_collections,
         subprocesses: options.sampling.subprocesses,
         timeline: options.format.needs_timeline(),
+        keep_first_lines: options.format.is_table(),
         rate_hz: options.sampling.rate_hz,
     }
 }

@@ -51,6 +51,8 @@ fn closing_line(closing: Closing<'_>) -> String {
         Format::Raw => "raw flamegraph data",
         Format::Speedscope => "speedscope file",
         Format::Chrometrace => "chrome trace",
+        Format::Lines => "table of lines",
+        Format::Functions => "table of functions",
     };
     let (counts, rate_hz) = (profile.counts(), profile.options().rate_hz);
     let mut line = format!(

@@ -17,20 +17,26 @@ pub enum Format {
     Speedscope,
     /// JSON of begin and end events, for Perfetto and `chrome://tracing`.
     Chrometrace,
+    /// A table of the lines of the functions that weigh most, as text or as CSV.
+    Lines,
+    /// A table of functions, as text or as CSV.
+    Functions,
 }
 
 /// No format has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no format is called '{0}'; there are flamegraph, raw, speedscope and chrometrace")]
+#[error("no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, lines and functions")]
 pub struct UnknownFormat(pub String);
 
 impl Format {
     /// All formats, in the order of their help.
-    pub const ALL: [Format; 4] = [
+    pub const ALL: [Format; 6] = [
         Format::Flamegraph,
         Format::Raw,
         Format::Speedscope,
         Format::Chrometrace,
+        Format::Lines,
+        Format::Functions,
     ];
 
     /// The name as `-f` takes it.
@@ -40,6 +46,8 @@ impl Format {
             Format::Raw => "raw",
             Format::Speedscope => "speedscope",
             Format::Chrometrace => "chrometrace",
+            Format::Lines => "lines",
+            Format::Functions => "functions",
         }
     }
 
@@ -47,7 +55,7 @@ impl Format {
     pub fn extension(self) -> &'static str {
         match self {
             Format::Flamegraph => "svg",
-            Format::Raw => "txt",
+            Format::Raw | Format::Lines | Format::Functions => "txt",
             Format::Speedscope | Format::Chrometrace => "json",
         }
     }
@@ -58,6 +66,12 @@ impl Format {
         matches!(self, Format::Speedscope | Format::Chrometrace)
     }
 
+    /// Whether this is a table of functions or lines, for people to read rather than for a viewer
+    /// ([`ProfileOptions::keep_first_lines`](crate::profile::ProfileOptions::keep_first_lines)).
+    pub fn is_table(self) -> bool {
+        matches!(self, Format::Lines | Format::Functions)
+    }
+
     /// The format that a file's name asks for, in any case of letters:
     ///
     /// | ending | format |
@@ -66,6 +80,8 @@ impl Format {
     /// | `.txt`, `.folded`, `.collapsed`, `.raw` | raw |
     /// | `.trace.json`, `.chrometrace.json`, `.chrometrace`, `.trace` | chrometrace |
     /// | any other `.json`, `.speedscope` | speedscope |
+    /// | `.lines.csv`, `.lines.txt`, `.lines` | lines |
+    /// | any other `.csv`, `.functions.txt`, `.functions` | functions |
     ///
     /// `None` for another name: the default then is [`Format::Flamegraph`].
     pub fn from_path(path: &Path) -> Option<Format> {
@@ -74,6 +90,11 @@ impl Format {
         let (stem, extension) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())?;
         match extension {
             "svg" => Some(Format::Flamegraph),
+            "lines" => Some(Format::Lines),
+            "functions" => Some(Format::Functions),
+            "csv" | "txt" if stem.ends_with(".lines") => Some(Format::Lines),
+            "txt" if stem.ends_with(".functions") => Some(Format::Functions),
+            "csv" => Some(Format::Functions),
             "txt" | "folded" | "collapsed" | "raw" => Some(Format::Raw),
             "trace" | "chrometrace" => Some(Format::Chrometrace),
             "json" if stem.ends_with(".trace") || stem.ends_with(".chrometrace") => {
@@ -179,6 +200,12 @@ mod tests {
             ("a.trace.json", Some(Format::Chrometrace)),
             ("a.chrometrace.json", Some(Format::Chrometrace)),
             ("trace.json", Some(Format::Speedscope)),
+            ("a.lines.csv", Some(Format::Lines)),
+            ("a.lines.txt", Some(Format::Lines)),
+            ("lines.txt", Some(Format::Raw)),
+            ("a.csv", Some(Format::Functions)),
+            ("a.functions.CSV", Some(Format::Functions)),
+            ("a.functions.txt", Some(Format::Functions)),
             ("out", None),
             (".svg", None),
             ("out.png", None),

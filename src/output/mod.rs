@@ -1,18 +1,25 @@
 //! A [`Profile`] in somebody's file format: one file per format, all with the same `write`.
 
 pub mod chrometrace;
+pub mod csv;
 pub mod flamegraph;
 pub mod folded;
 pub mod format;
+pub mod functions;
+pub mod lines;
 pub mod output_file;
 mod palette;
+pub mod source;
 pub mod speedscope;
+pub mod tables;
 
 use std::io::{self, Write};
 use std::time::Duration;
 
 pub use format::{Format, UnknownFormat, default_file_name};
 pub use output_file::OutputFile;
+pub use source::Source;
+pub use tables::{FunctionName, SortKey, TableOptions};
 
 use crate::profile::clean::clean;
 use crate::profile::{Counts, Profile};
@@ -26,6 +33,8 @@ pub struct Meta {
     pub python_version: Option<String>,
     /// How long the recording took.
     pub duration: Duration,
+    /// What a table shows.
+    pub tables: TableOptions,
 }
 
 impl Meta {
@@ -96,6 +105,8 @@ pub fn write(
         Format::Raw => folded::write(profile, meta, out),
         Format::Speedscope => speedscope::write(profile, meta, out),
         Format::Chrometrace => chrometrace::write(profile, meta, out),
+        Format::Lines => lines::write(profile, meta, out),
+        Format::Functions => functions::write(profile, meta, out),
     }
 }
 

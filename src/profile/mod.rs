@@ -8,6 +8,7 @@
 
 mod add;
 pub mod clean;
+mod function_table;
 pub mod growth;
 mod id_hash;
 pub mod label_table;
@@ -24,6 +25,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+pub use function_table::{Amount, FunctionRow, FunctionTable, LineRow};
 pub use growth::{Growth, ThreadGrowth};
 pub use label_table::{Label, LabelId, LabelTable};
 pub use options::{Counts, ProcessLabel, ProfileOptions};
