@@ -11,7 +11,7 @@
 mod support;
 
 use std::cell::RefCell;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
 use support::shares::{Share, samples_at};
@@ -23,8 +23,13 @@ fn ask(target: &mut Target) -> Value {
     serde_json::from_str(&target.next_line()).expect("it answers in JSON")
 }
 
-/// One at a time: two targets and two recordings would wait for each other's CPUs.
+/// One program at a time, while it lives: two that are always busy, and a recording, would wait for
+/// each other's CPUs.
 static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What was recorded, and what the program said just before and after.
 struct Seen {
@@ -39,7 +44,6 @@ struct Seen {
 impl Seen {
     /// Records until there are `enough` looks, which a crowded machine does not give in one run.
     fn record(target: &mut Target, rate: u32, seconds: f64, enough: f64) -> Self {
-        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
         let (asked, duration) = (rate.to_string(), seconds.to_string());
         let options = ["-f", "raw", "-F", "-r", &asked, "-d", &duration];
         let (mut stacks, mut looks, mut planned) = (Vec::new(), 0.0, 0.0);
@@ -75,6 +79,7 @@ fn split_is_right(mode: &str) {
     const FUNCTIONS: [&str; 3] = ["ten_percent", "thirty_percent", "sixty_percent"];
     let pooled = RefCell::new(Vec::new());
     for_each_interpreter(&format!("split-{mode}"), .., |python| {
+        let _alone = alone();
         let mut target = Target::start(python, "shares.py", &[mode]);
         let seen = Seen::record(&mut target, 2000, 1.0, 700.0);
         let stacks = &seen.stacks;
@@ -148,6 +153,7 @@ fn active_share(function: &str, seen: &Seen, threads: u32) -> Share {
 #[test]
 fn threads_that_sleep_in_short_steps_are_active_as_long_as_they_run() {
     for_each_interpreter("naps", .., |python| {
+        let _alone = alone();
         let mut target = Target::start(python, "duty.py", &["naps"]);
         let mut nap = || {
             let seen = Seen::record(&mut target, 1000, 1.0, 700.0);
@@ -175,6 +181,7 @@ fn threads_that_sleep_in_short_steps_are_active_as_long_as_they_run() {
 #[test]
 fn a_quarter_busy_is_a_quarter_active() {
     for_each_interpreter("quarters", .., |python| {
+        let _alone = alone();
         let mut target = Target::start(python, "duty.py", &["quarters"]);
         let seen = Seen::record(&mut target, 2000, 1.5, 1000.0);
         for function in ["quarter_of_4_ms", "quarter_of_20_ms", "quarter_of_100_ms"] {

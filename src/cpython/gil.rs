@@ -32,15 +32,10 @@ pub fn holder(
             {
                 return Ok(None);
             }
-            let (mut locked, mut last_holder) = ([0; 4], [0; 8]);
-            memory.read_many(&mut [
-                (gil.offset(layout.locked.into()), &mut locked),
-                (gil.offset(layout.last_holder.into()), &mut last_holder),
-            ])?;
-            if i32::from_le_bytes(locked) != 1 {
+            if read_i32(memory, gil.offset(layout.locked.into()))? != 1 {
                 return Ok(None);
             }
-            RemoteAddr(u64::from_le_bytes(last_holder))
+            read_ptr(memory, gil.offset(layout.last_holder.into()))?
         }
     };
     Ok(Some(holder).filter(|holder| !holder.is_null()))

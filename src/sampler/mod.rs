@@ -10,6 +10,7 @@ pub mod pace;
 pub mod sample;
 pub mod snapshot;
 pub mod stats;
+mod urgency;
 pub mod watch;
 
 use std::collections::{HashMap, HashSet};
@@ -32,6 +33,7 @@ pub use watch::Watch;
 use children::Children;
 use cpu_times::CpuTimes;
 use pace::Pace;
+use urgency::Urgency;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
@@ -98,6 +100,7 @@ pub struct Sampler {
     frames: FrameTable,
     options: SamplerOptions,
     pace: Pace,
+    urgency: Urgency,
     start: Instant,
     stats: SamplerStats,
 }
@@ -117,6 +120,7 @@ impl Sampler {
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
             options,
+            urgency: Urgency::new(),
             start,
             stats: SamplerStats::default(),
         };
@@ -278,6 +282,7 @@ impl Sampler {
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
         self.stats.looking += now.elapsed();
+        self.urgency.after_look(now);
         sample
     }
 }

@@ -185,7 +185,7 @@ impl Watched {
     pub fn keep(&mut self, trace: &StackTrace) {
         let slept = self.activity.filter(|activity| !activity.runs);
         if let Some(count) = slept.and_then(|activity| activity.count) {
-            self.asleep = Some((count, trace.clone()));
+            self.asleep = Some((count, asleep(trace)));
         }
     }
 
@@ -214,6 +214,15 @@ impl Watched {
     }
 }
 
+/// A stack as it is shown for as long as its thread sleeps on. The thread may have run when this look
+/// began, and have fallen asleep before its stack could be read.
+fn asleep(trace: &StackTrace) -> StackTrace {
+    let mut trace = trace.clone();
+    trace.thread.active = false;
+    trace.thread.waits_for_cpu = false;
+    trace
+}
+
 /// Whether an error says that the thread is not there any more.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
@@ -235,5 +244,34 @@ fn threads(process: &mut PythonProcess) -> Result<ThreadList, SampleError> {
             result => return result,
         }
         attempt += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpython::ThreadInfo;
+
+    /// A thread that fell asleep during a look was shown as busy in every look until it woke up.
+    #[test]
+    fn a_stack_that_is_kept_is_of_a_thread_that_sleeps() {
+        let ran = StackTrace {
+            thread: ThreadInfo {
+                os_thread_id: Some(7),
+                pthread_id: 7,
+                name: None,
+                interpreter_ids: vec![0],
+                active: true,
+                waits_for_cpu: true,
+                owns_gil: true,
+                collecting: false,
+                is_main: false,
+                cpu_ns: None,
+            },
+            frames: [].into(),
+        };
+        let kept = asleep(&ran).thread;
+        assert!(!kept.active && !kept.waits_for_cpu);
+        assert_eq!(kept.os_thread_id, ran.thread.os_thread_id);
     }
 }

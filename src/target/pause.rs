@@ -40,6 +40,9 @@ use super::{PermissionProblem, Pid, Tid};
 pub const PAUSE_LIMIT: Duration = Duration::from_millis(100);
 /// How many times as long we wait for threads that only need their turn on a crowded machine.
 const CROWDED: u32 = 10;
+/// How long we sleep between two looks whether a thread has stopped.
+const SHORTEST_REST: Duration = Duration::from_micros(20);
+const LONGEST_REST: Duration = Duration::from_millis(1);
 /// How long a guard that is dropped waits at most for threads that are being killed.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(10);
 
@@ -218,10 +221,10 @@ impl Drop for PauseGuard {
         if leaving.is_empty() {
             return;
         }
-        let deadline = Instant::now() + FAREWELL_LIMIT;
+        let since = Instant::now();
         let mut pace = Pace::default();
-        while !leaving.is_empty() && Instant::now() < deadline {
-            pace.rest();
+        while !leaving.is_empty() && since.elapsed() < FAREWELL_LIMIT {
+            pace.rest(since.elapsed());
             leaving.retain(|thread| !thread.try_release());
         }
         STRAGGLERS.with_borrow_mut(|stragglers| stragglers.extend(leaving));
@@ -279,7 +282,7 @@ impl Traced {
             }
             let waited = started.elapsed();
             if waited < limit || (waited < limit * CROWDED && !self.is_uninterruptible()) {
-                pace.rest();
+                pace.rest(waited);
             } else {
                 return Stop::TimedOut;
             }
@@ -354,15 +357,16 @@ impl Pace {
         self.looks >= 24
     }
 
-    fn rest(&mut self) {
+    /// `waited`: for how long so far.
+    fn rest(&mut self, waited: Duration) {
         self.looks = self.looks.saturating_add(1);
-        match self.looks {
+        if self.looks < 20 {
             // A look takes a third of a microsecond, a stop some five.
-            ..20 => std::hint::spin_loop(),
-            // It needs a CPU to be able to stop, and that may be ours.
-            20..400 => std::thread::sleep(Duration::from_micros(20)),
-            _ => std::thread::sleep(Duration::from_millis(1)),
+            return std::hint::spin_loop();
         }
+        // It needs a CPU to be able to stop, and that may be ours. The longer it has waited for one, the
+        // less it matters when exactly it may go on.
+        std::thread::sleep((waited / 16).clamp(SHORTEST_REST, LONGEST_REST));
     }
 }
 
