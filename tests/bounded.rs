@@ -118,6 +118,7 @@ fn trace(tid: i32, root_first: &[FrameId]) -> StackTrace {
             waits_for_cpu: false,
             is_main: false,
             cpu_ns: Some(10),
+            faults: None,
         },
         frames: root_first.iter().rev().copied().collect(),
     }

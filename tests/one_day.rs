@@ -76,6 +76,7 @@ fn sample(look: usize, stacks: &[Vec<FrameId>]) -> Sample {
             waits_for_cpu: false,
             is_main: tid == 0,
             cpu_ns: Some(2_000_000),
+            faults: None,
         },
         frames: stacks[(look + tid as usize) % STACKS].as_slice().into(),
     };

@@ -182,6 +182,7 @@ fn meta() -> Meta {
         command: "python app.py --name 'a;b'".to_owned(),
         python_version: Some("3.12.1".to_owned()),
         duration: Duration::from_millis(240),
+        ..Meta::default()
     }
 }
 

@@ -59,6 +59,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
             look: Look {
                 pausing,
                 cpu_time: true,
+                memory: false,
                 gil: true,
                 holds: false,
             },

@@ -280,6 +280,9 @@ impl Recording {
         for line in summary::lines(closing) {
             say(&line);
         }
+        for line in output::tables::unmatched(&self.profile, &meta.tables) {
+            say(&line);
+        }
         Ok(())
     }
 }

@@ -25,7 +25,9 @@ pub enum Format {
 
 /// No format has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, lines and functions")]
+#[error(
+    "no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, lines and functions"
+)]
 pub struct UnknownFormat(pub String);
 
 impl Format {

@@ -5,6 +5,7 @@ pub mod csv;
 pub mod flamegraph;
 pub mod folded;
 pub mod format;
+pub mod function_name;
 pub mod functions;
 pub mod lines;
 pub mod output_file;
@@ -17,9 +18,10 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 pub use format::{Format, UnknownFormat, default_file_name};
+pub use function_name::FunctionName;
 pub use output_file::OutputFile;
 pub use source::Source;
-pub use tables::{FunctionName, SortKey, TableOptions};
+pub use tables::{SortKey, TableOptions};
 
 use crate::profile::clean::clean;
 use crate::profile::{Counts, Profile};

@@ -9,7 +9,9 @@ fn source(text: &str) -> Source {
 
 /// The last line of the function that starts there.
 fn end(text: &str, name: &str, first_line: u32) -> Option<u32> {
-    source(text).function(name, first_line).map(|lines| *lines.end())
+    source(text)
+        .function(name, first_line)
+        .map(|lines| *lines.end())
 }
 
 #[test]
@@ -113,7 +115,10 @@ fn lines_are_safe_to_show() {
     }
     assert_eq!(source_of_lines.line(0), "");
     assert_eq!(source_of_lines.line(u32::MAX), "");
-    assert_eq!(Source::of_bytes(b"\xff\xfe", None).line(1), "\u{fffd}\u{fffd}");
+    assert_eq!(
+        Source::of_bytes(b"\xff\xfe", None).line(1),
+        "\u{fffd}\u{fffd}"
+    );
     let long = source(&"x".repeat(100_000)).line(1);
     assert_eq!(long.chars().count(), 1_000);
     assert!(long.ends_with('…'));

@@ -4,12 +4,12 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 
 use super::csv::Cell;
+use super::function_name::FunctionName;
 use super::source::Source;
 use super::{Meta, no_samples};
+use crate::profile::clean::clean;
 use crate::profile::{Amount, FunctionRow, FunctionTable, Growth, Label, Profile};
 
 /// What to show of a profile as a table, and how.
@@ -67,10 +67,7 @@ impl SortKey {
 
     /// Whether there is nothing to order by unless memory is recorded.
     pub fn needs_memory(self) -> bool {
-        matches!(
-            self,
-            SortKey::OwnGrowth | SortKey::Growth | SortKey::Freed
-        )
+        matches!(self, SortKey::OwnGrowth | SortKey::Growth | SortKey::Freed)
     }
 
     fn of(self, amount: &Amount) -> u64 {
@@ -83,74 +80,6 @@ impl SortKey {
             SortKey::Name => 0,
         }
     }
-}
-
-/// A function as a user names it: `load`, `Thing.load`, `app.py:load`, `pkg/mod.py:*`.
-///
-/// The name is that of the function with as many of its classes as are given; a file before it is the
-/// end of its path. `*` stands for any text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FunctionName {
-    file: Option<String>,
-    name: String,
-}
-
-impl FromStr for FunctionName {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<FunctionName, &'static str> {
-        let (file, name) = match text.rsplit_once(':') {
-            Some((file, name)) => (Some(file.to_owned()), name),
-            None => (None, text),
-        };
-        if name.is_empty() || file.as_ref().is_some_and(String::is_empty) {
-            return Err("give a function, such as load, Thing.load or app.py:load");
-        }
-        Ok(FunctionName {
-            file,
-            name: name.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for FunctionName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.file {
-            Some(file) => write!(f, "{file}:{}", self.name),
-            None => f.write_str(&self.name),
-        }
-    }
-}
-
-impl FunctionName {
-    /// Whether it names the function that has this qualified name in the file of this path.
-    pub fn matches(&self, function: &str, file: &str) -> bool {
-        let ends = |text: &str, pattern: &str, before: char| {
-            matches_pattern(text, pattern) || matches_pattern(text, &format!("*{before}{pattern}"))
-        };
-        let in_file = self.file.as_deref();
-        in_file.is_none_or(|pattern| ends(file, pattern, '/')) && ends(function, &self.name, '.')
-    }
-}
-
-/// Whether the text is the pattern, in which `*` stands for any text. Takes no longer than both lengths
-/// multiplied: after each `*` the first place that fits is as good as any.
-fn matches_pattern(text: &str, pattern: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else {
-        return text == pattern;
-    };
-    let Some(mut text) = text.strip_prefix(start) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = rest.split('*').collect();
-    let end = parts.pop().unwrap_or_default();
-    for part in parts {
-        let Some((_, after)) = text.split_once(part) else {
-            return false;
-        };
-        text = after;
-    }
-    text.ends_with(end)
 }
 
 /// A profile's functions as a table shows them.
@@ -202,14 +131,18 @@ impl<'a> View<'a> {
         rows
     }
 
-    /// Those of the names asked for that no function has.
-    pub fn unmatched(&self) -> Vec<&'a FunctionName> {
+    fn unmatched(&self) -> Vec<String> {
         let is_seen = |name: &&FunctionName| {
             let mut rows = self.table.rows.iter();
             rows.any(|row| name.matches(&self.name(row), self.file(row)))
         };
         let only = self.options.only.iter();
-        only.filter(|name| !is_seen(name)).collect()
+        only.filter(|name| !is_seen(name))
+            .map(|name| {
+                let name = name.to_string();
+                format!("No function that was seen is called '{}'", clean(&name))
+            })
+            .collect()
     }
 
     /// The functions that were asked for or, if none was, at most so many that weigh most; in the order
@@ -293,8 +226,9 @@ impl<'a> View<'a> {
             head += &no_samples(profile);
             head.push('\n');
         }
-        for name in self.unmatched() {
-            head += &format!("No function that was seen is called '{name}'.\n");
+        for line in self.unmatched() {
+            head += &line;
+            head.push('\n');
         }
         head
     }
@@ -379,6 +313,14 @@ impl<'a> View<'a> {
     }
 }
 
+/// A line for each of the names asked for that no function has.
+pub fn unmatched(profile: &Profile, options: &TableOptions) -> Vec<String> {
+    if options.only.is_empty() {
+        return Vec::new();
+    }
+    View::new(profile, options).unmatched()
+}
+
 /// Rows of cells as text: each column as wide as its widest cell, numbers to the right, the last
 /// column, which is text, to the left and as long as it is.
 pub(super) fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
@@ -406,7 +348,14 @@ pub(super) fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
     text += &"=".repeat(headed + last);
     text.push('\n');
     for row in rows {
-        line(&mut text, &row.iter().map(String::as_str).collect::<Vec<_>>());
+        line(
+            &mut text,
+            &row.iter().map(String::as_str).collect::<Vec<_>>(),
+        );
     }
     text
 }
+
+#[cfg(test)]
+#[path = "tables_tests.rs"]
+mod tests;

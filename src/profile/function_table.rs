@@ -192,10 +192,7 @@ impl Sums {
 
     fn at(&mut self, label: Option<LabelId>) -> Option<(&mut FunctionSum, &mut Sum)> {
         let (function, line) = self.places.get(label?.index()).copied().flatten()?;
-        Some((
-            self.functions.get_mut(function)?,
-            self.lines.get_mut(line)?,
-        ))
+        Some((self.functions.get_mut(function)?, self.lines.get_mut(line)?))
     }
 
     fn enter(&mut self, label: Option<LabelId>, node: Amount) {
@@ -312,7 +309,12 @@ mod tests {
     }
 
     /// By name and first line: own and total, and the same by line.
-    type Shown = (String, Option<u32>, (u64, u64), Vec<(Option<u32>, (u64, u64))>);
+    type Shown = (
+        String,
+        Option<u32>,
+        (u64, u64),
+        Vec<(Option<u32>, (u64, u64))>,
+    );
 
     fn shown(profile: &Profile) -> Vec<Shown> {
         let pair = |amount: Amount| (amount.own, amount.total);
@@ -387,6 +389,10 @@ mod tests {
         let rows = FunctionTable::of(&profile).rows;
         assert_eq!((rows[0].amount.own, rows[0].amount.total), (1, 1));
         assert_eq!((rows[1].amount.own, rows[1].amount.total), (1, 1));
-        assert!(FunctionTable::of(&Profile::new(ProfileOptions::default())).rows.is_empty());
+        assert!(
+            FunctionTable::of(&Profile::new(ProfileOptions::default()))
+                .rows
+                .is_empty()
+        );
     }
 }

@@ -267,6 +267,7 @@ mod tests {
                 collecting: false,
                 is_main: false,
                 cpu_ns: None,
+                faults: None,
             },
             frames: [].into(),
         };

@@ -172,8 +172,14 @@ fn a_file_that_came_after_the_process_is_newer() {
         .unwrap()
         .set_times(old)
         .unwrap();
-    let knows_births = fs::metadata(root.join("lib/b.py")).unwrap().created().is_ok();
-    assert_eq!(is_newer(now.checked_sub(Duration::from_secs(60))), knows_births);
+    let knows_births = fs::metadata(root.join("lib/b.py"))
+        .unwrap()
+        .created()
+        .is_ok();
+    assert_eq!(
+        is_newer(now.checked_sub(Duration::from_secs(60))),
+        knows_births
+    );
 }
 
 #[test]
@@ -187,6 +193,9 @@ fn a_process_is_seen_through_when_it_has_ended() {
     drop(cat);
     assert_eq!(text(&view, "a.py").as_deref(), Ok("inside\n"));
     let whole = root.join("srv/app/a.py");
-    assert_eq!(text(&view, whole.to_str().unwrap()).as_deref(), Ok("inside\n"));
+    assert_eq!(
+        text(&view, whole.to_str().unwrap()).as_deref(),
+        Ok("inside\n")
+    );
     assert!(!view.read(&whole, 1_000).unwrap().is_newer);
 }
