@@ -57,6 +57,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
         let options = SamplerOptions {
             rate_hz: 200.0,
             look: Look {
+                memory: false,
                 pausing,
                 cpu_time: true,
                 memory: false,

@@ -26,14 +26,14 @@
 //! the sum estimates the time on a CPU with the GIL: samples come at random moments, so a thread that
 //! held it for a share of its time has it in that share of its samples.
 
-use super::growth::{self, Now};
+use super::growth::{self, Growth, Ledger, Now, Share};
 use super::thread_table::{self, Step};
 use super::{
     Label, LabelTable, MAX_PROCESS_DEPTH, ProcessLabel, Profile, ProfileOptions, StackId,
     StackTable, StringTable, ThreadId, micros,
 };
 use crate::cpython::{Frame, FrameTable, StackTrace};
-use crate::sampler::Sample;
+use crate::sampler::{RssChange, Sample};
 use crate::target::Pid;
 
 impl Profile {
@@ -67,15 +67,14 @@ impl Profile {
             };
             let mut changes = std::mem::take(&mut self.changes);
             let change = one.rss_change.unwrap_or_default();
-            let other = growth::split(change, &one.traces, &mut changes);
-            for (trace, change) in one.traces.iter().zip(&changes) {
-                self.add_trace(one.pid, from, trace, *change, frames);
+            let other = growth::split(&change, &one.traces, &mut changes);
+            for (trace, share) in one.traces.iter().zip(&changes) {
+                self.add_trace(one.pid, from, trace, (*share, &change), frames);
             }
             self.changes = changes;
             if other != 0 {
-                let label = self.labels.intern(Label::NotPython);
-                let stack = child(&mut self.stacks, &mut self.labels, from, label);
-                self.growth.lay(stack, other);
+                let stack = not_python(&mut self.stacks, &mut self.labels, from);
+                self.growth.lay(&stack, other);
             }
         }
         self.settle_ended(false);
@@ -91,13 +90,13 @@ impl Profile {
         self.settle_ended(true);
     }
 
-    /// `change`: what the thread has added to resident memory or, negative, given back.
+    /// `share`: what the thread has added to resident memory or given back, of all.
     fn add_trace(
         &mut self,
         pid: Pid,
         from: StackId,
         trace: &StackTrace,
-        change: i64,
+        share: (Share, &RssChange),
         frames: &FrameTable,
     ) {
         let Profile {
@@ -142,11 +141,10 @@ impl Profile {
             && (info.owns_gil || !options.gil_only)
             && live.needs_stack();
         let at_work = options.memory && live.growth.is_at_work(trace);
-        let grows = at_work || (options.memory && live.growth.wants_sleep(trace, change));
+        let grows = at_work || (options.memory && live.growth.wants_sleep(trace, share.0));
         if options.memory && !grows {
-            live.growth.look(change, Now::Asleep(None), |stack, bytes| {
-                self.growth.lay(stack, bytes);
-            });
+            let now = Now::Asleep(None);
+            live.growth.look(share.0, share.1, now, &mut self.growth);
         }
         if is_left_out && !may_inherit && !grows {
             if on_cpu {
@@ -188,8 +186,7 @@ impl Profile {
             } else {
                 Now::Asleep(Some(stack))
             };
-            live.growth
-                .look(change, now, |stack, bytes| self.growth.lay(stack, bytes));
+            live.growth.look(share.0, share.1, now, &mut self.growth);
         }
         if is_left_out && on_cpu && !may_inherit {
             live.ran_in(None);
@@ -225,8 +222,12 @@ impl Profile {
     /// Gives the time of threads that have ended to the stacks that inherit it.
     fn settle_ended(&mut self, all: bool) {
         for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
-            live.growth
-                .settle(|stack, bytes| self.growth.lay(stack, bytes));
+            live.growth.settle(&mut self.growth);
+            let waiting = live.growth.waiting();
+            if waiting != Growth::default() {
+                let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
+                self.growth.lay_both(&stack, waiting);
+            }
             let Some((stack, ns)) = live.owed() else {
                 continue;
             };
@@ -298,6 +299,12 @@ fn child(
     stacks
         .child(parent, label)
         .unwrap_or_else(|| stacks.folded(parent, labels.intern(Label::TooMany)))
+}
+
+/// The stack of what no Python thread has added, below that of its process.
+fn not_python(stacks: &mut StackTable, labels: &mut LabelTable, from: StackId) -> StackId {
+    let label = labels.intern(Label::NotPython);
+    child(stacks, labels, from, label)
 }
 
 /// What stacks are built in.

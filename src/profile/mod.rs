@@ -57,7 +57,7 @@ pub struct Profile {
     rss: RssSeries,
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
-    changes: Vec<i64>,
+    changes: Vec<growth::Share>,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.

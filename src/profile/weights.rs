@@ -1,6 +1,6 @@
 //! What the stacks of a [`Profile`] weigh, and how much each of them grew.
 
-use super::growth::Growth;
+use super::growth::{Caught, Growth, Ledger};
 use super::{Profile, StackId};
 
 impl Profile {
@@ -74,21 +74,36 @@ impl Profile {
 pub(super) struct GrowthTable {
     /// By [`StackId::index`], as far as there is any.
     by_stack: Vec<Growth>,
+    caught: Vec<Caught>,
     total: Growth,
 }
 
-impl GrowthTable {
-    /// Lays a change of resident memory, in bytes, on a stack.
-    pub fn lay(&mut self, stack: StackId, bytes: i64) {
+fn slot<T: Clone + Default>(slots: &mut Vec<T>, stack: StackId) -> Option<&mut T> {
+    if slots.len() <= stack.index() {
+        slots.resize(stack.index() + 1, T::default());
+    }
+    slots.get_mut(stack.index())
+}
+
+impl Ledger<StackId> for GrowthTable {
+    fn lay(&mut self, stack: &StackId, bytes: i64) {
         if bytes == 0 {
             return;
         }
-        if self.by_stack.len() <= stack.index() {
-            self.by_stack.resize(stack.index() + 1, Growth::default());
-        }
-        if let Some(growth) = self.by_stack.get_mut(stack.index()) {
+        if let Some(growth) = slot(&mut self.by_stack, *stack) {
             growth.count(bytes);
             self.total.count(bytes);
         }
+    }
+
+    fn catch(&mut self, stack: &StackId, caught: Caught) {
+        if let Some(known) = slot(&mut self.caught, *stack) {
+            known.bytes += caught.bytes;
+            known.for_ns = known.for_ns.saturating_add(caught.for_ns);
+        }
+    }
+
+    fn caught(&self, stack: &StackId) -> Caught {
+        self.caught.get(stack.index()).copied().unwrap_or_default()
     }
 }

@@ -7,6 +7,7 @@ pub mod launched;
 pub mod look;
 mod merge;
 pub mod pace;
+pub mod rss_changes;
 pub mod sample;
 pub mod snapshot;
 pub mod stats;
@@ -33,6 +34,7 @@ pub use watch::Watch;
 use children::Children;
 use cpu_times::CpuTimes;
 use pace::Pace;
+use rss_changes::RssChanges;
 use urgency::Urgency;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
@@ -85,6 +87,7 @@ struct Observed {
     lost: u32,
     /// Its resident memory, and when it was asked for.
     rss: Option<(Instant, u64)>,
+    rss_changes: RssChanges,
 }
 
 /// Looks at a process (and its children) again and again. As an iterator it waits for the next look
@@ -160,6 +163,7 @@ impl Sampler {
             cpu_times: CpuTimes::default(),
             lost: 0,
             rss: None,
+            rss_changes: RssChanges::default(),
         });
     }
 
@@ -300,6 +304,9 @@ impl Observed {
         if self.lost > 0 {
             return self.reattach();
         }
+        let started = Instant::now();
+        let at_start = look.memory.then(|| self.process.target().rss().ok());
+        let at_start = at_start.flatten();
         let (process, watch) = (&mut self.process, &mut self.watch);
         match snapshot::take(process, watch, frames, *look, now, |_, _| ()) {
             Ok(mut snapshot) => {
@@ -307,14 +314,23 @@ impl Observed {
                     self.cpu_times
                         .fill_in(&mut snapshot.traces, &snapshot.on_cpu_ns, now);
                 }
+                let rss_change = at_start.and_then(|bytes| {
+                    let (process, watch) = (self.process.target(), &mut self.watch);
+                    let changes = &mut self.rss_changes;
+                    changes.tell(process, bytes, watch, &mut snapshot, started)
+                });
+                let rss_bytes = match self.rss_changes.last() {
+                    Some(bytes) if look.memory => Some(bytes),
+                    _ => self.rss_bytes(now),
+                };
                 let pauses = snapshot.pauses.into_iter();
                 pauses.for_each(|pause| stats.pauses.record(pause));
                 sample.torn += snapshot.torn;
                 sample.processes.push(ProcessSample {
                     pid: self.process.pid(),
                     traces: snapshot.traces,
-                    rss_bytes: self.rss_bytes(now),
-                    rss_change: None,
+                    rss_bytes,
+                    rss_change,
                 });
                 sample.errors.extend(snapshot.errors);
                 true
@@ -364,6 +380,7 @@ impl Observed {
             Ok(process) => {
                 self.process = process;
                 self.watch = Watch::default();
+                self.rss_changes = RssChanges::default();
                 self.lost = 0;
                 true
             }

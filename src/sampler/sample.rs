@@ -32,9 +32,8 @@ pub struct ProcessSample {
     pub traces: Vec<StackTrace>,
     /// Resident set size at this tick, where it could be read.
     pub rss_bytes: Option<u64>,
-    /// How much of that is new or gone since the last change that was told, with
-    /// [`Look::memory`](super::Look::memory). `None` when nothing has changed, in the first look, and
-    /// in a look that missed a thread: its change is told with the next.
+    /// How much of that is new or gone since the last look, with [`Look::memory`](super::Look::memory).
+    /// `None` in the first look, and in one that missed a thread: its change is told with the next.
     pub rss_change: Option<RssChange>,
 }
 
@@ -43,6 +42,14 @@ pub struct ProcessSample {
 pub struct RssChange {
     /// New bytes or, negative, released ones. What was both in between does not show.
     pub bytes: i64,
+    /// Those of them that came or went while this look was taken.
+    pub in_look: i64,
+    /// For how long that was, in nanoseconds, but for the time that threads were paused.
+    pub look_ns: u64,
+    /// Time since the end of the last look whose change was told, in nanoseconds.
+    pub between_ns: u64,
+    /// The smallest change that was ever seen, in bytes: the kernel may add up late.
+    pub grain: u64,
     /// Page faults of threads that no stack is known of, in the same time and in the measure of
     /// [`ThreadInfo::faults`](crate::cpython::ThreadInfo::faults).
     pub other_faults: u64,

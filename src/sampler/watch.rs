@@ -46,6 +46,8 @@ pub(super) struct Watched {
     asleep: Option<(RunCount, StackTrace)>,
     /// Whether it has ended, as the kernel sees it.
     pub has_ended: bool,
+    /// Whether it may have run since it was asked for its page faults.
+    ran: bool,
 }
 
 impl Watch {
@@ -71,6 +73,29 @@ impl Watch {
         self.threads
             .iter_mut()
             .for_each(|watched| watched.ask(cpu_time));
+    }
+
+    /// The threads that may have run since they were last asked for their page faults, each once.
+    pub(super) fn ran_since_asked(&self) -> Vec<Tid> {
+        let ran = self.threads.iter().filter(|watched| watched.ran);
+        let mut tids: Vec<Tid> = ran
+            .filter_map(|watched| watched.thread.os_thread_id)
+            .collect();
+        // A thread may be inside several interpreters.
+        tids.sort_unstable();
+        tids.dedup();
+        tids
+    }
+
+    /// All threads were asked that have run.
+    pub(super) fn were_asked(&mut self) {
+        self.threads.iter_mut().for_each(|one| one.ran = false);
+    }
+
+    /// The kernel's ids of all threads.
+    pub(super) fn tids(&self) -> impl Iterator<Item = Tid> {
+        let threads = self.threads.iter();
+        threads.filter_map(|watched| watched.thread.os_thread_id)
     }
 
     /// Lists the threads; what is known of those that were there before is kept.
@@ -119,6 +144,7 @@ impl Watched {
             // Between the list and here. Anything else, such as too many open files, only means that
             // the kernel cannot be asked.
             has_ended: reader.as_ref().is_err_and(is_missing),
+            ran: true,
             reader: reader.ok().flatten(),
             activity: None,
             asleep: None,
@@ -150,6 +176,7 @@ impl Watched {
             return;
         }
         self.asleep = None;
+        self.ran = true;
         let answer = match reader.runs() {
             Ok(true) if !cpu_time => Ok(Activity {
                 runs: true,

@@ -21,6 +21,10 @@ pub struct ProcStat {
     pub parent: Pid,
     /// Field 9, the kernel's flags of the task.
     pub flags: u64,
+    /// Field 10, page faults that needed no disk; of a process, those of all its threads so far.
+    pub minor_faults: u64,
+    /// Field 12, page faults that did.
+    pub major_faults: u64,
     /// Field 20, how many threads the process has.
     pub threads: u64,
     /// Field 22, when it started, in clock ticks since boot. With the pid it names a process for
@@ -29,6 +33,10 @@ pub struct ProcStat {
 }
 
 impl ProcStat {
+    /// Room for the part of a line that is used, in bytes: it has 52 numbers of at most 20 digits and a
+    /// name of at most 64 bytes, and the fields that we want lie in its first half.
+    pub const MAX_LINE: usize = 1024;
+
     /// The `stat` of a process, which is that of its main thread.
     ///
     /// # Errors
@@ -46,9 +54,7 @@ impl ProcStat {
     }
 
     fn read(path: &Path) -> io::Result<ProcStat> {
-        // A line has 52 numbers of at most 20 digits and a name of at most 64 bytes; the fields that
-        // we want lie in its first half.
-        let mut line = [0u8; 1024];
+        let mut line = [0u8; ProcStat::MAX_LINE];
         // A thread that ends between open and read gives ESRCH, which std has no kind for.
         let length = match File::open(path).and_then(|mut file| file.read(&mut line)) {
             Ok(length) => length,
@@ -72,12 +78,16 @@ impl ProcStat {
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
         let flags = fields.nth(4)?.parse().ok()?;
-        let threads = fields.nth(10)?.parse().ok()?;
+        let minor_faults = fields.next()?.parse().ok()?;
+        let major_faults = fields.nth(1)?.parse().ok()?;
+        let threads = fields.nth(7)?.parse().ok()?;
         let start_ticks = fields.nth(1)?.parse().ok()?;
         Some(ProcStat {
             state,
             parent,
             flags,
+            minor_faults,
+            major_faults,
             threads,
             start_ticks,
         })
@@ -109,6 +119,8 @@ mod tests {
                 state: b'R',
                 parent: 7,
                 flags: 0x40_0000,
+                minor_faults: 101,
+                major_faults: 103,
                 threads: 5,
                 start_ticks: 98765,
             })
