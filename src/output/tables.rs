@@ -357,5 +357,8 @@ pub(super) fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 #[cfg(test)]
+#[path = "tables_hostile_tests.rs"]
+mod hostile_tests;
+#[cfg(test)]
 #[path = "tables_tests.rs"]
 mod tests;

@@ -1,10 +1,8 @@
-//! Tables as they are read, and names that want to break them.
+//! Tables as they are read.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::sync::Arc;
 use std::time::Duration;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
@@ -12,13 +10,13 @@ use crate::output::{Format, write};
 use crate::profile::ProfileOptions;
 use crate::sampler::{ProcessSample, RssChange, Sample};
 
-const MIB: i64 = 1 << 20;
+pub(super) const MIB: i64 = 1 << 20;
 
 /// A frame: name, file, line and first line.
-type Seen<'a> = (&'a str, &'a str, u32, u32);
+pub(super) type Seen<'a> = (&'a str, &'a str, u32, u32);
 
 /// A look a stack, root first, and what the thread added to resident memory meanwhile.
-fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
+pub(super) fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
     let mut frames = FrameTable::default();
     let mut profile = Profile::new(ProfileOptions {
         memory,
@@ -72,7 +70,7 @@ fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
     profile
 }
 
-fn written(format: Format, profile: &Profile, tables: TableOptions) -> String {
+pub(super) fn written(format: Format, profile: &Profile, tables: TableOptions) -> String {
     let meta = Meta {
         command: "python app.py".to_owned(),
         python_version: None,
@@ -389,116 +387,4 @@ fn a_long_function_is_shown_around_its_lines_and_a_changed_one_with_a_note() {
         "{changed}"
     );
     text(&long, u32::MAX);
-}
-
-/// Rows of CSV, as RFC 4180 reads them.
-fn parse(text: &str) -> Vec<Vec<String>> {
-    let (mut rows, mut row, mut cell) = (Vec::new(), Vec::new(), String::new());
-    let mut chars = text.chars().peekable();
-    let mut quoted = false;
-    while let Some(c) = chars.next() {
-        match c {
-            '"' if quoted && chars.peek() == Some(&'"') => {
-                chars.next();
-                cell.push('"');
-            }
-            '"' => quoted = !quoted,
-            ',' if !quoted => row.push(std::mem::take(&mut cell)),
-            '\r' if !quoted => {
-                assert_eq!(chars.next(), Some('\n'));
-                row.push(std::mem::take(&mut cell));
-                rows.push(std::mem::take(&mut row));
-            }
-            c => cell.push(c),
-        }
-    }
-    assert!(!quoted && cell.is_empty() && row.is_empty());
-    rows
-}
-
-fn check(name: &str, file: &str, line: u32, first_line: u32, source: &str) {
-    let profile = profile(true, &[(&[(name, file, line, first_line)], MIB)]);
-    let shown_file = profile
-        .file(profile.labels().ids().next().unwrap())
-        .unwrap();
-    let options = |csv| TableOptions {
-        csv,
-        only: Vec::new(),
-        sort: None,
-        sources: HashMap::from([(
-            shown_file.to_owned(),
-            Source::of_bytes(source.as_bytes(), None),
-        )]),
-    };
-    let unsafe_in = |c: &char| c.is_control() && *c != '\n';
-    for format in [Format::Lines, Format::Functions] {
-        let text = written(format, &profile, options(false));
-        assert_eq!(text.chars().find(unsafe_in), None, "{text:?}");
-        let text = written(format, &profile, options(true));
-        assert_eq!(
-            text.replace("\r\n", "").chars().find(|c| c.is_control()),
-            None
-        );
-        let rows = parse(&text);
-        assert!(rows.len() >= 2, "{text:?}");
-        for row in &rows {
-            assert_eq!(row.len(), rows[0].len(), "{text:?}");
-            for cell in row {
-                let first = cell.trim_start().chars().next();
-                assert!(first.is_none_or(|c| !"=+-@".contains(c)), "{cell:?}");
-            }
-        }
-    }
-}
-
-#[test]
-fn names_made_to_break_a_table() {
-    let odd = [
-        "",
-        " ",
-        "=1+1",
-        "@SUM(A1)",
-        "\t=1",
-        "\r\n=1",
-        "\"",
-        "\",\"=1",
-        "a\0b",
-        "\u{1b}[2J",
-        "\u{85}",
-        "-",
-        "…",
-        "<module>",
-        "<",
-        "a.b.",
-        ".",
-        "'",
-        "'''",
-        "(((",
-        "\u{feff}=1",
-    ];
-    for name in odd {
-        for other in odd {
-            check(name, other, 1, 1, other);
-            check(
-                name,
-                other,
-                u32::MAX,
-                u32::MAX,
-                &format!("def {name}(): {other}\n  {other}\n"),
-            );
-        }
-    }
-}
-
-proptest! {
-    #[test]
-    fn any_names(
-        name in any::<String>(),
-        file in any::<String>(),
-        line in any::<u32>(),
-        first_line in 0..5_u32,
-        source in any::<String>(),
-    ) {
-        check(&name, &file, line, first_line, &source);
-    }
 }
