@@ -299,3 +299,32 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
     refused(&["-f", "lines", "--function", "load"], "say --only load");
     refused(&["-f", "lines", "--only", ":"], "give a function");
 }
+
+#[test]
+fn lines_and_functions_tell_what_grew() {
+    for_each_kind("table-memory", |python| {
+        let target = program(python, &["growing.py", "2", "0.5"]);
+        let (rows, _) = csv(&["-f", "lines", "--memory"], &target);
+        // What it keeps, it takes there.
+        assert_eq!(rows[0]["function"], "keep", "{rows:#?}");
+        let grown = |row: &Row| number(row, "own_grown_bytes");
+        let most = rows.iter().max_by_key(|row| grown(row)).unwrap();
+        let contents = r#"    held.append(b"\x55" * size)"#;
+        assert_eq!(most["contents"], contents, "{most:?}");
+        assert_eq!(most["own_grown_bytes"], most["total_grown_bytes"]);
+
+        let (rows, _) = csv(&["-f", "functions", "--memory"], &target);
+        assert_eq!(rows[0]["function"], "keep", "{rows:#?}");
+        let total = |name: &str| {
+            let row = rows.iter().find(|row| row["function"] == name);
+            row.map_or(0, |row| number(row, "total_grown_bytes"))
+        };
+        // 64 to 16 to 4, and far from where a test of their shares would fail.
+        assert!(total("grow_64") > 2 * total("grow_16"), "{rows:#?}");
+        assert!(total("grow_16") > total("grow_4"), "{rows:#?}");
+        assert!(
+            total("main") >= total("grow_64") + total("grow_16"),
+            "{rows:#?}"
+        );
+    });
+}
