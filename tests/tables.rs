@@ -303,7 +303,7 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
 #[test]
 fn lines_and_functions_tell_what_grew() {
     for_each_kind("table-memory", |python| {
-        let target = program(python, &["growing.py", "2", "0.5"]);
+        let target = program(python, &["growing.py", "2", "0.5", "burst"]);
         let (rows, _) = csv(&["-f", "lines", "--memory"], &target);
         // What it keeps, it takes there.
         assert_eq!(rows[0]["function"], "keep", "{rows:#?}");
