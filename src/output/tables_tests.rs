@@ -59,7 +59,9 @@ pub(super) fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
                 rss_bytes: Some(1),
                 rss_change: Some(RssChange {
                     bytes: *bytes,
-                    other_faults: 0,
+                    // All of it while this very stack was read.
+                    in_look: *bytes,
+                    ..RssChange::default()
                 }),
             }],
             ..Sample::default()
@@ -145,7 +147,6 @@ fn lines_show_the_whole_function_and_what_its_lines_weigh() {
         ..TableOptions::default()
     };
     let text = written(Format::Lines, &app(true), options);
-    // A change between two stacks is half of each.
     assert_eq!(
         text,
         "\
@@ -165,12 +166,12 @@ Line #  Samples  Own %  Total %  RSS growth  RSS freed  Line contents
 
 Function: Thing.load (app.py:10)
 File: /srv/app.py
-Samples: 1, 25.0 % own, 25.0 % total; RSS: 0.0 MiB growth, 0.2 MiB freed
+Samples: 1, 25.0 % own, 25.0 % total; RSS: 0.0 MiB growth, 0.5 MiB freed
 
 Line #  Samples  Own %  Total %  RSS growth  RSS freed  Line contents
 =====================================================================
     10                                                      def load(self):
-    11        1   25.0     25.0     0.0 MiB    0.2 MiB          return [x for x in
+    11        1   25.0     25.0     0.0 MiB    0.5 MiB          return [x for x in
     12                                                                  range(9)]
 "
     );
@@ -189,9 +190,9 @@ fn csv_has_whole_numbers_and_no_formulas() {
 \"function\",\"file\",\"first_line\",\"own_samples\",\"total_samples\",\"own_percent\",\
 \"total_percent\",\"own_grown_bytes\",\"own_released_bytes\",\"total_grown_bytes\",\
 \"total_released_bytes\"\r
-\"load\",\"/srv/app.py\",3,2,3,50.00,75.00,4194304,262144,4194304,524288\r
+\"load\",\"/srv/app.py\",3,2,3,50.00,75.00,4194304,0,4194304,524288\r
 \"'=bad\",\"/srv/@other.py\",7,1,1,25.00,25.00,0,0,0,0\r
-\"Thing.load\",\"/srv/app.py\",10,1,1,25.00,25.00,0,262144,0,262144\r
+\"Thing.load\",\"/srv/app.py\",10,1,1,25.00,25.00,0,524288,0,524288\r
 \"<module>\",\"/srv/app.py\",1,0,4,0.00,100.00,0,0,4194304,524288\r
 "
     );
