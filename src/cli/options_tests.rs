@@ -116,6 +116,17 @@ fn record_and_top_weigh_cpu_time_and_show_collections() {
 }
 
 #[test]
+fn memory_is_looked_at_more_often() {
+    for line in ["pyspy-rs record --memory -p 1", "pyspy-rs record -m -p 1"] {
+        let sampling = record(line).sampling;
+        assert!(sampling.memory);
+        assert_eq!(sampling.rate_hz, 1_000);
+    }
+    assert_eq!(record("pyspy-rs record -m -r 50 -p 1").sampling.rate_hz, 50);
+    assert!(!top("pyspy-rs top -p 1").sampling.memory);
+}
+
+#[test]
 fn a_program_keeps_its_own_options() {
     let cli = Cli::try_parse_from([
         "pyspy-rs", "record", "-o", "x.svg", "--", "python", "prog.py", "-a", "--b", "c d", "--",

@@ -81,6 +81,14 @@ fn closing_line(closing: Closing<'_>) -> String {
         let seconds = counts.cpu_ns as f64 / 1e9;
         line += &format!(" CPU: {seconds:.2} s");
     }
+    if profile.options().memory {
+        let growth = profile.total_growth();
+        line += &format!(
+            " Grown: {} Given back: {}",
+            mib(growth.grown_bytes),
+            mib(growth.released_bytes)
+        );
+    }
     let rss = profile.rss();
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
         line += &format!(
@@ -107,7 +115,13 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     if profile.total_weight() > 0 {
         return None;
     }
-    Some(if counts.samples > 0 {
+    Some(if profile.options().memory && counts.ticks > 1 {
+        format!(
+            "Resident memory has not grown: the file holds no stacks; without --memory it would show \
+             {} samples",
+            counts.samples
+        )
+    } else if counts.samples > 0 {
         format!(
             "No time on a CPU was counted: nothing ran, or the kernel does not count; without --cpu \
              the file would show {} samples",

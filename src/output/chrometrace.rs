@@ -5,6 +5,9 @@
 //! 0.4's files. Unlike there, a call ends when its thread goes idle or away, not at the end of the
 //! recording. The events have times and no weights, so [`cpu_time`] changes nothing here.
 //!
+//! With [`memory`] there are counter events (`C`) besides: resident memory of all processes, in MiB.
+//!
+//! [`memory`]: crate::profile::ProfileOptions::memory
 //! [`cpu_time`]: crate::profile::ProfileOptions::cpu_time
 
 use std::borrow::Cow;
@@ -12,9 +15,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{self, Write};
 use std::iter::Peekable;
+use std::time::Duration;
 
 use super::Meta;
-use crate::profile::{LabelId, Profile, Slice, StackId, ThreadId};
+use crate::profile::{LabelId, Profile, RssPoint, Slice, StackId, ThreadId};
 
 /// Scripts pick their events by this category, so it is py-spy's.
 const CATEGORY: &str = "py-spy";
@@ -41,7 +45,17 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
     for (place, thread) in threads.iter_mut().enumerate() {
         order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
     }
-    while let Some(Reverse((_, place))) = order.pop() {
+    let is_asked = profile.options().memory;
+    let mut readings = profile
+        .rss()
+        .points()
+        .iter()
+        .filter(|_| is_asked)
+        .peekable();
+    while let Some(Reverse((at_us, place))) = order.pop() {
+        while let Some(point) = readings.next_if(|point| micros(point.elapsed) <= at_us) {
+            events.write_reading(point)?;
+        }
         let Some(thread) = threads.get_mut(place) else {
             continue;
         };
@@ -50,7 +64,14 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
         }
         order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
     }
+    for point in readings {
+        events.write_reading(point)?;
+    }
     events.out.write_all(b"]")
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A thread leaves one stack for another one; [`StackId::ROOT`] stands for none.
@@ -132,6 +153,32 @@ impl Events<'_> {
         Ok(())
     }
 
+    fn separate(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_all(b",")?;
+        }
+        Ok(())
+    }
+
+    /// Says how much memory is resident from now on.
+    fn write_reading(&mut self, point: &RssPoint) -> io::Result<()> {
+        self.separate()?;
+        let threads = self.profile.threads();
+        let mut pids = threads.ids().filter_map(|id| threads.get(id));
+        let counter = Counter {
+            args: Reading {
+                mib: point.rss_bytes as f64 / f64::from(1 << 20),
+            },
+            cat: CATEGORY,
+            name: "RSS",
+            ph: "C",
+            // The first process; of several, these are the sums.
+            pid: pids.next().map_or(0, |thread| thread.pid),
+            ts: micros(point.elapsed),
+        };
+        serde_json::to_writer(&mut *self.out, &counter).map_err(io::Error::from)
+    }
+
     fn write_event(
         &mut self,
         phase: &'static str,
@@ -142,9 +189,7 @@ impl Events<'_> {
         let Some(thread) = profile.threads().get(change.thread) else {
             return Ok(());
         };
-        if !std::mem::replace(&mut self.is_first, false) {
-            self.out.write_all(b",")?;
-        }
+        self.separate()?;
         let event = Event {
             args: Args {
                 filename: profile.file(label).unwrap_or_default(),
@@ -170,6 +215,22 @@ struct Event<'a> {
     pid: i32,
     tid: u64,
     ts: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Counter {
+    args: Reading,
+    cat: &'static str,
+    name: &'static str,
+    ph: &'static str,
+    pid: i32,
+    ts: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Reading {
+    #[serde(rename = "MiB")]
+    mib: f64,
 }
 
 #[derive(serde::Serialize)]

@@ -8,7 +8,7 @@ use inferno::flamegraph::color::{BackgroundColor, PaletteMap, SearchColor};
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::folded::{self, Bounds};
-use super::{Meta, no_samples, palette};
+use super::{Meta, no_samples, palette, size};
 use crate::profile::Profile;
 
 /// Deepest stack that is drawn. A recursion thousands deep would give a picture that no viewer
@@ -48,7 +48,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         colors.insert(text, palette::color(profile, id));
     }
     let mut options = Options::default();
-    options.title = meta.title(MAX_TITLE_CHARS);
+    options.title = title(profile, meta);
     options.subtitle = Some(subtitle(profile, meta));
     options.direction = Direction::Inverted;
     options.bgcolors = Some(BackgroundColor::Flat(palette::BACKGROUND));
@@ -62,7 +62,9 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     if let Ok(found) = palette::FOUND.parse::<SearchColor>() {
         options.search_color = found;
     }
-    options.count_name = if profile.options().cpu_time {
+    options.count_name = if profile.options().memory {
+        BYTES.to_owned()
+    } else if profile.options().cpu_time {
         "ns on a CPU".to_owned()
     } else {
         "samples".to_owned()
@@ -77,7 +79,57 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         lines.iter().rev().map(String::as_str),
         &mut svg,
     )?;
+    if profile.options().memory {
+        svg = with_sizes(&svg);
+    }
     write_with_root_text(&svg, out)
+}
+
+/// What inferno calls the weight of a frame under `--memory`, until [`with_sizes`] has been there.
+const BYTES: &str = "bytes";
+
+fn title(profile: &Profile, meta: &Meta) -> String {
+    if profile.options().memory {
+        let grown = size(profile.total_growth().grown_bytes);
+        meta.title_after(&format!("RSS growth, {grown}"), MAX_TITLE_CHARS)
+    } else {
+        meta.title(MAX_TITLE_CHARS)
+    }
+}
+
+/// The picture with the bytes in the hover texts as KiB and MiB: inferno knows whole numbers only.
+fn with_sizes(svg: &[u8]) -> Vec<u8> {
+    let (open, close) = (b"<title>", b"</title>");
+    let mut sized = Vec::with_capacity(svg.len());
+    let mut rest = svg;
+    while let Some((before, text, after)) = between(rest, open, close) {
+        sized.extend_from_slice(before);
+        sized.extend_from_slice(open);
+        // `NAME (12,345 bytes, 6.78%)`, and a name may hold anything.
+        let text = String::from_utf8_lossy(text);
+        let parts = text.rsplit_once(" (").and_then(|(name, weight)| {
+            let (bytes, share) = weight.split_once(" bytes, ")?;
+            let bytes: u64 = bytes.replace(',', "").parse().ok()?;
+            Some(format!("{name} ({}, {share}", size(bytes)))
+        });
+        sized.extend_from_slice(parts.as_deref().unwrap_or(&text).as_bytes());
+        sized.extend_from_slice(close);
+        rest = after;
+    }
+    sized.extend_from_slice(rest);
+    sized
+}
+
+/// What is before the first text between two marks, that text, and what is behind.
+fn between<'a>(all: &'a [u8], open: &[u8], close: &[u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
+    let start = find(all, open, 0)?;
+    let from = start + open.len();
+    let end = find(all, close, from)?;
+    Some((
+        all.get(..start)?,
+        all.get(from..end)?,
+        all.get(end + close.len()..)?,
+    ))
 }
 
 /// Writes inferno's picture with a text in the root's bar, which inferno leaves to the script: a viewer
@@ -104,6 +156,10 @@ fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
 fn subtitle(profile: &Profile, meta: &Meta) -> String {
     let counts = profile.counts();
     let mut parts = Vec::new();
+    if profile.options().memory {
+        let released = profile.total_growth().released_bytes;
+        parts.push(format!("{} given back", size(released)));
+    }
     if profile.options().cpu_time {
         parts.push(format!("{:.2} s on a CPU", counts.cpu_ns as f64 / 1e9));
     }
@@ -131,7 +187,7 @@ fn seconds(meta: &Meta) -> String {
 
 fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
     let lines = [
-        (26, 17, meta.title(MAX_TITLE_CHARS)),
+        (26, 17, title(profile, meta)),
         (58, 14, no_samples(profile)),
         (
             82,

@@ -1,6 +1,7 @@
 //! Folded stacks (`-f raw`): one line a stack, root first, frames joined with `;`, and the weight: how
 //! many samples or, with [`cpu_time`](crate::profile::ProfileOptions::cpu_time), how many nanoseconds
-//! on a CPU. A stack that weighs nothing has no line.
+//! on a CPU, or, with [`memory`](crate::profile::ProfileOptions::memory), how many bytes of resident
+//! memory it has added. A stack that weighs nothing has no line.
 //!
 //! Besides being a format of its own, this is how the flame graph gets its input.
 

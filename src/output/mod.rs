@@ -43,17 +43,22 @@ impl Meta {
     /// `pyspy-rs: python app.py (Python 3.12.1)`, with the command cut so that all of it has at most
     /// `max_chars` characters (though never less than 16 of the command).
     pub fn title(&self, max_chars: usize) -> String {
+        self.title_after("pyspy-rs", max_chars)
+    }
+
+    /// The same with another word or two at its start.
+    pub fn title_after(&self, start: &str, max_chars: usize) -> String {
         let version = self
             .python_version
             .as_deref()
             .map(|version| format!(" (Python {})", clean(version)));
         let version = version.unwrap_or_default();
-        let fixed = "pyspy-rs: ".len() + version.chars().count();
+        let fixed = start.chars().count() + ": ".len() + version.chars().count();
         let command = shorten(
             &clean(&self.command),
             max_chars.saturating_sub(fixed).max(16),
         );
-        format!("pyspy-rs: {command}{version}")
+        format!("{start}: {command}{version}")
     }
 }
 
@@ -65,7 +70,10 @@ fn no_samples(profile: &Profile) -> String {
         without_gil,
         ..
     } = *profile.counts();
-    if samples > 0 {
+    if profile.options().memory && profile.rss().first().is_some() {
+        "Resident memory has not grown; record without --memory to see where the time goes"
+            .to_owned()
+    } else if samples > 0 {
         format!(
             "No time on a CPU was counted in {samples} samples; record without --cpu to see them"
         )
@@ -79,6 +87,17 @@ fn no_samples(profile: &Profile) -> String {
         )
     } else {
         "No samples: no thread ran Python while we looked".to_owned()
+    }
+}
+
+/// Bytes as people read them: `1.5 MiB`, `4.0 KiB`.
+fn size(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let bytes = bytes as f64;
+    if bytes < f64::from(1 << 20) / 10.0 {
+        format!("{:.1} KiB", bytes / 1024.0)
+    } else {
+        format!("{:.1} MiB", bytes / f64::from(1 << 20))
     }
 }
 
@@ -112,5 +131,7 @@ pub fn write(
     }
 }
 
+#[cfg(test)]
+mod memory_tests;
 #[cfg(test)]
 mod tests;

@@ -4,6 +4,9 @@
 //! [`cpu_time`](crate::profile::ProfileOptions::cpu_time) successive samples of a thread in one stack
 //! are one entry, which weighs their nanoseconds on a CPU.
 //!
+//! With [`memory`](crate::profile::ProfileOptions::memory) two profiles stand before the threads': what
+//! all stacks have added to resident memory, in bytes, and what they have given back.
+//!
 //! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
 //! format's schema does not allow: a number that is not known is left out. The schema ships with the
 //! speedscope npm package.
@@ -14,7 +17,7 @@ use std::io::{self, Write};
 use serde::ser::{Serialize, Serializer};
 
 use super::{Meta, no_samples};
-use crate::profile::{Profile, Slice, ThreadId};
+use crate::profile::{Growth, Profile, Slice, ThreadId};
 
 /// The format's own name for its schema, by which the viewer knows the file.
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
@@ -86,7 +89,16 @@ struct Profiles<'a>(&'a Profile);
 impl Serialize for Profiles<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let profile = self.0;
-        if profile.counts().samples == 0 {
+        let memory: Vec<MemoryProfile> = if profile.options().memory {
+            vec![
+                MemoryProfile::new(profile, "RSS growth", |growth| growth.grown_bytes),
+                MemoryProfile::new(profile, "RSS given back", |growth| growth.released_bytes),
+            ]
+        } else {
+            Vec::new()
+        };
+        let memory = memory.into_iter().map(Entry::Memory);
+        if profile.counts().samples == 0 && !profile.options().memory {
             // The viewer refuses a file without a profile, and shows a profile's name.
             return serializer.collect_seq([SampledProfile::new(
                 profile,
@@ -95,7 +107,7 @@ impl Serialize for Profiles<'_> {
                 0,
             )]);
         }
-        serializer.collect_seq(profile.threads().ids().filter_map(|id| {
+        let threads = profile.threads().ids().filter_map(|id| {
             let weights = profile.slices(id).map(|slice| {
                 if profile.options().cpu_time {
                     slice.cpu_ns
@@ -104,13 +116,60 @@ impl Serialize for Profiles<'_> {
                 }
             });
             let sum = weights.reduce(u64::saturating_add)?;
-            Some(SampledProfile::new(
+            let name = thread_name(profile, id);
+            Some(Entry::Time(SampledProfile::new(
                 profile,
-                thread_name(profile, id),
+                name,
                 Some(id),
                 sum,
-            ))
-        }))
+            )))
+        });
+        serializer.collect_seq(memory.chain(threads))
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Memory(MemoryProfile),
+    Time(SampledProfile<'a>),
+}
+
+/// Growth by stack, of all threads.
+#[derive(serde::Serialize)]
+struct MemoryProfile {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'static str,
+    unit: &'static str,
+    #[serde(rename = "startValue")]
+    start_value: u64,
+    #[serde(rename = "endValue")]
+    end_value: u64,
+    samples: Vec<Vec<usize>>,
+    weights: Vec<u64>,
+}
+
+impl MemoryProfile {
+    fn new(profile: &Profile, name: &'static str, side: impl Fn(Growth) -> u64) -> Self {
+        let stacks = profile.stacks();
+        let grown = || {
+            let all = stacks.ids().map(|id| (id, side(profile.growth(id))));
+            all.filter(|(_, bytes)| *bytes > 0)
+        };
+        let path = |id| {
+            let path = stacks.path(id).into_iter();
+            path.map(|label| label.index()).collect()
+        };
+        MemoryProfile {
+            kind: "sampled",
+            name,
+            unit: "bytes",
+            start_value: 0,
+            end_value: grown().map(|(_, bytes)| bytes).fold(0, u64::saturating_add),
+            samples: grown().map(|(id, _)| path(id)).collect(),
+            weights: grown().map(|(_, bytes)| bytes).collect(),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod children;
 pub mod cpu_times;
+mod descriptions;
 pub mod histogram;
 pub mod launched;
 pub mod look;
@@ -14,7 +15,6 @@ pub mod stats;
 mod urgency;
 pub mod watch;
 
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -22,8 +22,9 @@ use std::time::{Duration, Instant};
 use log::{debug, info, warn};
 
 use crate::cpython::{FrameTable, PythonProcess, SampleError};
-use crate::target::{PauseGuard, Pid, ProcessSummary};
+use crate::target::{PauseGuard, Pid};
 
+pub use descriptions::ProcessDescription;
 pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
@@ -33,6 +34,7 @@ pub use watch::Watch;
 
 use children::Children;
 use cpu_times::CpuTimes;
+use descriptions::Descriptions;
 use pace::Pace;
 use rss_changes::RssChanges;
 use urgency::Urgency;
@@ -47,10 +49,6 @@ const REATTACH_ATTEMPTS: u32 = 500;
 const TIMER_SLACK_NS: u64 = 1_000;
 /// How old a reading of resident memory may be.
 const RSS_FOR: Duration = Duration::from_micros(500);
-/// How many processes are described before those are forgotten that have ended.
-const MAX_DESCRIPTIONS: usize = 4096;
-/// How many processes that are no Python are named between a Python process and its ancestor.
-const MAX_BETWEEN: usize = 64;
 
 /// How to sample.
 #[derive(Clone, Debug)]
@@ -65,17 +63,6 @@ pub struct SamplerOptions {
     pub stop: Arc<AtomicBool>,
     /// When sampling ends by itself, from the sampler's start; `None`: never.
     pub duration: Option<Duration>,
-}
-
-/// What is known of a process that is looked at, or that stands between two which are.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ProcessDescription {
-    /// Which process.
-    pub pid: Pid,
-    /// Its parent, where that is one of these too.
-    pub parent: Option<Pid>,
-    /// Its arguments, joined by spaces.
-    pub command: String,
 }
 
 /// One process that is looked at.
@@ -97,8 +84,7 @@ struct Observed {
 /// thread that it was made on.
 pub struct Sampler {
     observed: Vec<Observed>,
-    /// The processes that are looked at, some that were, and what stands between them.
-    descriptions: HashMap<Pid, ProcessDescription>,
+    descriptions: Descriptions,
     children: Option<Children>,
     frames: FrameTable,
     options: SamplerOptions,
@@ -118,7 +104,7 @@ impl Sampler {
         let children = options.subprocesses.then(Children::default);
         let mut sampler = Sampler {
             observed: Vec::new(),
-            descriptions: HashMap::new(),
+            descriptions: Descriptions::default(),
             children,
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
@@ -138,7 +124,7 @@ impl Sampler {
 
     /// What is known of a process that is, or was, looked at.
     pub fn process(&self, pid: Pid) -> Option<&ProcessDescription> {
-        self.descriptions.get(&pid)
+        self.descriptions.get(pid)
     }
 
     /// The counts so far.
@@ -147,16 +133,13 @@ impl Sampler {
     }
 
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
-        let pid = process.pid();
         let description = ProcessDescription {
-            pid,
+            pid: process.pid(),
             parent,
             command: process.target().command_line().join(" "),
         };
-        if self.descriptions.len() >= MAX_DESCRIPTIONS {
-            self.forget_ended();
-        }
-        self.descriptions.insert(pid, description);
+        let observed = self.observed.iter().map(|one| one.process.pid());
+        self.descriptions.add(description, observed);
         self.observed.push(Observed {
             process,
             watch: Watch::default(),
@@ -165,41 +148,6 @@ impl Sampler {
             rss: None,
             rss_changes: RssChanges::default(),
         });
-    }
-
-    /// Forgets the descriptions of processes that have ended, unless they are ancestors of others. A
-    /// program may start children without end.
-    fn forget_ended(&mut self) {
-        let mut needed = HashSet::new();
-        for observed in &self.observed {
-            let mut next = Some(observed.process.pid());
-            while let Some(pid) = next.filter(|pid| needed.insert(*pid)) {
-                next = self.descriptions.get(&pid).and_then(|known| known.parent);
-            }
-        }
-        self.descriptions.retain(|pid, _| needed.contains(pid));
-    }
-
-    /// Names what is no Python between a new child and those that are known, such as a shell.
-    fn describe_between(&mut self, parent: Pid) {
-        let mut between = Vec::new();
-        let mut pid = parent;
-        while !self.descriptions.contains_key(&pid) {
-            let Some(process) = ProcessSummary::of(pid) else {
-                return;
-            };
-            if between.len() == MAX_BETWEEN {
-                return;
-            }
-            between.push(ProcessDescription {
-                pid,
-                parent: Some(process.parent),
-                command: process.command_line.join(" "),
-            });
-            pid = process.parent;
-        }
-        self.descriptions
-            .extend(between.into_iter().map(|process| (process.pid, process)));
     }
 
     /// Whether the time that was asked for is over.
@@ -263,7 +211,7 @@ impl Sampler {
                 .iter()
                 .map(|observed| observed.process.target());
             for (process, parent) in children.find_new(known, now) {
-                self.describe_between(parent);
+                self.descriptions.fill_up_to(parent);
                 self.observe(process, Some(parent));
             }
         }
@@ -274,7 +222,7 @@ impl Sampler {
             let goes_on = observed.look(frames, look, now, stats, &mut sample);
             if was_lost
                 && observed.lost == 0
-                && let Some(description) = descriptions.get_mut(&observed.process.pid())
+                && let Some(description) = descriptions.get_mut(observed.process.pid())
             {
                 description.command = observed.process.target().command_line().join(" ");
             }

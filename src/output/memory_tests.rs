@@ -1,0 +1,167 @@
+//! How the formats show the growth of resident memory.
+#![allow(clippy::unwrap_used)] // A test may fail by panicking.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::*;
+use crate::cpython::{Frame, FrameTable, StackTrace, ThreadInfo};
+use crate::profile::ProfileOptions;
+use crate::sampler::{ProcessSample, RssChange, Sample};
+
+/// A thread that adds 3 MiB in `load (1 bytes, x)`, gives back 1 MiB in `drop`, and a library that
+/// adds 4 KiB.
+fn profile(grows: bool) -> Profile {
+    let mut table = FrameTable::default();
+    let mut profile = Profile::new(ProfileOptions {
+        memory: true,
+        timeline: true,
+        rate_hz: 1_000,
+        ..ProfileOptions::default()
+    });
+    let changes: [(&str, i64, u64); 4] = [
+        ("load (1 bytes, x)", 0, 0),
+        ("load (1 bytes, x)", (3 << 20) + 4_096, 1),
+        ("drop", 0, 0),
+        ("drop", -(1 << 20), 0),
+    ];
+    let mut rss_bytes: u64 = 10 << 20;
+    for (tick, (function, bytes, other_faults)) in (0..).zip(changes) {
+        let bytes = if grows { bytes } else { 0 };
+        let frame = table.intern(Frame {
+            name: Arc::from(function),
+            filename: Arc::from("a.py"),
+            short_filename: Arc::from("a.py"),
+            line: None,
+            first_line: 1,
+            columns: None,
+        });
+        rss_bytes = rss_bytes.saturating_add_signed(bytes);
+        let sample = Sample {
+            elapsed: Duration::from_millis(tick),
+            processes: vec![ProcessSample {
+                pid: 7,
+                traces: vec![StackTrace {
+                    thread: ThreadInfo {
+                        os_thread_id: Some(7),
+                        pthread_id: 9,
+                        name: Some("t".into()),
+                        interpreter_ids: vec![0],
+                        active: true,
+                        owns_gil: true,
+                        collecting: false,
+                        waits_for_cpu: false,
+                        is_main: true,
+                        cpu_ns: None,
+                        faults: Some(768),
+                    },
+                    frames: [frame].into(),
+                }],
+                rss_bytes: Some(rss_bytes),
+                rss_change: Some(RssChange {
+                    bytes,
+                    other_faults,
+                    ..RssChange::default()
+                }),
+            }],
+            ..Sample::default()
+        };
+        profile.add(&sample, &table, &|_| None);
+    }
+    profile.finish();
+    profile
+}
+
+fn written(format: Format, profile: &Profile) -> String {
+    let meta = Meta {
+        command: "python app.py".to_owned(),
+        ..Meta::default()
+    };
+    let mut bytes = Vec::new();
+    write(format, profile, &meta, &mut bytes).unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn raw_weighs_bytes() {
+    assert_eq!(
+        written(Format::Raw, &profile(true)),
+        "<not by a Python thread> 4096\nload (1 bytes, x) (a.py) 3145728\n"
+    );
+}
+
+#[test]
+fn the_flame_graph_says_mib() {
+    let svg = written(Format::Flamegraph, &profile(true));
+    for text in [
+        ">RSS growth, 3.0 MiB: python app.py<",
+        "load (1 bytes, x) (a.py) (3.0 MiB, 99.87%)</title>",
+        "(4.0 KiB, 0.13%)</title>",
+        "<title>all (3.0 MiB, 100%)</title>",
+        "1.0 MiB given back",
+    ] {
+        assert!(svg.contains(text), "{text} is not in {svg}");
+    }
+    let empty = written(Format::Flamegraph, &profile(false));
+    assert!(empty.contains("Resident memory has not grown"), "{empty}");
+}
+
+#[test]
+fn speedscope_holds_memory_and_time() {
+    let text = written(Format::Speedscope, &profile(true));
+    let file: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let profiles = file.get("profiles").unwrap().as_array().unwrap();
+    let facts = |profile: &serde_json::Value| {
+        let part = |name| profile.get(name).unwrap().to_string();
+        [
+            part("name"),
+            part("unit"),
+            part("endValue"),
+            part("weights"),
+        ]
+        .join(" ")
+    };
+    let facts: Vec<String> = profiles.iter().map(facts).collect();
+    assert_eq!(
+        facts,
+        [
+            r#""RSS growth" "bytes" 3149824 [3145728,4096]"#,
+            r#""RSS given back" "bytes" 1048576 [1048576]"#,
+            r#""Thread 7 \"t\"" "seconds" 0.004 [0.001,0.001,0.001,0.001]"#,
+        ]
+    );
+}
+
+#[test]
+fn traces_count_resident_memory() {
+    let text = written(Format::Chrometrace, &profile(true));
+    let events: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    let number = |event: &serde_json::Value, key| event.get(key).and_then(|at| at.as_u64());
+    assert!(
+        events.is_sorted_by_key(|event| number(event, "ts")),
+        "{text}"
+    );
+    let counters = events
+        .iter()
+        .filter(|event| event.get("ph").unwrap() == "C");
+    let readings: Vec<_> = counters
+        .map(|event| {
+            let mib = event.pointer("/args/MiB").unwrap().as_f64().unwrap();
+            (
+                number(event, "ts"),
+                number(event, "pid"),
+                (mib * 256.0).round(),
+            )
+        })
+        .collect();
+    let at = |ts, pages| (Some(ts), Some(7), pages);
+    assert_eq!(
+        readings,
+        [
+            at(0, 2560.0),
+            at(1_000, 3329.0),
+            at(2_000, 3329.0),
+            at(3_000, 3073.0)
+        ]
+    );
+}

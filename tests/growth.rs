@@ -1,0 +1,139 @@
+//! `record --memory`: whose the resident memory is that a program has added, against what the program and the
+//! kernel say.
+
+// A broken assumption ends the test, and the message says where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod support;
+
+use std::sync::{Mutex, PoisonError};
+
+use support::{Interpreter, Recording, Sampling, Target, for_each_kind};
+
+/// One at a time: two targets and two recordings would wait for each other's CPUs.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// Samples a second that `--memory` takes.
+const RATE: f64 = 1000.0;
+
+/// What was recorded of `growing.py`.
+struct Seen {
+    recording: Recording,
+    /// Of the looks that were planned, the part (0 to 1) that was left out.
+    missed: f64,
+    /// By how much it has grown, as the kernel has it, in bytes.
+    kernel: f64,
+}
+
+impl Seen {
+    fn record(python: &Interpreter, arguments: &[&str], options: &[&str]) -> Self {
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut target = Target::start(python, "growing.py", arguments);
+        let options = [&["--memory", "-f", "raw", "-F"], options].concat();
+        let sampling = Sampling::start(target.pid(), &options);
+        target.say("go");
+        let answer = target.next_line();
+        let recording = sampling.stop();
+        let bytes = answer.strip_prefix("grown ").expect("the growth");
+        Self {
+            missed: f64::max(0.0, 1.0 - recording.looks(1.0) / RATE),
+            kernel: bytes.parse().expect("bytes"),
+            recording,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        let stacks = self.recording.stacks();
+        stacks.iter().map(|stack| stack.count as f64).sum()
+    }
+
+    /// The share (0 to 1) of all growth that is below a function.
+    fn share(&self, function: &str) -> f64 {
+        let stacks = self.recording.stacks();
+        let below = stacks
+            .iter()
+            .filter(|stack| stack.functions().contains(&function));
+        below.map(|stack| stack.count as f64).sum::<f64>() / self.total()
+    }
+
+    /// Fails if a share is further off than so many points, and a third of the looks that were left out:
+    /// on a crowded machine nobody saw what ran then.
+    fn assert_shares(&self, label: &str, shares: &[(&str, f64)], points: f64) {
+        let allowed = points / 100.0 + self.missed / 3.0;
+        for (function, share) in shares {
+            let found = self.share(function);
+            println!(
+                "{label} {function}: {:.1} % of {:.1}, {:.0} % of looks left out",
+                found * 100.0,
+                share * 100.0,
+                self.missed * 100.0
+            );
+            assert!(
+                (found - share).abs() <= allowed,
+                "{label} {function}: {found} is not {share}:\n{}{}",
+                self.recording.file,
+                self.recording.stderr
+            );
+        }
+    }
+
+    fn assert_total(&self, label: &str) {
+        let (total, kernel) = (self.total(), self.kernel);
+        println!("{label}: {total} bytes of {kernel}");
+        assert!((total / kernel - 1.0).abs() <= 0.05, "{total} of {kernel}");
+    }
+}
+
+#[test]
+fn functions_get_what_they_have_added_and_computing_gets_nothing() {
+    for_each_kind("growth-in-turn", |python| {
+        let seen = Seen::record(python, &["4", "0.5"], &[]);
+        let label = python.label();
+        seen.assert_total(&label);
+        let shares = [
+            ("grow_64", 64.0 / 84.0),
+            ("grow_16", 16.0 / 84.0),
+            ("grow_4", 4.0 / 84.0),
+            ("compute", 0.0),
+        ];
+        seen.assert_shares(&label, &shares, 3.0);
+    });
+}
+
+#[test]
+fn two_threads_that_grow_at_once_are_told_apart() {
+    for_each_kind("growth-at-once", |python| {
+        let seen = Seen::record(python, &["3", "1", "threads"], &["--threads"]);
+        let label = python.label();
+        seen.assert_total(&label);
+        let shares = [("grow_64", 64.0 / 80.0), ("grow_16", 16.0 / 80.0)];
+        seen.assert_shares(&label, &shares, 5.0);
+    });
+}
+
+/// Short bursts that end in sleep: what sleeps has added nothing, whatever the looks find.
+#[test]
+fn the_sleep_behind_a_burst_gets_nothing() {
+    for_each_kind("growth-bursts", |python| {
+        let seen = Seen::record(python, &["3", "0.25", "burst"], &[]);
+        seen.assert_total(&python.label());
+        let rest = 1.0
+            - ["grow_64", "grow_16", "grow_4"]
+                .map(|name| seen.share(name))
+                .iter()
+                .sum::<f64>();
+        let allowed = 0.05 + seen.missed / 3.0;
+        assert!(
+            rest <= allowed,
+            "{rest} elsewhere:\n{}",
+            seen.recording.file
+        );
+        let largest = seen.share("grow_64");
+        assert!((0.55..=0.95).contains(&largest), "{largest}");
+    });
+}
