@@ -183,6 +183,7 @@ fn meta() -> Meta {
         python_version: Some("3.12.1".to_owned()),
         start: None,
         duration: Duration::from_millis(240),
+        ..Meta::default()
     }
 }
 

@@ -10,7 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::output::Format;
+use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 
 const DUMP_EXAMPLES: &str = "\
@@ -24,7 +24,8 @@ Examples:
   pyspy-rs record -o profile.svg --pid 8172 -d 30
   pyspy-rs record -o profile.svg -- python3 app.py --its-option
   pyspy-rs record -o profile.speedscope.json -r 500 -s -- python3 app.py
-  pyspy-rs record -o memory.timeline.svg --pid 8172";
+  pyspy-rs record -o memory.timeline.svg --pid 8172
+  pyspy-rs record -f lines --only Thing.load --pid 8172 -d 30";
 
 const TOP_EXAMPLES: &str = "\
 Examples:
@@ -212,13 +213,24 @@ pub struct RecordArgs {
           value_parser = parse_duration, help_heading = "Sampling")]
     pub duration: RecordFor,
 
-    /// File to write [default: named after the program and the time]
+    /// File to write; `-` is stdout [default: named after the program and the time, and
+    /// stdout for tables]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
 
     /// Format of the file [default: by the file's ending, else flamegraph]
     #[arg(short, long, ignore_case = true, value_parser = format_parser(), help_heading = "Output")]
     pub format: Option<Format>,
+
+    /// In a table, show only this function: `load`, `Thing.load` or `app.py:load`, where
+    /// `*` stands for any text; can be given more than once
+    #[arg(long, value_name = "FUNCTION", help_heading = "Output")]
+    pub only: Vec<FunctionName>,
+
+    /// Order of a table [default: own, and own-growth for memory]
+    #[arg(long, value_name = "COLUMN", ignore_case = true, value_parser = sort_parser(),
+          help_heading = "Output")]
+    pub sort: Option<SortKey>,
 
     /// Tell functions apart, not lines: frames carry the function's first line
     #[arg(
@@ -327,6 +339,15 @@ pub struct Delay(pub Duration);
 fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name))
         .try_map(|name| name.to_ascii_lowercase().parse::<Format>())
+}
+
+/// The columns' names.
+fn sort_parser() -> impl TypedValueParser<Value = SortKey> {
+    PossibleValuesParser::new(SortKey::ALL.map(SortKey::name)).try_map(|name| {
+        let mut keys = SortKey::ALL.into_iter();
+        keys.find(|key| key.name().eq_ignore_ascii_case(&name))
+            .ok_or("no such column")
+    })
 }
 
 fn parse_pid(text: &str) -> Result<Pid, String> {

@@ -13,9 +13,10 @@ use super::options::{MemoryOptions, Program, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::record::{self, Place, Recording, profile_options};
 use super::signals::StopSignals;
+use super::sources::Sources;
 use super::timing;
 use crate::cpython::PythonProcess;
-use crate::output::Meta;
+use crate::output::{Format, Meta};
 use crate::profile::Growth;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::target::Pid;
@@ -114,7 +115,10 @@ fn watch(
         python_version: Some(title.version.clone()),
         start: Some(SystemTime::now()),
         duration: Duration::ZERO,
+        tables: record.tables.clone(),
     };
+    let mut sources = Sources::new(record.format == Format::Lines);
+    sources.see(process.pid());
     let file = record.output.as_ref();
     let view = MemoryView {
         title,
@@ -147,6 +151,7 @@ fn watch(
         profile,
         stats: sampler.stats().clone(),
         meta,
+        sources,
         ending,
         last_error: None,
     };

@@ -19,6 +19,7 @@ pub mod program;
 pub mod progress;
 pub mod record;
 pub mod signals;
+pub mod sources;
 pub mod summary;
 pub mod timing;
 pub mod top;

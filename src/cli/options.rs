@@ -1,7 +1,7 @@
 //! What the commands work with: the arguments of [`super::args`], checked and resolved.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use super::args::{
     Cli, Command, DumpArgs, MemoryArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
 };
-use crate::output::Format;
+use crate::output::{Format, TableOptions};
 use crate::sampler::{Look, Pausing, SamplerOptions};
 use crate::target::Pid;
 
@@ -138,6 +138,8 @@ pub struct RecordOptions {
     pub output: Option<PathBuf>,
     /// In which format.
     pub format: Format,
+    /// What a table shows; without its sources.
+    pub tables: TableOptions,
     /// Which line a frame carries.
     pub lines: Lines,
     /// Keep threads apart.
@@ -205,7 +207,10 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         .unwrap_or_default();
     let memory = args.memory || format.needs_memory();
     let sampling = sampling(&args.sampling, &args.target, memory);
+    let tables = tables(&args, format)?;
     let target = target(args.target, "record")?;
+    // A table is there to be read at once.
+    let to_stdout = || format.is_table().then(|| PathBuf::from("-"));
     Ok(RecordOptions {
         target,
         sampling,
@@ -213,9 +218,12 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
             RecordFor::Unlimited => None,
             RecordFor::Time(time) => Some(time),
         },
-        output: args.output,
+        output: args.output.or_else(to_stdout),
         format,
+        tables,
         lines: match (args.nolineno, args.function) {
+            // A table's rows are functions or lines, whatever the labels of stacks are.
+            _ if format.is_table() => Lines::Current,
             (true, _) => Lines::Hidden,
             (false, true) => Lines::First,
             (false, false) => Lines::Current,
@@ -224,6 +232,41 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         full_filenames: args.full_filenames,
         hide_progress: args.hideprogress,
     })
+}
+
+fn tables(args: &RecordArgs, format: Format) -> Result<TableOptions, clap::Error> {
+    let error = |message: &str| Err(usage_error("record", message));
+    if !format.is_table() && (!args.only.is_empty() || args.sort.is_some()) {
+        return error("--only and --sort are for tables: add -f functions or -f lines");
+    }
+    if let Some(key) = args.sort.filter(|key| key.needs_memory())
+        && !args.memory
+    {
+        let key = key.name();
+        return error(&format!("--sort {key} orders by memory: add --memory"));
+    }
+    if format.is_table()
+        && args.function
+        && let (Some(_), [name]) = (args.target.pid, args.target.program.as_slice())
+    {
+        let name = name.to_string_lossy();
+        let name = name.escape_debug();
+        return error(&format!(
+            "--function takes no name: say --only {name} to choose functions"
+        ));
+    }
+    Ok(TableOptions {
+        csv: args.output.as_deref().is_some_and(is_csv),
+        only: args.only.clone(),
+        sort: args.sort,
+        ..TableOptions::default()
+    })
+}
+
+/// Whether a file's name asks for comma-separated values.
+fn is_csv(path: &Path) -> bool {
+    let extension = path.extension();
+    extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
@@ -258,6 +301,10 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             duration: match args.duration {
                 RecordFor::Unlimited => None,
                 RecordFor::Time(time) => Some(time),
+            },
+            tables: TableOptions {
+                csv: args.output.as_deref().is_some_and(is_csv),
+                ..TableOptions::default()
             },
             output: args.output,
             // What this command is about is no flame graph.

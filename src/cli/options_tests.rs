@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use super::*;
+use crate::output::SortKey;
 use clap::Parser;
 use std::path::Path;
 
@@ -196,4 +197,42 @@ fn the_ending_decides_the_format_unless_told() {
     }
     let told = record("pyspy-rs record -p 1 -o x.svg -f speedscope");
     assert_eq!(told.format, Format::Speedscope);
+}
+
+#[test]
+fn tables_go_to_stdout_and_keep_their_lines() {
+    for (line, format) in [
+        ("-f lines -F", Format::Lines),
+        ("-f functions --nolineno", Format::Functions),
+    ] {
+        let options = record(&format!("pyspy-rs record {line} -p 1"));
+        assert_eq!(options.format, format);
+        assert_eq!(options.output.as_deref(), Some(Path::new("-")));
+        assert_eq!(options.lines, Lines::Current);
+        assert!(!options.tables.csv);
+    }
+    for (line, format) in [
+        ("-o x.CSV", Format::Functions),
+        ("-o x.lines.csv", Format::Lines),
+        ("-f LINES -o x.csv", Format::Lines),
+    ] {
+        let options = record(&format!("pyspy-rs record {line} -p 1"));
+        assert_eq!(
+            (options.format, options.tables.csv),
+            (format, true),
+            "{line}"
+        );
+    }
+    let options = record("pyspy-rs record -f lines --only a --only b.py:c --sort NAME -p 1");
+    let only: Vec<String> = options
+        .tables
+        .only
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(only, ["a", "b.py:c"]);
+    assert_eq!(options.tables.sort, Some(SortKey::Name));
+    record("pyspy-rs record -f functions --memory --sort growth -p 1");
+    usage_error_of("pyspy-rs record -f functions --sort growth -p 1");
+    usage_error_of("pyspy-rs record --only a -p 1");
 }

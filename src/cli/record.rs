@@ -13,9 +13,10 @@ use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
+use super::sources::Sources;
 use super::{attach::warn_without_gc, summary, timing};
 use crate::cpython::PythonProcess;
-use crate::output::{self, Meta, OutputFile};
+use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
 use crate::sampler::{Sampler, SamplerOptions, SamplerStats};
 use crate::target::Pid;
@@ -143,6 +144,7 @@ pub(super) struct Recording {
     pub(super) profile: Profile,
     pub(super) stats: SamplerStats,
     pub(super) meta: Meta,
+    pub(super) sources: Sources,
     pub(super) ending: Ending,
     pub(super) last_error: Option<String>,
 }
@@ -161,7 +163,9 @@ impl Recording {
                 python_version: None,
                 start: None,
                 duration: Duration::ZERO,
+                tables: options.tables.clone(),
             },
+            sources: Sources::new(false),
             ending: Ending::ProgramEnded,
             last_error: None,
         }
@@ -181,7 +185,10 @@ impl Recording {
             python_version: Some(process.version().to_string()),
             start: Some(SystemTime::now()),
             duration: Duration::ZERO,
+            tables: options.tables.clone(),
         };
+        let mut sources = Sources::new(options.format == Format::Lines);
+        sources.see(process.pid());
         let mut profile = Profile::new(profile_options(options));
         let sampling = SamplerOptions {
             duration: options.duration,
@@ -193,6 +200,9 @@ impl Recording {
         while let Some(sample) = sampler.next() {
             for error in &sample.errors {
                 log::info!("{error}");
+            }
+            for process in &sample.processes {
+                sources.see(process.pid);
             }
             profile.add(&sample, sampler.frames(), &|pid| {
                 sampler.process(pid).map(|process| ProcessLabel {
@@ -233,6 +243,7 @@ impl Recording {
             profile,
             stats: sampler.stats().clone(),
             meta,
+            sources,
             ending,
             last_error,
         }
@@ -240,6 +251,11 @@ impl Recording {
 
     /// Writes the file and says so.
     pub(super) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+        let mut meta = self.meta.clone();
+        if options.format == Format::Lines {
+            let files = output::lines::source_files(&self.profile, &meta.tables);
+            meta.tables.sources = self.sources.read(files);
+        }
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut file) = slot.take() else {
             // A second signal took it and is about to end us.
@@ -247,7 +263,7 @@ impl Recording {
         };
         let path = file.path().to_owned();
         let to_pipe = file.is_stdout();
-        let written = output::write(options.format, &self.profile, &self.meta, &mut file)
+        let written = output::write(options.format, &self.profile, &meta, &mut file)
             .and_then(|()| file.flush())
             .and_then(|()| file.commit());
         drop(slot);
@@ -273,6 +289,9 @@ impl Recording {
         for line in summary::lines(closing) {
             say(&line);
         }
+        for line in output::tables::unmatched(&self.profile, &meta.tables) {
+            say(&line);
+        }
         Ok(())
     }
 }
@@ -291,6 +310,7 @@ pub(super) fn profile_options(options: &RecordOptions) -> ProfileOptions {
         show_collections: options.sampling.show_collections,
         subprocesses: options.sampling.subprocesses,
         timeline: options.format.needs_timeline(),
+        keep_first_lines: options.format.is_table(),
         rate_hz: options.sampling.rate_hz,
     }
 }

@@ -56,6 +56,8 @@ fn closing_line(closing: Closing<'_>) -> String {
         Format::Chrometrace => "chrome trace",
         Format::Timeline => "timeline",
         Format::Mprof => "mprof data",
+        Format::Lines => "table of lines",
+        Format::Functions => "table of functions",
     };
     let (counts, rate_hz) = (profile.counts(), profile.options().rate_hz);
     let mut line = format!(

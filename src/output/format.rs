@@ -21,24 +21,31 @@ pub enum Format {
     Timeline,
     /// Memory over time as text, for `mprof plot`.
     Mprof,
+    /// A table of the lines of the functions that weigh most, as text or as CSV.
+    Lines,
+    /// A table of functions, as text or as CSV.
+    Functions,
 }
 
 /// No format has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, timeline and mprof"
+    "no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, timeline, mprof, \
+     lines and functions"
 )]
 pub struct UnknownFormat(pub String);
 
 impl Format {
     /// All formats, in the order of their help.
-    pub const ALL: [Format; 6] = [
+    pub const ALL: [Format; 8] = [
         Format::Flamegraph,
         Format::Raw,
         Format::Speedscope,
         Format::Chrometrace,
         Format::Timeline,
         Format::Mprof,
+        Format::Lines,
+        Format::Functions,
     ];
 
     /// The name as `-f` takes it.
@@ -50,6 +57,8 @@ impl Format {
             Format::Chrometrace => "chrometrace",
             Format::Timeline => "timeline",
             Format::Mprof => "mprof",
+            Format::Lines => "lines",
+            Format::Functions => "functions",
         }
     }
 
@@ -57,7 +66,7 @@ impl Format {
     pub fn extension(self) -> &'static str {
         match self {
             Format::Flamegraph => "svg",
-            Format::Raw => "txt",
+            Format::Raw | Format::Lines | Format::Functions => "txt",
             Format::Speedscope | Format::Chrometrace => "json",
             Format::Timeline => "timeline.svg",
             Format::Mprof => "dat",
@@ -76,6 +85,12 @@ impl Format {
         matches!(self, Format::Timeline | Format::Mprof)
     }
 
+    /// Whether this is a table of functions or lines, for people to read rather than for a viewer
+    /// ([`ProfileOptions::keep_first_lines`](crate::profile::ProfileOptions::keep_first_lines)).
+    pub fn is_table(self) -> bool {
+        matches!(self, Format::Lines | Format::Functions)
+    }
+
     /// The format that a file's name asks for, in any case of letters:
     ///
     /// | ending | format |
@@ -86,6 +101,8 @@ impl Format {
     /// | `.trace.json`, `.chrometrace.json`, `.chrometrace`, `.trace` | chrometrace |
     /// | any other `.json`, `.speedscope` | speedscope |
     /// | `.dat` | mprof |
+    /// | `.lines.csv`, `.lines.txt`, `.lines` | lines |
+    /// | any other `.csv`, `.functions.txt`, `.functions` | functions |
     ///
     /// `None` for another name: the default then is [`Format::Flamegraph`].
     pub fn from_path(path: &Path) -> Option<Format> {
@@ -95,6 +112,11 @@ impl Format {
         match extension {
             "svg" if stem.ends_with(".timeline") => Some(Format::Timeline),
             "svg" => Some(Format::Flamegraph),
+            "lines" => Some(Format::Lines),
+            "functions" => Some(Format::Functions),
+            "csv" | "txt" if stem.ends_with(".lines") => Some(Format::Lines),
+            "txt" if stem.ends_with(".functions") => Some(Format::Functions),
+            "csv" => Some(Format::Functions),
             "txt" | "folded" | "collapsed" | "raw" => Some(Format::Raw),
             "trace" | "chrometrace" => Some(Format::Chrometrace),
             "json" if stem.ends_with(".trace") || stem.ends_with(".chrometrace") => {
@@ -204,6 +226,12 @@ mod tests {
             ("a.timeline.svg", Some(Format::Timeline)),
             ("timeline.svg", Some(Format::Flamegraph)),
             ("a.dat", Some(Format::Mprof)),
+            ("a.lines.csv", Some(Format::Lines)),
+            ("a.lines.txt", Some(Format::Lines)),
+            ("lines.txt", Some(Format::Raw)),
+            ("a.csv", Some(Format::Functions)),
+            ("a.functions.CSV", Some(Format::Functions)),
+            ("a.functions.txt", Some(Format::Functions)),
             ("out", None),
             (".svg", None),
             ("out.png", None),

@@ -1,21 +1,30 @@
 //! A [`Profile`] in somebody's file format: one file per format, all with the same `write`.
 
 pub mod chrometrace;
+pub mod csv;
 pub mod flamegraph;
 pub mod folded;
 pub mod format;
+pub mod function_name;
+pub mod functions;
+pub mod lines;
 mod memory_report;
 pub mod mprof;
 pub mod output_file;
 mod palette;
+pub mod source;
 pub mod speedscope;
+pub mod tables;
 pub mod timeline;
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
 pub use format::{Format, UnknownFormat, default_file_name};
+pub use function_name::FunctionName;
 pub use output_file::OutputFile;
+pub use source::Source;
+pub use tables::{SortKey, TableOptions};
 
 use crate::profile::clean::clean;
 use crate::profile::{Counts, Profile};
@@ -31,6 +40,8 @@ pub struct Meta {
     pub start: Option<SystemTime>,
     /// How long the recording took.
     pub duration: Duration,
+    /// What a table shows.
+    pub tables: TableOptions,
 }
 
 impl Meta {
@@ -122,6 +133,8 @@ pub fn write(
         Format::Chrometrace => chrometrace::write(profile, meta, out),
         Format::Timeline => timeline::write(profile, meta, out),
         Format::Mprof => mprof::write(profile, meta, out),
+        Format::Lines => lines::write(profile, meta, out),
+        Format::Functions => functions::write(profile, meta, out),
     }
 }
 

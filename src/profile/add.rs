@@ -372,5 +372,6 @@ fn python_label(
         file: strings.intern(&frame.filename)?,
         // CPython has no line 0; where it stands for "unknown", nothing is better than a lie.
         line: line.filter(|line| options.show_line_numbers && *line > 0),
+        first_line: Some(frame.first_line).filter(|line| options.keep_first_lines && *line > 0),
     })
 }

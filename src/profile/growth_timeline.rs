@@ -234,6 +234,7 @@ mod tests {
                     shown_file: text,
                     file: text,
                     line: Some(line + 1),
+                    first_line: None,
                 })
             })
             .collect()
@@ -313,6 +314,7 @@ mod tests {
                 shown_file: file,
                 file,
                 line: Some(line),
+                first_line: None,
             })
         };
         let (first, second) = (label(3), label(4));

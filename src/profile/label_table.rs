@@ -38,6 +38,9 @@ pub enum Label {
         file: StringId,
         /// The line that is shown; `None` where lines are hidden or the code has none.
         line: Option<u32>,
+        /// The line on which the function starts, under
+        /// [`ProfileOptions::keep_first_lines`](super::ProfileOptions::keep_first_lines).
+        first_line: Option<u32>,
     },
     /// Below it, everything that one thread did.
     Thread(ThreadId),

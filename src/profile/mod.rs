@@ -9,6 +9,7 @@
 mod add;
 mod baseline;
 pub mod clean;
+mod function_table;
 pub mod growth;
 pub mod growth_timeline;
 mod id_hash;
@@ -31,6 +32,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
+pub use function_table::{Amount, FunctionRow, FunctionTable, LineRow};
 pub use growth::{Growth, ThreadGrowth};
 pub use growth_timeline::{FunctionGrowth, GrowthCell, GrowthTimeline};
 pub use label_table::{Label, LabelId, LabelTable};

@@ -32,6 +32,9 @@ pub struct ProfileOptions {
     pub subprocesses: bool,
     /// Keep the order of the samples, which some formats need.
     pub timeline: bool,
+    /// Tell functions of one name in one file apart by the line on which they start, as tables of
+    /// functions and of their lines need it.
+    pub keep_first_lines: bool,
     /// Planned samples per second; a sample stands for one over this many seconds.
     pub rate_hz: u32,
 }
@@ -50,6 +53,7 @@ impl Default for ProfileOptions {
             show_collections: false,
             subprocesses: false,
             timeline: false,
+            keep_first_lines: false,
             rate_hz: 100,
         }
     }

@@ -21,6 +21,10 @@ pub struct Status {
     pub real_uid: Option<u32>,
     /// The second of `Uid`.
     pub effective_uid: Option<u32>,
+    /// The fourth of `Uid`, by which files are opened.
+    pub filesystem_uid: Option<u32>,
+    /// The fourth of `Gid`, and `Groups`.
+    pub filesystem_groups: Vec<u32>,
     /// `NSpid` (of a process) or that of a thread: its id in each PID namespace, ours first.
     pub namespace_ids: Vec<Tid>,
     /// `SigIgn`: bit N-1 for signal N.
@@ -88,6 +92,15 @@ impl Status {
                     let mut uid = || number().and_then(|uid| u32::try_from(uid).ok());
                     status.real_uid = uid();
                     status.effective_uid = uid();
+                    status.filesystem_uid = words.nth(1).and_then(|uid| uid.parse().ok());
+                }
+                "Gid" => {
+                    let gid: Option<u32> = words.nth(3).and_then(|gid| gid.parse().ok());
+                    status.filesystem_groups.extend(gid);
+                }
+                "Groups" => {
+                    let groups = words.filter_map(|gid| gid.parse::<u32>().ok());
+                    status.filesystem_groups.extend(groups);
                 }
                 "NSpid" => {
                     status.namespace_ids = words.filter_map(|word| word.parse().ok()).collect();
@@ -116,7 +129,8 @@ mod tests {
 
     #[test]
     fn the_fields_are_found_and_the_name_cannot_fake_them() {
-        let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1000\n\
+        let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1001\n\
+            Gid:\t7\t8\t9\t10\nGroups:\t4 24 \n\
             NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n\
             SigIgn:\t0000000001001000\n\
             CapEff:\t00000000a80425fb\n\xff\xfe: 1\nnonsense\n";
@@ -127,6 +141,8 @@ mod tests {
                 tracer: None,
                 real_uid: Some(1000),
                 effective_uid: Some(0),
+                filesystem_uid: Some(1001),
+                filesystem_groups: vec![10, 4, 24],
                 namespace_ids: vec![71, 3],
                 ignored_signals: 0x100_1000,
                 effective_capabilities: 0xa804_25fb,
