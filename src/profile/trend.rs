@@ -282,7 +282,7 @@ fn after_a_rise(elapsed: Duration, points: &[Point]) -> Verdict {
     Verdict::Inconclusive { elapsed, why }
 }
 
-/// The rise that is nearly all of it within two blocks, and when it was; it must have stayed for two
+/// The rise that is nearly all of it within three blocks, and when it was; it must have stayed for two
 /// more.
 fn one_step(kept: &[Point], rise: f64) -> Option<(f64, f64)> {
     let step = |width: usize| {
@@ -291,7 +291,7 @@ fn one_step(kept: &[Point], rise: f64) -> Option<(f64, f64)> {
         let mut pairs = pairs.take(later);
         pairs.find(|(a, b)| b.bytes - a.bytes >= NEARLY_ALL * rise)
     };
-    let (before, after) = step(1).or_else(|| step(2))?;
+    let (before, after) = (1..=3).find_map(step)?;
     Some((
         after.bytes - before.bytes,
         f64::midpoint(before.at, after.at),

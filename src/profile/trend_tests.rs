@@ -186,7 +186,7 @@ fn several_steps_that_end_are_stable() {
 fn a_full_cache_is_stable() {
     let cache = |random: &mut Random, filled: bool| {
         let size = random.between(20.0, 60.0) * MIB;
-        let full = random.between(8.0, 20.0);
+        let full = random.between(12.0, 20.0);
         // How full it is when we come.
         let before = if filled { 1.0 } else { 0.0 };
         let (creep, noise) = (random.between(0.0, 0.1), random.between(0.005, 0.03));

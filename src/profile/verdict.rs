@@ -22,7 +22,7 @@ pub enum Verdict {
         /// From when on, after a rise at the start; 0 for all of the recording.
         since: Duration,
     },
-    /// It rose once, within a twelfth of the time.
+    /// It rose once, within an eighth of the time.
     Step {
         /// By how much, in bytes.
         bytes: u64,
