@@ -24,7 +24,7 @@
 //!
 //! What is left came from something in between that was not seen: it is shared by the stacks of this
 //! thread that were caught lately, by the bytes that they were caught with. Where none was, the two
-//! looks' stacks take it after all, or the next one that is found at work. "As far as it can" is eight
+//! looks' stacks take it after all, or the next one that is found at work. "As far as it can" is 64
 //! times what was caught and three standard deviations more, so a stack that was hardly seen can have done
 //! anything: others are looked for only where the two looks' stacks are out of the question. A thread that waits for a CPU with the very stack that it slept in has just woken up, and is asleep
 //! still.

@@ -262,7 +262,8 @@ impl Observed {
             return self.reattach();
         }
         let started = Instant::now();
-        let at_start = look.memory.then(|| self.process.target().rss().ok());
+        let wants_start = look.memory && self.rss_changes.wants_start();
+        let at_start = wants_start.then(|| self.process.target().rss().ok());
         let at_start = at_start.flatten();
         let (process, watch) = (&mut self.process, &mut self.watch);
         match snapshot::take(process, watch, frames, *look, now, |_, _| ()) {
@@ -271,11 +272,12 @@ impl Observed {
                     self.cpu_times
                         .fill_in(&mut snapshot.traces, &snapshot.on_cpu_ns, now);
                 }
-                let rss_change = at_start.and_then(|bytes| {
+                let mut rss_change = None;
+                if look.memory {
                     let (process, watch) = (self.process.target(), &mut self.watch);
                     let changes = &mut self.rss_changes;
-                    changes.tell(process, bytes, watch, &mut snapshot, started)
-                });
+                    rss_change = changes.tell(process, at_start, watch, &mut snapshot, started);
+                }
                 let rss_bytes = match self.rss_changes.last() {
                     Some(bytes) if look.memory => Some(bytes),
                     _ => self.rss_bytes(now),

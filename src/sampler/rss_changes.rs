@@ -22,6 +22,8 @@ const SMALL: u64 = 1 << 20;
 /// A look that took longer was interrupted, and the target may have done anything meanwhile. Mostly it
 /// takes some 20 µs.
 const LONGEST_LOOK: Duration = Duration::from_micros(100);
+/// After so many looks without a change, resident memory is read once in a look, not twice.
+const QUIET: u32 = 100;
 /// Threads that are remembered without looking for those to forget.
 const FEW: usize = 64;
 
@@ -32,6 +34,8 @@ pub struct RssChanges {
     settled: Option<(u64, Instant)>,
     /// The smallest change that was seen, in bytes.
     grain: Option<u64>,
+    /// Looks without a change.
+    quiet: u32,
     process: Option<Faults>,
     threads: HashMap<Tid, Faults>,
     asked: Option<Instant>,
@@ -68,12 +72,18 @@ impl Faults {
 }
 
 impl RssChanges {
+    /// Whether resident memory is worth reading when a look starts: it has changed lately.
+    pub fn wants_start(&self) -> bool {
+        self.quiet < QUIET
+    }
+
     /// The change that a look has found, whose threads are given their page faults. `at_start` is
-    /// resident memory in bytes as the look started, `now`.
+    /// resident memory in bytes as the look started, `now`, if that was
+    /// [wanted](RssChanges::wants_start).
     pub fn tell<T>(
         &mut self,
         process: &TargetProcess,
-        at_start: u64,
+        at_start: Option<u64>,
         watch: &mut Watch,
         snapshot: &mut Snapshot<T>,
         now: Instant,
@@ -92,24 +102,22 @@ impl RssChanges {
         self.settled = Some((at_end, end));
         let paused = snapshot.pauses.iter().max().copied().unwrap_or_default();
         let took = (end - now).saturating_sub(paused);
-        let is_short = took <= LONGEST_LOOK;
-        let until = if is_short { now } else { end };
+        let at_start = at_start.filter(|_| took <= LONGEST_LOOK);
+        let until = if at_start.is_some() { now } else { end };
         let mut change = RssChange {
             bytes: change(settled, at_end),
-            in_look: if is_short {
-                change(at_start, at_end)
-            } else {
-                0
-            },
-            look_ns: if is_short { nanos(took) } else { 0 },
+            in_look: at_start.map_or(0, |bytes| change(bytes, at_end)),
+            look_ns: at_start.map_or(0, |_| nanos(took)),
             between_ns: nanos(until.saturating_duration_since(since)),
             grain: self.grain.unwrap_or(page_size()),
             other_faults: 0,
         };
         let size = change.bytes.unsigned_abs();
+        self.quiet = self.quiet.saturating_add(1);
         if size == 0 {
             return Some(change);
         }
+        self.quiet = 0;
         self.grain = Some(self.grain.map_or(size, |grain| grain.min(size)));
         let grows = change.bytes > 0;
         let pages = (size / page_size()).max(1);
