@@ -121,6 +121,10 @@ impl AttachError {
 
     /// Whether trying again in a moment can help.
     pub fn is_temporary(&self) -> bool {
+        self.is_starting() || self.may_be_half_loaded()
+    }
+
+    fn is_starting(&self) -> bool {
         matches!(
             self,
             // A Python whose libraries are not mapped yet looks like another program of its name.
@@ -128,9 +132,21 @@ impl AttachError {
         )
     }
 
+    /// Whether it is what a library shows for a moment while it is loaded: the loader maps all of it as
+    /// if it were one piece of the file, and then each segment where it belongs.
+    pub fn may_be_half_loaded(&self) -> bool {
+        matches!(
+            self,
+            AttachError::BadOffsets {
+                cause: OffsetsError::BadCookie,
+                ..
+            }
+        )
+    }
+
     /// Whether the process may run Python later: it is starting, or may execute one.
     pub fn may_become_python(&self) -> bool {
-        self.is_temporary() || matches!(self, AttachError::NotPython { .. })
+        self.is_starting() || matches!(self, AttachError::NotPython { .. })
     }
 
     /// Whether it will not change while the process lives: the system forbids it, or no table knows
@@ -175,5 +191,24 @@ impl AttachError {
             },
             OpenError::Io { cause, .. } => AttachError::Io { pid, cause },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// One in 500 launches of a 3.13 on a crowded machine was given up, in the middle of its loading.
+    #[test]
+    fn a_library_that_is_being_loaded_is_worth_another_try() {
+        let wrong = |cause| AttachError::BadOffsets {
+            pid: 7,
+            version: PythonVersion::new(3, 13, 0),
+            cause,
+        };
+        let half = wrong(OffsetsError::BadCookie);
+        assert!(half.is_temporary() && half.may_be_half_loaded());
+        // Not for as long as it runs, though: a modified build looks like that for ever.
+        assert!(!half.may_become_python() && !half.is_final());
     }
 }

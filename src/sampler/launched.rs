@@ -10,6 +10,8 @@ const RETRY: Duration = Duration::from_micros(500);
 /// How long at most. A program that takes long to become Python is not watched so closely: the
 /// pauses grow to a fiftieth of the time that it has taken.
 const LONGEST_RETRY: Duration = Duration::from_millis(20);
+/// For how long a library may look half loaded, even on a crowded machine.
+const LOADING: Duration = Duration::from_secs(2);
 
 /// Attaches to a program as soon as its interpreter has something to show. `goes_on` is asked before
 /// each try: whether the program still runs and we were not told to stop. `Ok(None)` when it said no.
@@ -24,6 +26,7 @@ pub fn attach_launched(
     mut goes_on: impl FnMut() -> bool,
 ) -> Result<Option<PythonProcess>, AttachError> {
     let start = Instant::now();
+    let mut half_loaded = None;
     while goes_on() {
         let wait = (start.elapsed() / 50).clamp(RETRY, LONGEST_RETRY);
         match PythonProcess::attach(pid) {
@@ -32,6 +35,12 @@ pub fn attach_launched(
                 AttachError::NoSuchProcess(_) | AttachError::Ended { .. } | AttachError::Io { .. },
             ) => std::thread::sleep(wait),
             Err(error) if error.may_become_python() => std::thread::sleep(wait),
+            Err(error)
+                if error.may_be_half_loaded()
+                    && half_loaded.get_or_insert_with(Instant::now).elapsed() < LOADING =>
+            {
+                std::thread::sleep(wait);
+            }
             Err(error) => return Err(error),
         }
     }

@@ -243,7 +243,9 @@ impl Sampler {
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
         self.stats.looking += now.elapsed();
-        self.urgency.after_look(now);
+        let mut observed = self.observed.iter();
+        let waited = observed.any(|observed| observed.watch.is_crowded(now));
+        self.urgency.after_look(now, tick.lateness, waited);
         sample
     }
 }

@@ -3,7 +3,8 @@
 //! A thread that is on a CPU and holds the GIL is paused, read and let go. A thread that sleeps in the
 //! kernel is not touched: its stack cannot move, and stopping it could end its wait early. It is read
 //! as it is, and the kernel is asked afterwards whether it has run meanwhile; if so it is looked at
-//! again, and paused if it runs now. Nor is a thread that runs without the GIL, in C or on its way to
+//! again, and paused if it runs now. The same holds for one that waits for a CPU: it would have to get
+//! one before it can stop. Nor is a thread that runs without the GIL, in C or on its way to
 //! sleep: it is read and asked about in the same way. Native threads beside Python are never touched.
 
 use std::collections::HashMap;
@@ -52,6 +53,8 @@ struct Taking<'a, F> {
     guards: Vec<PauseGuard>,
     /// Whether a thread may be let go as soon as it was read: it is in no other interpreter.
     lets_go: bool,
+    /// Whether the kernel is asked for how long threads have run, and whether they have a CPU.
+    asks_all: bool,
     errors: Vec<String>,
     torn: u64,
     pauses: Vec<Duration>,
@@ -85,14 +88,16 @@ pub fn take<T>(
         stack: std::mem::take(&mut watch.stack),
         guards: Vec::new(),
         lets_go: true,
+        asks_all: false,
         errors: Vec::new(),
         torn: 0,
         pauses: Vec::new(),
     };
-    watch.ask(look.cpu_time);
+    taking.asks_all = look.cpu_time || watch.is_crowded(now);
+    watch.ask(taking.asks_all);
     if look.pausing == Pausing::Running {
         let running = watch.threads.iter().filter(|watched| watched.runs());
-        let running = running.filter(|watched| taking.must_pause(&watched.thread));
+        let running = running.filter(|watched| taking.must_pause(watched));
         let tids = running.filter_map(|watched| watched.thread.os_thread_id);
         let mut tids: Vec<Tid> = tids.collect();
         // A thread may be inside several interpreters; and the state of one that has ended may point to
@@ -118,6 +123,7 @@ pub fn take<T>(
     }
     taking.process.shorten_new(taking.frames);
     watch.stack = taking.stack;
+    watch.note_pauses(&taking.pauses, now);
     let mut on_cpu_ns = HashMap::new();
     if look.cpu_time {
         on_cpu_ns.extend(watch.threads.iter().filter_map(Watched::on_cpu_ns));
@@ -227,25 +233,26 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
 
     /// Whether a thread that runs may change its stack at any time. One without the GIL is in C, or
     /// about to sleep, and a pause could end that sleep early.
-    fn must_pause(&self, thread: &PythonThread) -> bool {
-        self.look.holds || self.process.holds_gil(thread) != Some(false)
+    fn must_pause(&self, watched: &Watched) -> bool {
+        self.look.holds
+            || (!watched.waits_for_cpu() && self.process.holds_gil(&watched.thread) != Some(false))
     }
 
     /// Whether a thread that was not paused although it runs still has no GIL.
     fn stays_out(&self, watched: &Watched) -> bool {
-        !watched.runs() || !self.must_pause(&watched.thread)
+        !watched.runs() || !self.must_pause(watched)
     }
 
     /// Asks the kernel about a thread, and pauses it if it runs and must be; `insists`: if it runs.
     fn ask_again(&mut self, watched: &mut Watched, insists: bool) -> Result<(), SampleError> {
-        watched.ask(self.look.cpu_time);
+        watched.ask(self.asks_all);
         let thread = &watched.thread;
         match thread.os_thread_id {
             Some(tid)
                 if self.look.pausing == Pausing::Running
                     && watched.runs()
                     && !self.is_paused(thread)
-                    && (insists || self.must_pause(thread)) =>
+                    && ((insists && !watched.waits_for_cpu()) || self.must_pause(watched)) =>
             {
                 self.pause(&[tid])
             }

@@ -20,6 +20,10 @@ const ATTEMPTS: usize = 4;
 const LIST_FOR: Duration = Duration::from_millis(1);
 /// How often names are looked for of threads that have none.
 const NAMES_EVERY: Duration = Duration::from_millis(100);
+/// A pause that took so long had to wait until the thread got a CPU.
+const LONG_PAUSE: Duration = Duration::from_micros(100);
+/// For how long after one it is asked whether threads have a CPU.
+const CROWDED_FOR: Duration = Duration::from_secs(1);
 
 /// What is remembered of a process's threads; empty before the first look.
 #[derive(Debug, Default)]
@@ -32,6 +36,8 @@ pub struct Watch {
     pub(super) stack: Vec<RawFrame>,
     listed: Option<Instant>,
     named: Option<Instant>,
+    /// When a thread had to wait for a CPU so that it could stop.
+    crowded: Option<Instant>,
 }
 
 /// One thread.
@@ -68,11 +74,22 @@ impl Watch {
     }
 
     /// Asks the kernel about each thread.
-    /// `cpu_time`: for how long each has run, too.
-    pub(super) fn ask(&mut self, cpu_time: bool) {
-        self.threads
-            .iter_mut()
-            .for_each(|watched| watched.ask(cpu_time));
+    /// `all`: for how long each has run, too, and whether it has a CPU.
+    pub(super) fn ask(&mut self, all: bool) {
+        self.threads.iter_mut().for_each(|watched| watched.ask(all));
+    }
+
+    /// Whether threads had to wait for a CPU lately.
+    pub(super) fn is_crowded(&self, now: Instant) -> bool {
+        let crowded = self.crowded;
+        crowded.is_some_and(|crowded| now.saturating_duration_since(crowded) < CROWDED_FOR)
+    }
+
+    /// Takes note of how long the threads of a look were paused.
+    pub(super) fn note_pauses(&mut self, pauses: &[Duration], now: Instant) {
+        if pauses.iter().any(|pause| *pause >= LONG_PAUSE) {
+            self.crowded = Some(now);
+        }
     }
 
     /// The threads that may have run since they were last asked for their page faults, each once.
@@ -158,8 +175,9 @@ impl Watched {
             && self.thread.state.is_same_thread(&thread.state)
     }
 
-    /// Asks the kernel what the thread does, and for how long it has run if that is wanted.
-    pub fn ask(&mut self, cpu_time: bool) {
+    /// Asks the kernel what the thread does; `all`: for how long it has run, too, and whether it has a
+    /// CPU.
+    pub fn ask(&mut self, all: bool) {
         self.activity = None;
         let Some(reader) = &self.reader else {
             return;
@@ -178,7 +196,7 @@ impl Watched {
         self.asleep = None;
         self.ran = true;
         let answer = match reader.runs() {
-            Ok(true) if !cpu_time => Ok(Activity {
+            Ok(true) if !all => Ok(Activity {
                 runs: true,
                 count: None,
                 waits_for_cpu: false,
@@ -195,6 +213,11 @@ impl Watched {
     /// Whether it is on a CPU or waits for one.
     pub fn runs(&self) -> bool {
         self.activity.is_some_and(|activity| activity.runs)
+    }
+
+    /// Whether it runs, but has no CPU at the moment.
+    pub fn waits_for_cpu(&self) -> bool {
+        self.activity.is_some_and(|activity| activity.waits_for_cpu)
     }
 
     /// How long it has been on a CPU so far, in nanoseconds.
@@ -223,8 +246,13 @@ impl Watched {
             return is_steady;
         };
         match before {
-            Activity { runs: true, .. } => is_steady,
-            // The kernel counts how often a thread got a CPU: the same count means that it slept.
+            Activity {
+                runs: true,
+                waits_for_cpu: false,
+                ..
+            } => is_steady,
+            // The kernel counts how often a thread got a CPU: the same count means that it has none
+            // still.
             Activity {
                 count: Some(before),
                 ..
