@@ -40,9 +40,37 @@ pub fn mib(bytes: u64) -> String {
     format!("{mib:.1} MiB")
 }
 
+/// How often something happens, in the shortest unit of time in which that is not next to nothing:
+/// `5.4 per second`, `3.8 per hour`. `None` when no time has passed.
+pub fn rate(count: u64, time: Duration) -> Option<String> {
+    const UNITS: [(&str, f64); 3] = [("second", 1.0), ("minute", 60.0), ("hour", 3_600.0)];
+    const LONGEST: (&str, f64) = ("day", 86_400.0);
+    let seconds = time.as_secs_f64();
+    if seconds <= 0.0 {
+        return None;
+    }
+    #[allow(clippy::cast_precision_loss, reason = "a rate shown with one decimal")]
+    let per_second = count as f64 / seconds;
+    let worth_reading = |(_, length): &(&str, f64)| per_second * length >= 0.1;
+    let (unit, length) = UNITS.into_iter().find(worth_reading).unwrap_or(LONGEST);
+    Some(format!("{:.1} per {unit}", per_second * length))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates_are_told_in_a_unit_that_shows_them() {
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(rate(7_200_000, hour).as_deref(), Some("2000.0 per second"));
+        assert_eq!(rate(360, hour).as_deref(), Some("0.1 per second"));
+        assert_eq!(rate(359, hour).as_deref(), Some("6.0 per minute"));
+        assert_eq!(rate(3, hour).as_deref(), Some("3.0 per hour"));
+        assert_eq!(rate(1, hour * 24).as_deref(), Some("1.0 per day"));
+        assert_eq!(rate(1, hour * 24_000).as_deref(), Some("0.0 per day"));
+        assert_eq!(rate(5, Duration::ZERO), None);
+    }
 
     #[test]
     fn rounds_for_people() {

@@ -14,7 +14,7 @@ use crate::cpython::locals::Local;
 use crate::cpython::value::ValueOptions;
 use crate::cpython::{FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
 use crate::sampler::{Histogram, Look, Pausing, Watch, snapshot};
-use crate::target::{Pid, TargetProcess};
+use crate::target::{PauseGuard, Pid, TargetProcess};
 
 /// Dumps, and returns the exit status.
 ///
@@ -171,6 +171,8 @@ fn look(
             info: trace.thread,
         })
         .collect();
+    // What follows takes its time, and no thread should be held meanwhile.
+    PauseGuard::settle();
     let target = process.target();
     Ok(ProcessDump {
         pid: process.pid(),
@@ -178,11 +180,7 @@ fn look(
         command: target.command_line(),
         version: process.version().to_string(),
         executable: target.exe_path().to_string_lossy().into_owned(),
-        memory: target.memory_usage().ok().map(|memory| MemoryDump {
-            rss_bytes: memory.rss_bytes,
-            peak_rss_bytes: Some(memory.peak_rss_bytes),
-            threads: Some(memory.threads).filter(|threads| *threads > 0),
-        }),
+        memory: MemoryDump::of(target),
         threads,
         errors,
     })

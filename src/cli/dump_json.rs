@@ -12,7 +12,26 @@
 //!     "memory": {              null when the system does not tell
 //!       "rss_bytes": 59873690,
 //!       "peak_rss_bytes": 63963136,    or null
-//!       "os_threads": 9        or null; those without Python too
+//!       "os_threads": 9,       or null; those without Python too. All below can be null, too:
+//!       "pss_bytes": 54840525,         pages that N processes share count as an Nth
+//!       "uss_bytes": 52533657,         pages that nobody shares
+//!       "swap_bytes": 1048576,
+//!       "age_seconds": 2830.0,         since it started
+//!       "rss_bytes_per_minute": 1269407.5,    on average since then; null in the first minute
+//!       "minor_faults": 15321,         page faults since then, without and with a disk
+//!       "major_faults": 3,
+//!       "minor_faults_per_second": 5.41,      on average since then
+//!       "major_faults_per_second": 0.00106,
+//!       "open_files": 14,
+//!       "max_open_files": 1024,        null also for no limit
+//!       "limit": {             the cgroup limit, its own or an ancestor's, with the least left
+//!         "cgroup": "/docker/abc",
+//!         "cgroup_version": 2,         or 1
+//!         "limit_bytes": 536870912,
+//!         "used_bytes": 109051904,     by all processes of the group, with the files they read
+//!         "reclaimable_bytes": 8388608,       of that, what is given back when room is needed
+//!         "left_bytes": 436207616      limit - (used - reclaimable)
+//!       }
 //!     },
 //!     "threads": [{            the Python threads, in the order of the text
 //!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
@@ -47,13 +66,15 @@
 //!
 //! Threads, frames and locals keep the names of the keys that py-spy has for the same things.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::dump_model::{FrameDump, ProcessDump, ThreadDump};
+use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::in_json;
 use crate::cpython::locals;
+use crate::target::cgroup::Version;
 
 /// The version of the schema.
 const SCHEMA: u32 = 1;
@@ -72,16 +93,38 @@ struct Process<'a> {
     command: &'a [String],
     executable: &'a str,
     version: &'a str,
-    memory: Option<Memory>,
+    memory: Option<Memory<'a>>,
     threads: Vec<Thread<'a>>,
     errors: &'a [String],
 }
 
 #[derive(Serialize)]
-struct Memory {
+struct Memory<'a> {
     rss_bytes: u64,
     peak_rss_bytes: Option<u64>,
     os_threads: Option<u64>,
+    pss_bytes: Option<u64>,
+    uss_bytes: Option<u64>,
+    swap_bytes: Option<u64>,
+    age_seconds: Option<f64>,
+    rss_bytes_per_minute: Option<f64>,
+    minor_faults: Option<u64>,
+    major_faults: Option<u64>,
+    minor_faults_per_second: Option<f64>,
+    major_faults_per_second: Option<f64>,
+    open_files: Option<u64>,
+    max_open_files: Option<u64>,
+    limit: Option<Limit<'a>>,
+}
+
+#[derive(Serialize)]
+struct Limit<'a> {
+    cgroup: Cow<'a, str>,
+    cgroup_version: u8,
+    limit_bytes: u64,
+    used_bytes: u64,
+    reclaimable_bytes: u64,
+    left_bytes: u64,
 }
 
 #[derive(Serialize)]
@@ -138,13 +181,46 @@ fn process(process: &ProcessDump) -> Process<'_> {
         command: &process.command,
         executable: &process.executable,
         version: &process.version,
-        memory: process.memory.map(|memory| Memory {
-            rss_bytes: memory.rss_bytes,
-            peak_rss_bytes: memory.peak_rss_bytes,
-            os_threads: memory.threads,
-        }),
+        memory: process.memory.as_ref().map(memory),
         threads: process.threads.iter().map(thread).collect(),
         errors: &process.errors,
+    }
+}
+
+fn memory(memory: &MemoryDump) -> Memory<'_> {
+    let seconds = memory.age.map(|age| age.as_secs_f64());
+    #[allow(
+        clippy::cast_precision_loss,
+        reason = "an average over a length of time"
+    )]
+    let per_second = |count: u64| Some(count as f64 / seconds.filter(|seconds| *seconds > 0.0)?);
+    let (shares, faults) = (memory.shares, memory.faults);
+    Memory {
+        rss_bytes: memory.rss_bytes,
+        peak_rss_bytes: memory.peak_rss_bytes,
+        os_threads: memory.threads,
+        pss_bytes: shares.map(|shares| shares.pss_bytes),
+        uss_bytes: shares.map(|shares| shares.uss_bytes),
+        swap_bytes: memory.swap_bytes,
+        age_seconds: seconds,
+        rss_bytes_per_minute: memory.growth_per_minute(),
+        minor_faults: faults.map(|faults| faults.minor),
+        major_faults: faults.map(|faults| faults.major),
+        minor_faults_per_second: faults.and_then(|faults| per_second(faults.minor)),
+        major_faults_per_second: faults.and_then(|faults| per_second(faults.major)),
+        open_files: memory.open_files,
+        max_open_files: memory.max_open_files,
+        limit: memory.limit.as_ref().map(|limit| Limit {
+            cgroup: limit.group.to_string_lossy(),
+            cgroup_version: match limit.version {
+                Version::V1 => 1,
+                Version::V2 => 2,
+            },
+            limit_bytes: limit.limit_bytes,
+            used_bytes: limit.used_bytes,
+            reclaimable_bytes: limit.reclaimable_bytes,
+            left_bytes: limit.left_bytes(),
+        }),
     }
 }
 
@@ -215,6 +291,33 @@ mod tests {
         assert_eq!(at("/processes/1/parent_pid"), json!(8172));
         assert_eq!(at("/processes/0/memory/rss_bytes"), json!(59_873_690));
         assert_eq!(at("/processes/0/errors"), json!(["thread 9: torn"]));
+        let memory = at("/processes/0/memory");
+        let key = |name: &str| memory.get(name).cloned().unwrap_or_default();
+        assert_eq!(key("pss_bytes"), json!(54_840_525));
+        assert_eq!(key("uss_bytes"), json!(52_533_657));
+        assert_eq!(key("swap_bytes"), json!(1 << 20));
+        assert_eq!(key("major_faults"), json!(3));
+        assert_eq!(key("open_files"), json!(14));
+        assert_eq!(
+            key("limit"),
+            json!({
+                "cgroup": "/docker/a\u{1b}[31m", "cgroup_version": 2, "limit_bytes": 512 << 20,
+                "used_bytes": 104 << 20, "reclaimable_bytes": 8 << 20, "left_bytes": 416 << 20,
+            })
+        );
+        for (name, expected) in [
+            ("age_seconds", 2_830.0),
+            ("rss_bytes_per_minute", 59_873_690.0 * 60.0 / 2_830.0),
+            ("minor_faults_per_second", 15_321.0 / 2_830.0),
+            ("major_faults_per_second", 3.0 / 2_830.0),
+        ] {
+            let close = |value: f64| (value / expected - 1.0).abs() < 1e-9;
+            assert!(
+                key(name).as_f64().is_some_and(close),
+                "{name}: {}",
+                key(name)
+            );
+        }
         let thread = at("/processes/0/threads/0");
         assert_eq!(thread.get("thread_name"), Some(&json!("MainThread")));
         assert_eq!(

@@ -1,8 +1,10 @@
 //! What a dump shows: plain data between the reading of a process and the two ways to print it.
 
+use std::time::Duration;
+
 use crate::cpython::locals::Local;
 use crate::cpython::{Frame, ThreadInfo};
-use crate::target::Pid;
+use crate::target::{MemoryLimit, PageFaults, Pid, Shares, TargetProcess};
 
 /// One process in a dump.
 #[derive(Clone, Debug)]
@@ -25,8 +27,8 @@ pub struct ProcessDump {
     pub errors: Vec<String>,
 }
 
-/// A process's memory.
-#[derive(Clone, Copy, Debug)]
+/// A process's memory, and what else tells of its state. `None` for what the system does not tell.
+#[derive(Clone, Debug, Default)]
 pub struct MemoryDump {
     /// Resident set size.
     pub rss_bytes: u64,
@@ -34,6 +36,54 @@ pub struct MemoryDump {
     pub peak_rss_bytes: Option<u64>,
     /// Threads of the process, those without Python too.
     pub threads: Option<u64>,
+    /// What of its memory is its own.
+    pub shares: Option<Shares>,
+    /// Swapped out, in bytes.
+    pub swap_bytes: Option<u64>,
+    /// The tightest limit that its control groups set.
+    pub limit: Option<MemoryLimit>,
+    /// How long ago it started.
+    pub age: Option<Duration>,
+    /// Page faults since then.
+    pub faults: Option<PageFaults>,
+    /// Its open file descriptors.
+    pub open_files: Option<u64>,
+    /// How many of those it may have.
+    pub max_open_files: Option<u64>,
+}
+
+/// Of a younger process, what it grew by in a minute is not told: loading is no trend.
+const A_MINUTE: Duration = Duration::from_secs(60);
+
+impl MemoryDump {
+    /// What a process uses now; `None` when it has ended. Of what is read here, only the shares cost
+    /// more than some microseconds, and none of it holds the process up.
+    pub fn of(target: &TargetProcess) -> Option<MemoryDump> {
+        let memory = target.memory_usage().ok()?;
+        Some(MemoryDump {
+            rss_bytes: memory.rss_bytes,
+            peak_rss_bytes: Some(memory.peak_rss_bytes),
+            threads: Some(memory.threads).filter(|threads| *threads > 0),
+            shares: target.memory_shares().ok(),
+            swap_bytes: memory.swap_bytes,
+            limit: target.memory_limit(),
+            age: target.age().ok(),
+            faults: target.page_faults().ok(),
+            open_files: target.open_files().ok(),
+            max_open_files: target.max_open_files(),
+        })
+    }
+
+    /// By how many bytes the RSS has grown in a minute, as an average over the process's life; `None`
+    /// when it is younger than a minute.
+    pub fn growth_per_minute(&self) -> Option<f64> {
+        let minutes = self.age.filter(|age| *age >= A_MINUTE)?.as_secs_f64() / 60.0;
+        #[allow(
+            clippy::cast_precision_loss,
+            reason = "53 bits of bytes are 8 PiB, and the time is less exact"
+        )]
+        Some(self.rss_bytes as f64 / minutes)
+    }
 }
 
 /// One Python thread in a dump.
@@ -59,9 +109,12 @@ pub(super) mod samples {
     //! One dump that has every feature, for the tests of both printers.
 
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::{FrameDump, Local, MemoryDump, ProcessDump, ThreadDump};
     use crate::cpython::{Columns, Frame, ThreadInfo};
+    use crate::target::cgroup::Version;
+    use crate::target::{MemoryLimit, PageFaults, Shares};
 
     fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {
         FrameDump {
@@ -130,6 +183,26 @@ pub(super) mod samples {
                 rss_bytes: 59_873_690,
                 peak_rss_bytes: Some(63_963_136),
                 threads: Some(9),
+                shares: Some(Shares {
+                    pss_bytes: 54_840_525,
+                    uss_bytes: 52_533_657,
+                    swap_bytes: 0,
+                }),
+                swap_bytes: Some(1 << 20),
+                limit: Some(MemoryLimit {
+                    group: "/docker/a\x1b[31m".into(),
+                    version: Version::V2,
+                    limit_bytes: 512 << 20,
+                    used_bytes: 104 << 20,
+                    reclaimable_bytes: 8 << 20,
+                }),
+                age: Some(Duration::from_secs(2_830)),
+                faults: Some(PageFaults {
+                    minor: 15_321,
+                    major: 3,
+                }),
+                open_files: Some(14),
+                max_open_files: Some(1024),
             }),
             threads: vec![
                 ThreadDump {

@@ -1,10 +1,10 @@
-//! A dump as text: py-spy's, to the space, and a line about memory.
+//! A dump as text: py-spy's, to the space, and lines about memory.
 
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::clock::mib;
+use super::clock::{mib, rate, rough};
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::{command_line, for_terminal};
 use crate::cpython::locals::Local;
@@ -83,6 +83,9 @@ fn write_process(
     )?;
     if let Some(memory) = &process.memory {
         writeln!(out, "Memory: {}", memory_line(memory))?;
+        for line in memory_details(memory) {
+            writeln!(out, "{line}")?;
+        }
     }
     if let Some((pid, command)) = &process.parent {
         writeln!(
@@ -107,6 +110,59 @@ fn memory_line(memory: &MemoryDump) -> String {
         line += &format!(", {threads} thread{}", if threads == 1 { "" } else { "s" });
     }
     line
+}
+
+/// The lines below that on memory: each with a name of its own that scripts can look for, and none
+/// that could be taken for a thread or a frame.
+fn memory_details(memory: &MemoryDump) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut shares = Vec::new();
+    if let Some(known) = memory.shares {
+        shares.push(format!("{} PSS", mib(known.pss_bytes)));
+        shares.push(format!("{} USS", mib(known.uss_bytes)));
+    }
+    shares.extend(memory.swap_bytes.map(|swap| format!("{} swap", mib(swap))));
+    if !shares.is_empty() {
+        lines.push(format!("Memory shares: {}", shares.join(", ")));
+    }
+    lines.extend(memory.limit.as_ref().map(|limit| {
+        format!(
+            "Memory limit: {}, {} left (cgroup {})",
+            mib(limit.limit_bytes),
+            mib(limit.left_bytes()),
+            for_terminal(&limit.group.to_string_lossy())
+        )
+    }));
+    if let Some(age) = memory.age {
+        lines.push(match memory.growth_per_minute() {
+            Some(growth) => format!(
+                "Memory growth: {} per minute, on average since its start {} ago",
+                mib(growth as u64),
+                rough(age)
+            ),
+            None => format!(
+                "Memory growth: {} since its start {} ago",
+                mib(memory.rss_bytes),
+                rough(age)
+            ),
+        });
+    }
+    if let (Some(faults), Some(age)) = (memory.faults, memory.age) {
+        let told = |count: u64, kind: &str| match rate(count, age).filter(|_| count > 0) {
+            Some(rate) => format!("{count} {kind} ({rate})"),
+            None => format!("{count} {kind}"),
+        };
+        lines.push(format!(
+            "Page faults: {}, {}",
+            told(faults.minor, "minor"),
+            told(faults.major, "major")
+        ));
+    }
+    lines.extend(memory.open_files.map(|open| match memory.max_open_files {
+        Some(max) => format!("Open files: {open} of {max}"),
+        None => format!("Open files: {open}"),
+    }));
+    lines
 }
 
 fn write_thread(
@@ -216,6 +272,11 @@ mod tests {
         let expected = r#"Process 8172: python3.15 app.py 30
 Python v3.15.2 (/usr/bin/python3.15)
 Memory: 57.1 MiB RSS, 61.0 MiB peak, 9 threads
+Memory shares: 52.3 MiB PSS, 50.1 MiB USS, 1.0 MiB swap
+Memory limit: 512.0 MiB, 416.0 MiB left (cgroup /docker/a\x1b[31m)
+Memory growth: 1.2 MiB per minute, on average since its start 47m 10s ago
+Page faults: 15321 minor (5.4 per second), 3 major (3.8 per hour)
+Open files: 14 of 1024
 
 Thread 8172 (active+gil): "MainThread"
     leaf (app.py:11)
@@ -233,6 +294,19 @@ Thread 0x7F0F6C3CA990 (idle)
     }
 
     #[test]
+    fn what_the_system_does_not_tell_is_left_out() {
+        let mut process = samples::process();
+        process.memory = Some(MemoryDump {
+            rss_bytes: 5 << 20,
+            age: Some(std::time::Duration::from_secs(59)),
+            ..MemoryDump::default()
+        });
+        let expected = "Memory: 5.0 MiB RSS\nMemory growth: 5.0 MiB since its start 59s ago\n\nThr";
+        let text = text(&[process], PLAIN);
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn a_child_names_its_parent() {
         let mut child = samples::process();
         child.pid = 8200;
@@ -242,7 +316,7 @@ Thread 0x7F0F6C3CA990 (idle)
         let rule = format!("\n{}\nProcess 8200: python3.15 app.py 30\n", "-".repeat(80));
         assert!(text.contains(&rule), "{text}");
         assert!(
-            text.contains("9 threads\nParent Process 8172: python3.15 app.py\n\nThread"),
+            text.contains("14 of 1024\nParent Process 8172: python3.15 app.py\n\nThread"),
             "{text}"
         );
     }

@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod address;
+pub mod cgroup;
 pub mod container;
 pub mod elf;
 pub mod faults;
@@ -30,6 +31,7 @@ mod wait;
 
 pub use activity::{Activity, ActivityReader, RunCount};
 pub use address::RemoteAddr;
+pub use cgroup::MemoryLimit;
 pub use elf::{ElfError, ElfFile, VirtualRange};
 pub use faults::FaultReader;
 pub use launch::{Exit, LaunchError, Launched};
@@ -39,7 +41,7 @@ pub use memory::{MemoryError, RemoteMemory};
 pub use pause::{NotPaused, PauseError, PauseGuard};
 pub use permission::PermissionProblem;
 pub use priority::Urgent;
-pub use process::{Child, OpenError, TargetProcess};
+pub use process::{Child, OpenError, PageFaults, TargetProcess};
 pub use processes::{ProcessSummary, all_processes};
 pub use read_ahead::{Ahead, ReadAhead, Shape};
 pub use rss::{Memory, RssReader};

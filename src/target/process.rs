@@ -10,13 +10,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 
+pub use usage::PageFaults;
+
 use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;
 use super::status::Status;
 use super::{
-    LiveMemory, Memory, PermissionProblem, Pid, RssReader, RunState, Tid, container,
-    ticks_per_second,
+    LiveMemory, PermissionProblem, Pid, RssReader, RunState, Tid, container, ticks_per_second,
 };
 
 /// The longest command line that is read, in bytes.
@@ -286,14 +287,6 @@ impl TargetProcess {
         self.rss.rss_bytes()
     }
 
-    /// Its resident and swapped memory, the peak, and its number of threads.
-    ///
-    /// # Errors
-    /// When it has ended.
-    pub fn memory_usage(&self) -> io::Result<Memory> {
-        Memory::read(self.view)
-    }
-
     /// When it started, in clock ticks since boot.
     pub fn start_time(&self) -> u64 {
         self.start_ticks
@@ -394,6 +387,8 @@ fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
     }
     Ok(children)
 }
+
+mod usage;
 
 #[cfg(test)]
 mod tests;

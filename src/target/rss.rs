@@ -64,8 +64,8 @@ pub struct Memory {
     pub rss_bytes: u64,
     /// The most that ever was resident, in bytes.
     pub peak_rss_bytes: u64,
-    /// Swapped out, in bytes.
-    pub swap_bytes: u64,
+    /// Swapped out, in bytes; `None` when the kernel does not count it.
+    pub swap_bytes: Option<u64>,
     /// OS threads.
     pub threads: u64,
 }
@@ -84,7 +84,7 @@ impl Memory {
             rss_bytes,
             // Counted apart from each other, the two can be some pages out of step.
             peak_rss_bytes: status.peak_rss_bytes.unwrap_or(0).max(rss_bytes),
-            swap_bytes: status.swap_bytes.unwrap_or(0),
+            swap_bytes: status.swap_bytes,
             threads: status.threads.unwrap_or(0),
         })
     }

@@ -21,7 +21,7 @@ pub struct Shares {
 }
 
 impl Shares {
-    /// Reads them. The kernel visits every resident page for that: some milliseconds per GiB, with
+    /// Reads them. The kernel visits every resident page for that: some ten milliseconds per GiB, with
     /// the process's memory map locked against changes (from Linux 5.10 on it lets those pass in
     /// between). So this is for once a second, not for every sample.
     ///
