@@ -31,6 +31,12 @@ Examples:
   pyspy-rs top --pid 8172
   pyspy-rs top --delay 0.5 -- python3 app.py --its-option";
 
+const MEMORY_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs memory --pid 8172
+  pyspy-rs memory -o memory.svg -- python3 app.py --its-option
+  pyspy-rs memory --pid 8172 --delay 10 | tee memory.txt";
+
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   pyspy-rs completions bash > /etc/bash_completion.d/pyspy-rs
@@ -90,6 +96,12 @@ pub enum Command {
         override_usage = "pyspy-rs top [OPTIONS] [-- PROGRAM ARGS...]"
     )]
     Top(TopArgs),
+    /// Plot live how much memory a program has, whether it leaks, and which functions take it
+    #[command(
+        after_help = MEMORY_EXAMPLES,
+        override_usage = "pyspy-rs memory [OPTIONS] [-- PROGRAM ARGS...]"
+    )]
+    Memory(MemoryArgs),
     /// Print what every thread of a program is doing now
     #[command(after_help = DUMP_EXAMPLES)]
     Dump(DumpArgs),
@@ -246,6 +258,42 @@ pub struct TopArgs {
     pub sampling: SamplingArgs,
 
     /// Seconds between two refreshes
+    #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
+          help_heading = "Output")]
+    pub delay: Delay,
+
+    /// Show whole paths, not only the part below the import root
+    #[arg(long, help_heading = "Output")]
+    pub full_filenames: bool,
+}
+
+/// Arguments of `memory`.
+#[derive(Debug, Args)]
+pub struct MemoryArgs {
+    /// Which process.
+    #[command(flatten)]
+    pub target: TargetArgs,
+
+    /// Samples per second
+    #[arg(short, long, value_name = "RATE", default_value_t = 1000, help_heading = "Sampling",
+          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub rate: u32,
+
+    /// Read without pausing the program: no delay for it; a stack that changes while it
+    /// is read is tried again, then left out and counted as torn
+    #[arg(long, help_heading = "Sampling")]
+    pub nonblocking: bool,
+
+    /// Seconds to look for; a program that was launched is ended then
+    #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
+          value_parser = parse_duration, help_heading = "Sampling")]
+    pub duration: RecordFor,
+
+    /// File to write at the end: a timeline (.svg), or any format of `record` by its ending
+    #[arg(short, long, value_name = "FILE", help_heading = "Output")]
+    pub output: Option<PathBuf>,
+
+    /// Seconds between two refreshes, or two lines where stdout is no terminal
     #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
           help_heading = "Output")]
     pub delay: Delay,

@@ -12,6 +12,7 @@ pub mod dump_text;
 pub mod errors;
 pub mod escape;
 pub mod logging;
+pub mod memory;
 mod memory_lines;
 pub mod options;
 pub mod program;
@@ -52,6 +53,7 @@ fn perform(action: Action) -> anyhow::Result<u8> {
     match action {
         Action::Record(options) => record::run(&options),
         Action::Top(options) => top::run(&options),
+        Action::Memory(options) => memory::run(&options),
         Action::Dump(options) => dump::run(&options),
         Action::Completions(shell) => {
             to_stdout(|out| completions::write(out, shell))?;

@@ -10,7 +10,7 @@ use clap::CommandFactory;
 use clap::error::ErrorKind;
 
 use super::args::{
-    Cli, Command, DumpArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
+    Cli, Command, DumpArgs, MemoryArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
 };
 use crate::output::Format;
 use crate::sampler::{Look, Pausing, SamplerOptions};
@@ -23,6 +23,8 @@ pub enum Action {
     Record(RecordOptions),
     /// `top`
     Top(TopOptions),
+    /// `memory`
+    Memory(MemoryOptions),
     /// `dump`
     Dump(DumpOptions),
     /// `completions`
@@ -159,6 +161,15 @@ pub struct TopOptions {
     pub full_filenames: bool,
 }
 
+/// Options of `memory`: it is a recording that is looked at meanwhile.
+#[derive(Clone, Debug)]
+pub struct MemoryOptions {
+    /// How to record, and what to write; nothing without [`RecordOptions::output`].
+    pub record: RecordOptions,
+    /// Time between refreshes.
+    pub delay: Duration,
+}
+
 impl Action {
     /// Checks what clap cannot check and fills in what was left out.
     ///
@@ -168,6 +179,7 @@ impl Action {
         Ok(match command {
             Command::Record(args) => Action::Record(record(args)?),
             Command::Top(args) => Action::Top(top(args)?),
+            Command::Memory(args) => Action::Memory(memory(args)?),
             Command::Dump(args) => Action::Dump(dump(args)),
             Command::Completions(args) => Action::Completions(args.shell),
         })
@@ -216,10 +228,48 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     Ok(TopOptions {
-        sampling: sampling(&args.sampling, &args.target, false),
+        // Memory is a column among others here, and not worth a thousand looks a second.
+        sampling: Sampling {
+            memory: true,
+            ..sampling(&args.sampling, &args.target, false)
+        },
         target: target(args.target, "top")?,
         delay: args.delay.0,
         full_filenames: args.full_filenames,
+    })
+}
+
+fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
+    let subprocesses = args.target.subprocesses;
+    let by_ending = args.output.as_deref().and_then(Format::from_path);
+    Ok(MemoryOptions {
+        record: RecordOptions {
+            target: target(args.target, "memory")?,
+            sampling: Sampling {
+                rate_hz: args.rate,
+                gil_only: false,
+                include_idle: false,
+                cpu_time: false,
+                memory: true,
+                show_collections: false,
+                nonblocking: args.nonblocking,
+                subprocesses,
+            },
+            duration: match args.duration {
+                RecordFor::Unlimited => None,
+                RecordFor::Time(time) => Some(time),
+            },
+            output: args.output,
+            // What this command is about is no flame graph.
+            format: by_ending
+                .filter(|format| *format != Format::Flamegraph)
+                .unwrap_or(Format::Timeline),
+            lines: Lines::Current,
+            show_threads: false,
+            full_filenames: args.full_filenames,
+            hide_progress: true,
+        },
+        delay: args.delay.0,
     })
 }
 

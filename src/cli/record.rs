@@ -22,7 +22,7 @@ use crate::target::Pid;
 
 /// Why the sampling ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Ending {
+pub(super) enum Ending {
     /// `--duration` is over.
     Duration,
     /// A signal told us to stop.
@@ -98,10 +98,10 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
 
 /// The place of the file, taken before anything starts. Shared with the thread that ends us at a
 /// second signal, so that nothing is left behind then.
-struct Place(Arc<Mutex<Option<OutputFile>>>);
+pub(super) struct Place(Arc<Mutex<Option<OutputFile>>>);
 
 impl Place {
-    fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
+    pub(super) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
         let path = options.output.clone().unwrap_or_else(|| {
             output::default_file_name(target, SystemTime::now(), options.format).into()
         });
@@ -115,14 +115,18 @@ impl Place {
     }
 
     fn guard_against_signals(&self) -> anyhow::Result<StopSignals> {
+        StopSignals::catch(self.give_up())
+    }
+
+    /// Takes back the place, from any thread, when we have to end at once.
+    pub(super) fn give_up(&self) -> impl FnOnce() + Send + 'static {
         let place = Arc::clone(&self.0);
-        let give_up = move || {
+        move || {
             // While it is being written it is locked; then the temporary file stays.
             if let Ok(mut file) = place.try_lock() {
                 drop(file.take());
             }
-        };
-        StopSignals::catch(give_up)
+        }
     }
 }
 
@@ -135,12 +139,12 @@ impl Drop for Place {
 }
 
 /// What was sampled.
-struct Recording {
-    profile: Profile,
-    stats: SamplerStats,
-    meta: Meta,
-    ending: Ending,
-    last_error: Option<String>,
+pub(super) struct Recording {
+    pub(super) profile: Profile,
+    pub(super) stats: SamplerStats,
+    pub(super) meta: Meta,
+    pub(super) ending: Ending,
+    pub(super) last_error: Option<String>,
 }
 
 impl Recording {
@@ -235,7 +239,7 @@ impl Recording {
     }
 
     /// Writes the file and says so.
-    fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+    pub(super) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut file) = slot.take() else {
             // A second signal took it and is about to end us.
@@ -273,7 +277,8 @@ impl Recording {
     }
 }
 
-fn profile_options(options: &RecordOptions) -> ProfileOptions {
+/// What a profile is to keep for these options.
+pub(super) fn profile_options(options: &RecordOptions) -> ProfileOptions {
     ProfileOptions {
         show_line_numbers: options.lines != Lines::Hidden,
         function_only: options.lines == Lines::First,

@@ -5,12 +5,13 @@ use std::io;
 use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
-use super::escape::command_line;
+use super::escape::{command_line, for_terminal};
 use super::options::{Program, Target, TopOptions};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::signals::StopSignals;
 use super::timing;
 use crate::cpython::{FrameTable, PythonProcess};
+use crate::profile::ProcessLabel;
 use crate::sampler::Sampler;
 use crate::target::{PauseGuard, Pid};
 use crate::tui::state::Filter;
@@ -20,6 +21,14 @@ use crate::tui::{self, Ending, SampleSource};
 impl SampleSource for Sampler {
     fn frames(&self) -> &FrameTable {
         Sampler::frames(self)
+    }
+
+    fn process(&self, pid: Pid) -> Option<ProcessLabel> {
+        Sampler::process(self, pid).map(|process| ProcessLabel {
+            pid,
+            parent: process.parent,
+            command: for_terminal(&process.command).into(),
+        })
     }
 
     fn settle(&mut self) {

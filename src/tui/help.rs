@@ -5,7 +5,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
-const HELP: [(&str, &str); 8] = [
+const HELP: [(&str, &str); 10] = [
     (
         "1",
         "Sort by %Own (% of time currently spent in the function)",
@@ -18,6 +18,14 @@ const HELP: [(&str, &str); 8] = [
     (
         "4",
         "Sort by TotalTime (Overall time spent in the function and its children)",
+    ),
+    (
+        "5",
+        "Sort by OwnGrowth (Memory that the function added, less what it gave back)",
+    ),
+    (
+        "6",
+        "Sort by TotalGrowth (Memory that the function and its children added)",
     ),
     (
         "L,l",
@@ -41,7 +49,7 @@ pub(super) fn draw_footer(area: Rect, buffer: &mut Buffer) {
         Span::raw(" for help, "),
         key("1"),
         Span::raw("-"),
-        key("4"),
+        key("6"),
         Span::raw(" to sort, "),
         key("l"),
         Span::raw(" for lines, "),

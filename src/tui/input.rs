@@ -72,6 +72,8 @@ fn command(byte: u8) -> Option<Command> {
         b'2' => Command::Sort(Column::TotalPercent),
         b'3' => Command::Sort(Column::OwnTime),
         b'4' => Command::Sort(Column::TotalTime),
+        b'5' => Command::Sort(Column::OwnGrowth),
+        b'6' => Command::Sort(Column::TotalGrowth),
         b'l' | b'L' => Command::ToggleLines,
         b'r' | b'R' => Command::Reset,
         b'?' => Command::ToggleHelp,
@@ -97,8 +99,10 @@ mod tests {
             Column::TotalPercent,
             Column::OwnTime,
             Column::TotalTime,
+            Column::OwnGrowth,
+            Column::TotalGrowth,
         ];
-        assert_eq!(decode(b"1234"), sorts.map(Command::Sort));
+        assert_eq!(decode(b"123456"), sorts.map(Command::Sort));
         assert_eq!(
             decode(b"lLrR"),
             [
@@ -119,7 +123,7 @@ mod tests {
                 Command::Quit
             ]
         );
-        assert_eq!(decode("5 zé日\r\n\0\u{7f}".as_bytes()), []);
+        assert_eq!(decode("7 zé日\r\n\0\u{7f}".as_bytes()), []);
     }
 
     #[test]

@@ -44,15 +44,7 @@ impl Rows {
         // At most MAX_ROWS + 1 rows, so the number always fits.
         let number = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
         let (name, filename, line) = key.clone();
-        let row = Row {
-            name,
-            filename,
-            line,
-            own_now: 0,
-            total_now: 0,
-            own: 0,
-            total: 0,
-        };
+        let row = Row::new(name, filename, line);
         self.rows.push(Counter { row, stack: 0 });
         self.by_key.insert(key, number);
         number

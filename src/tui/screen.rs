@@ -13,16 +13,15 @@ use signal_hook::low_level::emulate_default_handler;
 
 use super::input::{Command, Keys};
 use super::job;
-use super::state::Snapshot;
+use super::live::Picture;
 use super::term::{self, Input, Terminal};
-use super::view::View;
 
 /// How soon a signal, a new snapshot or the end is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the sampling thread and the screen thread tell each other.
 #[derive(Debug)]
-pub struct Shared {
+pub struct Shared<T> {
     /// The caller's: everything is to end. Also set by us when the user quits.
     pub stop: Arc<AtomicBool>,
     /// The sampling thread has ended.
@@ -32,11 +31,11 @@ pub struct Shared {
     /// The user wants us stopped (Ctrl-Z). The sampling thread does it, at a moment when it holds
     /// no thread of the target, and clears this when we run again.
     pub suspend: AtomicBool,
-    /// The newest snapshot that was not yet drawn.
-    snapshot: Mutex<Option<Arc<Snapshot>>>,
+    /// The newest that was seen and not yet drawn.
+    seen: Mutex<Option<Arc<T>>>,
 }
 
-impl Shared {
+impl<T> Shared<T> {
     /// Nothing said yet.
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         Self {
@@ -44,17 +43,17 @@ impl Shared {
             finished: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             suspend: AtomicBool::new(false),
-            snapshot: Mutex::new(None),
+            seen: Mutex::new(None),
         }
     }
 
-    /// Hands a snapshot to the screen, in place of one that it has not drawn yet.
-    pub fn publish(&self, snapshot: Arc<Snapshot>) {
-        *self.snapshot.lock().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+    /// Hands what was seen to the screen, in place of what it has not drawn yet.
+    pub fn publish(&self, seen: Arc<T>) {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
     }
 
-    fn take_snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.snapshot
+    fn take_seen(&self) -> Option<Arc<T>> {
+        self.seen
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
@@ -80,29 +79,29 @@ impl Drop for StopOnPanic<'_> {
 ///
 /// # Errors
 /// The terminal's refusal. `stop` is set then.
-pub fn show(
+pub fn show<P: Picture>(
     terminal: &Terminal,
     signals: &mut Signals,
-    shared: &Shared,
-    mut view: View,
-) -> io::Result<View> {
+    shared: &Shared<P::Seen>,
+    mut picture: P,
+) -> io::Result<P> {
     let _stop = StopOnPanic(&shared.stop);
-    let shown = show_until_end(terminal, signals, shared, &mut view);
+    let shown = show_until_end(terminal, signals, shared, &mut picture);
     term::leave();
     if shown.is_err() {
         shared.stop.store(true, Ordering::SeqCst);
     }
-    shown.map(|()| view)
+    shown.map(|()| picture)
 }
 
-fn show_until_end(
+fn show_until_end<P: Picture>(
     terminal: &Terminal,
     signals: &mut Signals,
-    shared: &Shared,
-    view: &mut View,
+    shared: &Shared<P::Seen>,
+    picture: &mut P,
 ) -> io::Result<()> {
     let mut keys = Keys::default();
-    let mut snapshot = Arc::new(Snapshot::default());
+    let mut seen = Arc::new(P::Seen::default());
     let mut suspended = false;
     let mut stale = true;
     while !shared.must_end() {
@@ -135,36 +134,29 @@ fn show_until_end(
             suspended = false;
             terminal.enter()?;
         }
-        if let Some(newest) = shared.take_snapshot() {
-            snapshot = newest;
+        if let Some(newest) = shared.take_seen() {
+            seen = newest;
             stale = true;
         }
         if std::mem::take(&mut stale) {
-            terminal.draw(|buffer| view.draw(&snapshot, buffer))?;
+            terminal.draw(|buffer| picture.draw(&seen, buffer))?;
         }
         match terminal.wait(LOOK_EVERY) {
             Input::Nothing => {}
             Input::Gone => shared.stop.store(true, Ordering::SeqCst),
             Input::Bytes(bytes) => {
                 for command in keys.decode(&bytes) {
-                    obey(command, view, shared);
+                    match command {
+                        Command::Reset => shared.reset.store(true, Ordering::SeqCst),
+                        Command::Quit => shared.stop.store(true, Ordering::SeqCst),
+                        command => picture.obey(command),
+                    }
                     stale = true;
                 }
             }
         }
     }
     Ok(())
-}
-
-fn obey(command: Command, view: &mut View, shared: &Shared) {
-    match command {
-        Command::Sort(column) => view.sort = column,
-        Command::ToggleLines => view.by_line = !view.by_line,
-        Command::Reset => shared.reset.store(true, Ordering::SeqCst),
-        Command::ToggleHelp => view.help = !view.help,
-        Command::CloseHelp => view.help = false,
-        Command::Quit => shared.stop.store(true, Ordering::SeqCst),
-    }
 }
 
 /// The signals that [`show`] obeys. Registered before the terminal is taken, so that none of them

@@ -7,6 +7,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::SampleSource;
+use super::growth::FunctionGrowth;
+use super::live::Counts;
+pub use super::row::Row;
 use super::rows::Rows;
 use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
 use crate::profile::PendingTime;
@@ -29,6 +33,10 @@ pub enum Column {
     OwnTime,
     /// Time anywhere on the stack since the start or the last reset.
     TotalTime,
+    /// Resident memory that it added as leaf since the start or the last reset, less what it gave back.
+    OwnGrowth,
+    /// The same anywhere on the stack.
+    TotalGrowth,
 }
 
 /// What the table counts. The header's GIL, Active and Threads always count all threads.
@@ -49,26 +57,6 @@ impl Filter {
     fn wants(self, thread: &ThreadInfo) -> bool {
         (self.idle || thread.active) && (!self.gil || thread.owns_gil)
     }
-}
-
-/// One line of the table. Counts are stacks seen (divide by the rate for seconds) or, with
-/// [`Filter::cpu`], nanoseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Row {
-    /// The function's name, as the target gave it: hostile text.
-    pub name: Arc<str>,
-    /// Its file; empty for the row that takes the functions beyond the limit.
-    pub filename: Arc<str>,
-    /// The line, in the table by line.
-    pub line: Option<u32>,
-    /// Stacks of the last interval that have it as leaf.
-    pub own_now: u64,
-    /// Stacks of the last interval that hold it, each counted once however deep the recursion.
-    pub total_now: u64,
-    /// As `own_now`, since the start or the last reset.
-    pub own: u64,
-    /// As `total_now`, since the start or the last reset.
-    pub total: u64,
 }
 
 /// What was known at the end of an interval.
@@ -97,8 +85,12 @@ pub struct Snapshot {
     pub gil_now: u64,
     /// Resident memory of all processes in the last sample that knew it.
     pub rss_bytes: Option<u64>,
+    /// The first `rss_bytes` since the start or the last reset.
+    pub rss_first_bytes: Option<u64>,
     /// The highest `rss_bytes` since the start or the last reset.
     pub rss_peak_bytes: Option<u64>,
+    /// `rss_bytes` since the start or the last reset, oldest first, at even distances.
+    pub rss_curve: Vec<u64>,
     /// A row for every function.
     pub functions: Vec<Row>,
     /// A row for every line.
@@ -126,10 +118,12 @@ impl Snapshot {
         let mut rows: Vec<&Row> = rows.iter().collect();
         let key = |row: &Row| {
             let chosen = match column {
-                Column::OwnPercent => row.own_now,
-                Column::TotalPercent => row.total_now,
-                Column::OwnTime => row.own,
-                Column::TotalTime => row.total,
+                Column::OwnPercent => i128::from(row.own_now),
+                Column::TotalPercent => i128::from(row.total_now),
+                Column::OwnTime => i128::from(row.own),
+                Column::TotalTime => i128::from(row.total),
+                Column::OwnGrowth => i128::from(row.own_growth.net_bytes()),
+                Column::TotalGrowth => i128::from(row.total_growth.net_bytes()),
             };
             (chosen, row.own_now, row.own, row.total)
         };
@@ -157,6 +151,7 @@ pub struct TopState {
     full_filenames: bool,
     functions: Rows,
     lines: Rows,
+    growth: FunctionGrowth,
     /// By [`FrameId::index`]: where in `functions` and `lines` the frame is counted.
     places: Vec<Option<(u32, u32)>>,
     /// Number of the stack that is being counted.
@@ -177,6 +172,7 @@ impl TopState {
             full_filenames,
             functions: Rows::default(),
             lines: Rows::default(),
+            growth: FunctionGrowth::new(filter, full_filenames),
             places: Vec::new(),
             stack: 0,
             pending: HashMap::new(),
@@ -204,8 +200,8 @@ impl TopState {
             .filter_map(|process| process.rss_bytes);
         if let Some(rss) = rss.reduce(u64::saturating_add) {
             header.rss_bytes = Some(rss);
-            header.rss_peak_bytes = header.rss_peak_bytes.max(Some(rss));
         }
+        self.growth.add(sample, frames);
         header.threads = sample
             .processes
             .iter()
@@ -310,9 +306,16 @@ impl TopState {
         if self.header.samples_now > 0 {
             self.pending.retain(|_, (_, last)| *last > first);
         }
+        let mut functions = self.functions.close_interval();
+        let mut lines = self.lines.close_interval();
+        self.growth.fill_in(&mut functions, &mut lines);
+        let rss = self.growth.rss();
         let snapshot = Snapshot {
-            functions: self.functions.close_interval(),
-            lines: self.lines.close_interval(),
+            functions,
+            lines,
+            rss_first_bytes: rss.first(),
+            rss_peak_bytes: rss.peak(),
+            rss_curve: rss.points().iter().map(|point| point.rss_bytes).collect(),
             ..self.header.clone()
         };
         self.header.samples_now = 0;
@@ -324,5 +327,25 @@ impl TopState {
     /// Forgets everything counted so far.
     pub fn reset(&mut self) {
         *self = Self::new(self.filter, self.full_filenames);
+    }
+}
+
+impl Counts for TopState {
+    type Seen = Snapshot;
+
+    fn add(&mut self, sample: &Sample, source: &impl SampleSource) {
+        TopState::add(self, sample, source.frames());
+    }
+
+    fn samples_now(&self) -> u64 {
+        TopState::samples_now(self)
+    }
+
+    fn tick(&mut self) -> Snapshot {
+        TopState::tick(self)
+    }
+
+    fn reset(&mut self) {
+        TopState::reset(self);
     }
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::state::{Column, Filter, Row, Snapshot, TopState};
 use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use crate::sampler::{ProcessSample, Sample};
+use crate::profile::Growth;
+use crate::sampler::{ProcessSample, RssChange, Sample};
 
 fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
     table.intern(Frame {
@@ -166,6 +167,10 @@ fn header_adds_up_processes_and_errors() {
     assert_eq!((seen.errors, seen.torn), (6, 3));
     assert_eq!(seen.last_error.as_deref(), Some("third"));
     assert_eq!((seen.rss_bytes, seen.rss_peak_bytes), (Some(3), Some(11)));
+    assert_eq!(
+        (seen.rss_first_bytes, seen.rss_curve),
+        (Some(11), vec![11, 3])
+    );
 }
 
 #[test]
@@ -267,4 +272,58 @@ fn a_collection_is_a_function_where_it_is_asked_for() {
         assert_eq!(rows, expected);
         assert_eq!(seen.lines.len(), expected.len());
     }
+}
+
+#[test]
+fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
+    let mut frames = FrameTable::default();
+    let [main, load, sleep] = ["main", "load", "sleep"].map(|name| frame(&mut frames, name, 1));
+    let look = |active, leaf, faults, change: i64, other_faults| {
+        let mut trace = thread(active, true, &[leaf, main]);
+        trace.thread.faults = faults;
+        let mut sample = sample(vec![trace]);
+        sample.processes[0].rss_change = Some(RssChange {
+            bytes: change,
+            between_ns: 10_000_000,
+            look_ns: 20_000,
+            other_faults,
+            ..RssChange::default()
+        });
+        sample
+    };
+    let mut state = TopState::new(Filter::default(), false);
+    state.add(&look(true, load, None, 0, 0), &frames);
+    // A quarter of the faults are those of a thread without Python.
+    state.add(&look(false, sleep, Some(300), 4000, 100), &frames);
+    state.add(&look(true, load, Some(1), -1000, 0), &frames);
+    let seen = state.tick();
+    for by_line in [false, true] {
+        let rows: Vec<_> = seen
+            .sorted(by_line, Column::OwnGrowth)
+            .iter()
+            .map(|row| {
+                let pair = |growth: Growth| (growth.grown_bytes, growth.released_bytes);
+                (&*row.name, pair(row.own_growth), pair(row.total_growth))
+            })
+            .collect();
+        let outside = ("<not by a Python thread>", (1000, 0), (1000, 0));
+        let load = ("load", (3000, 1000), (3000, 1000));
+        assert_eq!(rows, [load, outside, ("main", (0, 0), (3000, 1000))]);
+    }
+
+    // What waited for a thread that has ended is its last work's; a reset forgets all.
+    state.add(&look(false, sleep, Some(1), 500, 0), &frames);
+    state.add(&sample(Vec::new()), &frames);
+    state.tick();
+    state.add(&sample(Vec::new()), &frames);
+    state.tick();
+    let seen = state.tick();
+    assert_eq!(
+        seen.sorted(false, Column::OwnGrowth)[0]
+            .own_growth
+            .grown_bytes,
+        3500
+    );
+    state.reset();
+    assert!(state.tick().functions.is_empty());
 }

@@ -9,12 +9,18 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::help::{HELP_HEIGHT, draw_footer, draw_help};
+use super::input::Command;
+use super::live::Picture;
+use super::memory;
 use super::state::{Column, Row, Snapshot};
+use crate::target::Pid;
 
-/// Width of all four columns and the gap after them.
-const ALL_COLUMNS_WIDTH: u16 = 37;
+/// Width of the four columns of time and the gap after them, and of that of memory.
+const TIME_COLUMNS_WIDTH: u16 = 37;
+const OWN_GROWTH_WIDTH: u16 = 11;
+const TOTAL_GROWTH_WIDTH: u16 = 13;
 /// Cells that a function's name should have before a column may stand beside it.
-const MIN_NAME_WIDTH: u16 = 20;
+pub(super) const MIN_NAME_WIDTH: u16 = 20;
 /// Characters of one hostile text that are looked at: more than any terminal line shows.
 const MAX_CHARS: usize = 1024;
 
@@ -24,7 +30,7 @@ pub struct Title {
     /// The command line of the process.
     pub command: String,
     /// Its process id.
-    pub pid: crate::target::Pid,
+    pub pid: Pid,
     /// The version of its interpreter, such as `3.12.1`.
     pub version: String,
 }
@@ -56,41 +62,9 @@ impl View {
         }
     }
 
-    /// Draws the whole screen.
-    pub fn draw(&self, snapshot: &Snapshot, buffer: &mut Buffer) {
-        let screen = buffer.area;
-        if self.help {
-            let [table, help] =
-                Layout::vertical([Constraint::Fill(1), Constraint::Max(HELP_HEIGHT)]).areas(screen);
-            self.draw_table(snapshot, table, buffer);
-            draw_help(help, buffer);
-            return;
-        }
-        let footer = match screen.height {
-            0..6 => 0,
-            6..12 => 1,
-            _ => 2,
-        };
-        let [table, footer] =
-            Layout::vertical([Constraint::Fill(1), Constraint::Length(footer)]).areas(screen);
-        self.draw_table(snapshot, table, buffer);
-        draw_footer(footer, buffer);
-    }
-
-    /// The table as text, to be left on the normal screen: at most `height` lines of at most
-    /// `width` cells, each ended by a newline.
-    pub fn text(&self, snapshot: &Snapshot, width: u16, height: u16) -> String {
-        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        self.draw_table(snapshot, buffer.area, &mut buffer);
-        let mut text = lines(&buffer).join("\n");
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-        text
-    }
-
     fn draw_table(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
         // A low screen gives its lines to the rows first.
-        let header_height = area.height.saturating_sub(5).min(4);
+        let header_height = area.height.saturating_sub(5).min(5);
         let heading_height = u16::from(area.height >= 2);
         let [header, heading, rows] = Layout::vertical([
             Constraint::Length(header_height),
@@ -139,17 +113,16 @@ impl View {
             Span::raw("%, Threads: "),
             number(snapshot.threads.to_string()),
         ];
-        let mut memory = rss_spans(snapshot, bold);
-        let both = Line::from([load.clone(), vec![Span::raw(", ")], memory.clone()].concat());
-        if !memory.is_empty() && both.width() <= area.width.into() {
-            load = both.spans;
-            memory = Vec::new();
+        let memory = memory::line(snapshot, area.width);
+        if area.height < 4 && !memory.spans.is_empty() {
+            load.push(Span::raw(", "));
+            load.extend(memory::spans(snapshot));
         }
         let lines = [
             self.title_line(area.width),
             samples.into(),
             load.into(),
-            memory.into(),
+            memory,
         ];
         for (place, line) in area.rows().zip(lines) {
             buffer.set_line(place.x, place.y, &line, place.width);
@@ -183,6 +156,8 @@ impl View {
                 Column::TotalPercent => "  %Total",
                 Column::OwnTime => "  OwnTime",
                 Column::TotalTime => "  TotalTime",
+                Column::OwnGrowth => "  OwnGrowth",
+                Column::TotalGrowth => "  TotalGrowth",
             };
             let chosen = Modifier::BOLD | Modifier::UNDERLINED;
             let style = if *column == self.sort {
@@ -216,51 +191,91 @@ impl View {
                 Column::TotalTime => {
                     format!("{:>9}s ", seconds(row.total as f64 / self.per_second))
                 }
+                Column::OwnGrowth => {
+                    format!("{:>11}", memory::growth(row.own_growth.net_bytes()))
+                }
+                Column::TotalGrowth => {
+                    format!("{:>13}", memory::growth(row.total_growth.net_bytes()))
+                }
             });
         }
         text.push_str(gap(columns));
-        text.push_str(&clean(&row.name));
-        if !row.filename.is_empty() {
-            text.push_str(&format!(" ({}", clean(&row.filename)));
-            if let Some(line) = row.line {
-                text.push_str(&format!(":{line}"));
-            }
-            text.push(')');
-        }
+        text.push_str(&clean(&row.text()));
         text
+    }
+}
+
+impl Picture for View {
+    type Seen = Snapshot;
+
+    fn pid(&self) -> Pid {
+        self.title.pid
+    }
+
+    fn draw(&self, snapshot: &Snapshot, buffer: &mut Buffer) {
+        let screen = buffer.area;
+        if self.help {
+            let [table, help] =
+                Layout::vertical([Constraint::Fill(1), Constraint::Max(HELP_HEIGHT)]).areas(screen);
+            self.draw_table(snapshot, table, buffer);
+            draw_help(help, buffer);
+            return;
+        }
+        let footer = match screen.height {
+            0..6 => 0,
+            6..12 => 1,
+            _ => 2,
+        };
+        let [table, footer] =
+            Layout::vertical([Constraint::Fill(1), Constraint::Length(footer)]).areas(screen);
+        self.draw_table(snapshot, table, buffer);
+        draw_footer(footer, buffer);
+    }
+
+    fn text(&self, snapshot: &Snapshot, width: u16, height: u16) -> String {
+        let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        self.draw_table(snapshot, buffer.area, &mut buffer);
+        let mut text = lines(&buffer).join("\n");
+        text.truncate(text.trim_end().len());
+        text.push('\n');
+        text
+    }
+
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Sort(column) => self.sort = column,
+            Command::ToggleLines => self.by_line = !self.by_line,
+            Command::ToggleHelp => self.help = !self.help,
+            Command::CloseHelp => self.help = false,
+            Command::Reset | Command::Quit => {}
+        }
     }
 }
 
 /// The columns that leave room for a name; where not all fit, the chosen one stays longest.
 fn columns(width: u16, sort: Column) -> Vec<Column> {
-    use Column::{OwnPercent, OwnTime, TotalPercent, TotalTime};
-    if width >= ALL_COLUMNS_WIDTH + MIN_NAME_WIDTH {
-        return vec![OwnPercent, TotalPercent, OwnTime, TotalTime];
-    }
-    match width {
-        0..MIN_NAME_WIDTH => Vec::new(),
-        MIN_NAME_WIDTH..36 => vec![sort],
-        _ if matches!(sort, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
-        _ => vec![OwnTime, TotalTime],
+    use Column::{OwnGrowth, OwnPercent, OwnTime, TotalGrowth, TotalPercent, TotalTime};
+    const TIMES: u16 = TIME_COLUMNS_WIDTH + MIN_NAME_WIDTH;
+    const ONE_GROWTH: u16 = TIMES + TOTAL_GROWTH_WIDTH;
+    const ALL: u16 = ONE_GROWTH + OWN_GROWTH_WIDTH;
+    let times = [OwnPercent, TotalPercent, OwnTime, TotalTime];
+    match (width, sort) {
+        (0..MIN_NAME_WIDTH, _) => Vec::new(),
+        (MIN_NAME_WIDTH..36, _) => vec![sort],
+        (ALL.., _) => [&times[..], &[OwnGrowth, TotalGrowth]].concat(),
+        (ONE_GROWTH.., TotalGrowth) => [&times[..], &[TotalGrowth]].concat(),
+        (ONE_GROWTH.., _) => [&times[..], &[OwnGrowth]].concat(),
+        (45.., OwnGrowth | TotalGrowth) => vec![OwnGrowth, TotalGrowth],
+        (_, OwnGrowth | TotalGrowth) => vec![sort],
+        (TIMES.., _) => times.to_vec(),
+        (_, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
+        (_, OwnTime | TotalTime) => vec![OwnTime, TotalTime],
     }
 }
 
 /// What stands between the numbers and the name.
 fn gap(columns: &[Column]) -> &'static str {
     if columns.is_empty() { "" } else { "  " }
-}
-
-fn rss_spans(snapshot: &Snapshot, bold: Style) -> Vec<Span<'static>> {
-    let (Some(now), Some(peak)) = (snapshot.rss_bytes, snapshot.rss_peak_bytes) else {
-        return Vec::new();
-    };
-    vec![
-        Span::raw("RSS: "),
-        Span::styled(mebibytes(now), bold),
-        Span::raw(" MiB (peak "),
-        Span::styled(mebibytes(peak), bold),
-        Span::raw(" MiB)"),
-    ]
 }
 
 /// Seconds with as many decimals as are worth reading.
@@ -273,13 +288,9 @@ fn seconds(seconds: f64) -> String {
     }
 }
 
-fn mebibytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / (1024.0 * 1024.0))
-}
-
 /// Hostile text made harmless: control characters, and format characters that turn or hide what
 /// stands around them, become U+FFFD. Cut where no screen would show more.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let hides = |c: char| {
         c.is_control()
             || matches!(c,
@@ -300,7 +311,7 @@ fn clean(text: &str) -> String {
 }
 
 /// The text, or its beginning and `…` where it is wider than `width` cells.
-fn cut(text: &str, width: usize) -> String {
+pub(super) fn cut(text: &str, width: usize) -> String {
     if usize::from(text.cell_width()) <= width {
         return text.to_owned();
     }
@@ -317,7 +328,7 @@ fn cut(text: &str, width: usize) -> String {
 }
 
 /// The buffer's lines as text, without the blanks at their ends.
-fn lines(buffer: &Buffer) -> Vec<String> {
+pub(super) fn lines(buffer: &Buffer) -> Vec<String> {
     let mut lines = Vec::new();
     for row in buffer.area.rows() {
         let mut line = String::new();

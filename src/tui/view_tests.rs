@@ -8,11 +8,13 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
+use super::live::Picture;
 use super::state::{Column, Row, Snapshot};
 use super::view::{Title, View};
+use crate::profile::Growth;
 
 fn snapshot() -> Snapshot {
-    let row = |name: &str, line, [own_now, total_now, own, total]: [u64; 4]| Row {
+    let row = |name: &str, line, [own_now, total_now, own, total]: [u64; 4], grown| Row {
         name: name.into(),
         filename: "pkg/app.py".into(),
         line,
@@ -20,6 +22,14 @@ fn snapshot() -> Snapshot {
         total_now,
         own,
         total,
+        own_growth: Growth {
+            grown_bytes: grown,
+            released_bytes: 2 << 20,
+        },
+        total_growth: Growth {
+            grown_bytes: grown + (3 << 30),
+            released_bytes: 0,
+        },
     };
     Snapshot {
         samples: 400,
@@ -33,12 +43,14 @@ fn snapshot() -> Snapshot {
         active_now: 129,
         gil_now: 98,
         rss_bytes: Some(60_000_000),
+        rss_first_bytes: Some(61_000_000),
         rss_peak_bytes: Some(64_000_000),
+        rss_curve: (56..64).map(|mb| mb * 1_000_000).collect(),
         functions: vec![
-            row("<module>", None, [5, 100, 18, 123_456]),
-            row("fib", None, [95, 95, 382, 382]),
+            row("<module>", None, [5, 100, 18, 123_456], 0),
+            row("fib", None, [95, 95, 382, 382], 15 << 20),
         ],
-        lines: vec![row("fib", Some(4), [95, 95, 382, 382])],
+        lines: vec![row("fib", Some(4), [95, 95, 382, 382], 2 << 20)],
     }
 }
 
@@ -67,28 +79,38 @@ fn usual_screen() {
     let expected = "\
 Collecting samples from 'python app.py --n 3' (pid 42, python v3.12.1)
 Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
-GIL: 98.00%, Active: 129.00%, Threads: 3, RSS: 57.2 MiB (peak 61.0 MiB)
+GIL: 98.00%, Active: 129.00%, Threads: 3
+RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
 
-  %Own   %Total  OwnTime  TotalTime  Function (filename)
- 95.00%  95.00%    3.82s     3.82s   fib (pkg/app.py)
-  5.00% 100.00%   0.180s     1235s   <module> (pkg/app.py)";
-    let footer = "Press q to quit, ? for help, 1-4 to sort, l for lines, r to reset.";
-    for (width, height) in [(80, 24), (120, 40)] {
-        let blank = "\n".repeat(usize::from(height) - 7);
+  %Own   %Total  OwnTime  TotalTime  OwnGrowth  Function (filename)
+ 95.00%  95.00%    3.82s     3.82s      +13.0M  fib (pkg/app.py)
+  5.00% 100.00%   0.180s     1235s       -2.0M  <module> (pkg/app.py)";
+    let footer = "Press q to quit, ? for help, 1-6 to sort, l for lines, r to reset.";
+    for (width, height) in [(80, 24), (80, 40)] {
+        let blank = "\n".repeat(usize::from(height) - 8);
         let shown = screen(&view(), &snapshot(), width, height);
         assert_eq!(shown, format!("{expected}{blank}{footer}"));
     }
     assert_eq!(view().text(&snapshot(), 80, 20), format!("{expected}\n"));
+    let wide = screen(&view(), &snapshot(), 94, 24);
+    assert!(
+        wide.contains("  OwnGrowth  TotalGrowth  Function (filename)\n")
+            && wide.contains("   +13.0M        +3.0G  fib (pkg/app.py)\n"),
+        "{wide}"
+    );
 
     let mut by_line = view();
     by_line.by_line = true;
     by_line.sort = Column::TotalTime;
     let shown = screen(&by_line, &snapshot(), 80, 24);
     assert!(
-        shown.contains("TotalTime  Function (filename:line)\n"),
+        shown.contains("TotalTime  OwnGrowth  Function (filename:line)\n"),
         "{shown}"
     );
-    assert!(shown.contains("3.82s   fib (pkg/app.py:4)\n"), "{shown}");
+    assert!(
+        shown.contains("3.82s           0  fib (pkg/app.py:4)\n"),
+        "{shown}"
+    );
 }
 
 #[test]
@@ -98,13 +120,13 @@ fn small_screens_give_their_room_to_the_rows() {
 Collecting samples from 'python app.py -
 Total Samples 400, Missed 7, Torn 1, Err
 GIL: 98.00%, Active: 129.00%, Threads: 3
-RSS: 57.2 MiB (peak 61.0 MiB)
+RSS: 57.2 MiB (peak 61.0 MiB)  ▁▂▃▄▅▆▇█
   %Own   %Total  Function (filename)
  95.00%  95.00%  fib (pkg/app.py)
   5.00% 100.00%  <module> (pkg/app.py)
 
 
-Press q to quit, ? for help, 1-4 to sort";
+Press q to quit, ? for help, 1-6 to sort";
     assert_eq!(screen(&view, &snapshot(), 40, 10), expected);
     assert_eq!(
         screen(&view, &snapshot(), 10, 3),
@@ -118,6 +140,18 @@ Press q to quit, ? for help, 1-4 to sort";
     );
     let shown = screen(&view, &snapshot(), 25, 3);
     assert_eq!(shown.lines().next(), Some("  TotalTime  Function (fi"));
+    view.sort = Column::TotalGrowth;
+    for (width, heading) in [
+        (25, "  TotalGrowth  Function ("),
+        (50, "  OwnGrowth  TotalGrowth  Function (filename)"),
+        (
+            70,
+            "  %Own   %Total  OwnTime  TotalTime  TotalGrowth  Function (filename)",
+        ),
+    ] {
+        let shown = screen(&view, &snapshot(), width, 3);
+        assert_eq!(shown.lines().next(), Some(heading));
+    }
 }
 
 #[test]
@@ -167,6 +201,14 @@ fn hostile_names_stay_in_their_cells() {
         total_now: u64::MAX,
         own: u64::MAX,
         total: u64::MAX,
+        own_growth: Growth {
+            grown_bytes: u64::MAX,
+            released_bytes: 0,
+        },
+        total_growth: Growth {
+            grown_bytes: 0,
+            released_bytes: u64::MAX,
+        },
     });
     let snapshot = Snapshot {
         samples: u64::MAX,
@@ -176,7 +218,9 @@ fn hostile_names_stay_in_their_cells() {
         last_error: Some(names[0].into()),
         active_now: u64::MAX,
         rss_bytes: Some(u64::MAX),
+        rss_first_bytes: Some(0),
         rss_peak_bytes: Some(u64::MAX),
+        rss_curve: vec![0, u64::MAX],
         functions: rows.to_vec(),
         lines: rows.to_vec(),
         ..Snapshot::default()
@@ -219,12 +263,15 @@ fn wide_characters_are_neither_cut_nor_padded() {
     let mut snapshot = snapshot();
     snapshot.functions[1].name = "関数".into();
     let text = view().text(&snapshot, 80, 20);
-    assert!(text.contains("3.82s   関数 (pkg/app.py)\n"), "{text}");
-    // 37 cells of numbers, then room for one and a half of the characters: at 57 all columns show.
-    snapshot.functions[1].name = "関".repeat(20).into();
-    let text = view().text(&snapshot, 58, 20);
     assert!(
-        text.contains(&format!("3.82s   {}\n", "関".repeat(10))),
+        text.contains("3.82s      +13.0M  関数 (pkg/app.py)\n"),
+        "{text}"
+    );
+    // 48 cells of numbers, then room for eleven and a half of the characters: at 70 five columns show.
+    snapshot.functions[1].name = "関".repeat(20).into();
+    let text = view().text(&snapshot, 71, 20);
+    assert!(
+        text.contains(&format!("3.82s      +13.0M  {}\n", "関".repeat(11))),
         "{text}"
     );
 }
