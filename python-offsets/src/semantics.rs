@@ -30,6 +30,14 @@ pub struct Semantics {
     pub instance_dict: InstanceDict,
 }
 
+impl Semantics {
+    /// Whether every chain of frames ends at one that is never shown (3.12+).
+    #[must_use]
+    pub const fn has_shims(&self) -> bool {
+        !self.shim_owners.is_empty()
+    }
+}
+
 /// How a thread state leads to its innermost frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameRoot {

@@ -214,5 +214,5 @@ fn decode(
 /// linked to nobody. From 3.12 on every chain ends at a shim; in 3.11, which has none, it is a
 /// generator's frame that is suspect, though one called from C alone looks the same.
 fn is_loose(python: &Python, is_generators: bool) -> bool {
-    is_generators || !python.semantics.shim_owners.is_empty()
+    is_generators || python.semantics.has_shims()
 }
