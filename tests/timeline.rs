@@ -143,7 +143,6 @@ fn the_picture_names_what_is_in_it() {
             "memory_phases.py --child",
             "Memory: ",
             "RSS of all processes",
-            "baseline",
             "peak ",
             "0 MiB",
             "early (memory_phases.py)",
