@@ -201,7 +201,7 @@ impl Inspector {
         let copy = copy.or_insert_with(|| ThreadCopy::new(python));
         let interpreter = state.interpreter.addr;
         let counter = code::generation_field(python, interpreter);
-        copy.fill(memory, counter, interpreter);
+        copy.fill(memory, state.addr, counter, interpreter);
         copy.generation().is_some()
     }
 

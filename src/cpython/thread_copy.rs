@@ -37,6 +37,8 @@ pub struct ThreadCopy {
     pub(super) frames: ReadAhead,
     root_ranges: Vec<(RemoteAddr, usize)>,
     roots_again: Vec<u8>,
+    /// Where ends what must be the same in a thread state, from its start.
+    telling: u64,
     agrees: bool,
     generation: Option<Generation>,
     /// The stack of the last sample, resolved: most of the next one is the same.
@@ -66,6 +68,13 @@ impl ThreadCopy {
             frames: ReadAhead::new(if has_stack { STACK } else { OBJECTS }),
             root_ranges: Vec::new(),
             roots_again: Vec::new(),
+            telling: if has_stack {
+                u64::MAX
+            } else {
+                // The frame, and how deep it is. Python 2.7 counts the time behind them: a state that is
+                // the same as a whole is rare.
+                u64::from(python.layout.thread_state.current_frame) + 16
+            },
             agrees: false,
             generation: None,
             last: LastStack::default(),
@@ -74,10 +83,12 @@ impl ThreadCopy {
     }
 
     /// Copies anew what was read last time, and the count of code objects from `counter`, an address
-    /// and a size in bytes. What cannot be copied is read when it is asked for.
+    /// and a size in bytes, of the thread whose state is at `state`. What cannot be copied is read when
+    /// it is asked for.
     pub fn fill(
         &mut self,
         memory: &impl RemoteMemory,
+        state: RemoteAddr,
         counter: Option<(RemoteAddr, usize)>,
         interpreter: RemoteAddr,
     ) {
@@ -106,11 +117,32 @@ impl ThreadCopy {
         let filled = memory.read_many(&mut parts).is_ok();
         self.roots.filled(filled);
         self.frames.filled(filled);
-        self.agrees = filled && self.roots_again == self.roots.bytes();
+        self.agrees = filled && self.is_same_again(state);
         let value = u64::from_le_bytes(count);
         self.generation = (filled && counter.is_some())
             .then(|| Generation::new(interpreter, value))
             .flatten();
+    }
+
+    /// Whether what leads to the innermost frame was the same before and after the frames.
+    fn is_same_again(&self, state: RemoteAddr) -> bool {
+        let end = RemoteAddr(state.0.saturating_add(self.telling));
+        let (mut before, mut after) = (self.roots.bytes(), self.roots_again.as_slice());
+        self.root_ranges.iter().all(|&(addr, len)| {
+            let (Some((first, rest)), Some((again, rest_again))) =
+                (before.split_at_checked(len), after.split_at_checked(len))
+            else {
+                return false;
+            };
+            (before, after) = (rest, rest_again);
+            let telling = if addr < state {
+                len
+            } else {
+                let until_end = end.0.saturating_sub(addr.0);
+                usize::try_from(until_end).map_or(len, |until_end| until_end.min(len))
+            };
+            first.get(..telling) == again.get(..telling)
+        })
     }
 
     /// How many code objects the interpreter had made when this was copied; `None` where that is
