@@ -21,7 +21,7 @@ const LIST_FOR: Duration = Duration::from_millis(1);
 /// How often names are looked for of threads that have none.
 const NAMES_EVERY: Duration = Duration::from_millis(100);
 /// A pause that took so long had to wait until the thread got a CPU.
-const LONG_PAUSE: Duration = Duration::from_micros(100);
+const LONG_PAUSE: Duration = Duration::from_micros(500);
 /// For how long after one it is asked whether threads have a CPU.
 const CROWDED_FOR: Duration = Duration::from_secs(1);
 
