@@ -200,8 +200,8 @@ impl Sampler {
         }
     }
 
-    /// Takes one look at all processes.
-    fn look(&mut self) -> Sample {
+    /// Takes one look at all processes. `idle_since`: when we had nothing else to do any more.
+    fn look(&mut self, idle_since: Instant) -> Sample {
         let now = Instant::now();
         let tick = self.pace.tick(now);
         let mut sample = Sample {
@@ -245,7 +245,9 @@ impl Sampler {
         self.stats.looking += now.elapsed();
         let mut observed = self.observed.iter();
         let waited = observed.any(|observed| observed.watch.is_crowded(now));
-        self.urgency.after_look(now, tick.lateness, waited);
+        // What we were late by for our own sake, such as for new names, says nothing of the machine.
+        let overslept = tick.lateness.min(now.saturating_duration_since(idle_since));
+        self.urgency.after_look(now, overslept, waited);
         sample
     }
 }
@@ -359,10 +361,11 @@ impl Iterator for Sampler {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {
+        let idle_since = Instant::now();
         if self.observed.is_empty() || !self.wait() {
             return None;
         }
-        let sample = self.look();
+        let sample = self.look(idle_since);
         // A look that found all processes gone tells nothing.
         (!self.observed.is_empty() || !sample.processes.is_empty()).then_some(sample)
     }

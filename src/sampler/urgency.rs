@@ -18,7 +18,7 @@ const STRETCH: Duration = Duration::from_millis(100);
 /// The part of one CPU above which it does not go first any more, and below which it does again.
 const TOO_MUCH: f64 = 0.25;
 const LITTLE: f64 = 0.15;
-/// A look that comes so late had to wait for a CPU.
+/// Who sleeps so much too long had to wait for a CPU.
 const LATE: Duration = Duration::from_micros(500);
 /// For how long after the last sign of a crowded machine it goes first. While it does, there are few.
 const CROWDED_FOR: Duration = Duration::from_secs(10);
@@ -68,13 +68,13 @@ impl Urgency {
         }
     }
 
-    /// Takes note of a look that began `now`, so late, and whether a thread could not stop for want of a
-    /// CPU.
-    pub fn after_look(&mut self, now: Instant, lateness: Duration, waited: bool) {
+    /// Takes note of a look that began `now`, how much too long we slept before it, and whether a thread
+    /// could not stop for want of a CPU.
+    pub fn after_look(&mut self, now: Instant, overslept: Duration, waited: bool) {
         if !self.may_be {
             return;
         }
-        if waited || lateness >= LATE {
+        if waited || overslept >= LATE {
             self.crowded = Some(now);
             self.decide(now);
         }
@@ -112,7 +112,7 @@ mod tests {
         let start = Instant::now();
         let mut urgency = Urgency::new();
         let mut seconds = 0;
-        let mut after = |lateness, waited, share: Option<f64>| {
+        let mut after = |overslept, waited, share: Option<f64>| {
             seconds += 1;
             let now = start + Duration::from_secs(seconds);
             if let Some(share) = share {
@@ -120,7 +120,7 @@ mod tests {
             }
             // Without this the CPU time of the test would count.
             urgency.stretch = Some((now, Duration::ZERO));
-            urgency.after_look(now, lateness, waited);
+            urgency.after_look(now, overslept, waited);
             urgency.decide(now);
             urgency.urgent.is_some()
         };
