@@ -25,6 +25,7 @@ pub mod bench;
 mod dump;
 mod interpreters;
 mod locals;
+mod packages;
 mod recording;
 pub mod shares;
 mod tape;
@@ -37,6 +38,7 @@ pub use interpreters::{
     Interpreter, Place, Version, for_each_interpreter, for_each_kind, interpreters,
 };
 pub use locals::assert_locals;
+pub use packages::cache;
 pub use recording::{Recording, Sampling, Stack};
 pub use tape::{
     Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
