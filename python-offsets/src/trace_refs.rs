@@ -40,7 +40,9 @@ impl Description {
             &mut frame.localsplus,
         ];
         if frames_are_objects {
-            of_frames.into_iter().for_each(|offset| *offset += HEAD_EXTRA);
+            of_frames
+                .into_iter()
+                .for_each(|offset| *offset += HEAD_EXTRA);
         }
         let all: [&mut Offset; 34] = [
             &mut code.size,

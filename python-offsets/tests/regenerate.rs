@@ -56,7 +56,12 @@ fn tables_agree_with_the_headers() {
             if (version.major, version.minor) == (3, 7) && version.patch >= 4 {
                 let older = undo_bpo_27987(&include, &scratch);
                 let description = describe(PythonVersion::new(3, 7, 3), None).expect("3.7.3");
-                compare("3.7.3", &description, &probe(&older, &[], &scratch), Sizes::Near);
+                compare(
+                    "3.7.3",
+                    &description,
+                    &probe(&older, &[], &scratch),
+                    Sizes::Near,
+                );
                 ran.push("3.7.3 (as derived)".to_owned());
             }
             continue;

@@ -112,10 +112,9 @@ impl Programs {
         let Ok(file) = fs::metadata(format!("/proc/{pid}/exe")) else {
             return false;
         };
-        *self
-            .0
-            .entry((file.dev(), file.ino()))
-            .or_insert_with(|| TargetProcess::open(pid).is_ok_and(|p| program_holds_interpreter(&p)))
+        *self.0.entry((file.dev(), file.ino())).or_insert_with(|| {
+            TargetProcess::open(pid).is_ok_and(|p| program_holds_interpreter(&p))
+        })
     }
 }
 

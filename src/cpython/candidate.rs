@@ -62,11 +62,7 @@ impl<'a> Candidate<'a> {
             .map(|vaddr| Some(RemoteAddr(vaddr?.wrapping_add(bias))));
         let mut next = || addrs.next().flatten();
         let (runtime, tstate_current, get_version) = (next(), next(), next());
-        let section = || {
-            Some(RemoteAddr(
-                elf.section(SECTION)?.vaddr.wrapping_add(bias),
-            ))
-        };
+        let section = || Some(RemoteAddr(elf.section(SECTION)?.vaddr.wrapping_add(bias)));
         let runtime = runtime
             .map(|addr| (addr, RootsSource::Symbol("_PyRuntime")))
             .or_else(|| section().map(|addr| (addr, RootsSource::Section)));
