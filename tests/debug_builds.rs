@@ -94,12 +94,10 @@ fn stacks_and_variables() {
         .collect();
     let mut compared = 0;
     for (function, expected) in truth {
-        for local in shown[function.as_str()] {
+        for local in shown.get(function.as_str()).into_iter().copied().flatten() {
             let expected = &expected[&local.name];
-            if matches!(
-                expected["type"].as_str(),
-                Some("int" | "float" | "NoneType" | "bool")
-            ) {
+            let of_type = expected["type"].as_str();
+            if matches!(of_type, Some("int" | "float" | "NoneType" | "bool")) {
                 assert_eq!(Some(local.repr.as_str()), expected["repr"].as_str());
                 compared += 1;
             }

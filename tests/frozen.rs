@@ -11,36 +11,63 @@
 mod support;
 
 use std::ffi::OsString;
+use std::fs::{self, File};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Dump, Interpreter, Place, Recording, Target, for_each_interpreter, pyspy_rs};
+use support::{
+    Dump, Interpreter, Recording, Target, cache, fixtures, for_each_interpreter, pyspy_rs,
+};
 
-/// A fixture as a program of its own, by PyInstaller; None where that cannot be had.
-fn freeze(python: &Interpreter, place: &Place, kind: &str, fixture: &str) -> Option<PathBuf> {
-    let packages = python.packages(&["pyinstaller==6.22.3"])?;
+const PYINSTALLER: &str = "pyinstaller==6.22.3";
+
+/// A fixture as a program of its own, by PyInstaller; None where that cannot be had. It takes its time,
+/// so the program is kept with the packages until the fixture changes.
+fn freeze(python: &Interpreter, kind: &str, fixture: &str) -> Option<PathBuf> {
+    let packages = python.packages(&[PYINSTALLER])?;
+    let mut hasher = DefaultHasher::new();
+    for file in [fixture, "truth.py"] {
+        fs::read(fixtures().join(file)).unwrap().hash(&mut hasher);
+    }
+    let name = format!(
+        "{}-{PYINSTALLER}{kind}-{:016x}",
+        python.label(),
+        hasher.finish()
+    );
+    let base = cache().join("frozen");
+    fs::create_dir_all(&base).unwrap();
+    let lock = File::create(base.join(format!("{name}.lock"))).unwrap();
+    lock.lock().unwrap();
+    let folder = base.join(&name);
+    let app = match kind {
+        "--onedir" => folder.join("app/app"),
+        _ => folder.join("app"),
+    };
+    if app.exists() {
+        return Some(app);
+    }
+    let place = tempfile::tempdir_in(&base).unwrap();
     let mut command = python.command(&["-m", "PyInstaller", kind, "--name", "app"]);
     let output = command
         .args(["--log-level", "ERROR", "--distpath"])
-        .arg(place.host.join("dist"))
+        .arg(place.path().join("dist"))
         .arg("--workpath")
-        .arg(place.host.join("build"))
+        .arg(place.path().join("build"))
         .arg("--specpath")
-        .arg(&place.host)
+        .arg(place.path())
         .arg("--paths")
         .arg(&python.fixtures)
         .arg(python.fixture(fixture))
         .env("PYTHONPATH", packages)
-        .env("PYINSTALLER_CONFIG_DIR", place.host.join("cache"))
+        .env("PYINSTALLER_CONFIG_DIR", place.path().join("cache"))
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
-    let folder = place.host.join("dist");
-    Some(match kind {
-        "--onedir" => folder.join("app/app"),
-        _ => folder.join("app"),
-    })
+    let _ = fs::remove_dir_all(&folder);
+    fs::rename(place.path().join("dist"), &folder).unwrap();
+    Some(app)
 }
 
 fn skipped(python: &Interpreter) {
@@ -64,7 +91,7 @@ fn refused(arguments: &[&str], pid: u32) -> String {
 fn one_file() {
     for_each_interpreter("one-file", (3, 12)..(3, 13), |python| {
         let place = python.new_place("frozen");
-        let Some(app) = freeze(python, &place, "--onefile", "calls.py") else {
+        let Some(app) = freeze(python, "--onefile", "calls.py") else {
             return skipped(python);
         };
         let target = Target::start_command(Command::new(&app));
@@ -103,7 +130,7 @@ fn one_file() {
 fn one_file_that_we_start() {
     for_each_interpreter("one-file launched", (3, 12)..(3, 13), |python| {
         let place = python.new_place("frozen");
-        let Some(app) = freeze(python, &place, "--onefile", "split.py") else {
+        let Some(app) = freeze(python, "--onefile", "split.py") else {
             return skipped(python);
         };
         let out = place.host.join("out.txt");
@@ -119,8 +146,7 @@ fn one_file_that_we_start() {
 #[test]
 fn one_directory() {
     for_each_interpreter("one-dir", (3, 12)..(3, 13), |python| {
-        let place = python.new_place("frozen");
-        let Some(app) = freeze(python, &place, "--onedir", "calls.py") else {
+        let Some(app) = freeze(python, "--onedir", "calls.py") else {
             return skipped(python);
         };
         let target = Target::start_command(Command::new(&app));
