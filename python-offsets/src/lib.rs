@@ -14,6 +14,7 @@ mod minor;
 mod registry;
 pub mod semantics;
 mod table;
+mod trace_refs;
 mod version;
 
 pub use debug_offsets::{DEBUG_OFFSETS_LEN, peek_debug_offsets};

@@ -1,16 +1,22 @@
 //! Which Python processes run, for who names none.
 
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::clock::{mib, rough};
 use super::errors::{Advised, USAGE, say};
 use super::escape::command_line;
 use crate::cpython::PythonProcess;
+use crate::cpython::locate::program_holds_interpreter;
 use crate::target::maps::read_mappings;
-use crate::target::{Mapping, Pid, ProcessSummary, all_processes};
+use crate::target::{Mapping, Pid, ProcessSummary, TargetProcess, all_processes, descendants};
 
 /// The most processes that are listed.
 const MAX_LISTED: usize = 50;
+/// The most processes below one that are looked into for advice.
+const MAX_TRIED: usize = 200;
 
 /// A Python process that we may read.
 #[derive(Clone, Debug)]
@@ -55,16 +61,64 @@ pub fn only_one() -> Result<Pid, Advised> {
     }
 }
 
+/// Where the Python of a process is that is none itself: PyInstaller's boot loader and shell scripts
+/// have theirs in a child. `None` when there is none below it either.
+pub fn advice_on_children(pid: Pid) -> Option<String> {
+    let pythons: Vec<(Pid, PythonProcess)> = descendants(&[pid])
+        .into_iter()
+        .take(MAX_TRIED)
+        .filter_map(|child| Some((child.parent, PythonProcess::attach(child.pid).ok()?)))
+        .collect();
+    let [(parent, first), others @ ..] = pythons.as_slice() else {
+        return None;
+    };
+    let relation = if *parent == pid {
+        "its child"
+    } else {
+        "below it,"
+    };
+    let more = match others.len() {
+        0 => String::new(),
+        more => format!(", and {more} more below it"),
+    };
+    Some(format!(
+        "{relation} process {} runs Python {} ({}){more}: give --pid {}, or add -s (--subprocesses) \
+         to look at all below it",
+        first.pid(),
+        first.version(),
+        command_line(&first.target().command_line()),
+        first.pid(),
+    ))
+}
+
 /// Every Python process that we may read.
 fn find() -> Vec<Candidate> {
     let processes = all_processes().unwrap_or_default();
-    processes.into_iter().filter_map(candidate).collect()
+    let mut programs = Programs::default();
+    processes
+        .into_iter()
+        .filter(|process| looks_like_python(process) || programs.hold_python(process.pid))
+        .filter_map(candidate)
+        .collect()
+}
+
+/// The programs that were looked into, by device and inode, and whether they hold an interpreter.
+#[derive(Default)]
+struct Programs(HashMap<(u64, u64), bool>);
+
+impl Programs {
+    /// Finds an interpreter that is linked into a program, whatever its name is.
+    fn hold_python(&mut self, pid: Pid) -> bool {
+        let Ok(file) = fs::metadata(format!("/proc/{pid}/exe")) else {
+            return false;
+        };
+        *self.0.entry((file.dev(), file.ino())).or_insert_with(|| {
+            TargetProcess::open(pid).is_ok_and(|p| program_holds_interpreter(&p))
+        })
+    }
 }
 
 fn candidate(process: ProcessSummary) -> Option<Candidate> {
-    if !looks_like_python(&process) {
-        return None;
-    }
     let version = PythonProcess::attach(process.pid).ok()?.version();
     Some(Candidate {
         process,
@@ -72,8 +126,7 @@ fn candidate(process: ProcessSummary) -> Option<Candidate> {
     })
 }
 
-/// A quick look, before every program of the machine gets its symbols read. It misses a Python
-/// that is linked statically into a program of another name; that one needs its `--pid`.
+/// A quick look at the names, before a program gets its symbols read.
 fn looks_like_python(process: &ProcessSummary) -> bool {
     let is_python = |path: &Path| {
         path.file_name()

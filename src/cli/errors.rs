@@ -5,6 +5,7 @@ use std::io::{self, Write};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+use super::candidates;
 use super::escape::for_terminal;
 use crate::cpython::AttachError;
 
@@ -62,7 +63,13 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
         return (Some(advised.hint.clone()), advised.status);
     }
     let attach = error.downcast_ref::<AttachError>();
-    (attach.map(AttachError::hint), FAILURE)
+    let below = match attach {
+        Some(AttachError::NotPython { pid, .. } | AttachError::NotFound { pid, .. }) => {
+            candidates::advice_on_children(*pid)
+        }
+        _ => None,
+    };
+    (below.or_else(|| attach.map(AttachError::hint)), FAILURE)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -9,6 +9,15 @@ use crate::target::{ElfError, ElfFile, Image, RemoteAddr, RemoteMemory, TargetPr
 /// Looks like CPython to us: an image with one of these symbols.
 const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];
 
+/// The section of `_PyRuntime`, since 3.10.
+const SECTION: &str = ".PyRuntime";
+
+/// Whether a file's exported symbols or sections say that it holds an interpreter.
+pub(super) fn is_marked(elf: &ElfFile<'_>) -> bool {
+    let exports = elf.exported_symbols(&MARKS);
+    exports.is_ok_and(|found| found.iter().any(Option::is_some)) || elf.section(SECTION).is_some()
+}
+
 /// An image that holds an interpreter.
 pub(super) struct Candidate<'a> {
     /// The image.
@@ -53,11 +62,7 @@ impl<'a> Candidate<'a> {
             .map(|vaddr| Some(RemoteAddr(vaddr?.wrapping_add(bias))));
         let mut next = || addrs.next().flatten();
         let (runtime, tstate_current, get_version) = (next(), next(), next());
-        let section = || {
-            Some(RemoteAddr(
-                elf.section(".PyRuntime")?.vaddr.wrapping_add(bias),
-            ))
-        };
+        let section = || Some(RemoteAddr(elf.section(SECTION)?.vaddr.wrapping_add(bias)));
         let runtime = runtime
             .map(|addr| (addr, RootsSource::Symbol("_PyRuntime")))
             .or_else(|| section().map(|addr| (addr, RootsSource::Section)));

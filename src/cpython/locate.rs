@@ -8,13 +8,15 @@ use log::{debug, info};
 use python_offsets::semantics::{GilHolder, StrFormat};
 use python_offsets::{Description, Layout, OffsetsError, PythonVersion};
 
-use super::candidate::Candidate;
+use super::candidate::{Candidate, is_marked};
 use super::interpreter::interpreters;
 use super::python::describe_build;
 use super::scan;
 use super::version::{self, VersionSource};
 use super::{AttachError, Python, Roots};
-use crate::target::{LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess, images};
+use crate::target::{
+    ElfError, ElfFile, LiveMemory, Mapping, Pid, RemoteAddr, RemoteMemory, TargetProcess, images,
+};
 
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
@@ -111,6 +113,15 @@ pub fn find(target: &TargetProcess) -> Result<Found, AttachError> {
     Err(failure.unwrap_or_else(|| nothing_found(target, &exe)))
 }
 
+/// Whether the program that a process runs says itself that it holds an interpreter. Much quicker than
+/// to look for one in all that the process has mapped.
+pub fn program_holds_interpreter(target: &TargetProcess) -> bool {
+    let program = target.open_exe().map_err(ElfError::from);
+    program
+        .and_then(ElfFile::open)
+        .is_ok_and(|elf| is_marked(&elf))
+}
+
 /// What to say of a process without an interpreter.
 fn nothing_found(target: &TargetProcess, exe: &Path) -> AttachError {
     let pid = target.pid();
@@ -145,7 +156,11 @@ fn identify(
     let (version, version_source) =
         version::find(memory, candidate).ok_or(AttachError::StillStarting(pid))?;
     info!("process {pid} runs CPython {version} ({image}), by {version_source}");
-    let description = describe_version(memory, pid, candidate, version)?;
+    let mut description = describe_version(memory, pid, candidate, version)?;
+    if has_trace_refs(memory, candidate, &description) {
+        info!("process {pid}: its CPython was built with Py_TRACE_REFS");
+        description = description.with_trace_refs();
+    }
     let roots = Roots {
         interpreters_head: RemoteAddr::NULL,
         runtime: candidate.runtime(),
@@ -202,6 +217,26 @@ fn describe_version(
             cause,
         },
     })
+}
+
+/// Whether the build has two pointers more in front of every object. The type of types is its own type,
+/// and so tells where objects have theirs.
+fn has_trace_refs(
+    memory: &LiveMemory,
+    candidate: &Candidate<'_>,
+    description: &Description,
+) -> bool {
+    let Some(ob_type) = description.trace_refs_ob_type() else {
+        return false;
+    };
+    let Some(type_type) = candidate.symbol("PyType_Type", true) else {
+        return false;
+    };
+    let mut word = [0; 8];
+    memory
+        .read(type_type.offset(ob_type.into()), &mut word)
+        .is_ok()
+        && RemoteAddr(u64::from_le_bytes(word)) == type_type
 }
 
 /// Where the list of interpreters starts.
