@@ -6,8 +6,12 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use find::{Container, Containers, Inhabitant};
+
 use super::status::Status;
 use super::{Pid, Tid};
+
+mod find;
 
 /// Whether the system whose files are under `root` looks like a container's.
 pub fn is_inside(root: &Path) -> bool {

@@ -33,6 +33,7 @@ mod wait;
 pub use activity::{Activity, ActivityReader, RunCount};
 pub use address::RemoteAddr;
 pub use cgroup::MemoryLimit;
+pub use container::{Container, Containers, Inhabitant};
 pub use elf::{ElfError, ElfFile, VirtualRange};
 pub use faults::FaultReader;
 pub use file_view::{Contents, FileView};
