@@ -17,6 +17,7 @@ const DUMP_EXAMPLES: &str = "\
 Examples:
   pyspy-rs dump --pid 8172             what every thread does now
   pyspy-rs dump --pid 8172 --locals    with arguments and local variables
+  pyspy-rs dump --pid 7 --in-container web1
   pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
 
 const RECORD_EXAMPLES: &str = "\
@@ -119,6 +120,11 @@ pub struct DumpArgs {
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
 
+    /// Count --pid as this container does: its id or the beginning of it, its host name, or
+    /// the pid (as seen here) of any process in it; without --pid, its only Python process
+    #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
+    pub in_container: Option<String>,
+
     /// Look at the Python processes below it too
     #[arg(short, long, help_heading = "Target")]
     pub subprocesses: bool,
@@ -156,6 +162,11 @@ pub struct TargetArgs {
     /// program, the only Python process that runs
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
+
+    /// Count --pid as this container does: its id or the beginning of it, its host name, or
+    /// the pid (as seen here) of any process in it; without --pid, its only Python process
+    #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
+    pub in_container: Option<String>,
 
     /// Look at the Python processes below it too
     #[arg(short, long, help_heading = "Target")]

@@ -61,6 +61,11 @@ fn find() -> Vec<Candidate> {
     processes.into_iter().filter_map(candidate).collect()
 }
 
+/// Whether a process is a Python that we may read.
+pub fn is_candidate(process: ProcessSummary) -> bool {
+    candidate(process).is_some()
+}
+
 fn candidate(process: ProcessSummary) -> Option<Candidate> {
     if !looks_like_python(&process) {
         return None;

@@ -7,6 +7,7 @@ use super::attach;
 use super::candidates;
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
+use super::inside;
 use super::options::{DumpOptions, Target};
 use super::{dump_json, dump_text, timing, to_stdout};
 use crate::cpython::frame::RawFrame;
@@ -23,6 +24,7 @@ use crate::target::{PauseGuard, Pid, TargetProcess};
 pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
+        Target::Inside(inside) => inside::find(inside)?,
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
     };
     let mut frames = FrameTable::default();

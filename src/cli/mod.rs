@@ -11,6 +11,7 @@ pub mod dump_model;
 pub mod dump_text;
 pub mod errors;
 pub mod escape;
+pub mod inside;
 pub mod logging;
 pub mod memory;
 mod memory_lines;

@@ -40,6 +40,17 @@ pub enum Target {
     Program(Program),
     /// The only Python process that runs.
     OnlyOne,
+    /// One in a container.
+    Inside(Inside),
+}
+
+/// A process by what its container knows it by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inside {
+    /// Which container, in one of the ways of [`Containers::processes_in`](crate::target::Containers).
+    pub container: String,
+    /// Its number in there; without one it is the only Python.
+    pub pid: Option<Pid>,
 }
 
 /// A program to launch.
@@ -190,7 +201,7 @@ impl Action {
 
 fn dump(args: DumpArgs) -> DumpOptions {
     DumpOptions {
-        target: args.pid.map_or(Target::OnlyOne, Target::Pid),
+        target: running(args.pid, args.in_container),
         json: args.json,
         locals: args.locals,
         show_secrets: args.show_secrets,
@@ -340,15 +351,27 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
     }
 }
 
+/// A process that runs.
+fn running(pid: Option<Pid>, container: Option<String>) -> Target {
+    match (container, pid) {
+        (Some(container), pid) => Target::Inside(Inside { container, pid }),
+        (None, Some(pid)) => Target::Pid(pid),
+        (None, None) => Target::OnlyOne,
+    }
+}
+
 fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Error> {
     let mut words = args.program.into_iter();
     match (args.pid, words.next()) {
-        (Some(pid), None) => Ok(Target::Pid(pid)),
+        (_, Some(_)) if args.in_container.is_some() => Err(usage_error(
+            command,
+            "--in-container looks at a process that runs, and a program starts here: give one of them",
+        )),
+        (pid, None) => Ok(running(pid, args.in_container)),
         (None, Some(file)) => Ok(Target::Program(Program {
             file,
             args: words.collect(),
         })),
-        (None, None) => Ok(Target::OnlyOne),
         (Some(_), Some(file)) => Err(usage_error(
             command,
             &format!(

@@ -9,6 +9,7 @@ use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
 use super::escape::{command_line, for_terminal};
+use super::inside;
 use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
@@ -40,6 +41,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => record_process(*pid, options),
         Target::OnlyOne => record_process(candidates::only_one()?, options),
+        Target::Inside(inside) => record_process(inside::find(inside)?, options),
         Target::Program(program) => record_program(program, options),
     }
 }

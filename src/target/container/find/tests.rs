@@ -25,7 +25,7 @@ fn machine(processes: &[(Pid, Pid, &str, u32, u32, &str)]) -> Containers {
     for (pid, parent, numbers, space, uts, group) in processes {
         write(&pid.to_string(), *parent, numbers, [*space, *uts], group);
     }
-    let name = |pid| (pid != 900).then(|| format!("host-{pid}"));
+    let name = |pid| (pid != 900).then(|| format!("host-{}", pid / 100 * 100));
     Containers::read_from(folder.path(), name).unwrap()
 }
 
