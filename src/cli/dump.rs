@@ -1,21 +1,29 @@
 //! `dump`: one look at a process and its children, printed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::attach;
 use super::candidates;
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
+use super::escape::command_line;
 use super::inside;
 use super::options::{DumpOptions, Target};
 use super::{dump_json, dump_text, timing, to_stdout};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::locals::Local;
 use crate::cpython::value::ValueOptions;
-use crate::cpython::{FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
-use crate::sampler::{Histogram, Look, Pausing, Watch, snapshot};
-use crate::target::{PauseGuard, Pid, TargetProcess};
+use crate::cpython::{AttachError, FrameTable, PythonProcess, ReadError, SampleError, StackTrace};
+use crate::sampler::{Histogram, Look, Pausing, Root, Watch, snapshot};
+use crate::target::{PauseGuard, Pid, ProcessSummary, descendants};
+
+/// How many programs of a process are looked at that replaces one by the next all the time.
+const MAX_PROGRAMS: u32 = 20;
+
+/// Whether the user knows that threads cannot be paused.
+static TOLD_UNPAUSED: AtomicBool = AtomicBool::new(false);
 
 /// Dumps, and returns the exit status.
 ///
@@ -28,13 +36,33 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
     };
     let mut frames = FrameTable::default();
-    let mut process = attach::attach(pid)?;
-    let first = look(&mut process, &mut frames, options)
-        .map_err(|error| advise(pid, &error, options.nonblocking))?;
-    let mut processes = vec![first];
-    let mut errors = Vec::new();
+    let (mut processes, mut errors) = (Vec::new(), Vec::new());
+    let root = attach::attach_tree(pid, options.subprocesses)?;
+    // A shell in whose place the Pythons below it are shown.
+    let other = match root {
+        Root::Python(process) => {
+            let first =
+                look_at(*process, &mut frames, options).map_err(|problem| match problem {
+                    Problem::Attach(error) => error.into(),
+                    Problem::Sample(error) => {
+                        anyhow::Error::from(advise(pid, &error, options.nonblocking))
+                    }
+                })?;
+            processes.push(first);
+            None
+        }
+        Root::Other { target, .. } => Some(target),
+    };
     if options.subprocesses {
-        add_children(&process, &mut frames, options, &mut processes, &mut errors);
+        add_children(pid, &mut frames, options, &mut processes, &mut errors);
+    }
+    if let (Some(target), true) = (other, processes.is_empty()) {
+        let command = command_line(&target.command_line());
+        return Err(Advised::failure(
+            format!("process {pid} ({command}) is no Python, and those below it have ended"),
+            "try again, or record it: record -s samples what it starts later, too",
+        )
+        .into());
     }
     to_stdout(|out| {
         if options.json {
@@ -69,42 +97,69 @@ fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> Advised {
     Advised::failure(format!("cannot read process {pid}: {error}"), hint)
 }
 
+/// Why a process could not be looked at.
+enum Problem {
+    /// It has replaced its program by another one, which cannot be attached to.
+    Attach(AttachError),
+    Sample(SampleError),
+}
+
+/// Looks at a process, and anew if it replaces its program by another one meanwhile.
+fn look_at(
+    mut process: PythonProcess,
+    frames: &mut FrameTable,
+    options: &DumpOptions,
+) -> Result<ProcessDump, Problem> {
+    let mut tries = MAX_PROGRAMS;
+    loop {
+        let seen = look(&mut process, frames, options);
+        let is_whole = seen.as_ref().is_ok_and(|dump| dump.errors.is_empty());
+        let target = process.target();
+        tries -= 1;
+        if is_whole || tries == 0 || !target.memory().is_closed() || target.has_ended() {
+            return seen.map_err(Problem::Sample);
+        }
+        log::info!("process {} runs another program now", target.pid());
+        let deadline = Instant::now() + attach::PATIENCE;
+        process = attach::attach_until(deadline, target.pid()).map_err(Problem::Attach)?;
+    }
+}
+
 fn add_children(
-    parent: &PythonProcess,
+    root: Pid,
     frames: &mut FrameTable,
     options: &DumpOptions,
     processes: &mut Vec<ProcessDump>,
     errors: &mut Vec<String>,
 ) {
+    // However many are starting.
+    let deadline = Instant::now() + attach::PATIENCE;
     let mut commands: HashMap<Pid, Vec<String>> = HashMap::new();
-    commands.insert(parent.pid(), parent.target().command_line());
-    for child in parent.target().children() {
-        let mut process = match attach::attach(child.pid) {
-            Ok(process) => process,
-            // Not Python, or gone already: nobody asked for those.
-            Err(error) if error.is_no_python() => {
-                log::info!("skipped: {error}");
-                continue;
-            }
-            Err(error) => {
-                errors.push(error.to_string());
-                continue;
-            }
-        };
-        let command = commands.entry(child.parent).or_insert_with(|| {
-            // A parent between two Pythons that is none, such as a shell.
-            TargetProcess::open(child.parent).map_or_else(|_| Vec::new(), |p| p.command_line())
-        });
-        match look(&mut process, frames, options) {
+    for child in descendants(&[root]) {
+        let command = commands
+            .entry(child.parent)
+            .or_insert_with(|| command_line_of(child.parent));
+        let seen = attach::attach_until(deadline, child.pid)
+            .map_err(Problem::Attach)
+            .and_then(|process| look_at(process, frames, options));
+        match seen {
             Ok(dump) => processes.push(ProcessDump {
                 parent: Some((child.parent, command.clone())),
                 ..dump
             }),
-            Err(SampleError::ProcessExited) => log::info!("skipped: process {} ended", child.pid),
-            Err(error) => errors.push(format!("process {}: {error}", child.pid)),
+            // Not Python, or gone already: nobody asked for those.
+            Err(Problem::Attach(error)) if error.is_no_python() => log::info!("skipped: {error}"),
+            Err(Problem::Attach(error)) => errors.push(error.to_string()),
+            Err(Problem::Sample(SampleError::ProcessExited)) => {
+                log::info!("skipped: process {} ended", child.pid);
+            }
+            Err(Problem::Sample(error)) => errors.push(format!("process {}: {error}", child.pid)),
         }
-        commands.insert(child.pid, process.target().command_line());
     }
+}
+
+fn command_line_of(pid: Pid) -> Vec<String> {
+    ProcessSummary::of(pid).map_or_else(Vec::new, |process| process.command_line)
 }
 
 /// One look at one process.
@@ -136,9 +191,14 @@ fn look(
     ) {
         // Reading is allowed, or we would not be here: better a look that may be torn than none.
         Err(SampleError::CannotPause(problem)) => {
-            say(&format!(
-                "warning: {problem}; going on without pausing (as with --nonblocking)"
-            ));
+            // Of a family that one debugger traces, one process is enough to be told of.
+            if TOLD_UNPAUSED.swap(true, Ordering::Relaxed) {
+                log::info!("{problem}");
+            } else {
+                say(&format!(
+                    "warning: {problem}; going on without pausing (as with --nonblocking)"
+                ));
+            }
             let look = Look {
                 pausing: Pausing::Never,
                 ..look

@@ -61,8 +61,8 @@ fn is_python(pid: Pid) -> bool {
 fn no_container(name: &str, containers: &Containers) -> Advised {
     let list = containers.list();
     let hidden = match containers.hidden {
-        0 => "",
-        _ => "; root sees more of them",
+        0 => String::new(),
+        count => format!(" ({count} processes may not be looked at by this user)"),
     };
     if list.is_empty() {
         return Advised::failure(

@@ -16,10 +16,9 @@ use super::record::{self, Place, Recording, profile_options};
 use super::signals::StopSignals;
 use super::sources::Sources;
 use super::timing;
-use crate::cpython::PythonProcess;
 use crate::output::{Format, Meta};
 use crate::profile::Growth;
-use crate::sampler::{Sampler, SamplerOptions};
+use crate::sampler::{Root, Sampler, SamplerOptions};
 use crate::target::Pid;
 use crate::tui::live::{self, Counts};
 use crate::tui::memory_state::{MemorySeen, MemoryState};
@@ -48,8 +47,8 @@ fn watch_process(pid: Pid, options: &MemoryOptions) -> anyhow::Result<u8> {
     let place = take_place(options, &pid.to_string())?;
     let signals = catch_signals(place.as_ref())?;
     signals.catch_interrupt()?;
-    let process = attach::attach(pid)?;
-    watch(process, options, place, &signals)?;
+    let root = attach::attach_tree(pid, options.record.sampling.subprocesses)?;
+    watch(root, options, place, &signals)?;
     Ok(0)
 }
 
@@ -57,8 +56,12 @@ fn watch_program(program: &Program, options: &MemoryOptions) -> anyhow::Result<u
     let place = take_place(options, &program.file.to_string_lossy())?;
     let signals = catch_signals(place.as_ref())?;
     let mut launched = Launched::start(program, &signals)?;
-    let shown = match attach::attach_launched(&launched, &signals.stop_flag()) {
-        Ok(Launching::Attached(process)) => watch(*process, options, place, &signals),
+    let shown = match attach::attach_launched(
+        &launched,
+        options.record.sampling.subprocesses,
+        &signals.stop_flag(),
+    ) {
+        Ok(Launching::Attached(root)) => watch(*root, options, place, &signals),
         Ok(Launching::EndedEarly) => {
             say("The program ended before it could be looked at");
             Ok(record::Ending::ProgramEnded)
@@ -100,7 +103,7 @@ fn catch_signals(place: Option<&Place>) -> anyhow::Result<StopSignals> {
 }
 
 fn watch(
-    process: PythonProcess,
+    root: Root,
     options: &MemoryOptions,
     place: Option<Place>,
     signals: &StopSignals,
@@ -108,9 +111,9 @@ fn watch(
     let record = &options.record;
     let stop = signals.stop_flag();
     let title = Title {
-        command: command_line(&process.target().command_line()),
-        pid: process.pid(),
-        version: process.version().to_string(),
+        command: command_line(&root.target().command_line()),
+        pid: root.pid(),
+        version: root.version().to_string(),
     };
     let mut meta = Meta {
         command: title.command.clone(),
@@ -120,7 +123,7 @@ fn watch(
         tables: record.tables.clone(),
     };
     let mut sources = Sources::new(record.format == Format::Lines);
-    sources.see(process.pid());
+    sources.see(root.pid());
     let file = record.output.as_ref();
     let view = MemoryView {
         title,
@@ -131,7 +134,7 @@ fn watch(
         duration: record.duration,
         ..record.sampling.for_sampler(&stop)
     };
-    let mut sampler = Sampler::new(process, sampling);
+    let mut sampler = Sampler::new(root, sampling);
     let mut state = MemoryState::new(profile_options(record));
     let shown = if can_draw() {
         live::run(&mut sampler, &mut state, view, options.delay, &stop)
@@ -188,6 +191,7 @@ fn print_lines(
         let mut last = state.seen();
         let mut next = Duration::ZERO;
         while let Some(sample) = sampler.next() {
+            sample.notices.iter().for_each(|notice| say(notice));
             state.add(&sample, sampler);
             if sample.elapsed >= next {
                 let seen = state.tick();

@@ -1,5 +1,6 @@
 //! The command line: arguments, options, one function per subcommand, messages and exit statuses.
 
+mod arg_values;
 pub mod args;
 pub mod attach;
 pub mod candidates;
@@ -24,6 +25,7 @@ pub mod sources;
 pub mod summary;
 pub mod timing;
 pub mod top;
+mod which;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

@@ -1,6 +1,5 @@
 //! What the commands work with: the arguments of [`super::args`], checked and resolved.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +13,9 @@ use super::args::{
 };
 use crate::output::{Format, TableOptions};
 use crate::sampler::{Look, Pausing, SamplerOptions};
-use crate::target::Pid;
+
+pub use super::which::{Inside, Program, Target};
+use super::which::{running, target};
 
 /// One run of pyspy-rs.
 #[derive(Debug)]
@@ -29,37 +30,6 @@ pub enum Action {
     Dump(DumpOptions),
     /// `completions`
     Completions(clap_complete::Shell),
-}
-
-/// Which process to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One that runs.
-    Pid(Pid),
-    /// One to launch: the program and its arguments; never empty.
-    Program(Program),
-    /// The only Python process that runs.
-    OnlyOne,
-    /// One in a container.
-    Inside(Inside),
-}
-
-/// A process by what its container knows it by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
-    /// Which container, in one of the ways of [`Containers::processes_in`](crate::target::Containers).
-    pub container: String,
-    /// Its number in there; without one it is the only Python.
-    pub pid: Option<Pid>,
-}
-
-/// A program to launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// What to run, searched in PATH as a shell does.
-    pub file: OsString,
-    /// Its arguments.
-    pub args: Vec<OsString>,
 }
 
 /// How `record` and `top` take samples.
@@ -351,39 +321,8 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
     }
 }
 
-/// A process that runs.
-fn running(pid: Option<Pid>, container: Option<String>) -> Target {
-    match (container, pid) {
-        (Some(container), pid) => Target::Inside(Inside { container, pid }),
-        (None, Some(pid)) => Target::Pid(pid),
-        (None, None) => Target::OnlyOne,
-    }
-}
-
-fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Error> {
-    let mut words = args.program.into_iter();
-    match (args.pid, words.next()) {
-        (_, Some(_)) if args.in_container.is_some() => Err(usage_error(
-            command,
-            "--in-container looks at a process that runs, and a program starts here: give one of them",
-        )),
-        (pid, None) => Ok(running(pid, args.in_container)),
-        (None, Some(file)) => Ok(Target::Program(Program {
-            file,
-            args: words.collect(),
-        })),
-        (Some(_), Some(file)) => Err(usage_error(
-            command,
-            &format!(
-                "--pid looks at a process that runs, and `{}` is a program to run: give one of them",
-                file.to_string_lossy().escape_debug()
-            ),
-        )),
-    }
-}
-
 /// A usage error of a subcommand, in clap's shape and with its exit status (2).
-fn usage_error(command: &str, message: &str) -> clap::Error {
+pub(super) fn usage_error(command: &str, message: &str) -> clap::Error {
     let mut cli = Cli::command();
     // Names the subcommand's usage line after the whole command.
     cli.build();

@@ -1,6 +1,8 @@
 //! py-spy's spellings and what they mean.
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+use std::ffi::OsString;
+
 use super::*;
 use crate::output::SortKey;
 use clap::Parser;

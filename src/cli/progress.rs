@@ -5,6 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::clock::mib;
+use super::errors::say;
 
 /// From when on a rate is shown.
 const SETTLED: Duration = Duration::from_millis(500);
@@ -59,6 +60,11 @@ impl Progress {
             self.bar.set_position(millis(status.elapsed));
         }
         self.bar.set_message(message(status));
+    }
+
+    /// Says something that stays, above the line.
+    pub fn say(&self, text: &str) {
+        self.bar.suspend(|| say(text));
     }
 
     /// Takes the line away.

@@ -16,10 +16,9 @@ use super::progress::{Progress, Status};
 use super::signals::StopSignals;
 use super::sources::Sources;
 use super::{attach::warn_without_gc, summary, timing};
-use crate::cpython::PythonProcess;
 use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
-use crate::sampler::{Sampler, SamplerOptions, SamplerStats};
+use crate::sampler::{Root, Sampler, SamplerOptions, SamplerStats};
 use crate::target::Pid;
 
 /// Why the sampling ended.
@@ -50,7 +49,7 @@ fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
     let place = Place::take(options, &pid.to_string())?;
     let signals = place.guard_against_signals()?;
     signals.catch_interrupt()?;
-    let process = attach::attach(pid)?;
+    let root = attach::attach_tree(pid, options.sampling.subprocesses)?;
     let length = match options.duration {
         Some(time) => format!(" for {} seconds", time.as_secs_f64()),
         None => String::new(),
@@ -59,7 +58,7 @@ fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
         "Sampling process {pid} {} times a second{length}. Press Control-C to exit.",
         options.sampling.rate_hz
     ));
-    let recording = Recording::sample(process, options, &signals, options.hide_progress);
+    let recording = Recording::sample(root, options, &signals, options.hide_progress);
     if recording.ending == Ending::ProgramEnded {
         say(&format!("Stopped sampling because process {pid} has ended"));
     }
@@ -72,9 +71,9 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
     let signals = place.guard_against_signals()?;
     let mut launched = Launched::start(program, &signals)?;
     let stop = signals.stop_flag();
-    let outcome = match attach::attach_launched(&launched, &stop) {
+    let outcome = match attach::attach_launched(&launched, options.sampling.subprocesses, &stop) {
         // The progress line stays away: the terminal is the program's.
-        Ok(Launching::Attached(process)) => Recording::sample(*process, options, &signals, true),
+        Ok(Launching::Attached(root)) => Recording::sample(*root, options, &signals, true),
         // Nothing to see, but nothing wrong: a file without samples.
         Ok(Launching::EndedEarly) => Recording::empty(options, program),
         Ok(Launching::NeverPython(what)) => {
@@ -175,33 +174,36 @@ impl Recording {
 
     /// Samples until the time is over, a signal comes or the process ends.
     fn sample(
-        process: PythonProcess,
+        root: Root,
         options: &RecordOptions,
         signals: &StopSignals,
         hide_progress: bool,
     ) -> Recording {
         let stop = signals.stop_flag();
-        warn_without_gc(&process, &options.sampling);
+        warn_without_gc(&root, &options.sampling);
         let mut meta = Meta {
-            command: command_line(&process.target().command_line()),
-            python_version: Some(process.version().to_string()),
+            command: command_line(&root.target().command_line()),
+            python_version: Some(root.version().to_string()),
             start: Some(SystemTime::now()),
             duration: Duration::ZERO,
             tables: options.tables.clone(),
         };
         let mut sources = Sources::new(options.format == Format::Lines);
-        sources.see(process.pid());
+        sources.see(root.pid());
         let mut profile = Profile::new(profile_options(options));
         let sampling = SamplerOptions {
             duration: options.duration,
             ..options.sampling.for_sampler(&stop)
         };
-        let mut sampler = Sampler::new(process, sampling);
+        let mut sampler = Sampler::new(root, sampling);
         let progress = Progress::start(options.duration, hide_progress);
         let mut last_error = None;
         while let Some(sample) = sampler.next() {
             for error in &sample.errors {
                 log::info!("{error}");
+            }
+            for notice in &sample.notices {
+                progress.say(notice);
             }
             for process in &sample.processes {
                 sources.see(process.pid);
@@ -283,7 +285,7 @@ impl Recording {
         let closing = summary::Closing {
             profile: &self.profile,
             stats: &self.stats,
-            nonblocking: options.sampling.nonblocking,
+            nonblocking: options.sampling.nonblocking || self.stats.could_not_pause,
             format: options.format,
             path: &path,
             last_error: self.last_error.as_deref(),

@@ -11,9 +11,9 @@ use super::options::{Program, Target, TopOptions};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::signals::StopSignals;
 use super::timing;
-use crate::cpython::{FrameTable, PythonProcess};
+use crate::cpython::FrameTable;
 use crate::profile::ProcessLabel;
-use crate::sampler::Sampler;
+use crate::sampler::{Root, Sampler};
 use crate::target::{PauseGuard, Pid};
 use crate::tui::state::Filter;
 use crate::tui::view::Title;
@@ -52,18 +52,22 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
 }
 
 fn watch_process(pid: Pid, options: &TopOptions) -> anyhow::Result<u8> {
-    let process = attach::attach(pid)?;
+    let root = attach::attach_tree(pid, options.sampling.subprocesses)?;
     let signals = catch_signals()?;
     signals.catch_interrupt()?;
-    watch(process, options, &signals)?;
+    watch(root, options, &signals)?;
     Ok(0)
 }
 
 fn watch_program(program: &Program, options: &TopOptions) -> anyhow::Result<u8> {
     let signals = catch_signals()?;
     let mut launched = Launched::start(program, &signals)?;
-    let shown = match attach::attach_launched(&launched, &signals.stop_flag()) {
-        Ok(Launching::Attached(process)) => watch(*process, options, &signals),
+    let shown = match attach::attach_launched(
+        &launched,
+        options.sampling.subprocesses,
+        &signals.stop_flag(),
+    ) {
+        Ok(Launching::Attached(root)) => watch(*root, options, &signals),
         Ok(Launching::EndedEarly) => {
             say("The program ended before it could be looked at");
             Ok(Ending::ProgramEnded)
@@ -86,17 +90,13 @@ fn catch_signals() -> anyhow::Result<StopSignals> {
     StopSignals::catch(tui::term::leave)
 }
 
-fn watch(
-    process: PythonProcess,
-    options: &TopOptions,
-    signals: &StopSignals,
-) -> anyhow::Result<Ending> {
+fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Result<Ending> {
     let stop = signals.stop_flag();
     let shown = tui::TopOptions {
         title: Title {
-            command: command_line(&process.target().command_line()),
-            pid: process.pid(),
-            version: process.version().to_string(),
+            command: command_line(&root.target().command_line()),
+            pid: root.pid(),
+            version: root.version().to_string(),
         },
         delay: options.delay,
         rate: f64::from(options.sampling.rate_hz),
@@ -108,8 +108,8 @@ fn watch(
         },
         full_filenames: options.full_filenames,
     };
-    attach::warn_without_gc(&process, &options.sampling);
-    let mut sampler = Sampler::new(process, options.sampling.for_sampler(&stop));
+    attach::warn_without_gc(&root, &options.sampling);
+    let mut sampler = Sampler::new(root, options.sampling.for_sampler(&stop));
     let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => Advised::failure(
             error.to_string(),

@@ -89,6 +89,15 @@ impl PythonProcess {
         self.inspector.threads(target.memory(), || tasks(target))
     }
 
+    /// Whether one of the interpreter's threads is one of the process's own tasks. After a vfork, and for a
+    /// moment after a fork, the threads are still its parent's.
+    pub fn owns_a_thread(&mut self) -> bool {
+        self.threads().is_ok_and(|list| {
+            let mut threads = list.threads.iter();
+            threads.any(|thread| thread.os_thread_id.is_some())
+        })
+    }
+
     /// Starts a new sample: see [`Inspector::begin_sample`].
     pub fn begin_sample(&mut self, new_names: bool) {
         self.inspector.begin_sample(new_names);

@@ -30,11 +30,6 @@ impl Descriptions {
         self.0.get(&pid)
     }
 
-    /// The same, to be changed.
-    pub fn get_mut(&mut self, pid: Pid) -> Option<&mut ProcessDescription> {
-        self.0.get_mut(&pid)
-    }
-
     /// Adds one. `observed` are the processes that are looked at: what is neither one of these nor an
     /// ancestor may be forgotten.
     pub fn add(&mut self, new: ProcessDescription, observed: impl Iterator<Item = Pid>) {

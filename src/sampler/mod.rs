@@ -1,6 +1,5 @@
 //! [`Sampler`]: when to look, at whom, and how to be sure.
 
-pub mod children;
 pub mod cpu_times;
 mod descriptions;
 pub mod histogram;
@@ -8,7 +7,10 @@ pub mod launched;
 pub mod look;
 pub mod memory_watch;
 mod merge;
+mod observed;
 pub mod pace;
+mod relatives;
+mod root;
 pub mod rss_changes;
 pub mod sample;
 pub mod snapshot;
@@ -20,38 +22,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
-
-use crate::cpython::{FrameTable, PythonProcess, SampleError};
-use crate::target::{PauseGuard, Pid};
+use crate::cpython::{FrameTable, PythonProcess};
+use crate::target::{PauseGuard, Pid, TargetProcess};
 
 pub use descriptions::ProcessDescription;
 pub use histogram::Histogram;
 pub use launched::attach_launched;
 pub use look::{Look, Pausing, Snapshot};
 pub use memory_watch::MemoryReading;
+pub use root::Root;
 pub use sample::{ProcessSample, RssChange, Sample};
 pub use stats::SamplerStats;
 pub use watch::Watch;
 
-use children::Children;
-use cpu_times::CpuTimes;
 use descriptions::Descriptions;
 use memory_watch::MemoryWatch;
+use observed::{Observed, Seen};
 use pace::Pace;
-use rss_changes::RssChanges;
+use relatives::Relatives;
 use urgency::Urgency;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
 /// The same while threads are still to be let go.
 const SHORT_NAP: Duration = Duration::from_micros(100);
-/// How often a process that was replaced by another program is tried again before it is given up.
-const REATTACH_ATTEMPTS: u32 = 500;
+/// How long a process that replaces its program by another one may take until that runs Python, and the
+/// recording is not over though no other process is left.
+const EXECUTES_FOR: Duration = Duration::from_secs(2);
 /// How much later than asked the kernel may wake us.
 const TIMER_SLACK_NS: u64 = 1_000;
-/// How old a reading of resident memory may be.
-const RSS_FOR: Duration = Duration::from_micros(500);
 
 /// How to sample.
 #[derive(Clone, Debug)]
@@ -68,18 +67,6 @@ pub struct SamplerOptions {
     pub duration: Option<Duration>,
 }
 
-/// One process that is looked at.
-struct Observed {
-    process: PythonProcess,
-    watch: Watch,
-    cpu_times: CpuTimes,
-    /// How often attaching to the program that replaced it has failed; 0 while all is well.
-    lost: u32,
-    /// Its resident memory, and when it was asked for.
-    rss: Option<(Instant, u64)>,
-    rss_changes: RssChanges,
-}
-
 /// Looks at a process (and its children) again and again. As an iterator it waits for the next look
 /// and ends when all processes have, when its time is over, or when it is told to stop.
 ///
@@ -88,7 +75,7 @@ struct Observed {
 pub struct Sampler {
     observed: Vec<Observed>,
     descriptions: Descriptions,
-    children: Option<Children>,
+    relatives: Relatives,
     memory: Option<MemoryWatch>,
     frames: FrameTable,
     options: SamplerOptions,
@@ -100,16 +87,16 @@ pub struct Sampler {
 
 impl Sampler {
     /// A sampler of this process; its first look is due at once.
-    pub fn new(process: PythonProcess, options: SamplerOptions) -> Sampler {
+    pub fn new(root: impl Into<Root>, options: SamplerOptions) -> Sampler {
+        let root = root.into();
         // Without, the kernel wakes us 50 µs late to save power. If it does not let us, looks are late.
         let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
         let start = Instant::now();
-        let seed = u64::from(std::process::id()) ^ process.target().start_time();
-        let children = options.subprocesses.then(Children::default);
+        let seed = u64::from(std::process::id()) ^ root.target().start_time();
         let mut sampler = Sampler {
             observed: Vec::new(),
             descriptions: Descriptions::default(),
-            children,
+            relatives: Relatives::new(&root, options.subprocesses, start),
             memory: options.look.memory.then(|| MemoryWatch::start(start)),
             frames: FrameTable::default(),
             pace: Pace::new(options.rate_hz, start, seed),
@@ -118,7 +105,10 @@ impl Sampler {
             start,
             stats: SamplerStats::default(),
         };
-        sampler.observe(process, None);
+        sampler.describe(root.target(), None);
+        if let Root::Python(process) = root {
+            sampler.observed.push(Observed::new(*process, None));
+        }
         sampler
     }
 
@@ -137,22 +127,27 @@ impl Sampler {
         &self.stats
     }
 
-    fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
+    fn describe(&mut self, process: &TargetProcess, parent: Option<Pid>) {
         let description = ProcessDescription {
             pid: process.pid(),
             parent,
-            command: process.target().command_line().join(" "),
+            command: process.command_line().join(" "),
         };
         let observed = self.observed.iter().map(|one| one.process.pid());
         self.descriptions.add(description, observed);
-        self.observed.push(Observed {
-            process,
-            watch: Watch::default(),
-            cpu_times: CpuTimes::default(),
-            lost: 0,
-            rss: None,
-            rss_changes: RssChanges::default(),
-        });
+    }
+
+    /// Looks at a process from now on: a new one, or one whose program we knew was replaced.
+    fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
+        if let Some(parent) = parent {
+            self.descriptions.fill_up_to(parent);
+        }
+        self.describe(process.target(), parent);
+        let mut observed = self.observed.iter_mut();
+        match observed.find(|one| one.process.pid() == process.pid()) {
+            Some(known) => known.replace(process),
+            None => self.observed.push(Observed::new(process, parent)),
+        }
     }
 
     /// Whether the time that was asked for is over.
@@ -174,6 +169,15 @@ impl Sampler {
     fn all_have_ended(&self) -> bool {
         let mut observed = self.observed.iter();
         observed.all(|observed| observed.process.target().has_ended())
+            && !self.relatives.root_may_return()
+    }
+
+    /// Whether there is something to look at, or may be.
+    fn goes_on(&self) -> bool {
+        let mut observed = self.observed.iter();
+        let is_there = |since: Instant| since.elapsed() < EXECUTES_FOR;
+        observed.any(|observed| observed.lost.is_none_or(is_there))
+            || self.relatives.root_may_return()
     }
 
     /// Waits for the next deadline; `false` when sampling ends before it.
@@ -210,32 +214,30 @@ impl Sampler {
             missed_ticks: tick.missed,
             ..Sample::default()
         };
-        if let Some(children) = &mut self.children {
-            let known = self
-                .observed
-                .iter()
-                .map(|observed| observed.process.target());
-            for (process, parent) in children.find_new(known, now) {
-                self.descriptions.fill_up_to(parent);
-                self.observe(process, Some(parent));
-            }
+        let known = self.observed.iter().map(|one| one.process.target());
+        for (process, parent) in self.relatives.find(known, now) {
+            self.observe(process, parent);
         }
+        sample.notices = self.relatives.notices();
         if let Some(memory) = &mut self.memory {
             let pids = self.observed.iter().map(|one| one.process.pid());
             sample.memory = memory.look(now, pids);
         }
-        let (frames, look) = (&mut self.frames, &mut self.options.look);
-        let (descriptions, stats) = (&mut self.descriptions, &mut self.stats);
+        let (frames, look) = (&mut self.frames, &self.options.look);
+        let (relatives, stats) = (&mut self.relatives, &mut self.stats);
         self.observed.retain_mut(|observed| {
-            let was_lost = observed.lost > 0;
-            let goes_on = observed.look(frames, look, now, stats, &mut sample);
-            if was_lost
-                && observed.lost == 0
-                && let Some(description) = descriptions.get_mut(observed.process.pid())
-            {
-                description.command = observed.process.target().command_line().join(" ");
+            let pid = observed.process.pid();
+            if observed.lost.is_some() {
+                return relatives.waits_for(pid);
             }
-            goes_on
+            match observed.look(frames, look, now, stats, &mut sample) {
+                Seen::Process => true,
+                Seen::Nothing => false,
+                Seen::AnotherProgram => {
+                    relatives.lost(pid, observed.parent, now);
+                    true
+                }
+            }
         });
         self.stats.samples += 1;
         self.stats.missed_ticks += tick.missed;
@@ -252,121 +254,16 @@ impl Sampler {
     }
 }
 
-impl Observed {
-    /// Adds what one process shows to a sample; `false` when it is gone.
-    fn look(
-        &mut self,
-        frames: &mut FrameTable,
-        look: &mut Look,
-        now: Instant,
-        stats: &mut SamplerStats,
-        sample: &mut Sample,
-    ) -> bool {
-        if self.lost > 0 {
-            return self.reattach();
-        }
-        let started = Instant::now();
-        let wants_start = look.memory && self.rss_changes.wants_start();
-        let at_start = wants_start.then(|| self.process.target().rss().ok());
-        let at_start = at_start.flatten();
-        let (process, watch) = (&mut self.process, &mut self.watch);
-        match snapshot::take(process, watch, frames, *look, now, |_, _| ()) {
-            Ok(mut snapshot) => {
-                if look.cpu_time {
-                    self.cpu_times
-                        .fill_in(&mut snapshot.traces, &snapshot.on_cpu_ns, now);
-                }
-                let mut rss_change = None;
-                if look.memory {
-                    let (process, watch) = (self.process.target(), &mut self.watch);
-                    let changes = &mut self.rss_changes;
-                    rss_change = changes.tell(process, at_start, watch, &mut snapshot, started);
-                }
-                let rss_bytes = match self.rss_changes.last() {
-                    Some(bytes) if look.memory => Some(bytes),
-                    _ => self.rss_bytes(now),
-                };
-                let pauses = snapshot.pauses.into_iter();
-                pauses.for_each(|pause| stats.pauses.record(pause));
-                sample.torn += snapshot.torn;
-                sample.processes.push(ProcessSample {
-                    pid: self.process.pid(),
-                    traces: snapshot.traces,
-                    rss_bytes,
-                    rss_change,
-                });
-                sample.errors.extend(snapshot.errors);
-                true
-            }
-            Err(SampleError::ProcessExited) => {
-                debug!("process {} has ended", self.process.pid());
-                false
-            }
-            Err(_) if !self.process.target().is_same_process() => false,
-            Err(SampleError::TornRead(error)) if error.program_is_replaced() => {
-                info!("process {} runs another program now", self.process.pid());
-                self.lost = 1;
-                true
-            }
-            Err(SampleError::CannotPause(problem)) => {
-                // Reading is allowed, or we would not be here.
-                warn!("{problem}; going on without pausing (as with --nonblocking)");
-                look.pausing = Pausing::Never;
-                true
-            }
-            Err(error) => {
-                sample
-                    .errors
-                    .push(format!("process {}: {error}", self.process.pid()));
-                true
-            }
-        }
-    }
-
-    /// Its resident memory, asked for a thousand times a second at most: the kernel adds it up no
-    /// faster.
-    fn rss_bytes(&mut self, now: Instant) -> Option<u64> {
-        if let Some((asked, bytes)) = self.rss
-            && now.saturating_duration_since(asked) < RSS_FOR
-        {
-            return Some(bytes);
-        }
-        let bytes = self.process.target().rss().ok()?;
-        self.rss = Some((now, bytes));
-        Some(bytes)
-    }
-
-    /// Attaches to the program that replaced the one we knew; `false` when it is no Python.
-    fn reattach(&mut self) -> bool {
-        self.lost += 1;
-        match PythonProcess::attach(self.process.pid()) {
-            Ok(process) => {
-                self.process = process;
-                self.watch = Watch::default();
-                self.rss_changes = RssChanges::default();
-                self.lost = 0;
-                true
-            }
-            Err(error) => {
-                debug!("process {}: {error}", self.process.pid());
-                !error.is_final()
-                    && self.lost < REATTACH_ATTEMPTS
-                    && self.process.target().is_same_process()
-            }
-        }
-    }
-}
-
 impl Iterator for Sampler {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {
         let idle_since = Instant::now();
-        if self.observed.is_empty() || !self.wait() {
+        if !self.goes_on() || !self.wait() {
             return None;
         }
         let sample = self.look(idle_since);
         // A look that found all processes gone tells nothing.
-        (!self.observed.is_empty() || !sample.processes.is_empty()).then_some(sample)
+        (self.goes_on() || !sample.processes.is_empty()).then_some(sample)
     }
 }

@@ -21,6 +21,8 @@ pub struct Sample {
     /// Processes or threads that could not be read this time. They cost neither the other threads
     /// nor the recording.
     pub errors: Vec<String>,
+    /// What the user should know: the process that was asked for runs another program now. One line each.
+    pub notices: Vec<String>,
     /// Stacks that were left out because they changed while they were read; not among the errors.
     pub torn: u64,
     /// What the processes have been found to hold besides their RSS, once a second at most; empty in

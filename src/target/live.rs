@@ -52,6 +52,15 @@ impl LiveMemory {
         })
     }
 
+    /// Whether the program that was opened is gone: its process has ended, or runs another one. Reads by
+    /// the process's id may find that one's memory at the same addresses, so this has to be asked for.
+    /// One system call; `false` where it cannot be told.
+    pub fn is_closed(&self) -> bool {
+        // Nobody has the first page mapped, but without any memory there is not even an error.
+        let read = self.mem.as_ref().map(|mem| mem.read_at(&mut [0], 0));
+        matches!(read, Some(Ok(0)))
+    }
+
     /// One attempt to read at `addr`: how many bytes arrived, of which there may be too few.
     fn read_some(&self, addr: RemoteAddr, buf: &mut [u8]) -> io::Result<usize> {
         if let Some(mem) = &self.mem {
@@ -326,6 +335,7 @@ mod tests {
             .spawn()
             .unwrap();
         let memory = LiveMemory::open(child.id() as Pid).unwrap();
+        assert!(!memory.is_closed());
         let mut stdin = child.stdin.take().unwrap();
         io::Write::write_all(&mut stdin, b"go\nx").unwrap();
         let mut echo = [0u8];
@@ -334,6 +344,7 @@ mod tests {
         let error = memory.read(RemoteAddr(8), &mut [0]).unwrap_err();
         assert!(error.program_is_replaced());
         assert!(!error.process_is_gone());
+        assert!(memory.is_closed());
         drop(stdin);
         child.wait().unwrap();
     }

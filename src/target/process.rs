@@ -1,6 +1,5 @@
 //! [`TargetProcess`]: a process that we have opened, and what can be asked of it.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -12,6 +11,7 @@ use nix::sys::signal::kill;
 
 pub use usage::PageFaults;
 
+use super::descendants::{Child, descendants};
 use super::files;
 use super::maps::{self, Mapping};
 use super::stat::ProcStat;
@@ -22,8 +22,6 @@ use super::{
 
 /// The longest command line that is read, in bytes.
 const MAX_COMMAND_LINE: u64 = 64 << 10;
-/// The most descendants that are listed.
-const MAX_CHILDREN: usize = 1 << 16;
 
 /// Why a process could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -61,15 +59,6 @@ pub enum OpenError {
         /// What the system said.
         cause: io::Error,
     },
-}
-
-/// A process below a target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Child {
-    /// The process.
-    pub pid: Pid,
-    /// Its parent, the target or one of its descendants.
-    pub parent: Pid,
 }
 
 /// A running process whose memory we may read.
@@ -230,52 +219,10 @@ impl TargetProcess {
 
     /// Its descendants, each after its parent. Empty when it has ended.
     pub fn children(&self) -> Vec<Child> {
-        let mut found: Vec<Child> = Vec::new();
-        let mut seen = HashSet::from([self.pid]);
-        let mut parents = vec![self.pid];
-        while let Some(parent) = parents.pop() {
-            let Ok(children) = direct_children(parent) else {
-                // The kernel has no such list (CONFIG_PROC_CHILDREN), or the process is gone.
-                if parent == self.pid && self.is_same_process() {
-                    return self.children_of_tree();
-                }
-                continue;
-            };
-            for pid in children {
-                if found.len() < MAX_CHILDREN && seen.insert(pid) {
-                    found.push(Child { pid, parent });
-                    parents.push(pid);
-                }
-            }
-        }
-        found
-    }
-
-    /// Its descendants by way of every process's parent.
-    fn children_of_tree(&self) -> Vec<Child> {
-        let Ok(pairs) = remoteprocess::Process::new(self.pid).and_then(|p| p.child_processes())
-        else {
-            return Vec::new();
-        };
-        let mut left: Vec<Child> = pairs
-            .into_iter()
-            .take(MAX_CHILDREN)
-            .map(|(pid, parent)| Child { pid, parent })
-            .collect();
-        left.sort();
-        let mut found = Vec::with_capacity(left.len());
-        let mut known = HashSet::from([self.pid]);
-        // Each round takes those whose parent has been taken, until nothing is left to take.
-        loop {
-            let (taken, rest): (Vec<_>, Vec<_>) = left
-                .into_iter()
-                .partition(|child| known.contains(&child.parent));
-            if taken.is_empty() {
-                return found;
-            }
-            known.extend(taken.iter().map(|child| child.pid));
-            found.extend(taken);
-            left = rest;
+        if self.is_same_process() {
+            descendants(&[self.pid])
+        } else {
+            Vec::new()
         }
     }
 
@@ -365,27 +312,6 @@ pub(super) fn age_of(start_ticks: u64) -> io::Result<Duration> {
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
     let started = start_ticks as f64 / ticks_per_second() as f64;
     Ok(Duration::try_from_secs_f64((seconds - started).max(0.0)).unwrap_or_default())
-}
-
-/// The children of a process, which the kernel lists by the thread that forked them.
-fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
-    let mut children = Vec::new();
-    let mut lists = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ends meanwhile leaves its children to another one.
-        let Ok(list) = fs::read_to_string(task?.path().join("children")) else {
-            continue;
-        };
-        lists += 1;
-        let pids = list
-            .split_ascii_whitespace()
-            .filter_map(|pid| pid.parse::<Pid>().ok());
-        children.extend(pids.take(MAX_CHILDREN));
-    }
-    if lists == 0 {
-        return Err(io::ErrorKind::Unsupported.into());
-    }
-    Ok(children)
 }
 
 mod usage;

@@ -262,7 +262,8 @@ impl Container {
             (Some(id), Some(host)) => format!("{id} ({host})"),
             (Some(id), None) => id.to_owned(),
             (None, Some(host)) => host.clone(),
-            (None, None) => format!("of process {}", self.first),
+            // By which it can be named, too.
+            (None, None) => self.first.to_string(),
         };
         printable(&label)
     }

@@ -98,7 +98,7 @@ fn a_list_of_containers() {
         (230, 1, "3f2a9c0b5d7e (host-200)"),
         (300, 2, "3f2bbbbb5d7e (host-300)"),
         (400, 1, "old-box"),
-        (900, 1, "of process 900"),
+        (900, 1, "900"),
     ];
     assert_eq!(shown, expected.map(|(a, b, c)| (a, b, c.to_owned())));
     let one = example().container_of(207).unwrap();
@@ -112,7 +112,10 @@ fn runtimes_name_control_groups() {
     for (group, expected) in [
         (format!("/docker/{WEB}"), id.clone()),
         (format!("/kubepods/burstable/pod12/{WEB}"), id.clone()),
-        (format!("/machine.slice/libpod-{WEB}.scope/container"), id.clone()),
+        (
+            format!("/machine.slice/libpod-{WEB}.scope/container"),
+            id.clone(),
+        ),
         (format!("/machine.slice/libpod-conmon-{WEB}.scope"), None),
         (format!("/docker/{JOB}/docker/{WEB}/init"), id),
         (
