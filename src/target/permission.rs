@@ -135,10 +135,15 @@ impl PermissionProblem {
                 ..
             }
             | PermissionProblem::NotDumpable { .. } => format!("run it as root: {SUDO}"),
+            // Docker's root has no power over other users' processes without the capability.
             PermissionProblem::OtherUser {
                 place: Place::Container,
+                owner,
                 ..
-            } => "run it as root: docker exec -u 0 CONTAINER pyspy-rs …".into(),
+            } => format!(
+                "run it as that user: docker exec -u {} CONTAINER pyspy-rs …",
+                owner.trim_start_matches("user ")
+            ),
             PermissionProblem::OtherUser {
                 place: Place::Pod, ..
             } => "run it as root, from a debug container: kubectl debug -it POD --image=IMAGE \

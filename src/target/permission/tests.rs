@@ -108,7 +108,7 @@ fn each_cause_has_its_remedy() {
                 ..user()
             },
             "belongs to alice",
-            "docker exec -u 0 CONTAINER pyspy-rs …",
+            "docker exec -u alice CONTAINER pyspy-rs …",
         ),
         (
             Facts {
