@@ -197,11 +197,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
                 Ok(_) if still => {
                     debug!("{}: a frame was not linked yet", name(&watched.thread));
-                    self.let_go_now(&watched.thread);
-                    if held {
-                        // Let go and caught at once it would not get one instruction further.
-                        std::thread::sleep(ONWARD);
-                    }
+                    self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
@@ -209,6 +205,10 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     debug!("{} ended before it could be read", name(&watched.thread));
                     watched.has_ended = true;
                     self.let_go(&watched.thread);
+                }
+                Err(error) if still && active && attempt < attempts && error.may_pass() => {
+                    debug!("{}: {error}", name(&watched.thread));
+                    self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if still => {
                     self.errors
@@ -297,6 +297,15 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         };
         for guard in &mut self.guards {
             self.pauses.extend(guard.release(tid));
+        }
+    }
+
+    /// Lets a thread go on that stood where its stack cannot be read.
+    fn let_go_on(&mut self, thread: &PythonThread, held: bool) {
+        self.let_go_now(thread);
+        if held {
+            // Let go and caught at once it would not get one instruction further.
+            std::thread::sleep(ONWARD);
         }
     }
 
