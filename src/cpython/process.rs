@@ -14,7 +14,7 @@ use super::thread_list::{PythonThread, ThreadList};
 use super::{
     AttachError, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions,
 };
-use crate::target::{LiveMemory, Pid, TargetProcess, Tid};
+use crate::target::{AddressSpace, LiveMemory, Pid, TargetProcess, Tid};
 
 /// A running CPython that we are attached to.
 pub struct PythonProcess {
@@ -43,6 +43,29 @@ impl PythonProcess {
             found,
             short_filenames: HashMap::new(),
         })
+    }
+
+    /// Attaches to a process that was forked from this one and has not executed another program since:
+    /// everything is where it is here, and need not be looked for. `None` when that does not hold.
+    pub fn attach_to_fork(&self, pid: Pid) -> Option<PythonProcess> {
+        let is_fork = || {
+            let space = AddressSpace::of(pid);
+            space.is_some() && space == AddressSpace::of(self.pid())
+        };
+        if !is_fork() {
+            return None;
+        }
+        let target = TargetProcess::open(pid).ok()?;
+        let process = PythonProcess {
+            target,
+            found: self.found.clone(),
+            inspector: Inspector::new(self.found.python.clone()),
+            short_filenames: HashMap::new(),
+        };
+        // It may have executed one while we opened it, and so may the one that it is compared with.
+        let holds =
+            is_fork() && !process.target.memory().is_closed() && !self.target.memory().is_closed();
+        holds.then_some(process)
     }
 
     /// The process as the OS shows it.

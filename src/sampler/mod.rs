@@ -214,8 +214,7 @@ impl Sampler {
             missed_ticks: tick.missed,
             ..Sample::default()
         };
-        let known = self.observed.iter().map(|one| one.process.target());
-        for (process, parent) in self.relatives.find(known, now) {
+        for (process, parent) in self.relatives.find(&self.observed, now) {
             self.observe(process, parent);
         }
         sample.notices = self.relatives.notices();

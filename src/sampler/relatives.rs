@@ -1,17 +1,18 @@
 //! [`Relatives`]: the processes that are no Python yet, or no longer: the root's descendants as they
 //! come, and whoever has replaced the program that we knew by another one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
+use super::observed::Observed;
 use super::root::Root;
 use crate::cpython::{AttachError, PythonProcess};
 use crate::target::stat::ProcStat;
-use crate::target::{Child, NewPids, Pid, TargetProcess, descendants, new_pids};
+use crate::target::{Child, NewPids, Pid, descendants, new_pids};
 
 /// How often they are looked at. A new process is to be seen from its first 50 ms on.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -21,12 +22,16 @@ const INTERVAL_OF_ALL: Duration = Duration::from_millis(25);
 const MAX_SHARE: u32 = 20;
 /// A process that has run the same program for long is looked at as much less often.
 const LAZINESS: u32 = 10;
+/// It is tried at least that often, since it may load Python's library late.
+const LAZIEST: Duration = Duration::from_secs(10);
 /// But its program's name that often: it may execute a Python.
 const NAMED_EVERY: Duration = Duration::from_millis(250);
 /// A program that ran for so long shows by now what it is. Until then tries may cost more.
 const YOUNG: Duration = Duration::from_secs(1);
 /// Tries take no more than one in so many parts of the time, in the beginning and later.
 const SHARES: (u32, u32) = (10, 50);
+/// How long tries may hold up one look at the others; the rest comes at the next.
+const MAX_LOOKING: Duration = Duration::from_millis(20);
 /// How long threads are asked for that are the process's own.
 const OWN_THREADS_FOR: Duration = Duration::from_secs(10);
 /// How long a root may be no Python before it is told: a shell may be on its way to the next.
@@ -39,8 +44,7 @@ pub(super) struct Relatives {
     /// `None` when children are nobody's business.
     children: Option<Descendants>,
     looked: Option<Instant>,
-    /// By pid: parents mostly come before their children.
-    waiting: BTreeMap<Pid, Waiting>,
+    waiting: HashMap<Pid, Waiting>,
     /// What the user should know.
     notices: Vec<String>,
 }
@@ -90,7 +94,7 @@ impl Relatives {
                 all: None,
             }),
             looked: None,
-            waiting: BTreeMap::new(),
+            waiting: HashMap::new(),
             notices: Vec::new(),
         };
         if let Root::Other { .. } = root {
@@ -127,9 +131,9 @@ impl Relatives {
     /// The processes that run Python now, each with its parent, where that is known: such as have been
     /// waited for, and new ones below the `observed` processes. What is no Python, or may not be read, is
     /// no error: nobody asked for it.
-    pub fn find<'p>(
+    pub fn find(
         &mut self,
-        observed: impl Iterator<Item = &'p TargetProcess>,
+        observed: &[Observed],
         now: Instant,
     ) -> Vec<(PythonProcess, Option<Pid>)> {
         let is_due = |looked| now.saturating_duration_since(looked) >= INTERVAL;
@@ -138,7 +142,7 @@ impl Relatives {
         }
         self.looked = Some(now);
         if let Some(children) = &mut self.children {
-            let observed: HashSet<Pid> = observed.map(TargetProcess::pid).collect();
+            let observed: HashSet<Pid> = observed.iter().map(|one| one.process.pid()).collect();
             for child in children.new_ones(&observed, self.root, &self.waiting, now) {
                 if !observed.contains(&child.pid) {
                     let new = Waiting::new(Some(child.parent), now);
@@ -147,31 +151,42 @@ impl Relatives {
             }
         }
         let mut found = Vec::new();
-        let mut gone = Vec::new();
-        for (pid, waiting) in &mut self.waiting {
-            match waiting.look(*pid, now) {
+        let due = self.waiting.iter().map(|(pid, one)| (one.next_look, *pid));
+        let mut due: Vec<_> = due.filter(|(next, _)| *next <= now).collect();
+        // Who has waited longest comes first: there may be no time for all.
+        due.sort_unstable();
+        let begin = Instant::now();
+        for (_, pid) in due {
+            if begin.elapsed() > MAX_LOOKING {
+                break;
+            }
+            let Some(waiting) = self.waiting.get_mut(&pid) else {
+                continue;
+            };
+            let mut parents = observed.iter().map(|one| &one.process);
+            let parent = parents.find(|one| Some(one.pid()) == waiting.parent);
+            match waiting.look(pid, parent, now) {
                 Ok(Try::Wait) => {}
-                Ok(Try::Gone) => gone.push(*pid),
+                Ok(Try::Gone) => {
+                    self.waiting.remove(&pid);
+                }
                 Ok(Try::Found(process)) => {
+                    let version = process.version();
+                    info!("process {pid} is CPython {version}");
                     if waiting.told {
-                        let version = process.version();
                         let notice = format!("Process {pid} runs Python {version} again");
                         self.notices.push(notice);
                     }
-                    info!("process {pid} is CPython {}", process.version());
-                    gone.push(*pid);
                     found.push((*process, waiting.parent));
+                    self.waiting.remove(&pid);
                 }
                 Err(error) => {
                     debug!("process {pid}: {error}");
-                    if *pid == self.root && waiting.is_to_be_told(&error, now) {
-                        self.notices.push(notice(*pid, &error));
+                    if pid == self.root && waiting.is_to_be_told(&error, now) {
+                        self.notices.push(notice(pid, &error));
                     }
                 }
             }
-        }
-        for pid in gone {
-            self.waiting.remove(&pid);
         }
         found
     }
@@ -192,7 +207,7 @@ impl Descendants {
         &mut self,
         observed: &HashSet<Pid>,
         root: Pid,
-        waiting: &BTreeMap<Pid, Waiting>,
+        waiting: &HashMap<Pid, Waiting>,
         now: Instant,
     ) -> Vec<Child> {
         let mut known = observed.clone();
@@ -250,15 +265,20 @@ impl Waiting {
         }
     }
 
-    /// Looks at it, if that is due.
-    fn look(&mut self, pid: Pid, now: Instant) -> Result<Try, AttachError> {
-        if now < self.next_look {
-            return Ok(Try::Wait);
-        }
+    /// Looks at it.
+    fn look(
+        &mut self,
+        pid: Pid,
+        parent: Option<&PythonProcess>,
+        now: Instant,
+    ) -> Result<Try, AttachError> {
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
             // It has none where we may not know, where it has ended, and where its main thread has.
-            Err(_) if ProcStat::of_process(pid).is_ok_and(|stat| !stat.has_ended()) => {
+            Err(_)
+                if ProcStat::of_process(pid)
+                    .is_ok_and(|stat| !stat.has_ended() || stat.threads > 1) =>
+            {
                 PathBuf::new()
             }
             Err(_) => return Ok(Try::Gone),
@@ -274,9 +294,10 @@ impl Waiting {
             return Ok(Try::Wait);
         }
         let begin = Instant::now();
-        let attached = PythonProcess::attach(pid);
+        let fork = parent.and_then(|parent| parent.attach_to_fork(pid));
+        let attached = fork.map_or_else(|| PythonProcess::attach(pid), Ok);
         let share = if age < YOUNG { SHARES.0 } else { SHARES.1 };
-        let pause = (begin.elapsed() * share).max(age / LAZINESS);
+        let pause = (begin.elapsed() * share).max((age / LAZINESS).min(LAZIEST));
         self.next_try = Some(now + pause);
         match attached {
             // After a vfork it still has its parent's memory, which is no stack of its own.

@@ -3,6 +3,7 @@
 
 pub mod activity;
 pub mod address;
+pub mod address_space;
 pub mod cgroup;
 pub mod container;
 pub mod descendants;
@@ -35,6 +36,7 @@ mod wait;
 
 pub use activity::{Activity, ActivityReader, RunCount};
 pub use address::RemoteAddr;
+pub use address_space::AddressSpace;
 pub use cgroup::MemoryLimit;
 pub use container::{Container, Containers, Inhabitant};
 pub use descendants::{Child, descendants};

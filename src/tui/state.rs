@@ -77,6 +77,8 @@ pub struct Snapshot {
     pub torn: u64,
     /// The last failure's text: may quote the target, so hostile.
     pub last_error: Option<Arc<str>>,
+    /// What became of the process that was asked for, as [`Sample::notices`] has it.
+    pub notice: Option<Arc<str>>,
     /// Threads in the last sample.
     pub threads: usize,
     /// Active threads, summed over the interval's samples.
@@ -193,6 +195,9 @@ impl TopState {
         self.interval = Some((begin, sample.elapsed));
         if let Some(error) = sample.errors.last() {
             header.last_error = Some(Arc::from(error.as_str()));
+        }
+        if let Some(notice) = sample.notices.last() {
+            header.notice = Some(Arc::from(notice.as_str()));
         }
         let rss = sample
             .processes

@@ -105,6 +105,10 @@ impl View {
                 samples.push(Span::raw(format!(" ({})", clean(error))));
             }
         }
+        if let Some(notice) = &snapshot.notice {
+            let yellow = bold.fg(Color::Yellow);
+            samples.push(Span::styled(format!(". {}", clean(notice)), yellow));
+        }
         let mut load = vec![
             Span::raw("GIL: "),
             number(format!("{:.2}", snapshot.percent(snapshot.gil_now))),

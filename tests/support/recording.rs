@@ -81,9 +81,17 @@ impl Sampling {
     ///
     /// # Panics
     /// If it has failed.
-    pub fn stop(mut self) -> Recording {
+    pub fn stop(self) -> Recording {
         let pid = Pid::from_raw(self.child.id().cast_signed());
         kill(pid, Signal::SIGINT).expect("it runs");
+        self.wait()
+    }
+
+    /// Waits for its end, which comes with that of the process or of the time.
+    ///
+    /// # Panics
+    /// If it has failed.
+    pub fn wait(mut self) -> Recording {
         self.stderr
             .read_to_string(&mut self.said)
             .expect("what it says is text");
