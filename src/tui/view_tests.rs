@@ -38,6 +38,7 @@ fn snapshot() -> Snapshot {
         missed_ticks: 7,
         torn: 1,
         errors: 2,
+        notice: None,
         last_error: Some(Arc::from("thread 7\x1b[2J ended")),
         threads: 3,
         active_now: 129,
