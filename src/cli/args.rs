@@ -4,12 +4,12 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
-use std::time::Duration;
 
-use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+pub use super::arg_values::{Delay, RecordFor};
+use super::arg_values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser};
 use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 
@@ -17,6 +17,7 @@ const DUMP_EXAMPLES: &str = "\
 Examples:
   pyspy-rs dump --pid 8172             what every thread does now
   pyspy-rs dump --pid 8172 --locals    with arguments and local variables
+  pyspy-rs dump --pid 7 --in-container web1
   pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
 
 const RECORD_EXAMPLES: &str = "\
@@ -119,6 +120,11 @@ pub struct DumpArgs {
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
 
+    /// Count --pid as this container does: its id or the beginning of it, its host name, or
+    /// the pid (as seen here) of any process in it; without --pid, its only Python process
+    #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
+    pub in_container: Option<String>,
+
     /// Look at the Python processes below it too
     #[arg(short, long, help_heading = "Target")]
     pub subprocesses: bool,
@@ -156,6 +162,11 @@ pub struct TargetArgs {
     /// program, the only Python process that runs
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
+
+    /// Count --pid as this container does: its id or the beginning of it, its host name, or
+    /// the pid (as seen here) of any process in it; without --pid, its only Python process
+    #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
+    pub in_container: Option<String>,
 
     /// Look at the Python processes below it too
     #[arg(short, long, help_heading = "Target")]
@@ -320,65 +331,4 @@ pub struct MemoryArgs {
 pub struct CompletionsArgs {
     /// The shell
     pub shell: Shell,
-}
-
-/// How long to record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RecordFor {
-    /// Until the program ends or the user stops us.
-    Unlimited,
-    /// For this long.
-    Time(Duration),
-}
-
-/// Time between two refreshes. A type of its own, so that clap shows the default as it was typed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Delay(pub Duration);
-
-/// The formats' names, in any case of letters as py-spy takes them.
-fn format_parser() -> impl TypedValueParser<Value = Format> {
-    PossibleValuesParser::new(Format::ALL.map(Format::name))
-        .try_map(|name| name.to_ascii_lowercase().parse::<Format>())
-}
-
-/// The columns' names.
-fn sort_parser() -> impl TypedValueParser<Value = SortKey> {
-    PossibleValuesParser::new(SortKey::ALL.map(SortKey::name)).try_map(|name| {
-        let mut keys = SortKey::ALL.into_iter();
-        keys.find(|key| key.name().eq_ignore_ascii_case(&name))
-            .ok_or("no such column")
-    })
-}
-
-fn parse_pid(text: &str) -> Result<Pid, String> {
-    let pid = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        Some(hex) => Pid::from_str_radix(hex, 16),
-        None => text.parse::<Pid>(),
-    };
-    match pid {
-        Ok(pid) if pid > 0 => Ok(pid),
-        _ => Err("not a process id: give a number such as 8172 or 0x1fec".to_owned()),
-    }
-}
-
-fn parse_seconds(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.parse().ok()?;
-    Duration::try_from_secs_f64(seconds)
-        .ok()
-        .filter(|time| !time.is_zero())
-}
-
-fn parse_duration(text: &str) -> Result<RecordFor, String> {
-    if text.eq_ignore_ascii_case("unlimited") {
-        return Ok(RecordFor::Unlimited);
-    }
-    parse_seconds(text)
-        .map(RecordFor::Time)
-        .ok_or_else(|| "give seconds, such as 30, or `unlimited`".to_owned())
-}
-
-fn parse_delay(text: &str) -> Result<Delay, String> {
-    parse_seconds(text)
-        .map(Delay)
-        .ok_or_else(|| "give seconds, such as 0.5".to_owned())
 }

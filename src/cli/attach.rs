@@ -11,7 +11,7 @@ use super::options::Sampling;
 use super::program::Launched;
 use crate::cpython::{AttachError, PythonProcess};
 use crate::sampler::{self, Root};
-use crate::target::{Pid, TargetProcess};
+use crate::target::{Pid, Standstill, TargetProcess};
 
 /// How long a process that was named may still be starting.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,7 +58,13 @@ pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
                 let message = format!("{error}, and no process below it is");
                 return Err(Advised::failure(message, hint).into());
             }
-            result => return Ok(result?),
+            result => {
+                let root = result?;
+                if let Some(standstill) = Standstill::of(root.pid()) {
+                    say(&format!("warning: {standstill}"));
+                }
+                return Ok(root);
+            }
         }
     }
 }

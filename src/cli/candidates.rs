@@ -118,6 +118,11 @@ impl Programs {
     }
 }
 
+/// Whether a process is a Python that we may read.
+pub fn is_candidate(process: ProcessSummary) -> bool {
+    candidate(process).is_some()
+}
+
 fn candidate(process: ProcessSummary) -> Option<Candidate> {
     let version = PythonProcess::attach(process.pid).ok()?.version();
     Some(Candidate {

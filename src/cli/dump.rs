@@ -1,6 +1,7 @@
 //! `dump`: one look at a process and its children, printed.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::attach;
@@ -8,6 +9,7 @@ use super::candidates;
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
 use super::escape::command_line;
+use super::inside;
 use super::options::{DumpOptions, Target};
 use super::{dump_json, dump_text, timing, to_stdout};
 use crate::cpython::frame::RawFrame;
@@ -20,6 +22,9 @@ use crate::target::{PauseGuard, Pid, ProcessSummary, descendants};
 /// How many programs of a process are looked at that replaces one by the next all the time.
 const MAX_PROGRAMS: u32 = 20;
 
+/// Whether the user knows that threads cannot be paused.
+static TOLD_UNPAUSED: AtomicBool = AtomicBool::new(false);
+
 /// Dumps, and returns the exit status.
 ///
 /// # Errors
@@ -27,6 +32,7 @@ const MAX_PROGRAMS: u32 = 20;
 pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
+        Target::Inside(inside) => inside::find(inside)?,
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
     };
     let mut frames = FrameTable::default();
@@ -185,9 +191,14 @@ fn look(
     ) {
         // Reading is allowed, or we would not be here: better a look that may be torn than none.
         Err(SampleError::CannotPause(problem)) => {
-            say(&format!(
-                "warning: {problem}; going on without pausing (as with --nonblocking)"
-            ));
+            // Of a family that one debugger traces, one process is enough to be told of.
+            if TOLD_UNPAUSED.swap(true, Ordering::Relaxed) {
+                log::info!("{problem}");
+            } else {
+                say(&format!(
+                    "warning: {problem}; going on without pausing (as with --nonblocking)"
+                ));
+            }
             let look = Look {
                 pausing: Pausing::Never,
                 ..look

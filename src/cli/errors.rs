@@ -1,5 +1,6 @@
 //! Failures as the user sees them: a line that says what is wrong, one that says what to do.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
@@ -53,9 +54,30 @@ pub fn report(error: &anyhow::Error) -> u8 {
     say(&format!("error: {error:#}"));
     let (hint, status) = advice(error);
     if let Some(hint) = hint {
-        say(&format!("hint: {hint}"));
+        let words: Vec<_> = std::env::args_os().skip(1).collect();
+        say(&format!("hint: {}", with_command(&hint, &words)));
     }
     status
+}
+
+/// A hint with our own command line where it says `pyspy-rs …`, so that it can be pasted into a shell.
+fn with_command(hint: &str, words: &[OsString]) -> String {
+    /// Longer ones are no help to anybody.
+    const LONGEST: usize = 200;
+    let mut command = "pyspy-rs".to_owned();
+    for word in words {
+        let word = word.to_string_lossy();
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "_@%+=:,./-".contains(c);
+        command.push(' ');
+        match !word.is_empty() && word.chars().all(is_plain) {
+            true => command.push_str(&word),
+            false => command.push_str(&format!("'{}'", word.replace('\'', r"'\''"))),
+        }
+    }
+    match command.len() {
+        0..=LONGEST => hint.replace("pyspy-rs …", &command),
+        _ => hint.to_owned(),
+    }
 }
 
 fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
@@ -146,6 +168,17 @@ mod tests {
         assert_eq!(report(&closed.context("cannot print")), 0);
         let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(report(&full), FAILURE);
+    }
+
+    #[test]
+    fn a_hint_can_be_pasted() {
+        let words = ["dump", "--pid", "7", "--only", "it's a b", ""].map(OsString::from);
+        assert_eq!(
+            with_command("run sudo pyspy-rs …, or", &words),
+            r"run sudo pyspy-rs dump --pid 7 --only 'it'\''s a b' '', or"
+        );
+        let long = ["x".repeat(300).into()];
+        assert_eq!(with_command("sudo pyspy-rs …", &long), "sudo pyspy-rs …");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
 use super::escape::{command_line, for_terminal};
+use super::inside;
 use super::options::{MemoryOptions, Program, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::record::{self, Place, Recording, profile_options};
@@ -37,6 +38,7 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
     match &options.record.target {
         Target::Pid(pid) => watch_process(*pid, options),
         Target::OnlyOne => watch_process(candidates::only_one()?, options),
+        Target::Inside(inside) => watch_process(inside::find(inside)?, options),
         Target::Program(program) => watch_program(program, options),
     }
 }

@@ -1,5 +1,6 @@
 //! The command line: arguments, options, one function per subcommand, messages and exit statuses.
 
+mod arg_values;
 pub mod args;
 pub mod attach;
 pub mod candidates;
@@ -11,6 +12,7 @@ pub mod dump_model;
 pub mod dump_text;
 pub mod errors;
 pub mod escape;
+pub mod inside;
 pub mod logging;
 pub mod memory;
 mod memory_lines;
@@ -23,6 +25,7 @@ pub mod sources;
 pub mod summary;
 pub mod timing;
 pub mod top;
+mod which;
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;

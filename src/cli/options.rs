@@ -1,6 +1,5 @@
 //! What the commands work with: the arguments of [`super::args`], checked and resolved.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -14,7 +13,9 @@ use super::args::{
 };
 use crate::output::{Format, TableOptions};
 use crate::sampler::{Look, Pausing, SamplerOptions};
-use crate::target::Pid;
+
+pub use super::which::{Inside, Program, Target};
+use super::which::{running, target};
 
 /// One run of pyspy-rs.
 #[derive(Debug)]
@@ -29,26 +30,6 @@ pub enum Action {
     Dump(DumpOptions),
     /// `completions`
     Completions(clap_complete::Shell),
-}
-
-/// Which process to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One that runs.
-    Pid(Pid),
-    /// One to launch: the program and its arguments; never empty.
-    Program(Program),
-    /// The only Python process that runs.
-    OnlyOne,
-}
-
-/// A program to launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// What to run, searched in PATH as a shell does.
-    pub file: OsString,
-    /// Its arguments.
-    pub args: Vec<OsString>,
 }
 
 /// How `record` and `top` take samples.
@@ -190,7 +171,7 @@ impl Action {
 
 fn dump(args: DumpArgs) -> DumpOptions {
     DumpOptions {
-        target: args.pid.map_or(Target::OnlyOne, Target::Pid),
+        target: running(args.pid, args.in_container),
         json: args.json,
         locals: args.locals,
         show_secrets: args.show_secrets,
@@ -340,27 +321,8 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
     }
 }
 
-fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Error> {
-    let mut words = args.program.into_iter();
-    match (args.pid, words.next()) {
-        (Some(pid), None) => Ok(Target::Pid(pid)),
-        (None, Some(file)) => Ok(Target::Program(Program {
-            file,
-            args: words.collect(),
-        })),
-        (None, None) => Ok(Target::OnlyOne),
-        (Some(_), Some(file)) => Err(usage_error(
-            command,
-            &format!(
-                "--pid looks at a process that runs, and `{}` is a program to run: give one of them",
-                file.to_string_lossy().escape_debug()
-            ),
-        )),
-    }
-}
-
 /// A usage error of a subcommand, in clap's shape and with its exit status (2).
-fn usage_error(command: &str, message: &str) -> clap::Error {
+pub(super) fn usage_error(command: &str, message: &str) -> clap::Error {
     let mut cli = Cli::command();
     // Names the subcommand's usage line after the whole command.
     cli.build();

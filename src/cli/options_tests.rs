@@ -1,6 +1,8 @@
 //! py-spy's spellings and what they mean.
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
+use std::ffi::OsString;
+
 use super::*;
 use crate::output::SortKey;
 use clap::Parser;
@@ -237,4 +239,19 @@ fn tables_go_to_stdout_and_keep_their_lines() {
     record("pyspy-rs record -f functions --memory --sort growth -p 1");
     usage_error_of("pyspy-rs record -f functions --sort growth -p 1");
     usage_error_of("pyspy-rs record --only a -p 1");
+}
+
+#[test]
+fn a_process_is_named_as_its_container_counts() {
+    let inside = |pid| {
+        let container = "web1".to_owned();
+        Target::Inside(Inside { container, pid })
+    };
+    let line = "pyspy-rs dump --pid 7 --in-container web1";
+    assert_eq!(dump(line).target, inside(Some(7)));
+    let line = "pyspy-rs record --in-container web1";
+    assert_eq!(record(line).target, inside(None));
+    let line = "pyspy-rs top -p 7 --in-container web1";
+    assert_eq!(top(line).target, inside(Some(7)));
+    usage_error_of("pyspy-rs record --in-container web1 -- python x.py");
 }

@@ -9,6 +9,7 @@ use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
 use super::escape::{command_line, for_terminal};
+use super::inside;
 use super::options::{Lines, Program, RecordOptions, Target};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
@@ -39,6 +40,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => record_process(*pid, options),
         Target::OnlyOne => record_process(candidates::only_one()?, options),
+        Target::Inside(inside) => record_process(inside::find(inside)?, options),
         Target::Program(program) => record_program(program, options),
     }
 }
@@ -283,7 +285,7 @@ impl Recording {
         let closing = summary::Closing {
             profile: &self.profile,
             stats: &self.stats,
-            nonblocking: options.sampling.nonblocking,
+            nonblocking: options.sampling.nonblocking || self.stats.could_not_pause,
             format: options.format,
             path: &path,
             last_error: self.last_error.as_deref(),

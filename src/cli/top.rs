@@ -6,6 +6,7 @@ use super::attach::{self, Launching};
 use super::candidates;
 use super::errors::{Advised, say};
 use super::escape::{command_line, for_terminal};
+use super::inside;
 use super::options::{Program, Target, TopOptions};
 use super::program::{GRACE, Launched, status_of_failure};
 use super::signals::StopSignals;
@@ -45,6 +46,7 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => watch_process(*pid, options),
         Target::OnlyOne => watch_process(candidates::only_one()?, options),
+        Target::Inside(inside) => watch_process(inside::find(inside)?, options),
         Target::Program(program) => watch_program(program, options),
     }
 }

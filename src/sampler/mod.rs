@@ -222,7 +222,7 @@ impl Sampler {
             let pids = self.observed.iter().map(|one| one.process.pid());
             sample.memory = memory.look(now, pids);
         }
-        let (frames, look) = (&mut self.frames, &mut self.options.look);
+        let (frames, look) = (&mut self.frames, &self.options.look);
         let (relatives, stats) = (&mut self.relatives, &mut self.stats);
         self.observed.retain_mut(|observed| {
             let pid = observed.process.pid();

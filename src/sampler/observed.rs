@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use super::cpu_times::CpuTimes;
 use super::look::{Look, Pausing};
@@ -19,6 +19,9 @@ const RSS_FOR: Duration = Duration::from_micros(500);
 /// How old the knowledge may be that a process runs the program that we know. An interpreter takes
 /// longer than that to start.
 const SAME_FOR: Duration = Duration::from_millis(1);
+/// How long threads that cannot be paused are left alone before it is tried again: a debugger that traces
+/// them may be gone by then.
+const PAUSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// One process that is looked at.
 pub(super) struct Observed {
@@ -30,6 +33,8 @@ pub(super) struct Observed {
     pub lost: Option<Instant>,
     /// When it was last asked whether it does.
     is_same: Option<Instant>,
+    /// When its threads were last found not to be pausable.
+    unpausable: Option<Instant>,
     cpu_times: CpuTimes,
     /// Its resident memory, and when it was asked for.
     rss: Option<(Instant, u64)>,
@@ -56,6 +61,7 @@ impl Observed {
             watch: Watch::default(),
             lost: None,
             is_same: None,
+            unpausable: None,
             cpu_times: CpuTimes::default(),
             rss: None,
             rss_changes: RssChanges::default(),
@@ -99,7 +105,7 @@ impl Observed {
     pub fn look(
         &mut self,
         frames: &mut FrameTable,
-        look: &mut Look,
+        look: &Look,
         now: Instant,
         stats: &mut SamplerStats,
         sample: &mut Sample,
@@ -115,8 +121,14 @@ impl Observed {
         let wants_start = look.memory && self.rss_changes.wants_start();
         let at_start = wants_start.then(|| self.process.target().rss().ok());
         let at_start = at_start.flatten();
+        let was_tried = |tried| now.saturating_duration_since(tried) < PAUSE_AGAIN;
+        let pausing = match self.unpausable {
+            Some(tried) if was_tried(tried) => Pausing::Never,
+            _ => look.pausing,
+        };
+        let asked = Look { pausing, ..*look };
         let (process, watch) = (&mut self.process, &mut self.watch);
-        match snapshot::take(process, watch, frames, *look, now, |_, _| ()) {
+        match snapshot::take(process, watch, frames, asked, now, |_, _| ()) {
             // What could not be read may be no error, but the next program.
             Ok(snapshot)
                 if (snapshot.torn > 0 || !snapshot.errors.is_empty()) && self.is_replaced() =>
@@ -157,10 +169,18 @@ impl Observed {
             Err(_) if !self.process.target().is_same_process() => Seen::Nothing,
             Err(_) if self.is_replaced() => self.lose(now),
             Err(SampleError::CannotPause(problem)) => {
-                // Reading is allowed, or we would not be here.
-                warn!("{problem}; going on without pausing (as with --nonblocking)");
-                look.pausing = Pausing::Never;
-                Seen::Process
+                // Reading is allowed, or we would not be here. Of a family that one debugger traces,
+                // one process is enough to be told of.
+                if stats.could_not_pause {
+                    debug!("{problem}");
+                } else {
+                    sample.notices.push(format!(
+                        "warning: {problem}; going on without pausing (as with --nonblocking)"
+                    ));
+                }
+                stats.could_not_pause = true;
+                self.unpausable = Some(now);
+                self.look(frames, look, now, stats, sample)
             }
             Err(error) => {
                 sample

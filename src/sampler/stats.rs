@@ -19,6 +19,8 @@ pub struct SamplerStats {
     pub lateness: Histogram,
     /// How long threads of the target were held still, each time.
     pub pauses: Histogram,
+    /// Whether threads that were to be paused could not be, so that they were read as they ran.
+    pub could_not_pause: bool,
     /// Time that all looks took together.
     pub looking: Duration,
 }

@@ -6,8 +6,16 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+pub use find::{Container, Containers, Inhabitant};
+
 use super::status::Status;
 use super::{Pid, Tid};
+
+mod find;
+
+/// The number of the PID namespace that a machine starts with, `PROC_PID_INIT_INO` in the kernel's
+/// include/linux/proc_ns.h.
+const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
 /// Whether the system whose files are under `root` looks like a container's.
 pub fn is_inside(root: &Path) -> bool {
@@ -19,6 +27,9 @@ pub fn is_inside(root: &Path) -> bool {
                 .iter()
                 .any(|runtime| groups.contains(runtime))
         })
+        // Where control groups are hidden, too, the numbers of processes still tell.
+        || fs::read_link(root.join("proc/self/ns/pid"))
+            .is_ok_and(|namespace| namespace != Path::new(FIRST_PID_NAMESPACE))
 }
 
 /// Whether a process has the same root folder as we have, so that its paths are ours.
@@ -74,6 +85,13 @@ mod tests {
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
             assert_eq!(is_inside(root.path()), expected, "{path} {text}");
+        }
+        for (namespace, expected) in [(FIRST_PID_NAMESPACE, false), ("pid:[4026532201]", true)] {
+            let root = tempfile::tempdir().unwrap();
+            let folder = root.path().join("proc/self/ns");
+            fs::create_dir_all(&folder).unwrap();
+            std::os::unix::fs::symlink(namespace, folder.join("pid")).unwrap();
+            assert_eq!(is_inside(root.path()), expected, "{namespace}");
         }
     }
 

@@ -251,7 +251,8 @@ impl Traced {
             }
             // The kernel says so of a thread that is ending, too.
             Err(Errno::EPERM) if self.has_ended() => return Ok(Some(NotPaused::Gone)),
-            Err(Errno::EPERM | Errno::EACCES) => {
+            // Some filters of system calls pretend that there is no such call.
+            Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
                 let problem = PermissionProblem::diagnose_trace(self.pid, self.tid);
                 return Err(PauseError::PermissionDenied(problem));
             }

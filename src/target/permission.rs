@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Pid, Tid, container, status::Status};
+use nix::errno::Errno;
+use nix::sys::ptrace;
+
+use super::{LiveMemory, Pid, Tid, container, status::Status};
 
 /// What stands between us and a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +17,8 @@ pub enum PermissionProblem {
         pid: Pid,
         /// Its owner, by name or number.
         owner: String,
+        /// Where we are.
+        place: Place,
     },
     /// The Yama security module lets a process look into its descendants only.
     Yama {
@@ -23,11 +28,23 @@ pub enum PermissionProblem {
         scope: u32,
     },
     /// We are root without `CAP_SYS_PTRACE`, as in a container that hasn't been given it.
-    Container {
+    NoCapability {
         /// The process.
         pid: Pid,
-        /// Whether Kubernetes runs the container.
-        kubernetes: bool,
+        /// Where we are.
+        place: Place,
+    },
+    /// We are root in a user namespace that the process isn't in, as in a container without root rights.
+    UserNamespace {
+        /// The process.
+        pid: Pid,
+    },
+    /// Its memory may be read, but its threads may not be paused.
+    PauseForbidden {
+        /// The process.
+        pid: Pid,
+        /// Whether no process at all can be traced from here: the system call is forbidden.
+        seccomp: bool,
     },
     /// Another program traces the process already; there can be one only.
     AlreadyTraced {
@@ -52,6 +69,18 @@ pub enum PermissionProblem {
     },
 }
 
+/// Where we run, which decides on how to get a right.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Place {
+    /// On the machine itself.
+    #[default]
+    Machine,
+    /// In a container.
+    Container,
+    /// In a container of a Kubernetes pod.
+    Pod,
+}
+
 /// What the system says about us; taken apart from the judgement so that it can be tested.
 #[derive(Clone, Debug, Default)]
 struct Facts {
@@ -62,8 +91,8 @@ struct Facts {
     owner_name: Option<String>,
     tracer: Option<(Pid, String)>,
     yama_scope: u32,
-    container: bool,
-    kubernetes: bool,
+    other_user_namespace: bool,
+    place: Place,
 }
 
 /// `CAP_SYS_PTRACE` in the kernel's include/uapi/linux/capability.h.
@@ -75,51 +104,91 @@ impl PermissionProblem {
         judge(pid, gather(pid, Path::new("/")))
     }
 
-    /// Finds out why one of its threads may not be paused: mostly because it is traced already.
+    /// Finds out why one of its threads may not be paused although its memory was read: mostly because it
+    /// is traced already.
     pub fn diagnose_trace(pid: Pid, tid: Tid) -> PermissionProblem {
         let facts = gather(tid, Path::new("/"));
-        match facts.tracer.clone() {
-            Some((tracer, command)) => PermissionProblem::AlreadyTraced {
+        if let Some((tracer, command)) = facts.tracer {
+            return PermissionProblem::AlreadyTraced {
                 pid,
                 tracer,
                 command,
-            },
-            None => judge(pid, facts),
+            };
         }
+        let seccomp = ptrace_is_forbidden();
+        // The kernel asks for the same right before it lets memory be read: if it still does, the reason is
+        // another one.
+        if seccomp || LiveMemory::open(pid).is_ok() {
+            return PermissionProblem::PauseForbidden { pid, seccomp };
+        }
+        judge(pid, facts)
     }
 
-    /// One line that says what to do about it.
+    /// One line that says what to do about it. `pyspy-rs …` stands for the command that was refused.
     pub fn hint(&self) -> String {
         const SUDO: &str = r#"sudo env "PATH=$PATH" pyspy-rs …"#;
+        const LAUNCH: &str = "start the program with pyspy-rs: \
+                              pyspy-rs record -o profile.svg -- python …";
         match self {
-            PermissionProblem::OtherUser { .. } | PermissionProblem::NotDumpable { .. } => {
-                format!("run it as root: {SUDO}")
+            PermissionProblem::OtherUser {
+                place: Place::Machine,
+                ..
             }
+            | PermissionProblem::NotDumpable { .. } => format!("run it as root: {SUDO}"),
+            // Docker's root has no power over other users' processes without the capability.
+            PermissionProblem::OtherUser {
+                place: Place::Container,
+                owner,
+                ..
+            } => format!(
+                "run it as that user: docker exec -u {} CONTAINER pyspy-rs …",
+                owner.trim_start_matches("user ")
+            ),
+            PermissionProblem::OtherUser {
+                place: Place::Pod, ..
+            } => "run it as root, from a debug container: kubectl debug -it POD --image=IMAGE \
+                  --target=CONTAINER --profile=general"
+                .into(),
             PermissionProblem::Yama { scope: 3.., .. } => {
                 "no process may be attached to until the machine starts with another \
                  kernel.yama.ptrace_scope"
                     .into()
             }
+            PermissionProblem::Yama { scope: 2, .. } => format!("run it as root: {SUDO}"),
             PermissionProblem::Yama { .. } => format!(
-                "run it as root: {SUDO}, or start the program with pyspy-rs: \
-                 pyspy-rs record -o profile.svg -- python …"
+                "run it as root: {SUDO}, or allow it until the next start: \
+                 sudo sysctl kernel.yama.ptrace_scope=0, or {LAUNCH}"
             ),
-            PermissionProblem::Container {
-                kubernetes: true, ..
-            } => {
-                r#"add to the container: securityContext: {capabilities: {add: ["SYS_PTRACE"]}}"#
+            PermissionProblem::NoCapability {
+                place: Place::Pod, ..
+            } => r#"add to the container: securityContext: {capabilities: {add: ["SYS_PTRACE"]}}"#
+                .into(),
+            PermissionProblem::NoCapability {
+                place: Place::Container,
+                ..
+            } => "start the container with --cap-add SYS_PTRACE, or run pyspy-rs outside of it".into(),
+            PermissionProblem::NoCapability {
+                place: Place::Machine,
+                ..
+            } => "leave CAP_SYS_PTRACE to whatever starts it; for a service of systemd: \
+                  CapabilityBoundingSet=CAP_SYS_PTRACE"
+                .into(),
+            PermissionProblem::UserNamespace { .. } => {
+                "run it outside of this container or user namespace, as root of the machine".into()
+            }
+            PermissionProblem::PauseForbidden { seccomp: true, .. } => {
+                "use --nonblocking, or start the container with --security-opt seccomp=unconfined"
                     .into()
             }
-            PermissionProblem::Container { .. } => {
-                "start the container with --cap-add SYS_PTRACE, or run pyspy-rs outside of it".into()
+            PermissionProblem::PauseForbidden { .. } => {
+                "use --nonblocking, or end the debugger that traces it".into()
             }
             PermissionProblem::AlreadyTraced { tracer, .. } => format!(
                 "end the debugger or tracer (process {tracer}) first, or use --nonblocking"
             ),
             PermissionProblem::Unknown { root: false, .. } => format!("try it as root: {SUDO}"),
             PermissionProblem::Unknown { .. } => {
-                "run it in the process's own user namespace or outside of all, and look for denials \
-                 by a security module (AppArmor, SELinux, seccomp) in the kernel's log"
+                "look for denials by a security module (AppArmor, SELinux) in the kernel's log: dmesg"
                     .into()
             }
         }
@@ -130,7 +199,7 @@ impl std::fmt::Display for PermissionProblem {
     /// One line that says what is wrong.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            PermissionProblem::OtherUser { pid, owner } => {
+            PermissionProblem::OtherUser { pid, owner, .. } => {
                 write!(f, "process {pid} belongs to {owner}, not to you")
             }
             PermissionProblem::Yama { pid, scope } => write!(
@@ -143,10 +212,30 @@ impl std::fmt::Display for PermissionProblem {
                     _ => "the kernel",
                 }
             ),
-            PermissionProblem::Container { pid, .. } => write!(
+            PermissionProblem::NoCapability {
+                pid,
+                place: Place::Machine,
+            } => write!(
+                f,
+                "looking into process {pid} needs the capability CAP_SYS_PTRACE, which this root lacks"
+            ),
+            PermissionProblem::NoCapability { pid, .. } => write!(
                 f,
                 "looking into process {pid} needs the SYS_PTRACE capability, which this container \
                  lacks"
+            ),
+            PermissionProblem::UserNamespace { pid } => write!(
+                f,
+                "process {pid} is in another user namespace, where the root of this one has no rights"
+            ),
+            PermissionProblem::PauseForbidden { pid, seccomp: true } => write!(
+                f,
+                "threads of process {pid} cannot be paused: a seccomp filter forbids ptrace here"
+            ),
+            PermissionProblem::PauseForbidden { pid, .. } => write!(
+                f,
+                "threads of process {pid} cannot be paused, only read: a debugger outside of our sight \
+                 traces it, or a security module forbids it"
             ),
             PermissionProblem::AlreadyTraced {
                 pid,
@@ -167,6 +256,23 @@ impl std::fmt::Display for PermissionProblem {
     }
 }
 
+/// Whether the system call is refused whatever it is asked for: there is no process 0, and where the call
+/// is allowed the kernel says so.
+fn ptrace_is_forbidden() -> bool {
+    let nobody = nix::unistd::Pid::from_raw(0);
+    ptrace::seize(nobody, ptrace::Options::empty()) != Err(Errno::ESRCH)
+}
+
+/// The process that a tracing thread belongs to, and its command.
+pub(super) fn tracer(root: &Path, thread: Tid) -> (Pid, String) {
+    let status = Status::read(&root.join(format!("proc/{thread}/status")));
+    let process = status.ok().and_then(|status| status.process);
+    let process = process.unwrap_or(thread);
+    let command = fs::read_to_string(root.join(format!("proc/{process}/comm")));
+    let command = command.unwrap_or_default();
+    (process, crate::target::printable(command.trim_end()))
+}
+
 /// Collects the facts; `root` is where /proc and the container's marks are looked for.
 fn gather(pid: Pid, root: &Path) -> Facts {
     let own = Status::read(&root.join("proc/self/status")).unwrap_or_default();
@@ -179,21 +285,24 @@ fn gather(pid: Pid, root: &Path) -> Facts {
             _ => format!("user {uid}"),
         }
     });
-    let tracer = target.tracer.map(|thread| {
-        let status = Status::read(&root.join(format!("proc/{thread}/status")));
-        let tracer = status
-            .ok()
-            .and_then(|status| status.process)
-            .unwrap_or(thread);
-        let command = fs::read_to_string(root.join(format!("proc/{tracer}/comm")));
-        let command = command.unwrap_or_default();
-        (tracer, crate::target::printable(command.trim_end()))
-    });
+    let tracer = target.tracer.map(|thread| tracer(root, thread));
     let yama_scope = fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"))
         .ok()
         .and_then(|scope| scope.trim().parse().ok())
         .unwrap_or(0);
-    let kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
+    // These tell the user namespaces apart to everybody, where the names of those are for tracers only.
+    let users = |process: &str| fs::read(root.join(format!("proc/{process}/uid_map"))).ok();
+    let other_user_namespace = match (users("self"), users(&pid.to_string())) {
+        (Some(ours), Some(its)) => ours != its,
+        _ => false,
+    };
+    let place = if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
+        Place::Pod
+    } else if container::is_inside(root) {
+        Place::Container
+    } else {
+        Place::Machine
+    };
     Facts {
         root: own_uid == 0,
         own_uid,
@@ -202,8 +311,8 @@ fn gather(pid: Pid, root: &Path) -> Facts {
         owner_name,
         tracer,
         yama_scope,
-        container: kubernetes || container::is_inside(root),
-        kubernetes,
+        other_user_namespace,
+        place,
     }
 }
 
@@ -212,22 +321,23 @@ fn judge(pid: Pid, facts: Facts) -> PermissionProblem {
     if facts.has_ptrace_capability {
         return match facts.yama_scope {
             scope @ 3.. => PermissionProblem::Yama { pid, scope },
+            _ if facts.other_user_namespace => PermissionProblem::UserNamespace { pid },
             _ => PermissionProblem::Unknown { pid, root: true },
         };
     }
-    let missing_capability = PermissionProblem::Container {
-        pid,
-        kubernetes: facts.kubernetes,
-    };
+    let place = facts.place;
     if facts.root {
-        return missing_capability;
+        return match facts.yama_scope {
+            scope @ 3.. => PermissionProblem::Yama { pid, scope },
+            _ => PermissionProblem::NoCapability { pid, place },
+        };
     }
     if other_user {
         let owner = facts.owner_name.unwrap_or_else(|| "another user".into());
-        return PermissionProblem::OtherUser { pid, owner };
+        return PermissionProblem::OtherUser { pid, owner, place };
     }
     match facts.yama_scope {
-        0 if facts.container => missing_capability,
+        0 if place != Place::Machine => PermissionProblem::NoCapability { pid, place },
         0 if facts.owner.is_some() => PermissionProblem::NotDumpable { pid },
         0 => PermissionProblem::Unknown { pid, root: false },
         scope => PermissionProblem::Yama { pid, scope },

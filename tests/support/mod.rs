@@ -22,6 +22,7 @@
 )]
 
 pub mod bench;
+mod container;
 mod dump;
 mod interpreters;
 mod locals;
@@ -33,6 +34,7 @@ mod target;
 mod terminal;
 mod truth;
 
+pub use container::Container;
 pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{
     Interpreter, Place, Version, for_each_interpreter, for_each_kind, interpreters,
@@ -58,6 +60,19 @@ pub const WATCHDOG: Duration = Duration::from_secs(120);
 /// The folder with the target programs.
 pub fn fixtures() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// What a command says, whether or not it succeeds: its exit status, stdout and stderr. Nothing is typed
+/// into it.
+pub fn said(command: &mut Command) -> (Option<i32>, String, String) {
+    let output = command.stdin(std::process::Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
 }
 
 /// Our binary, ready for arguments, with nothing from the environment that changes its output.
