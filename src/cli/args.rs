@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::doctor_args::{DOCTOR_EXAMPLES, DoctorArgs};
 use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 
@@ -104,8 +105,15 @@ pub enum Command {
     )]
     Memory(MemoryArgs),
     /// Print what every thread of a program is doing now
-    #[command(after_help = DUMP_EXAMPLES)]
+    // `d` was its abbreviation before there was another command with that letter.
+    #[command(after_help = DUMP_EXAMPLES, alias = "d")]
     Dump(DumpArgs),
+    /// Tell what can be done with a process, what cannot, and why: a page for a bug report
+    #[command(
+        after_help = DOCTOR_EXAMPLES,
+        override_usage = "pyspy-rs doctor [OPTIONS] [PID]"
+    )]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
@@ -350,7 +358,7 @@ fn sort_parser() -> impl TypedValueParser<Value = SortKey> {
     })
 }
 
-fn parse_pid(text: &str) -> Result<Pid, String> {
+pub(super) fn parse_pid(text: &str) -> Result<Pid, String> {
     let pid = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(hex) => Pid::from_str_radix(hex, 16),
         None => text.parse::<Pid>(),

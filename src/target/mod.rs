@@ -1,11 +1,13 @@
 //! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
 //! here knows Python.
 
+pub mod access;
 pub mod activity;
 pub mod address;
 pub mod cgroup;
 pub mod container;
 pub mod elf;
+pub mod facts;
 pub mod faults;
 pub mod file_view;
 pub mod files;
@@ -33,7 +35,8 @@ mod wait;
 pub use activity::{Activity, ActivityReader, RunCount};
 pub use address::RemoteAddr;
 pub use cgroup::MemoryLimit;
-pub use elf::{ElfError, ElfFile, VirtualRange};
+pub use elf::{ElfError, ElfFile, Quality, VirtualRange};
+pub use facts::{OwnFacts, ProcessFacts, Program};
 pub use faults::FaultReader;
 pub use file_view::{Contents, FileView};
 pub use launch::{Exit, LaunchError, Launched};

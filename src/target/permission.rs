@@ -67,7 +67,7 @@ struct Facts {
 }
 
 /// `CAP_SYS_PTRACE` in the kernel's include/uapi/linux/capability.h.
-const CAP_SYS_PTRACE: u32 = 19;
+pub(super) const CAP_SYS_PTRACE: u32 = 19;
 
 impl PermissionProblem {
     /// Finds out why a process may not be read. Ask only after the system has refused.
@@ -172,27 +172,9 @@ fn gather(pid: Pid, root: &Path) -> Facts {
     let own = Status::read(&root.join("proc/self/status")).unwrap_or_default();
     let target = Status::read(&root.join(format!("proc/{pid}/status"))).unwrap_or_default();
     let own_uid = own.effective_uid.unwrap_or(u32::MAX);
-    let owner_name = target.real_uid.map(|uid| {
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
-        match user {
-            Ok(Some(user)) => user.name,
-            _ => format!("user {uid}"),
-        }
-    });
-    let tracer = target.tracer.map(|thread| {
-        let status = Status::read(&root.join(format!("proc/{thread}/status")));
-        let tracer = status
-            .ok()
-            .and_then(|status| status.process)
-            .unwrap_or(thread);
-        let command = fs::read_to_string(root.join(format!("proc/{tracer}/comm")));
-        let command = command.unwrap_or_default();
-        (tracer, crate::target::printable(command.trim_end()))
-    });
-    let yama_scope = fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"))
-        .ok()
-        .and_then(|scope| scope.trim().parse().ok())
-        .unwrap_or(0);
+    let owner_name = target.real_uid.map(user_name);
+    let tracer = target.tracer.map(|thread| tracer(thread, root));
+    let yama_scope = yama_scope(root).unwrap_or(0);
     let kubernetes = std::env::var_os("KUBERNETES_SERVICE_HOST").is_some();
     Facts {
         root: own_uid == 0,
@@ -205,6 +187,32 @@ fn gather(pid: Pid, root: &Path) -> Facts {
         container: kubernetes || container::is_inside(root),
         kubernetes,
     }
+}
+
+/// A user's name, or `user 1000` for one without.
+pub(super) fn user_name(uid: u32) -> String {
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => format!("user {uid}"),
+    }
+}
+
+/// The process that a tracing thread belongs to, and its command.
+pub(super) fn tracer(thread: Tid, root: &Path) -> (Pid, String) {
+    let status = Status::read(&root.join(format!("proc/{thread}/status")));
+    let tracer = status
+        .ok()
+        .and_then(|status| status.process)
+        .unwrap_or(thread);
+    let command = fs::read_to_string(root.join(format!("proc/{tracer}/comm")));
+    let command = command.unwrap_or_default();
+    (tracer, crate::target::printable(command.trim_end()))
+}
+
+/// `kernel.yama.ptrace_scope`; `None` on a kernel without Yama.
+pub(super) fn yama_scope(root: &Path) -> Option<u32> {
+    let scope = fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"));
+    scope.ok()?.trim().parse().ok()
 }
 
 fn judge(pid: Pid, facts: Facts) -> PermissionProblem {
