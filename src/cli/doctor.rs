@@ -88,7 +88,7 @@ fn examine(pid: Pid, nonblocking: bool) -> Report {
             report.threads = facts
                 .as_ref()
                 .and_then(|_| doctor_facts::threads(pid, None));
-            refuse(pid, &error, &mut report);
+            refuse(pid, facts.as_ref(), &error, &mut report);
         }
     }
     if let Some(facts) = &facts
@@ -164,8 +164,8 @@ fn look_inside(
 }
 
 /// The verdict on a process that could not be attached to.
-fn refuse(pid: Pid, error: &AttachError, report: &mut Report) {
-    let problem = doctor_fix::of_attaching(pid, error);
+fn refuse(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError, report: &mut Report) {
+    let problem = doctor_fix::of_attaching(pid, facts, error);
     let fix = problem.fixes.first().cloned().unwrap_or_default();
     report.verdict = Verdict {
         line: format!(

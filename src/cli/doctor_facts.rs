@@ -6,6 +6,7 @@ use std::path::Path;
 use super::doctor_model::{
     Access, Features, FileSymbols, Namespace, Own, Process, PythonPart, Symbols, Threads, Way,
 };
+use super::errors::without_number;
 use super::redact_command::redact_command;
 use crate::cpython::PythonProcess;
 use crate::target::access::{try_proc_mem, try_process_vm_readv, try_seize};
@@ -102,7 +103,9 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let at = RemoteAddr(readable.map_or(4096, |mapping| mapping.start));
     let way = |result: std::io::Result<()>| Way {
         works: Some(result.is_ok()),
-        error: result.err().map(|error| error.to_string()),
+        error: result
+            .err()
+            .map(|error| without_number(&error.to_string()).to_owned()),
     };
     let mut access = Access {
         process_vm_readv: way(try_process_vm_readv(pid, at)),

@@ -15,8 +15,11 @@ fn as_root(pid: Pid) -> String {
 }
 
 /// Why attaching failed.
-pub fn of_attaching(pid: Pid, error: &AttachError) -> Problem {
+pub fn of_attaching(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError) -> Problem {
     let fixes = match error {
+        AttachError::NotPython { .. } if facts.is_some_and(|facts| facts.kernel_thread) => {
+            vec!["none: the kernel's own threads run no Python".to_owned()]
+        }
         // Asked anew: the error keeps only the words.
         AttachError::PermissionDenied { .. } => {
             of_permission(pid, &PermissionProblem::diagnose(pid))

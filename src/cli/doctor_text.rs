@@ -8,7 +8,9 @@ use super::clock::{mib, rough};
 use super::doctor_model::{
     Access, Features, Own, Process, PythonPart, Report, Symbols, TestSample, Threads,
 };
-use super::doctor_words::{cut, file_symbols, or_unknown, same, us, user, way, yama, yes_no};
+use super::doctor_words::{
+    cut, file_symbols, frames, or_unknown, same, us, user, way, yama, yes_no,
+};
 use super::escape::{command_line, for_terminal};
 
 /// Where the facts begin.
@@ -210,7 +212,7 @@ impl<W: Write> Page<'_, W> {
                 .os_thread_id
                 .map_or_else(|| "?".into(), |tid| tid.to_string());
             let name = thread.name.as_deref().unwrap_or("without a name");
-            self.line(&tid, format!("{} ({} frames)", cut(name), thread.frames))?;
+            self.line(&tid, format!("{} ({})", cut(name), frames(thread.frames)))?;
         }
         if let Some(more) = threads
             .python_names
@@ -295,7 +297,7 @@ impl<W: Write> Page<'_, W> {
         let (rate, asked) = (test.rate, test.rate_asked);
         self.line("rate", format!("{rate:.1} per second of {asked:.0} asked"))?;
         let (stacks, depth) = (test.stacks, test.max_depth);
-        self.line("stacks", format!("{stacks}, {depth} frames at most"))?;
+        self.line("stacks", format!("{stacks}, {} at most", frames(depth)))?;
         self.line(
             "GIL was held in",
             format!("{} of {samples} samples", test.with_gil),

@@ -13,6 +13,14 @@ pub fn or_unknown(text: Option<&str>) -> &str {
     text.unwrap_or("unknown")
 }
 
+/// A number of frames.
+pub fn frames(count: usize) -> String {
+    match count {
+        1 => "1 frame".to_owned(),
+        count => format!("{count} frames"),
+    }
+}
+
 /// `yes` or `no`.
 pub fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }

@@ -90,11 +90,19 @@ impl Program {
             let meta = fs::metadata(path).ok()?;
             Some((meta.dev(), meta.ino()))
         };
-        let there = identity(&files::root_path(pid, &path));
-        match (there, identity(Path::new(&format!("/proc/{pid}/exe")))) {
-            (None, _) => Program::Deleted(path),
-            (Some(there), Some(running)) if there != running => Program::Replaced(path),
-            _ => Program::Present(path),
+        let Some(running) = identity(Path::new(&format!("/proc/{pid}/exe"))) else {
+            return Program::Present(path);
+        };
+        let inside = identity(&files::root_path(pid, &path));
+        // Of a process in a chroot the kernel tells the path from our root.
+        let same_mounts = container::same_namespace(pid, "mnt").unwrap_or(false);
+        let ours = same_mounts.then(|| identity(&path)).flatten();
+        if [inside, ours].contains(&Some(running)) {
+            Program::Present(path)
+        } else if inside.or(ours).is_some() {
+            Program::Replaced(path)
+        } else {
+            Program::Deleted(path)
         }
     }
 }

@@ -22,6 +22,7 @@
 )]
 
 pub mod bench;
+pub mod doctor;
 mod dump;
 mod interpreters;
 mod locals;
