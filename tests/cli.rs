@@ -65,7 +65,7 @@ fn assert_fails(output: &Output, status: i32, message: &str) {
     assert!(hint.len() > "hint: ".len(), "{text}");
 }
 
-const COMMANDS: [&str; 4] = ["record", "top", "dump", "completions"];
+const COMMANDS: [&str; 5] = ["record", "top", "dump", "doctor", "completions"];
 
 #[test]
 fn help_fits_80_columns_and_is_grouped() {
@@ -126,7 +126,9 @@ fn completions_name_the_commands() {
 
 #[test]
 fn wrong_command_lines_exit_with_2() {
-    let wrong: [&[&str]; 7] = [
+    let wrong: [&[&str]; 9] = [
+        &["doctor", "zebra"],
+        &["doctor", "1", "--pid", "1"],
         &["dump", "--pid", "zebra"],
         &["dump", "--pid", "-1"],
         &["dump", "--pid", "1", "--format", "raw"],
@@ -161,6 +163,8 @@ fn options_that_only_py_spy_has_are_refused_with_a_hint() {
 fn a_missing_process_is_named() {
     // Above the kernel's largest pid_max, 2^22.
     for pid in ["4194305", "0x400001"] {
+        // As it could be abbreviated before there was `doctor`.
+        assert_fails(&run(&["d", "--pid", pid]), 1, "4194305");
         assert_fails(&run(&["dump", "--pid", pid]), 1, "4194305");
         assert_fails(
             &run(&["record", "-o", "/dev/null", "--pid", pid]),

@@ -10,6 +10,7 @@ use clap_complete::Shell;
 
 pub use super::arg_values::{Delay, RecordFor};
 use super::arg_values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser};
+use super::doctor_args::{DOCTOR_EXAMPLES, DoctorArgs};
 use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 
@@ -105,8 +106,15 @@ pub enum Command {
     )]
     Memory(MemoryArgs),
     /// Print what every thread of a program is doing now
-    #[command(after_help = DUMP_EXAMPLES)]
+    // `d` was its abbreviation before there was another command with that letter.
+    #[command(after_help = DUMP_EXAMPLES, alias = "d")]
     Dump(DumpArgs),
+    /// Tell what can be done with a process, what cannot, and why: a page for a bug report
+    #[command(
+        after_help = DOCTOR_EXAMPLES,
+        override_usage = "pyspy-rs doctor [OPTIONS] [PID]"
+    )]
+    Doctor(DoctorArgs),
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),

@@ -120,7 +120,7 @@ pub fn usage(error: &clap::Error) -> u8 {
     let is_dump = std::env::args()
         .skip(1)
         .find(|word| !word.starts_with('-'))
-        .is_some_and(|word| word.starts_with('d'));
+        .is_some_and(|word| word.starts_with('d') && !word.starts_with("do"));
     if let Some((what, hint)) = unavailable(error, is_dump) {
         say(&format!("error: {what}"));
         say(&format!("hint: {hint}"));

@@ -6,6 +6,14 @@ pub mod attach;
 pub mod candidates;
 pub mod clock;
 pub mod completions;
+pub mod doctor;
+pub mod doctor_args;
+mod doctor_facts;
+mod doctor_fix;
+mod doctor_model;
+mod doctor_sample;
+mod doctor_text;
+mod doctor_words;
 pub mod dump;
 pub mod dump_json;
 pub mod dump_model;
@@ -20,6 +28,7 @@ pub mod options;
 pub mod program;
 pub mod progress;
 pub mod record;
+mod redact_command;
 pub mod signals;
 pub mod sources;
 pub mod summary;
@@ -59,6 +68,7 @@ fn perform(action: Action) -> anyhow::Result<u8> {
         Action::Top(options) => top::run(&options),
         Action::Memory(options) => memory::run(&options),
         Action::Dump(options) => dump::run(&options),
+        Action::Doctor(options) => doctor::run(&options),
         Action::Completions(shell) => {
             to_stdout(|out| completions::write(out, shell))?;
             Ok(0)

@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use super::args::{
     Cli, Command, DumpArgs, MemoryArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
 };
+use super::doctor::DoctorOptions;
 use crate::output::{Format, TableOptions};
 use crate::sampler::{Look, Pausing, SamplerOptions};
 
@@ -28,6 +29,8 @@ pub enum Action {
     Memory(MemoryOptions),
     /// `dump`
     Dump(DumpOptions),
+    /// `doctor`
+    Doctor(DoctorOptions),
     /// `completions`
     Completions(clap_complete::Shell),
 }
@@ -164,6 +167,7 @@ impl Action {
             Command::Top(args) => Action::Top(top(args)?),
             Command::Memory(args) => Action::Memory(memory(args)?),
             Command::Dump(args) => Action::Dump(dump(args)),
+            Command::Doctor(args) => Action::Doctor(DoctorOptions::from(args)),
             Command::Completions(args) => Action::Completions(args.shell),
         })
     }

@@ -4,6 +4,7 @@
 pub mod attach_error;
 mod attributes;
 mod budget;
+mod build;
 mod candidate;
 mod class;
 pub mod code;
@@ -46,6 +47,7 @@ pub use locate::Found;
 pub use object::Objects;
 pub use process::PythonProcess;
 pub use python::{Python, Roots};
+pub use redact::{REDACTED, is_secret_name};
 pub use tape_facts::{Attached, FactsError};
 pub use thread_list::{PythonThread, ThreadList};
 pub use thread_names::ThreadNames;

@@ -13,7 +13,7 @@
 //! parse `token` costs a look at the code, a shown password costs a password.
 
 /// What is shown in the place of a secret.
-pub(super) const REDACTED: &str = "<redacted>";
+pub const REDACTED: &str = "<redacted>";
 
 /// A word that ends in one of these (with `s` or digits after it, too) is secret.
 const ENDINGS: &[&str] = &[

@@ -61,7 +61,11 @@ pub fn inner_tid(pid: Pid, tid: Tid) -> io::Result<Tid> {
     Ok(ids.last().copied().unwrap_or(tid))
 }
 
-fn same_namespace(pid: Pid, kind: &str) -> io::Result<bool> {
+/// Whether a process is in the same namespace of a kind (`pid`, `mnt`, `user`, `net`, …) as we are.
+///
+/// # Errors
+/// When its namespaces may not be looked at.
+pub fn same_namespace(pid: Pid, kind: &str) -> io::Result<bool> {
     let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
     Ok(own == fs::read_link(format!("/proc/{pid}/ns/{kind}"))?)
 }

@@ -4,6 +4,7 @@
 //! read with `pread`, the tables are mapped while they are searched. Everything in the file is
 //! untrusted: counts and sizes have caps and sums are checked.
 
+mod quality;
 mod source;
 mod symbols;
 
@@ -18,6 +19,7 @@ use goblin::elf::section_header::{SHF_WRITE, SectionHeader};
 
 use super::maps::Mapping;
 use super::{RemoteAddr, RemoteMemory};
+pub use quality::Quality;
 use source::Source;
 
 /// No real program has more segments or sections than this; libpython has 12 and 40.

@@ -1,6 +1,7 @@
 //! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
 //! here knows Python.
 
+pub mod access;
 pub mod activity;
 pub mod address;
 pub mod address_space;
@@ -8,6 +9,7 @@ pub mod cgroup;
 pub mod container;
 pub mod descendants;
 pub mod elf;
+pub mod facts;
 pub mod faults;
 pub mod file_view;
 pub mod files;
@@ -40,7 +42,8 @@ pub use address_space::AddressSpace;
 pub use cgroup::MemoryLimit;
 pub use container::{Container, Containers, Inhabitant};
 pub use descendants::{Child, descendants};
-pub use elf::{ElfError, ElfFile, VirtualRange};
+pub use elf::{ElfError, ElfFile, Quality, VirtualRange};
+pub use facts::{OwnFacts, ProcessFacts, Program};
 pub use faults::FaultReader;
 pub use file_view::{Contents, FileView};
 pub use launch::{Exit, LaunchError, Launched};

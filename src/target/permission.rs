@@ -96,7 +96,7 @@ struct Facts {
 }
 
 /// `CAP_SYS_PTRACE` in the kernel's include/uapi/linux/capability.h.
-const CAP_SYS_PTRACE: u32 = 19;
+pub(super) const CAP_SYS_PTRACE: u32 = 19;
 
 impl PermissionProblem {
     /// Finds out why a process may not be read. Ask only after the system has refused.
@@ -278,18 +278,9 @@ fn gather(pid: Pid, root: &Path) -> Facts {
     let own = Status::read(&root.join("proc/self/status")).unwrap_or_default();
     let target = Status::read(&root.join(format!("proc/{pid}/status"))).unwrap_or_default();
     let own_uid = own.effective_uid.unwrap_or(u32::MAX);
-    let owner_name = target.real_uid.map(|uid| {
-        let user = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
-        match user {
-            Ok(Some(user)) => user.name,
-            _ => format!("user {uid}"),
-        }
-    });
+    let owner_name = target.real_uid.map(user_name);
     let tracer = target.tracer.map(|thread| tracer(root, thread));
-    let yama_scope = fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"))
-        .ok()
-        .and_then(|scope| scope.trim().parse().ok())
-        .unwrap_or(0);
+    let yama_scope = yama_scope(root).unwrap_or(0);
     // These tell the user namespaces apart to everybody, where the names of those are for tracers only.
     let users = |process: &str| fs::read(root.join(format!("proc/{process}/uid_map"))).ok();
     let other_user_namespace = match (users("self"), users(&pid.to_string())) {
@@ -314,6 +305,20 @@ fn gather(pid: Pid, root: &Path) -> Facts {
         other_user_namespace,
         place,
     }
+}
+
+/// A user's name, or `user 1000` for one without.
+pub(super) fn user_name(uid: u32) -> String {
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        _ => format!("user {uid}"),
+    }
+}
+
+/// `kernel.yama.ptrace_scope`; `None` on a kernel without Yama.
+pub(super) fn yama_scope(root: &Path) -> Option<u32> {
+    let scope = fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"));
+    scope.ok()?.trim().parse().ok()
 }
 
 fn judge(pid: Pid, facts: Facts) -> PermissionProblem {

@@ -31,6 +31,10 @@ pub struct Status {
     pub ignored_signals: u64,
     /// `CapEff`.
     pub effective_capabilities: u64,
+    /// `Seccomp`: 0 for none, 1 for strict, 2 for a filter.
+    pub seccomp: Option<u8>,
+    /// `NoNewPrivs`: whether executing a program can give it no more rights.
+    pub no_new_privileges: bool,
     /// `VmHWM` in bytes: the most memory that was resident.
     pub peak_rss_bytes: Option<u64>,
     /// `VmRSS` in bytes.
@@ -107,6 +111,8 @@ impl Status {
                 }
                 "SigIgn" => status.ignored_signals = mask(value),
                 "CapEff" => status.effective_capabilities = mask(value),
+                "Seccomp" => status.seccomp = number().and_then(|mode| u8::try_from(mode).ok()),
+                "NoNewPrivs" => status.no_new_privileges = number() == Some(1),
                 "VmHWM" => status.peak_rss_bytes = kilobytes(number()),
                 "VmRSS" => status.rss_bytes = kilobytes(number()),
                 "VmSwap" => status.swap_bytes = kilobytes(number()),
@@ -133,7 +139,7 @@ mod tests {
             Gid:\t7\t8\t9\t10\nGroups:\t4 24 \n\
             NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n\
             SigIgn:\t0000000001001000\n\
-            CapEff:\t00000000a80425fb\n\xff\xfe: 1\nnonsense\n";
+            CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n\xff\xfe: 1\nnonsense\n";
         assert_eq!(
             Status::parse(text),
             Status {
@@ -146,6 +152,8 @@ mod tests {
                 namespace_ids: vec![71, 3],
                 ignored_signals: 0x100_1000,
                 effective_capabilities: 0xa804_25fb,
+                seccomp: Some(2),
+                no_new_privileges: true,
                 peak_rss_bytes: Some(2 << 20),
                 rss_bytes: Some(1 << 20),
                 swap_bytes: None,

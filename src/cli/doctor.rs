@@ -1,0 +1,179 @@
+//! `doctor`: what can be done with a process, what cannot, and why, on a page for a bug report.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use super::doctor_args::DoctorArgs;
+use super::doctor_model::{Problem, Report, SCHEMA, Verdict, Way};
+use super::errors::FAILURE;
+use super::escape::in_json;
+use super::options::Target;
+use super::{attach, candidates, doctor_facts, doctor_fix, doctor_sample, doctor_text, to_stdout};
+use crate::cpython::{AttachError, PythonProcess};
+use crate::sampler::Pausing;
+use crate::target::{OwnFacts, PauseError, Pid, ProcessFacts, RunState};
+
+/// Options of `doctor`.
+#[derive(Clone, Debug)]
+pub struct DoctorOptions {
+    /// Which process; one that runs.
+    pub target: Target,
+    /// Print JSON rather than text.
+    pub json: bool,
+    /// Do not pause the target.
+    pub nonblocking: bool,
+}
+
+impl From<DoctorArgs> for DoctorOptions {
+    fn from(args: DoctorArgs) -> DoctorOptions {
+        DoctorOptions {
+            target: args
+                .pid
+                .or(args.pid_option)
+                .map_or(Target::OnlyOne, Target::Pid),
+            json: args.json,
+            nonblocking: args.nonblocking,
+        }
+    }
+}
+
+/// Prints the page, and returns the exit status: 0 when the process can be profiled.
+///
+/// # Errors
+/// When no process was named and there is not just one, or stdout cannot be written.
+pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
+    let pid = match &options.target {
+        Target::Pid(pid) => *pid,
+        Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
+    };
+    let report = examine(pid, options.nonblocking);
+    if options.json {
+        let text = serde_json::to_string_pretty(&report)?;
+        to_stdout(|out| writeln!(out, "{}", in_json(&text)))?;
+    } else {
+        to_stdout(|out| doctor_text::write(out, &report))?;
+    }
+    Ok(if report.verdict.can_read { 0 } else { FAILURE })
+}
+
+/// Collects all of the page. Nothing of it fails: what cannot be found out is missing.
+fn examine(pid: Pid, nonblocking: bool) -> Report {
+    let own = OwnFacts::gather(Path::new("/"));
+    let attached = attach::attach(pid);
+    let facts = ProcessFacts::gather(pid);
+    let mut report = Report {
+        schema: SCHEMA,
+        pid,
+        pyspy_rs: doctor_facts::own(&own),
+        process: facts
+            .as_ref()
+            .map(|facts| doctor_facts::process(pid, facts)),
+        ..Report::default()
+    };
+    let pause_error = facts
+        .as_ref()
+        .filter(|facts| !facts.kernel_thread)
+        .filter(|facts| attached.is_ok() || facts.state != RunState::Zombie)
+        .and_then(|_| {
+            // What is no Python is left alone.
+            let seizes = !nonblocking && !matches!(attached, Err(AttachError::NotPython { .. }));
+            let (access, error) = doctor_facts::access(pid, seizes);
+            report.verdict.can_pause = access.ptrace_seize.works;
+            report.access = Some(access);
+            error
+        });
+    match attached {
+        Ok(process) => look_inside(process, &mut report, pause_error.as_ref(), nonblocking),
+        Err(error) => {
+            report.threads = facts
+                .as_ref()
+                .and_then(|_| doctor_facts::threads(pid, None));
+            refuse(pid, facts.as_ref(), &error, &mut report);
+        }
+    }
+    if let Some(facts) = &facts
+        && report.verdict.can_read
+    {
+        report.problems.extend(doctor_fix::of_condition(pid, facts));
+    }
+    report
+}
+
+/// Fills in what only a process shows that we may look into.
+fn look_inside(
+    mut process: PythonProcess,
+    report: &mut Report,
+    pause_error: Option<&PauseError>,
+    nonblocking: bool,
+) {
+    let pid = process.pid();
+    report.python = Some(doctor_facts::python(&mut process));
+    report.options = Some(doctor_facts::features(&mut process));
+    report.symbols = doctor_facts::symbols(&process);
+    let threads = doctor_facts::threads(pid, Some(&mut process));
+    let pausing = match (nonblocking, pause_error) {
+        (false, None) => Pausing::Running,
+        _ => Pausing::Never,
+    };
+    let (test, names) = doctor_sample::take(process, pausing);
+    report.threads = threads.map(|threads| super::doctor_model::Threads {
+        python_names: names,
+        ..threads
+    });
+    let can_read = test.stacks > 0;
+    report.verdict.can_read = can_read;
+    report.verdict.line = match (can_read, report.verdict.can_pause) {
+        (true, Some(true)) => "pyspy-rs can read and pause this process".to_owned(),
+        (true, None) => "pyspy-rs can read this process (pausing was not tried)".to_owned(),
+        (true, Some(false)) => "pyspy-rs can read this process, but not pause it: it goes on \
+                                as with --nonblocking"
+            .to_owned(),
+        (false, _) => {
+            let why = match (&test.ended, test.error_texts.first()) {
+                (Some(ended), _) => ended.clone(),
+                (None, Some(error)) => error.clone(),
+                (None, None) => "none of its threads showed a stack".to_owned(),
+            };
+            report.problems.push(Problem {
+                problem: format!("a second of samples brought no stack: {why}"),
+                fixes: vec!["try again; -vv shows what was read".to_owned()],
+            });
+            format!("pyspy-rs cannot read this process: {why}; fix: try again")
+        }
+    };
+    report.sample = Some(test);
+    if let Some(error) = pause_error {
+        report.problems.push(doctor_fix::of_pausing(pid, error));
+    }
+    let forbidden = |way: &Way| way.works == Some(false);
+    if let Some(access) = &report.access
+        && forbidden(&access.process_vm_readv)
+        && can_read
+    {
+        report.problems.push(Problem {
+            problem: "process_vm_readv is refused: /proc/PID/mem is read instead, one system call \
+                      for each place, so that samples cost more"
+                .to_owned(),
+            fixes: vec![
+                "a seccomp filter forbids it: docker run --cap-add SYS_PTRACE …, or with Docker \
+                 before 19.03 --security-opt seccomp=unconfined"
+                    .to_owned(),
+            ],
+        });
+    }
+}
+
+/// The verdict on a process that could not be attached to.
+fn refuse(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError, report: &mut Report) {
+    let problem = doctor_fix::of_attaching(pid, facts, error);
+    let fix = problem.fixes.first().cloned().unwrap_or_default();
+    report.verdict = Verdict {
+        line: format!(
+            "pyspy-rs cannot look into it: {}; fix: {fix}",
+            problem.problem
+        ),
+        can_read: false,
+        can_pause: report.verdict.can_pause,
+    };
+    report.problems.push(problem);
+}

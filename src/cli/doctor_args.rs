@@ -1,0 +1,34 @@
+//! Arguments of `doctor`.
+
+use clap::Args;
+
+use super::arg_values::parse_pid;
+use crate::target::Pid;
+
+/// What `doctor --help` ends with.
+pub const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs doctor 8172
+  pyspy-rs doctor 8172 > report.txt
+  pyspy-rs doctor --pid 8172 --json | jq .verdict";
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// The process to examine, in decimal or 0x hex; may be left out when only one
+    /// Python process runs
+    #[arg(value_name = "PID", value_parser = parse_pid, help_heading = "Target", conflicts_with = "pid_option")]
+    pub pid: Option<Pid>,
+
+    /// The same, as for the other commands
+    #[arg(id = "pid_option", short, long = "pid", value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
+    pub pid_option: Option<Pid>,
+
+    /// Read without pausing the program
+    #[arg(long, help_heading = "Target")]
+    pub nonblocking: bool,
+
+    /// Print JSON, for programs to read
+    #[arg(short, long, help_heading = "Output")]
+    pub json: bool,
+}
