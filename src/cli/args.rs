@@ -10,6 +10,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgAction, Args, Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::core_args::CoreArgs;
 use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 
@@ -17,6 +18,7 @@ const DUMP_EXAMPLES: &str = "\
 Examples:
   pyspy-rs dump --pid 8172             what every thread does now
   pyspy-rs dump --pid 8172 --locals    with arguments and local variables
+  pyspy-rs dump --core core.8172       what they did when it crashed
   pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
 
 const RECORD_EXAMPLES: &str = "\
@@ -118,6 +120,10 @@ pub struct DumpArgs {
     /// only one Python process runs
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
+
+    /// Or a core file.
+    #[command(flatten)]
+    pub core: CoreArgs,
 
     /// Look at the Python processes below it too
     #[arg(short, long, help_heading = "Target")]

@@ -8,7 +8,7 @@ use super::candidates;
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
 use super::options::{DumpOptions, Target};
-use super::{dump_json, dump_text, timing, to_stdout};
+use super::{dump_core, dump_json, dump_text, timing, to_stdout};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::locals::Local;
 use crate::cpython::value::ValueOptions;
@@ -21,6 +21,9 @@ use crate::target::{PauseGuard, Pid, TargetProcess};
 /// # Errors
 /// When the process cannot be read, or stdout not written. A child that cannot be read is a warning.
 pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
+    if let Some(file) = &options.core.core {
+        return dump_core::run(file, options);
+    }
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
@@ -34,22 +37,35 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     if options.subprocesses {
         add_children(&process, &mut frames, options, &mut processes, &mut errors);
     }
+    print(&processes, &errors, options)?;
+    Ok(0)
+}
+
+/// Prints processes on stdout, and what went wrong on stderr.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(super) fn print(
+    processes: &[ProcessDump],
+    errors: &[String],
+    options: &DumpOptions,
+) -> anyhow::Result<()> {
     to_stdout(|out| {
         if options.json {
-            dump_json::write(out, &processes, &errors)
+            dump_json::write(out, processes, errors)
         } else {
             let text = dump_text::TextOptions {
                 full_filenames: options.full_filenames,
                 colour: wants_colour(),
             };
-            dump_text::write(out, &processes, text)
+            dump_text::write(out, processes, text)
         }
     })?;
     let of_threads = processes.iter().flat_map(|process| &process.errors);
-    for error in of_threads.chain(&errors) {
+    for error in of_threads.chain(errors) {
         say(&format!("warning: {error}"));
     }
-    Ok(0)
+    Ok(())
 }
 
 fn wants_colour() -> bool {
@@ -181,6 +197,7 @@ fn look(
         version: process.version().to_string(),
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),
+        core: None,
         threads,
         errors,
     })
@@ -188,7 +205,7 @@ fn look(
 
 /// A stack's frames with their variables. A frame whose variables could not be read is there
 /// without them.
-fn with_locals(
+pub(super) fn with_locals(
     trace: &StackTrace,
     locals: Vec<Option<Result<Vec<Local>, ReadError>>>,
     frames: &FrameTable,

@@ -33,12 +33,29 @@
 //!         "left_bytes": 436207616      limit - (used - reclaimable)
 //!       }
 //!     },
+//!     "core": {                null for a process that runs
+//!       "file": "core.8172",
+//!       "written_by": "kernel",        or "gdb"
+//!       "size_bytes": 14458880,
+//!       "missing_bytes": 0,    what a file that was cut off lacks at its end
+//!       "os_threads": 9,       those without Python too
+//!       "signal": {            null when none ended it
+//!         "number": 11,
+//!         "name": "SIGSEGV",
+//!         "code": 1,           si_code of sigaction(2)
+//!         "address": 8,        of a fault, else null
+//!         "sender_pid": null,  these two of one that was sent
+//!         "sender_uid": null,
+//!         "os_thread_id": 8172         the thread that got it
+//!       }
+//!     },
 //!     "threads": [{            the Python threads, in the order of the text
 //!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
 //!       "os_thread_id": 8172,  null when it could not be told
 //!       "thread_name": "MainThread",   or null
 //!       "main": true,
-//!       "active": true,        on a CPU, or waiting for one
+//!       "active": true,        on a CPU, or waiting for one; null in a core, which does not tell
+//!       "system_call": null,   in a core: the number of the one that it was in
 //!       "owns_gil": true,
 //!       "collecting": false,   runs a garbage collection
 //!       "interpreter_ids": [0],        whose frames these are, the innermost one's first
@@ -71,10 +88,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::dump_model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::in_json;
 use crate::cpython::locals;
 use crate::target::cgroup::Version;
+use crate::target::core::{Origin, Writer};
 
 /// The version of the schema.
 const SCHEMA: u32 = 1;
@@ -94,6 +112,7 @@ struct Process<'a> {
     executable: &'a str,
     version: &'a str,
     memory: Option<Memory<'a>>,
+    core: Option<Core<'a>>,
     threads: Vec<Thread<'a>>,
     errors: &'a [String],
 }
@@ -128,12 +147,34 @@ struct Limit<'a> {
 }
 
 #[derive(Serialize)]
+struct Core<'a> {
+    file: &'a str,
+    written_by: &'static str,
+    size_bytes: u64,
+    missing_bytes: u64,
+    os_threads: usize,
+    signal: Option<CoreSignal>,
+}
+
+#[derive(Serialize)]
+struct CoreSignal {
+    number: i32,
+    name: String,
+    code: i32,
+    address: Option<u64>,
+    sender_pid: Option<i32>,
+    sender_uid: Option<u32>,
+    os_thread_id: i32,
+}
+
+#[derive(Serialize)]
 struct Thread<'a> {
     thread_id: u64,
     os_thread_id: Option<i32>,
     thread_name: Option<&'a str>,
     main: bool,
-    active: bool,
+    active: Option<bool>,
+    system_call: Option<u32>,
     owns_gil: bool,
     collecting: bool,
     interpreter_ids: &'a [i64],
@@ -182,7 +223,12 @@ fn process(process: &ProcessDump) -> Process<'_> {
         executable: &process.executable,
         version: &process.version,
         memory: process.memory.as_ref().map(memory),
-        threads: process.threads.iter().map(thread).collect(),
+        core: process.core.as_ref().map(core),
+        threads: process
+            .threads
+            .iter()
+            .map(|one| thread(one, process.core.as_ref()))
+            .collect(),
         errors: &process.errors,
     }
 }
@@ -224,14 +270,45 @@ fn memory(memory: &MemoryDump) -> Memory<'_> {
     }
 }
 
-fn thread(thread: &ThreadDump) -> Thread<'_> {
+fn core(core: &CoreDump) -> Core<'_> {
+    Core {
+        file: &core.file,
+        written_by: match core.writer {
+            Writer::Kernel => "kernel",
+            Writer::Gdb => "gdb",
+        },
+        size_bytes: core.size_bytes,
+        missing_bytes: core.whole_size_bytes.saturating_sub(core.size_bytes),
+        os_threads: core.threads.len(),
+        signal: core.signal.map(|(signal, os_thread_id)| {
+            let (address, sender) = match signal.origin {
+                Origin::Fault(address) => (Some(address), None),
+                Origin::Process { pid, uid } => (None, Some((pid, uid))),
+                Origin::Kernel => (None, None),
+            };
+            CoreSignal {
+                number: signal.number,
+                name: signal.name(),
+                code: signal.code,
+                address,
+                sender_pid: sender.map(|(pid, _)| pid),
+                sender_uid: sender.map(|(_, uid)| uid),
+                os_thread_id,
+            }
+        }),
+    }
+}
+
+fn thread<'a>(thread: &'a ThreadDump, core: Option<&CoreDump>) -> Thread<'a> {
     let info = &thread.info;
+    let call = core.and_then(|core| core.system_call_of(info.os_thread_id));
     Thread {
         thread_id: info.pthread_id,
         os_thread_id: info.os_thread_id,
         thread_name: info.name.as_deref(),
         main: info.is_main,
-        active: info.active,
+        active: core.is_none().then_some(info.active),
+        system_call: call.flatten(),
         owns_gil: info.owns_gil,
         collecting: info.collecting,
         interpreter_ids: &info.interpreter_ids,

@@ -14,7 +14,7 @@ use super::python::describe_build;
 use super::scan;
 use super::version::{self, VersionSource};
 use super::{AttachError, Python, Roots};
-use crate::target::{LiveMemory, Mapping, Pid, RemoteAddr, TargetProcess, images};
+use crate::target::{AddressSpace, Mapping, Pid, RemoteAddr, RemoteMemory, images};
 
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
@@ -53,11 +53,11 @@ impl fmt::Display for RootsSource {
     }
 }
 
-/// Finds the interpreter of a process.
+/// Finds the interpreter of a process, live or of a core file.
 ///
 /// # Errors
 /// See [`AttachError`].
-pub fn find(target: &TargetProcess) -> Result<Found, AttachError> {
+pub fn find(target: &impl AddressSpace) -> Result<Found, AttachError> {
     let pid = target.pid();
     let mappings = target
         .maps()
@@ -112,7 +112,7 @@ pub fn find(target: &TargetProcess) -> Result<Found, AttachError> {
 }
 
 /// What to say of a process without an interpreter.
-fn nothing_found(target: &TargetProcess, exe: &Path) -> AttachError {
+fn nothing_found(target: &impl AddressSpace, exe: &Path) -> AttachError {
     let pid = target.pid();
     if exe.as_os_str().is_empty() {
         return AttachError::NoSuchProcess(pid);
@@ -129,7 +129,7 @@ fn nothing_found(target: &TargetProcess, exe: &Path) -> AttachError {
 
 /// Version, layout and roots of the interpreter that an image holds.
 fn identify(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     pid: Pid,
     mut candidate: Candidate<'_>,
     mappings: &[Mapping],
@@ -187,7 +187,7 @@ fn identify(
 }
 
 fn describe_version(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     pid: Pid,
     candidate: &Candidate<'_>,
     version: PythonVersion,
@@ -206,7 +206,7 @@ fn describe_version(
 
 /// Where the list of interpreters starts.
 fn find_roots(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     python: &Python,
     candidate: &Candidate<'_>,
     mappings: &[Mapping],
@@ -281,7 +281,7 @@ fn next_func_version(candidate: &Candidate<'_>, layout: &Layout) -> Option<Remot
 }
 
 /// Whether some interpreter has a thread: until then there is nothing to see.
-fn is_running(memory: &LiveMemory, python: &Python) -> bool {
+fn is_running(memory: &impl RemoteMemory, python: &Python) -> bool {
     interpreters(memory, python).is_ok_and(|list| {
         list.iter()
             .any(|interpreter| !interpreter.threads_head.is_null())

@@ -8,6 +8,7 @@ mod candidate;
 mod class;
 pub mod code;
 mod code_identity;
+pub mod core;
 mod dict;
 pub mod error;
 pub mod frame;
@@ -38,6 +39,7 @@ pub mod value;
 pub mod version;
 
 pub use attach_error::AttachError;
+pub use core::{NoInterpreter, PythonCore};
 pub use error::{ReadError, SampleError};
 pub use frame_table::{Columns, Frame, FrameId, FrameTable, TOO_MANY};
 pub use inspector::Inspector;

@@ -9,6 +9,7 @@ pub mod look;
 pub mod memory_watch;
 mod merge;
 pub mod pace;
+pub mod post_mortem;
 pub mod rss_changes;
 pub mod sample;
 pub mod snapshot;
