@@ -16,7 +16,7 @@ pub(super) fn lines(process: &ProcessDump) -> Vec<String> {
         Writer::Kernel => "the kernel",
         Writer::Gdb => "gdb",
     };
-    let count = core.threads.len();
+    let count = core.system_calls.len();
     let mut file = format!(
         "Core file: {}, {} by {writer}, {count} thread{}",
         for_terminal(&core.file),
@@ -66,16 +66,7 @@ pub(super) fn state(info: &ThreadInfo, core: &CoreDump) -> String {
 mod tests {
     use super::super::dump_model::samples;
     use super::*;
-    use crate::target::core::{CoreThread, Signal};
-
-    fn thread(tid: i32, system_call: Option<u32>) -> CoreThread {
-        CoreThread {
-            tid,
-            signal: 11,
-            fs_base: 0,
-            system_call,
-        }
-    }
+    use crate::target::core::Signal;
 
     #[test]
     fn says_what_ended_it_and_where_each_thread_was() {
@@ -91,7 +82,7 @@ mod tests {
             size_bytes: 3 << 20,
             whole_size_bytes: 4 << 20,
             signal: Some((signal, 8172)),
-            threads: vec![thread(8172, None), thread(8175, Some(202)), thread(8176, None)],
+            system_calls: [(8172, None), (8175, Some(202)), (8176, None)].into(),
         };
         process.core = Some(core.clone());
         assert_eq!(

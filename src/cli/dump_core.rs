@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::clock::mib;
 use super::dump::{print, with_locals};
 use super::dump_model::{CoreDump, ProcessDump, ThreadDump};
 use super::errors::{Advised, say};
@@ -21,15 +22,15 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
         sysroot: options.core.sysroot.clone(),
     };
     let core = CoreFile::open(file, &files)?;
-    if core.is_cut_off() {
-        let (size, whole) = core.sizes();
+    let (size, whole) = core.sizes();
+    let mut core = PythonCore::find(core)?;
+    if size < whole {
         say(&format!(
-            "warning: the core file is cut off, {} of {} MiB are there: what is missing cannot be shown",
-            size >> 20,
-            whole.div_ceil(1 << 20)
+            "warning: the core file is cut off, {} of {} are there: what is missing cannot be shown",
+            mib(size),
+            mib(whole)
         ));
     }
-    let mut core = PythonCore::find(core)?;
     let dump = look(&mut core, file, options)?;
     if options.locals > 0 || !dump.errors.is_empty() {
         warn_of_missing_files(&core);
@@ -90,7 +91,11 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
             size_bytes,
             whole_size_bytes,
             signal: core.signal(),
-            threads: core.threads().to_vec(),
+            system_calls: core
+                .threads()
+                .iter()
+                .map(|thread| (thread.tid, thread.system_call))
+                .collect(),
         }),
         threads,
         errors,

@@ -279,7 +279,7 @@ fn core(core: &CoreDump) -> Core<'_> {
         },
         size_bytes: core.size_bytes,
         missing_bytes: core.whole_size_bytes.saturating_sub(core.size_bytes),
-        os_threads: core.threads.len(),
+        os_threads: core.system_calls.len(),
         signal: core.signal.map(|(signal, os_thread_id)| {
             let (address, sender) = match signal.origin {
                 Origin::Fault(address) => (Some(address), None),

@@ -1,10 +1,11 @@
 //! What a dump shows: plain data between the reading of a process and the two ways to print it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::cpython::locals::Local;
 use crate::cpython::{Frame, ThreadInfo};
-use crate::target::core::{CoreThread, Signal, Writer};
+use crate::target::core::{Signal, Writer};
 use crate::target::{MemoryLimit, PageFaults, Pid, Shares, TargetProcess, Tid};
 
 /// One process in a dump.
@@ -43,8 +44,8 @@ pub struct CoreDump {
     pub whole_size_bytes: u64,
     /// What ended the process, and the thread that got it.
     pub signal: Option<(Signal, Tid)>,
-    /// All threads, those without Python too.
-    pub threads: Vec<CoreThread>,
+    /// All threads, those without Python too, and the number of the system call that each was in.
+    pub system_calls: HashMap<Tid, Option<u32>>,
 }
 
 impl CoreDump {
@@ -57,9 +58,7 @@ impl CoreDump {
     /// The number of the system call that a thread was in; the outer `None` when the thread is not
     /// known.
     pub fn system_call_of(&self, tid: Option<Tid>) -> Option<Option<u32>> {
-        let mut threads = self.threads.iter();
-        let thread = threads.find(|thread| Some(thread.tid) == tid)?;
-        Some(thread.system_call)
+        self.system_calls.get(&tid?).copied()
     }
 }
 

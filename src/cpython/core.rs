@@ -167,11 +167,13 @@ impl NoInterpreter {
             error.hint()
         } else if core.is_cut_off() {
             format!(
-                "the core file is cut off, {} of {} MiB are there: let it be written whole (ulimit -c \
-                 unlimited, room on the disk)",
-                size >> 20,
-                whole.div_ceil(1 << 20)
+                "the core file is cut off, {size} of {whole} bytes are there: let it be written whole \
+                 (ulimit -c unlimited, room on the disk)"
             )
+        } else if let AttachError::NotPython { .. } = &error
+            && core.has_file(&exe)
+        {
+            "gdb -c FILE shows what it did".into()
         } else if !core.has_file(&exe) && !exe.as_os_str().is_empty() {
             format!(
                 "the very build of {name} that ran is not here: give it with --exe, or the folder \

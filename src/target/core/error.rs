@@ -7,10 +7,10 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
     /// The system does not give it to us.
-    #[error("cannot open the core file: {0}")]
+    #[error("cannot open the core file: {}", without_number(.0))]
     Open(io::Error),
     /// The system failed while it was read.
-    #[error("cannot read the core file: {0}")]
+    #[error("cannot read the core file: {}", without_number(.0))]
     Read(io::Error),
     /// It has no bytes.
     #[error("the core file is empty")]
@@ -56,13 +56,19 @@ pub enum CoreError {
         why: String,
     },
     /// The folder given as its root cannot be used.
-    #[error("cannot use {path} as its root folder: {cause}")]
+    #[error("cannot use {path} as its root folder: {}", without_number(.cause))]
     Sysroot {
         /// What was given.
         path: PathBuf,
         /// What is wrong with it.
         cause: io::Error,
     },
+}
+
+/// A system's error without its number, which says nothing to a reader.
+pub(super) fn without_number(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 impl CoreError {

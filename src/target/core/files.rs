@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
+use super::error::without_number;
 use super::CoreError;
 use crate::target::{ElfFile, FileView, RemoteAddr, RemoteMemory, files};
 
@@ -66,7 +67,7 @@ impl Search {
         let exe = exe.map(|path| {
             files::open_regular(path).map_err(|cause| CoreError::Exe {
                 path: path.to_path_buf(),
-                cause: cause.to_string(),
+                cause: without_number(&cause),
             })
         });
         Ok(Search {
@@ -119,7 +120,7 @@ impl Search {
                 return Err(CoreError::Exe { path, cause });
             }
             Err(cause) => {
-                let cause = cause.to_string();
+                let cause = without_number(&cause);
                 return Err(CoreError::Exe { path, cause });
             }
         }

@@ -127,12 +127,6 @@ impl CoreFile {
         &self.threads
     }
 
-    /// The thread whose `pthread_t` this is.
-    pub fn thread_of(&self, pthread_id: u64) -> Option<&CoreThread> {
-        let mut threads = self.threads.iter();
-        threads.find(|thread| thread.fs_base == pthread_id && pthread_id != 0)
-    }
-
     /// Its arguments, as it may have changed them. Empty when they are not known.
     pub fn command_line(&self) -> &[String] {
         &self.command
