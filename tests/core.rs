@@ -138,7 +138,10 @@ fn assert_victim(dump: &Dump) {
     assert_eq!(local("count"), "42");
     assert_eq!(local("text").replace('"', "'"), "'crash me'");
     assert_eq!(local("password"), "<redacted>");
-    assert_eq!(local("items").replace('"', "'"), "[42, 'crash me', None, 2.5]");
+    assert_eq!(
+        local("items").replace('"', "'"),
+        "[42, 'crash me', None, 2.5]"
+    );
 }
 
 #[test]
@@ -282,7 +285,10 @@ fn a_core_of_another_program_is_named() {
     assert!(said.contains("sleep, not of a Python program"), "{said}");
     // Somebody else's program beside it.
     let said = failure(&core, &["--exe", "/bin/sh"]);
-    assert!(said.contains("is not the program that left this core"), "{said}");
+    assert!(
+        said.contains("is not the program that left this core"),
+        "{said}"
+    );
     let said = failure(&core, &["--exe", "/etc/passwd"]);
     assert!(said.contains("cannot use /etc/passwd"), "{said}");
 }
@@ -338,12 +344,25 @@ fn cut_and_changed_cores_are_survived() {
         let whole = read_all(&dumped.core);
         assert!(whole.is_ok(), "{whole:?}");
         let before = peak_kib();
-        let mut file = File::options().read(true).write(true).open(&dumped.core).unwrap();
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .open(&dumped.core)
+            .unwrap();
         let size = file.seek(SeekFrom::End(0)).unwrap();
         let mut head = vec![0; 64 << 10];
         file.read_exact_at(&mut head, 0).unwrap();
         let notes = u64::from_le_bytes(head[64 + 8..64 + 16].try_into().unwrap());
-        let words = [0u64, 1, 0xffff, 1 << 12, 1 << 31, 1 << 40, u64::MAX - 7, u64::MAX];
+        let words = [
+            0u64,
+            1,
+            0xffff,
+            1 << 12,
+            1 << 31,
+            1 << 40,
+            u64::MAX - 7,
+            u64::MAX,
+        ];
         let mut state = 0x9e37_79b9_7f4a_7c15_u64;
         let mut random = |below: u64| {
             // Marsaglia's xorshift.
@@ -371,7 +390,16 @@ fn cut_and_changed_cores_are_survived() {
         assert!(survived > 20, "{survived} of 120 could be read");
         // From the end on, so that each cut is of the same file.
         let mut lengths: Vec<u64> = (1..12).map(|part| size / 12 * part).collect();
-        lengths.extend([1, 63, 64, 100, notes, notes + 200, notes + 3000, notes + 9000]);
+        lengths.extend([
+            1,
+            63,
+            64,
+            100,
+            notes,
+            notes + 200,
+            notes + 3000,
+            notes + 9000,
+        ]);
         lengths.sort_unstable();
         for length in lengths.into_iter().rev() {
             file.set_len(length).unwrap();

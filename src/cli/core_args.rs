@@ -17,6 +17,11 @@ pub struct CoreArgs {
     pub exe: Option<PathBuf>,
 
     /// The folder that was the root of a core's process, such as a container's
-    #[arg(long, value_name = "FOLDER", requires = "core", help_heading = "Target")]
+    #[arg(
+        long,
+        value_name = "FOLDER",
+        requires = "core",
+        help_heading = "Target"
+    )]
     pub sysroot: Option<PathBuf>,
 }

@@ -36,7 +36,12 @@ pub(super) fn lines(process: &ProcessDump) -> Vec<String> {
         };
         let mut python = process.threads.iter();
         let is_python = python.any(|thread| thread.info.os_thread_id == Some(tid));
-        let note = if is_python { "" } else { ", which runs no Python" };
+        let is_whole = process.errors.is_empty();
+        let note = if is_python || !is_whole {
+            ""
+        } else {
+            ", which runs no Python"
+        };
         lines.push(format!("Signal: {what}, got by thread {tid}{note}"));
     }
     lines
@@ -104,6 +109,12 @@ mod tests {
         assert_eq!(told(Some(8176), false), "running");
         assert_eq!(told(None, false), "unknown");
         assert_eq!(told(None, true), "gil");
+        process.threads.clear();
+        assert!(
+            lines(&process)[1].ends_with("8172"),
+            "its stack may be what could not be read"
+        );
+        process.errors.clear();
         assert!(lines(&process)[1].ends_with("8172, which runs no Python"));
     }
 }

@@ -59,7 +59,9 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     let mut frames = FrameTable::default();
     let snapshot = post_mortem::examine(core, &mut frames, locals).map_err(|error| {
         let hint = match core.core().is_cut_off() {
-            true => "it is cut off: let it be written whole (ulimit -c unlimited, room on the disk)",
+            true => {
+                "it is cut off: let it be written whole (ulimit -c unlimited, room on the disk)"
+            }
             false => "its memory is damaged, or was being changed; -vv shows what was read",
         };
         Advised::failure(
@@ -67,6 +69,13 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
             hint,
         )
     })?;
+    if snapshot.searched > 0 {
+        say(&format!(
+            "warning: the core file lacks parts of the C stacks of {} threads: their outer frames were \
+             searched for, and those of generators among them may be missing",
+            snapshot.searched
+        ));
+    }
     let mut errors = snapshot.errors;
     let traces = snapshot.traces.into_iter().zip(snapshot.inspected);
     let threads = traces

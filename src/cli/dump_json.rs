@@ -88,11 +88,11 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::core_json::{self, Core};
 use super::dump_model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::in_json;
 use crate::cpython::locals;
 use crate::target::cgroup::Version;
-use crate::target::core::{Origin, Writer};
 
 /// The version of the schema.
 const SCHEMA: u32 = 1;
@@ -144,27 +144,6 @@ struct Limit<'a> {
     used_bytes: u64,
     reclaimable_bytes: u64,
     left_bytes: u64,
-}
-
-#[derive(Serialize)]
-struct Core<'a> {
-    file: &'a str,
-    written_by: &'static str,
-    size_bytes: u64,
-    missing_bytes: u64,
-    os_threads: usize,
-    signal: Option<CoreSignal>,
-}
-
-#[derive(Serialize)]
-struct CoreSignal {
-    number: i32,
-    name: String,
-    code: i32,
-    address: Option<u64>,
-    sender_pid: Option<i32>,
-    sender_uid: Option<u32>,
-    os_thread_id: i32,
 }
 
 #[derive(Serialize)]
@@ -223,7 +202,7 @@ fn process(process: &ProcessDump) -> Process<'_> {
         executable: &process.executable,
         version: &process.version,
         memory: process.memory.as_ref().map(memory),
-        core: process.core.as_ref().map(core),
+        core: process.core.as_ref().map(core_json::core),
         threads: process
             .threads
             .iter()
@@ -266,35 +245,6 @@ fn memory(memory: &MemoryDump) -> Memory<'_> {
             used_bytes: limit.used_bytes,
             reclaimable_bytes: limit.reclaimable_bytes,
             left_bytes: limit.left_bytes(),
-        }),
-    }
-}
-
-fn core(core: &CoreDump) -> Core<'_> {
-    Core {
-        file: &core.file,
-        written_by: match core.writer {
-            Writer::Kernel => "kernel",
-            Writer::Gdb => "gdb",
-        },
-        size_bytes: core.size_bytes,
-        missing_bytes: core.whole_size_bytes.saturating_sub(core.size_bytes),
-        os_threads: core.system_calls.len(),
-        signal: core.signal.map(|(signal, os_thread_id)| {
-            let (address, sender) = match signal.origin {
-                Origin::Fault(address) => (Some(address), None),
-                Origin::Process { pid, uid } => (None, Some((pid, uid))),
-                Origin::Kernel => (None, None),
-            };
-            CoreSignal {
-                number: signal.number,
-                name: signal.name(),
-                code: signal.code,
-                address,
-                sender_pid: sender.map(|(pid, _)| pid),
-                sender_uid: sender.map(|(_, uid)| uid),
-                os_thread_id,
-            }
         }),
     }
 }

@@ -29,10 +29,7 @@ impl<'a> Candidate<'a> {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(
-        target: &'a impl AddressSpace,
-        image: &'a Image,
-    ) -> Result<Option<Self>, ElfError> {
+    pub fn open(target: &'a impl AddressSpace, image: &'a Image) -> Result<Option<Self>, ElfError> {
         let Some(base) = image.base() else {
             return Ok(None);
         };

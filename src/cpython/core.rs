@@ -5,8 +5,10 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use log::debug;
 use python_offsets::PythonVersion;
 
+use super::data_stack;
 use super::frame::RawFrame;
 use super::inspector::{Inspector, Resolved};
 use super::locate::{self, Found};
@@ -30,6 +32,25 @@ pub struct NoInterpreter {
     pub problem: String,
     /// What to do, in one line.
     pub hint: String,
+}
+
+/// A thread's stack in a core file.
+pub struct CoreStack {
+    /// Its frames.
+    pub resolved: Resolved,
+    /// How its outer ones were found.
+    pub end: StackEnd,
+}
+
+/// How the outer frames of a stack were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StackEnd {
+    /// By the links between frames, as in a process that runs.
+    Linked,
+    /// In the data stack, since the core lacks a link: frames of generators among them may be missing.
+    Found,
+    /// Not at all: the core lacks a link, and the rest is not to be found.
+    Missing,
 }
 
 impl PythonCore {
@@ -89,7 +110,7 @@ impl PythonCore {
     }
 
     /// A thread's frames, leaf first, and what they are called: both passes at once, since nothing
-    /// moves.
+    /// moves. Where the chain of frames breaks off, the rest is looked for.
     ///
     /// # Errors
     /// When the stack cannot be followed.
@@ -98,12 +119,32 @@ impl PythonCore {
         thread: &mut PythonThread,
         stack: &mut Vec<RawFrame>,
         frames: &mut FrameTable,
-    ) -> Result<Resolved, ReadError> {
+    ) -> Result<CoreStack, ReadError> {
         let memory = self.core.memory();
         self.inspector.look_at_gil(memory, thread);
         self.inspector.copy(memory, thread);
-        self.inspector.walk(memory, thread, false, stack)?;
-        self.inspector.resolve(memory, thread, stack, frames)
+        let walked = self.inspector.walk(memory, thread, false, stack);
+        let breaks_off = match &walked {
+            Ok(_) => stack.last().is_some_and(|frame| frame.is_loose),
+            Err(ReadError::Memory(_)) => !stack.is_empty(),
+            Err(_) => false,
+        };
+        let mut end = StackEnd::Linked;
+        if breaks_off {
+            let python = self.inspector.python();
+            end = match data_stack::complete(memory, python, thread.state.addr, stack) {
+                Ok(true) => StackEnd::Found,
+                Ok(false) => StackEnd::Missing,
+                Err(error) => {
+                    debug!("{}: {error}", thread.label());
+                    StackEnd::Missing
+                }
+            };
+        } else {
+            walked?;
+        }
+        let resolved = self.inspector.resolve(memory, thread, stack, frames)?;
+        Ok(CoreStack { resolved, end })
     }
 
     /// Which frames of a stack are shown: see [`Inspector::shown`].

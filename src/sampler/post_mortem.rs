@@ -1,13 +1,26 @@
 //! [`examine`]: the stacks of all threads in a core file. Nothing moves there, so that there is nothing
 //! to pause, to ask or to read twice.
 
-use std::collections::HashMap;
-
-use super::look::Snapshot;
 use super::merge::merge;
+use crate::cpython::core::CoreStack;
 use crate::cpython::frame::RawFrame;
-use crate::cpython::{FrameTable, PythonCore, ReadError, SampleError, StackTrace, ThreadInfo};
+use crate::cpython::{
+    FrameTable, PythonCore, ReadError, SampleError, StackEnd, StackTrace, ThreadInfo,
+};
 use crate::target::AddressSpace;
+
+/// What [`examine`] saw.
+#[derive(Debug)]
+pub struct PostMortem<T> {
+    /// The stacks, the main thread's first, then the oldest thread's.
+    pub traces: Vec<StackTrace>,
+    /// What `inspect` made of each stack's frames, in the same order.
+    pub inspected: Vec<Vec<T>>,
+    /// What could not be read.
+    pub errors: Vec<String>,
+    /// How many stacks had their outer frames searched for: see [`StackEnd::Found`].
+    pub searched: usize,
+}
 
 /// Reads the stacks of all Python threads. `inspect` is called for every frame. Whether threads were
 /// active is not known: a core does not tell.
@@ -18,19 +31,32 @@ pub fn examine<T>(
     core: &mut PythonCore,
     frames: &mut FrameTable,
     mut inspect: impl FnMut(&PythonCore, &RawFrame) -> T,
-) -> Result<Snapshot<T>, SampleError> {
+) -> Result<PostMortem<T>, SampleError> {
     let list = core.threads()?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
-    let first = list.threads.first().map(|thread| thread.state.interpreter.addr);
+    let first = list
+        .threads
+        .first()
+        .map(|thread| thread.state.interpreter.addr);
     let mut others = list.threads.iter();
     let several = others.any(|thread| Some(thread.state.interpreter.addr) != first);
     let mut parts = Vec::with_capacity(list.threads.len());
     let mut stack = Vec::new();
+    let mut searched = 0;
     // Newest first is how the interpreter keeps them.
     for mut thread in list.threads.into_iter().rev() {
         let name = core.thread_name(&thread);
         let resolved = match core.stack(&mut thread, &mut stack, frames) {
-            Ok(resolved) => resolved,
+            Ok(CoreStack { resolved, end }) => {
+                searched += usize::from(end == StackEnd::Found);
+                if end == StackEnd::Missing {
+                    errors.push(format!(
+                        "{}: its outer frames are missing: the core lacks what leads to them",
+                        thread.label()
+                    ));
+                }
+                resolved
+            }
             Err(error) => {
                 errors.push(format!("{}: {error}", thread.label()));
                 continue;
@@ -55,16 +81,20 @@ pub fn examine<T>(
             faults: None,
         };
         let frames = resolved.frames;
-        parts.push((StackTrace { thread: info, frames }, inspected));
+        parts.push((
+            StackTrace {
+                thread: info,
+                frames,
+            },
+            inspected,
+        ));
     }
     core.shorten_new(frames);
     let (traces, inspected) = merge(parts, several);
-    Ok(Snapshot {
+    Ok(PostMortem {
         traces,
         inspected,
         errors,
-        torn: 0,
-        pauses: Vec::new(),
-        on_cpu_ns: HashMap::new(),
+        searched,
     })
 }

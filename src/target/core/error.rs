@@ -68,7 +68,10 @@ pub enum CoreError {
 /// A system's error without its number, which says nothing to a reader.
 pub(super) fn without_number(error: &io::Error) -> String {
     let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
+    text.split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 impl CoreError {
@@ -96,7 +99,9 @@ impl CoreError {
             CoreError::Compressed("gzip") => "unpack it first: gzip -d FILE",
             CoreError::Compressed("xz") => "unpack it first: xz -d FILE",
             CoreError::Compressed(_) => "unpack it first: lz4 -d FILE",
-            CoreError::Apport => "unpack it: apport-unpack FILE FOLDER; the core is FOLDER/CoreDump",
+            CoreError::Apport => {
+                "unpack it: apport-unpack FILE FOLDER; the core is FOLDER/CoreDump"
+            }
             CoreError::NotElf => {
                 "make one of a running process with: gcore PID; or look at it with dump --pid PID"
             }
@@ -113,7 +118,9 @@ impl CoreError {
                 "was it written by something else than the kernel or gcore? readelf -n FILE shows what \
                  it has"
             }
-            CoreError::Exe { .. } => "give the file of the Python that ran, such as /usr/bin/python3.12",
+            CoreError::Exe { .. } => {
+                "give the file of the Python that ran, such as /usr/bin/python3.12"
+            }
             CoreError::OtherExe { .. } => {
                 "give the very build that ran (after an upgrade, the old package's), or leave --exe \
                  out: much can be read without it"

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
-use super::error::without_number;
 use super::CoreError;
+use super::error::without_number;
 use crate::target::{ElfFile, FileView, RemoteAddr, RemoteMemory, files};
 
 /// How much of a file is compared with what the core has of it, where there is no build id.
@@ -99,7 +99,9 @@ impl Search {
     /// A path of the process's, below the first of the folders.
     pub fn root_path(&self, path: &Path) -> PathBuf {
         let inside = path.strip_prefix("/").unwrap_or(path);
-        self.places.first().map_or_else(PathBuf::new, |root| root.join(inside))
+        self.places
+            .first()
+            .map_or_else(PathBuf::new, |root| root.join(inside))
     }
 
     /// Whether the program that the user named is the one that ran.

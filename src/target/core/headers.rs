@@ -142,7 +142,9 @@ fn other_format(bytes: &[u8]) -> Option<CoreError> {
         (b"\x1f\x8b", CoreError::Compressed("gzip")),
         (b"ProblemType:", CoreError::Apport),
     ];
-    let found = formats.into_iter().find(|(magic, _)| bytes.starts_with(magic));
+    let found = formats
+        .into_iter()
+        .find(|(magic, _)| bytes.starts_with(magic));
     found.map(|(_, error)| error)
 }
 
@@ -152,7 +154,8 @@ fn segment_count(file: &File, size: u64, header: &Header) -> Result<u64, CoreErr
         let at = at.filter(|at| at.checked_add(4).is_some_and(|end| end <= size));
         let at = at.ok_or(CoreError::CutOff("number of segments"))?;
         let mut count = [0; 4];
-        file.read_exact_at(&mut count, at).map_err(CoreError::Read)?;
+        file.read_exact_at(&mut count, at)
+            .map_err(CoreError::Read)?;
         u64::from(u32::from_le_bytes(count))
     } else {
         u64::from(header.e_phnum)

@@ -175,7 +175,12 @@ impl CoreMemory {
         Ok(length)
     }
 
-    fn read_all(&self, addr: RemoteAddr, buf: &mut [u8], with_files: bool) -> Result<(), MemoryError> {
+    fn read_all(
+        &self,
+        addr: RemoteAddr,
+        buf: &mut [u8],
+        with_files: bool,
+    ) -> Result<(), MemoryError> {
         let mut done = 0;
         while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
             let len = rest.len();

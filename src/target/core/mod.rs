@@ -135,7 +135,8 @@ impl CoreFile {
     /// The signal that ended it, and the thread that got it; `None` when it was not ended by one, as a
     /// process that gdb has only looked at.
     pub fn signal(&self) -> Option<(Signal, Tid)> {
-        self.signal.zip(self.threads.first().map(|thread| thread.tid))
+        self.signal
+            .zip(self.threads.first().map(|thread| thread.tid))
     }
 
     /// Who wrote it.
@@ -220,7 +221,9 @@ fn exe_index(notes: &Notes) -> Option<usize> {
 
 fn split_deleted(path: &Path) -> (PathBuf, bool) {
     // The kernel writes that after the name of a file which had it no more.
-    let text = path.to_str().and_then(|text| text.strip_suffix(" (deleted)"));
+    let text = path
+        .to_str()
+        .and_then(|text| text.strip_suffix(" (deleted)"));
     match text {
         Some(text) => (PathBuf::from(text), true),
         None => (path.to_path_buf(), false),

@@ -97,7 +97,9 @@ impl Notes {
         // Sizes of name and descriptor, the type; name and descriptor, both padded to four bytes
         // (elf(5)). The names that matter fit into eight bytes.
         let mut head = [0; 20];
-        let length = usize::try_from(end - at).unwrap_or(head.len()).min(head.len());
+        let length = usize::try_from(end - at)
+            .unwrap_or(head.len())
+            .min(head.len());
         let known = head.get_mut(..length).unwrap_or_default();
         file.read_exact_at(known, at).map_err(CoreError::Read)?;
         let name_size = u64::from(u32_at(&head, 0));
@@ -116,7 +118,8 @@ impl Notes {
         }
         if let NT_PRSTATUS | NT_PRPSINFO | NT_AUXV | NT_SIGINFO | NT_FILE = kind {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-            file.read_exact_at(&mut bytes, start).map_err(CoreError::Read)?;
+            file.read_exact_at(&mut bytes, start)
+                .map_err(CoreError::Read)?;
             match kind {
                 NT_PRSTATUS if self.threads.len() < MAX_THREADS => {
                     self.threads.extend(thread(&bytes));

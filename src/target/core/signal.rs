@@ -64,8 +64,10 @@ impl Signal {
 
     /// Its name, such as `SIGSEGV`; `signal 34` for one without.
     pub fn name(&self) -> String {
-        nix::sys::signal::Signal::try_from(self.number)
-            .map_or_else(|_| format!("signal {}", self.number), |signal| signal.to_string())
+        nix::sys::signal::Signal::try_from(self.number).map_or_else(
+            |_| format!("signal {}", self.number),
+            |signal| signal.to_string(),
+        )
     }
 
     /// What its code says of a fault.
@@ -110,10 +112,20 @@ mod tests {
         };
         let sender = [0x39, 0x30, 0, 0, 0xe8, 3, 0, 0];
         for (number, code, rest, expected) in [
-            (11, 1, [8, 0, 0, 0, 0, 0, 0, 0], "SIGSEGV at address 0x8, where nothing is mapped"),
+            (
+                11,
+                1,
+                [8, 0, 0, 0, 0, 0, 0, 0],
+                "SIGSEGV at address 0x8, where nothing is mapped",
+            ),
             (11, 0, sender, "SIGSEGV sent by process 12345 (uid 1000)"),
             (6, -6, sender, "SIGABRT sent by process 12345 (uid 1000)"),
-            (6, 0, [0; 8], "SIGABRT sent from outside of its container (uid 0)"),
+            (
+                6,
+                0,
+                [0; 8],
+                "SIGABRT sent from outside of its container (uid 0)",
+            ),
             (3, 0x80, [0; 8], "SIGQUIT"),
             (40, 0, sender, "signal 40 sent by process 12345 (uid 1000)"),
         ] {

@@ -112,7 +112,10 @@ fn pages_of_the_very_program_are_read_from_its_file() {
     let notes = [status(7, 0, 0), mapped(&path)];
     let same = core(&notes, &program[..4096], 0x3000);
     let found = open(&same, &CoreOptions::default()).unwrap();
-    assert_eq!(read(&found, BASE + 4000, 5000).unwrap(), program[4000..9000]);
+    assert_eq!(
+        read(&found, BASE + 4000, 5000).unwrap(),
+        program[4000..9000]
+    );
     assert!(found.has_file(&path));
     // Not where another root is searched, nor when the core was of another build.
     let empty = tempfile::tempdir().unwrap();
