@@ -71,9 +71,8 @@ fn crash(python: &Interpreter) -> Dumped {
     }
 }
 
-/// Lets gdb dump a program that goes on.
-fn gcore(python: &Interpreter) -> Option<Dumped> {
-    let (target, place) = start(python);
+/// Lets gdb dump a program, which goes on.
+fn gcore(target: &Target, place: Place) -> Option<Dumped> {
     let prefix = place.host.join("gcore");
     let output = Command::new("gcore")
         .arg("-o")
@@ -180,17 +179,10 @@ fn cores_by_the_kernel() {
         if nix::unistd::getuid().is_root() {
             assert!(text.contains(&line), "{text}");
         }
-    });
-}
-
-/// On another machine than the one that it crashed on there may be no Python at all.
-#[test]
-fn cores_without_any_other_file() {
-    if !kernel_dumps() {
-        return;
-    }
-    for_each_interpreter("core-alone", .., |python| {
-        let dumped = crash(python);
+        if let Some(root) = python.root.as_ref().and_then(|root| root.to_str()) {
+            assert_victim(&dumped.dump(&["-l", "--sysroot", root]));
+        }
+        // On another machine than the one that it crashed on there may be no Python at all.
         let empty = tempfile::tempdir().unwrap();
         let root = empty.path().to_str().unwrap();
         let dump = dumped.dump(&["--sysroot", root]);
@@ -198,15 +190,109 @@ fn cores_without_any_other_file() {
     });
 }
 
+/// Empties the C stacks of all threads but the main one, as gcore leaves them with glibc 2.42 and later.
+fn empty_c_stacks(core: &Path, main: u32) {
+    let mut bytes = fs::read(core).unwrap();
+    let opened = CoreFile::open(core, &CoreOptions::default()).unwrap();
+    let count = usize::from(bytes[56]) + 256 * usize::from(bytes[57]);
+    let mut emptied = 0;
+    for header in 0..count {
+        // p_type, p_offset, p_vaddr and p_filesz of elf(5).
+        let at = 64 + 56 * header;
+        let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
+        let (kind, offset, start, size) = (bytes[at], word(at + 8), word(at + 16), word(at + 32));
+        let threads = opened.threads().iter();
+        let threads = threads.filter(|thread| thread.tid != main.cast_signed());
+        // The C library's own data of a thread, which `fs_base` points to, is above its stack.
+        let mut stacks = threads.filter_map(|thread| thread.fs_base.checked_sub(start));
+        let Some(length) = stacks.find(|length| *length < size && size > 1 << 20) else {
+            continue;
+        };
+        let from = usize::try_from(offset).unwrap();
+        if kind == 1 {
+            bytes[from..from + usize::try_from(length).unwrap()].fill(0);
+            emptied += 1;
+        }
+    }
+    assert!(emptied >= 4, "{emptied} stacks");
+    fs::write(core, bytes).unwrap();
+}
+
+#[test]
+fn cores_without_c_stacks() {
+    if !kernel_dumps() {
+        return;
+    }
+    for_each_interpreter("core-c-stacks", (3, 11).., |python| {
+        let dumped = crash(python);
+        empty_c_stacks(&dumped.core, dumped.pid);
+        if python.version.minor_pair() >= (3, 13) {
+            dumped.dump(&[]);
+            return;
+        }
+        // There nothing leads to the innermost frame, and that is said.
+        let dump = Dump::run(dumped.command(&[]).arg("--json"));
+        assert!(dump.errors.len() >= 4, "{:?}", dump.errors);
+        assert!(
+            dump.errors[0].contains("frames are missing"),
+            "{:?}",
+            dump.errors
+        );
+    });
+}
+
 #[test]
 fn cores_by_gcore() {
     for_each_kind("core-gcore", |python| {
-        let Some(dumped) = gcore(python) else { return };
+        let (target, place) = start(python);
+        let Some(dumped) = gcore(&target, place) else {
+            return;
+        };
         let dump = dumped.dump(&["-l"]);
         assert_eq!(dump.version, python.version.to_string());
         assert_victim(&dump);
         assert_eq!(dump.json["core"]["written_by"], "gdb");
         assert!(dump.json["core"]["signal"].is_null(), "it lives on");
+    });
+}
+
+/// A process that stands still looks the same from its core, down to the last variable.
+#[test]
+fn a_core_shows_what_the_process_showed() {
+    for_each_kind("core-as-live", |python| {
+        let mut fixtures = vec![("locals.py", ""), ("recursion.py", "3000")];
+        // gdb cannot read the C stacks there, which link the frames of different interpreters.
+        if (3, 9) <= python.version.minor_pair() && python.version.minor_pair() < (3, 14) {
+            fixtures.push(("subinterpreters.py", ""));
+        }
+        for (fixture, argument) in fixtures {
+            let arguments: Vec<&str> = Some(argument)
+                .filter(|a| !a.is_empty())
+                .into_iter()
+                .collect();
+            let target = Target::start(python, fixture, &arguments);
+            let live = target.dump(&["-l"]);
+            let Some(dumped) = gcore(&target, python.new_place("cores")) else {
+                return;
+            };
+            let dump = Dump::run(dumped.command(&["-l"]).arg("--json"));
+            assert!(dump.errors.is_empty(), "{:?}", dump.errors);
+            assert_eq!(dump.command, live.command);
+            assert_eq!(dump.threads.len(), live.threads.len());
+            for (thread, alive) in dump.threads.iter().zip(&live.threads) {
+                assert_eq!(thread.os_thread_id, alive.os_thread_id);
+                assert_eq!(thread.owns_gil, alive.owns_gil);
+                assert_eq!(thread.interpreter_ids, alive.interpreter_ids);
+            }
+            let frames = |dump: &Dump| -> Vec<serde_json::Value> {
+                let threads = dump.json["threads"].as_array().unwrap();
+                threads
+                    .iter()
+                    .map(|thread| thread["frames"].clone())
+                    .collect()
+            };
+            assert!(frames(&dump) == frames(&live), "{fixture}");
+        }
     });
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use log::debug;
 use python_offsets::PythonVersion;
+use python_offsets::semantics::FrameRoot;
 
 use super::data_stack;
 use super::frame::RawFrame;
@@ -125,6 +126,7 @@ impl PythonCore {
         self.inspector.copy(memory, thread);
         let walked = self.inspector.walk(memory, thread, false, stack);
         let breaks_off = match &walked {
+            Ok(_) if stack.is_empty() => self.lacks_c_frame(thread),
             Ok(_) => stack.last().is_some_and(|frame| frame.is_loose),
             Err(ReadError::Memory(_)) => !stack.is_empty(),
             Err(_) => false,
@@ -145,6 +147,15 @@ impl PythonCore {
         }
         let resolved = self.inspector.resolve(memory, thread, stack, frames)?;
         Ok(CoreStack { resolved, end })
+    }
+
+    /// Whether a thread without frames should have some: up to 3.12 a structure on its C stack leads to
+    /// them, which is not the one in its state as long as it runs Python.
+    fn lacks_c_frame(&self, thread: &PythonThread) -> bool {
+        let python = self.inspector.python();
+        let place = thread.state.frame_root.distance_from(thread.state.addr);
+        let size = u64::from(python.layout.thread_state.size);
+        python.semantics.frame_root == FrameRoot::CFrame && place.is_none_or(|place| place >= size)
     }
 
     /// Which frames of a stack are shown: see [`Inspector::shown`].

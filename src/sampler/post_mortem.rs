@@ -51,8 +51,9 @@ pub fn examine<T>(
                 searched += usize::from(end == StackEnd::Found);
                 if end == StackEnd::Missing {
                     errors.push(format!(
-                        "{}: its outer frames are missing: the core lacks what leads to them",
-                        thread.label()
+                        "{}: its {}frames are missing: the core lacks what leads to them",
+                        thread.label(),
+                        if stack.is_empty() { "" } else { "outer " },
                     ));
                 }
                 resolved
