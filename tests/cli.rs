@@ -152,11 +152,6 @@ fn options_that_only_py_spy_has_are_refused_with_a_hint() {
         2,
         "--native is not available yet",
     );
-    assert_fails(
-        &run(&["dump", "-c", "core.12"]),
-        2,
-        "--core is not available yet",
-    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use clap_complete::Shell;
 pub use super::arg_values::{Delay, RecordFor};
 use super::arg_values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser};
 use super::doctor_args::{DOCTOR_EXAMPLES, DoctorArgs};
+use super::core_args::CoreArgs;
 use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 
@@ -19,6 +20,7 @@ Examples:
   pyspy-rs dump --pid 8172             what every thread does now
   pyspy-rs dump --pid 8172 --locals    with arguments and local variables
   pyspy-rs dump --pid 7 --in-container web1
+  pyspy-rs dump --core core.8172       what they did when it crashed
   pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
 
 const RECORD_EXAMPLES: &str = "\
@@ -132,6 +134,9 @@ pub struct DumpArgs {
     /// the pid (as seen here) of any process in it; without --pid, its only Python process
     #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
     pub in_container: Option<String>,
+    /// Or a core file.
+    #[command(flatten)]
+    pub core: CoreArgs,
 
     /// Look at the Python processes below it too
     #[arg(short, long, help_heading = "Target")]

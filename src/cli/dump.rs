@@ -11,7 +11,7 @@ use super::errors::{Advised, say};
 use super::escape::command_line;
 use super::inside;
 use super::options::{DumpOptions, Target};
-use super::{dump_json, dump_text, timing, to_stdout};
+use super::{dump_core, dump_json, dump_text, timing, to_stdout};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::locals::Local;
 use crate::cpython::value::ValueOptions;
@@ -30,6 +30,9 @@ static TOLD_UNPAUSED: AtomicBool = AtomicBool::new(false);
 /// # Errors
 /// When the process cannot be read, or stdout not written. A child that cannot be read is a warning.
 pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
+    if let Some(file) = &options.core.core {
+        return dump_core::run(file, options);
+    }
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
         Target::Inside(inside) => inside::find(inside)?,
@@ -64,22 +67,35 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         )
         .into());
     }
+    print(&processes, &errors, options)?;
+    Ok(0)
+}
+
+/// Prints processes on stdout, and what went wrong on stderr.
+///
+/// # Errors
+/// When stdout cannot be written.
+pub(super) fn print(
+    processes: &[ProcessDump],
+    errors: &[String],
+    options: &DumpOptions,
+) -> anyhow::Result<()> {
     to_stdout(|out| {
         if options.json {
-            dump_json::write(out, &processes, &errors)
+            dump_json::write(out, processes, errors)
         } else {
             let text = dump_text::TextOptions {
                 full_filenames: options.full_filenames,
                 colour: wants_colour(),
             };
-            dump_text::write(out, &processes, text)
+            dump_text::write(out, processes, text)
         }
     })?;
     let of_threads = processes.iter().flat_map(|process| &process.errors);
-    for error in of_threads.chain(&errors) {
+    for error in of_threads.chain(errors) {
         say(&format!("warning: {error}"));
     }
-    Ok(0)
+    Ok(())
 }
 
 fn wants_colour() -> bool {
@@ -243,6 +259,7 @@ fn look(
         version: process.version().to_string(),
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),
+        core: None,
         threads,
         errors,
     })
@@ -250,7 +267,7 @@ fn look(
 
 /// A stack's frames with their variables. A frame whose variables could not be read is there
 /// without them.
-fn with_locals(
+pub(super) fn with_locals(
     trace: &StackTrace,
     locals: Vec<Option<Result<Vec<Local>, ReadError>>>,
     frames: &FrameTable,

@@ -33,12 +33,29 @@
 //!         "left_bytes": 436207616      limit - (used - reclaimable)
 //!       }
 //!     },
+//!     "core": {                null for a process that runs
+//!       "file": "core.8172",
+//!       "written_by": "kernel",        or "gdb"
+//!       "size_bytes": 14458880,
+//!       "missing_bytes": 0,    what a file that was cut off lacks at its end
+//!       "os_threads": 9,       those without Python too
+//!       "signal": {            null when none ended it
+//!         "number": 11,
+//!         "name": "SIGSEGV",
+//!         "code": 1,           si_code of sigaction(2)
+//!         "address": 8,        of a fault, else null
+//!         "sender_pid": null,  these two of one that was sent
+//!         "sender_uid": null,
+//!         "os_thread_id": 8172         the thread that got it
+//!       }
+//!     },
 //!     "threads": [{            the Python threads, in the order of the text
 //!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
 //!       "os_thread_id": 8172,  null when it could not be told
 //!       "thread_name": "MainThread",   or null
 //!       "main": true,
-//!       "active": true,        on a CPU, or waiting for one
+//!       "active": true,        on a CPU, or waiting for one; null in a core, which does not tell
+//!       "system_call": null,   in a core: the number of the one that it was in
 //!       "owns_gil": true,
 //!       "collecting": false,   runs a garbage collection
 //!       "interpreter_ids": [0],        whose frames these are, the innermost one's first
@@ -71,7 +88,8 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::core_json::{self, Core};
+use super::dump_model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::in_json;
 use crate::cpython::locals;
 use crate::target::cgroup::Version;
@@ -94,6 +112,7 @@ struct Process<'a> {
     executable: &'a str,
     version: &'a str,
     memory: Option<Memory<'a>>,
+    core: Option<Core<'a>>,
     threads: Vec<Thread<'a>>,
     errors: &'a [String],
 }
@@ -133,7 +152,8 @@ struct Thread<'a> {
     os_thread_id: Option<i32>,
     thread_name: Option<&'a str>,
     main: bool,
-    active: bool,
+    active: Option<bool>,
+    system_call: Option<u32>,
     owns_gil: bool,
     collecting: bool,
     interpreter_ids: &'a [i64],
@@ -182,7 +202,12 @@ fn process(process: &ProcessDump) -> Process<'_> {
         executable: &process.executable,
         version: &process.version,
         memory: process.memory.as_ref().map(memory),
-        threads: process.threads.iter().map(thread).collect(),
+        core: process.core.as_ref().map(core_json::core),
+        threads: process
+            .threads
+            .iter()
+            .map(|one| thread(one, process.core.as_ref()))
+            .collect(),
         errors: &process.errors,
     }
 }
@@ -224,14 +249,16 @@ fn memory(memory: &MemoryDump) -> Memory<'_> {
     }
 }
 
-fn thread(thread: &ThreadDump) -> Thread<'_> {
+fn thread<'a>(thread: &'a ThreadDump, core: Option<&CoreDump>) -> Thread<'a> {
     let info = &thread.info;
+    let call = core.and_then(|core| core.system_call_of(info.os_thread_id));
     Thread {
         thread_id: info.pthread_id,
         os_thread_id: info.os_thread_id,
         thread_name: info.name.as_deref(),
         main: info.is_main,
-        active: info.active,
+        active: core.is_none().then_some(info.active),
+        system_call: call.flatten(),
         owns_gil: info.owns_gil,
         collecting: info.collecting,
         interpreter_ids: &info.interpreter_ids,

@@ -1,10 +1,12 @@
 //! What a dump shows: plain data between the reading of a process and the two ways to print it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::cpython::locals::Local;
 use crate::cpython::{Frame, ThreadInfo};
-use crate::target::{MemoryLimit, PageFaults, Pid, Shares, TargetProcess};
+use crate::target::core::{Signal, Writer};
+use crate::target::{MemoryLimit, PageFaults, Pid, Shares, TargetProcess, Tid};
 
 /// One process in a dump.
 #[derive(Clone, Debug)]
@@ -21,10 +23,43 @@ pub struct ProcessDump {
     pub executable: String,
     /// Its memory; `None` when the system did not tell.
     pub memory: Option<MemoryDump>,
+    /// Of a core file: what it tells besides. Whether threads were active is then not known.
+    pub core: Option<CoreDump>,
     /// Its Python threads.
     pub threads: Vec<ThreadDump>,
     /// Threads and structures that could not be read.
     pub errors: Vec<String>,
+}
+
+/// What a core file tells that a process does not.
+#[derive(Clone, Debug)]
+pub struct CoreDump {
+    /// Its path, as it was given.
+    pub file: String,
+    /// Who wrote it.
+    pub writer: Writer,
+    /// How many bytes it has.
+    pub size_bytes: u64,
+    /// How many it should have.
+    pub whole_size_bytes: u64,
+    /// What ended the process, and the thread that got it.
+    pub signal: Option<(Signal, Tid)>,
+    /// All threads, those without Python too, and the number of the system call that each was in.
+    pub system_calls: HashMap<Tid, Option<u32>>,
+}
+
+impl CoreDump {
+    /// The signal, for the thread that got it.
+    pub fn signal_of(&self, tid: Option<Tid>) -> Option<Signal> {
+        let (signal, hit) = self.signal?;
+        (Some(hit) == tid).then_some(signal)
+    }
+
+    /// The number of the system call that a thread was in; the outer `None` when the thread is not
+    /// known.
+    pub fn system_call_of(&self, tid: Option<Tid>) -> Option<Option<u32>> {
+        self.system_calls.get(&tid?).copied()
+    }
 }
 
 /// A process's memory, and what else tells of its state. `None` for what the system does not tell.
@@ -204,6 +239,7 @@ pub(super) mod samples {
                 open_files: Some(14),
                 max_open_files: Some(1024),
             }),
+            core: None,
             threads: vec![
                 ThreadDump {
                     info: main,

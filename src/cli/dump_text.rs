@@ -5,8 +5,10 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::clock::{mib, rate, rough};
-use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::core_text;
+use super::dump_model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::{command_line, for_terminal};
+use crate::cpython::ThreadInfo;
 use crate::cpython::locals::Local;
 
 /// How to print.
@@ -87,6 +89,9 @@ fn write_process(
             writeln!(out, "{line}")?;
         }
     }
+    for line in core_text::lines(process) {
+        writeln!(out, "{line}")?;
+    }
     if let Some((pid, command)) = &process.parent {
         writeln!(
             out,
@@ -96,7 +101,7 @@ fn write_process(
     }
     writeln!(out)?;
     for thread in &process.threads {
-        write_thread(out, thread, options, palette)?;
+        write_thread(out, thread, process.core.as_ref(), options, palette)?;
     }
     Ok(())
 }
@@ -168,6 +173,7 @@ fn memory_details(memory: &MemoryDump) -> Vec<String> {
 fn write_thread(
     out: &mut impl Write,
     thread: &ThreadDump,
+    core: Option<&CoreDump>,
     options: TextOptions,
     palette: &Palette,
 ) -> io::Result<()> {
@@ -178,14 +184,8 @@ fn write_thread(
         // All that is known of it then is the address of its pthread.
         None => write!(out, "Thread {id}{:#X}{id:#}", info.pthread_id)?,
     }
-    // A thread can wait while it holds the GIL (a page fault, a debugger): idle, as in py-spy.
-    let state = match (info.active, info.owns_gil) {
-        (false, _) => "idle",
-        (true, true) => "active+gil",
-        (true, false) => "active",
-    };
-    let collecting = if info.collecting { "+gc" } else { "" };
-    write!(out, " ({state}{collecting})")?;
+    let state = core.map_or_else(|| live_state(info), |core| core_text::state(info, core));
+    write!(out, " ({state})")?;
     match &info.name {
         Some(name) => writeln!(out, ": \"{}\"", for_terminal(name))?,
         None => writeln!(out)?,
@@ -194,6 +194,17 @@ fn write_thread(
         write_frame(out, frame, options, palette)?;
     }
     Ok(())
+}
+
+fn live_state(info: &ThreadInfo) -> String {
+    // A thread can wait while it holds the GIL (a page fault, a debugger): idle, as in py-spy.
+    let state = match (info.active, info.owns_gil) {
+        (false, _) => "idle",
+        (true, true) => "active+gil",
+        (true, false) => "active",
+    };
+    let collecting = if info.collecting { "+gc" } else { "" };
+    format!("{state}{collecting}")
 }
 
 fn write_frame(

@@ -8,7 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::candidates;
 use super::escape::for_terminal;
-use crate::cpython::AttachError;
+use crate::cpython::{AttachError, NoInterpreter};
+use crate::target::CoreError;
 
 /// The exit status of a failure.
 pub const FAILURE: u8 = 1;
@@ -91,7 +92,13 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
         }
         _ => None,
     };
-    (below.or_else(|| attach.map(AttachError::hint)), FAILURE)
+    let core = error.downcast_ref::<CoreError>();
+    let core = core.map(|error| error.hint().to_owned());
+    let no_interpreter = error.downcast_ref::<NoInterpreter>();
+    let no_interpreter = no_interpreter.map(|error| error.hint.clone());
+    let attach = attach.map(AttachError::hint);
+    let hint = below.or(attach).or(core).or(no_interpreter);
+    (hint, FAILURE)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -116,12 +123,7 @@ pub fn say(line: &str) {
 /// Prints a wrong command line's error (or the help and the version, which clap treats the same)
 /// and returns the exit status.
 pub fn usage(error: &clap::Error) -> u8 {
-    // `-c` is dump's core file in py-spy; after `record python` it is Python's, without a `--`.
-    let is_dump = std::env::args()
-        .skip(1)
-        .find(|word| !word.starts_with('-'))
-        .is_some_and(|word| word.starts_with('d') && !word.starts_with("do"));
-    if let Some((what, hint)) = unavailable(error, is_dump) {
+    if let Some((what, hint)) = unavailable(error) {
         say(&format!("error: {what}"));
         say(&format!("hint: {hint}"));
     } else {
@@ -131,7 +133,7 @@ pub fn usage(error: &clap::Error) -> u8 {
 }
 
 /// What to say of an option that py-spy has and we have not: what is wrong, and what to do.
-fn unavailable(error: &clap::Error, is_dump: bool) -> Option<(&'static str, &'static str)> {
+fn unavailable(error: &clap::Error) -> Option<(&'static str, &'static str)> {
     if error.kind() != ErrorKind::UnknownArgument {
         return None;
     }
@@ -142,10 +144,6 @@ fn unavailable(error: &clap::Error, is_dump: bool) -> Option<(&'static str, &'st
         "--native" | "-n" => Some((
             "--native is not available yet",
             "leave it out: the stacks then hold the Python frames",
-        )),
-        "--core" | "-c" if is_dump => Some((
-            "--core is not available yet",
-            "give the --pid of a running process",
         )),
         "--capture" => Some((
             "--capture is not available",
@@ -183,18 +181,16 @@ mod tests {
 
     #[test]
     fn tells_what_of_py_spy_is_missing() {
-        for (line, is_dump, is_told) in [
-            ("pyspy-rs record --native -p 1", false, true),
-            ("pyspy-rs record -n -p 1", false, true),
-            ("pyspy-rs record --capture python x.py", false, true),
-            ("pyspy-rs dump --core x", true, true),
-            ("pyspy-rs dump -c x", true, true),
+        for (line, is_told) in [
+            ("pyspy-rs record --native -p 1", true),
+            ("pyspy-rs record -n -p 1", true),
+            ("pyspy-rs record --capture python x.py", true),
             // The `--` before the program is missing, and clap says so.
-            ("pyspy-rs record python -c x", false, false),
+            ("pyspy-rs record python -c x", false),
         ] {
             match Cli::try_parse_from(line.split(' ')) {
                 Ok(_) => panic!("{line} was accepted"),
-                Err(error) => assert_eq!(unavailable(&error, is_dump).is_some(), is_told, "{line}"),
+                Err(error) => assert_eq!(unavailable(&error).is_some(), is_told, "{line}"),
             }
         }
     }

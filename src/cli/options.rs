@@ -11,6 +11,7 @@ use clap::error::ErrorKind;
 use super::args::{
     Cli, Command, DumpArgs, MemoryArgs, RecordArgs, RecordFor, SamplingArgs, TargetArgs, TopArgs,
 };
+use super::core_args::CoreArgs;
 use super::doctor::DoctorOptions;
 use crate::output::{Format, TableOptions};
 use crate::sampler::{Look, Pausing, SamplerOptions};
@@ -95,6 +96,8 @@ pub enum Lines {
 pub struct DumpOptions {
     /// Which process; a dump never launches one.
     pub target: Target,
+    /// A core file to look at instead.
+    pub core: CoreArgs,
     /// Print JSON rather than text.
     pub json: bool,
     /// 0: no locals; 1: short values; 2 and more: longer ones.
@@ -176,6 +179,7 @@ impl Action {
 fn dump(args: DumpArgs) -> DumpOptions {
     DumpOptions {
         target: running(args.pid, args.in_container),
+        core: args.core,
         json: args.json,
         locals: args.locals,
         show_secrets: args.show_secrets,

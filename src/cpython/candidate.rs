@@ -4,7 +4,7 @@ use log::debug;
 
 use super::locate::RootsSource;
 use super::scan;
-use crate::target::{ElfError, ElfFile, Image, RemoteAddr, RemoteMemory, TargetProcess};
+use crate::target::{ProcessImage, ElfError, ElfFile, Image, RemoteAddr, RemoteMemory};
 
 /// Looks like CPython to us: an image with one of these symbols.
 const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];
@@ -38,7 +38,7 @@ impl<'a> Candidate<'a> {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn open(target: &'a TargetProcess, image: &'a Image) -> Result<Option<Self>, ElfError> {
+    pub fn open(target: &'a impl ProcessImage, image: &'a Image) -> Result<Option<Self>, ElfError> {
         let Some(base) = image.base() else {
             return Ok(None);
         };
@@ -53,8 +53,12 @@ impl<'a> Candidate<'a> {
         let Some(bias) = elf.load_bias(base) else {
             return Ok(None);
         };
-        let mut found = elf.exported_symbols(&MARKS)?;
-        if found.iter().all(Option::is_none) {
+        let mut found = match elf.exported_symbols(&MARKS) {
+            // A core file has the headers of its libraries, and may lack the rest.
+            Err(_) if elf.is_in_memory() => vec![None; MARKS.len()],
+            found => found?,
+        };
+        if found.iter().all(Option::is_none) && !elf.is_in_memory() {
             found = elf.symbols(&MARKS)?;
         }
         let mut addrs = found

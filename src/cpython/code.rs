@@ -19,7 +19,7 @@ use super::code_identity::{Identity, Known, are_same};
 use super::frame::RawFrame;
 use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
-use super::record::read_i32;
+use super::record::{read_i32, read_ptr};
 use super::thread_copy::{LastStack, MAX_LAST};
 use super::{Frame, FrameId, FrameTable, Objects, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
@@ -322,7 +322,7 @@ impl CodeCache {
         addr: RemoteAddr,
     ) -> Result<Identity, ReadError> {
         let type_object = objects.type_of(addr)?;
-        if self.is_code_type(objects, type_object)? {
+        if self.is_code_type(objects, type_object, addr)? {
             Identity::read(objects, addr)
         } else {
             Ok(Identity::of_type(type_object))
@@ -333,11 +333,17 @@ impl CodeCache {
         &mut self,
         objects: Objects<'_, M>,
         type_object: RemoteAddr,
+        addr: RemoteAddr,
     ) -> Result<bool, ReadError> {
         if let Some(known) = self.code_types.get(&type_object) {
             return Ok(*known);
         }
-        let is_code = objects.type_name(type_object)? == "code";
+        let is_code = match objects.type_name(type_object) {
+            Ok(name) => name == "code",
+            // A core file need not have the program's constants, of which the name is one.
+            Err(ReadError::Memory(_)) if has_names(objects, addr) => true,
+            Err(error) => return Err(error),
+        };
         self.code_types.insert(type_object, is_code);
         Ok(is_code)
     }
@@ -352,6 +358,15 @@ impl CodeCache {
         self.files.insert(Arc::clone(&file));
         file
     }
+}
+
+/// Whether there are strings where a code object has its names.
+fn has_names<M: RemoteMemory>(objects: Objects<'_, M>, addr: RemoteAddr) -> bool {
+    let layout = &objects.python.layout.code_object;
+    [layout.name, layout.filename].into_iter().all(|field| {
+        let name = read_ptr(objects.memory, addr.offset(field.into()));
+        name.is_ok_and(|name| objects.string(name).is_ok())
+    })
 }
 
 impl Cached {

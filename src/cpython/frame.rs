@@ -184,7 +184,7 @@ fn is_called_by_c(python: &Python, record: &Record<'_>) -> Result<bool, ReadErro
 const LARGEST: usize = 1024;
 
 /// How much of a frame is copied: up to the last field that is looked at.
-fn frame_len(python: &Python) -> usize {
+pub(super) fn frame_len(python: &Python) -> usize {
     let layout = &python.layout.interpreter_frame;
     span(&[
         layout.previous,
@@ -199,7 +199,7 @@ fn frame_len(python: &Python) -> usize {
 
 /// One frame, `None` where it is a shim, and the one that called it.
 #[inline]
-fn decode(
+pub(super) fn decode(
     python: &Python,
     record: &Record<'_>,
 ) -> Result<(Option<RawFrame>, RemoteAddr), ReadError> {

@@ -15,7 +15,7 @@ use super::scan;
 use super::version::{self, VersionSource};
 use super::{AttachError, Python, Roots};
 use crate::target::{
-    ElfError, ElfFile, LiveMemory, Mapping, Pid, RemoteAddr, RemoteMemory, TargetProcess, images,
+    ElfError, ElfFile, Mapping, Pid, ProcessImage, RemoteAddr, RemoteMemory, TargetProcess, images,
 };
 
 /// An interpreter, and how it was found.
@@ -55,11 +55,11 @@ impl fmt::Display for RootsSource {
     }
 }
 
-/// Finds the interpreter of a process.
+/// Finds the interpreter of a process, live or of a core file.
 ///
 /// # Errors
 /// See [`AttachError`].
-pub fn find(target: &TargetProcess) -> Result<Found, AttachError> {
+pub fn find(target: &impl ProcessImage) -> Result<Found, AttachError> {
     let pid = target.pid();
     let mappings = target
         .maps()
@@ -123,7 +123,7 @@ pub fn program_holds_interpreter(target: &TargetProcess) -> bool {
 }
 
 /// What to say of a process without an interpreter.
-fn nothing_found(target: &TargetProcess, exe: &Path) -> AttachError {
+fn nothing_found(target: &impl ProcessImage, exe: &Path) -> AttachError {
     let pid = target.pid();
     if exe.as_os_str().is_empty() {
         return AttachError::NoSuchProcess(pid);
@@ -140,7 +140,7 @@ fn nothing_found(target: &TargetProcess, exe: &Path) -> AttachError {
 
 /// Version, layout and roots of the interpreter that an image holds.
 fn identify(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     pid: Pid,
     mut candidate: Candidate<'_>,
     mappings: &[Mapping],
@@ -202,7 +202,7 @@ fn identify(
 }
 
 fn describe_version(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     pid: Pid,
     candidate: &Candidate<'_>,
     version: PythonVersion,
@@ -222,7 +222,7 @@ fn describe_version(
 /// Whether the build has two pointers more in front of every object. The type of types is its own type,
 /// and so tells where objects have theirs.
 fn has_trace_refs(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     candidate: &Candidate<'_>,
     description: &Description,
 ) -> bool {
@@ -241,7 +241,7 @@ fn has_trace_refs(
 
 /// Where the list of interpreters starts.
 fn find_roots(
-    memory: &LiveMemory,
+    memory: &impl RemoteMemory,
     python: &Python,
     candidate: &Candidate<'_>,
     mappings: &[Mapping],
@@ -316,7 +316,7 @@ fn next_func_version(candidate: &Candidate<'_>, layout: &Layout) -> Option<Remot
 }
 
 /// Whether some interpreter has a thread: until then there is nothing to see.
-fn is_running(memory: &LiveMemory, python: &Python) -> bool {
+fn is_running(memory: &impl RemoteMemory, python: &Python) -> bool {
     interpreters(memory, python).is_ok_and(|list| {
         list.iter()
             .any(|interpreter| !interpreter.threads_head.is_null())

@@ -9,6 +9,8 @@ mod candidate;
 mod class;
 pub mod code;
 mod code_identity;
+pub mod core;
+mod data_stack;
 mod dict;
 pub mod error;
 pub mod frame;
@@ -39,6 +41,7 @@ pub mod value;
 pub mod version;
 
 pub use attach_error::AttachError;
+pub use core::{NoInterpreter, PythonCore, StackEnd};
 pub use error::{ReadError, SampleError};
 pub use frame_table::{Columns, Frame, FrameId, FrameTable, TOO_MANY};
 pub use inspector::Inspector;

@@ -2,28 +2,30 @@
 
 use std::collections::HashMap;
 
-use super::snapshot::Part;
 use crate::cpython::StackTrace;
 use crate::target::Tid;
 
 /// Puts the stacks of one OS thread in several interpreters together, if there are `several`: the
 /// newest interpreter's frames are the innermost. The main thread comes first; what was made of the
 /// frames comes along.
-pub(super) fn merge<T>(parts: Vec<Part<T>>, several: bool) -> (Vec<StackTrace>, Vec<Vec<T>>) {
-    let mut traces: Vec<StackTrace> = Vec::with_capacity(parts.len());
-    let mut all_inspected: Vec<Vec<T>> = Vec::with_capacity(parts.len());
+pub(super) fn merge<T>(
+    parts: impl IntoIterator<Item = (StackTrace, Vec<T>)>,
+    several: bool,
+) -> (Vec<StackTrace>, Vec<Vec<T>>) {
+    let mut traces: Vec<StackTrace> = Vec::new();
+    let mut all_inspected: Vec<Vec<T>> = Vec::new();
     let mut places: HashMap<Tid, usize> = HashMap::new();
-    for part in parts {
-        let tid = part.trace.thread.os_thread_id.filter(|_| several);
+    for (part, of_part) in parts {
+        let tid = part.thread.os_thread_id.filter(|_| several);
         let place = tid.and_then(|tid| places.get(&tid).copied());
         let known = place.and_then(|place| {
             let trace = traces.get_mut(place)?;
             Some((trace, all_inspected.get_mut(place)?))
         });
         if let Some((trace, inspected)) = known {
-            let inner = part.trace;
+            let inner = part;
             trace.frames = inner.frames.iter().chain(&*trace.frames).copied().collect();
-            inspected.splice(0..0, part.inspected);
+            inspected.splice(0..0, of_part);
             let ids = &mut trace.thread.interpreter_ids;
             ids.splice(0..0, inner.thread.interpreter_ids);
             trace.thread.owns_gil |= inner.thread.owns_gil;
@@ -34,8 +36,8 @@ pub(super) fn merge<T>(parts: Vec<Part<T>>, several: bool) -> (Vec<StackTrace>, 
         if let Some(tid) = tid {
             places.insert(tid, traces.len());
         }
-        traces.push(part.trace);
-        all_inspected.push(part.inspected);
+        traces.push(part);
+        all_inspected.push(of_part);
     }
     // Wherever the lists have it.
     let main = traces.iter().position(|trace| trace.thread.is_main);

@@ -31,10 +31,10 @@ const ATTEMPTS_SUSPECT: usize = 8;
 const ONWARD: Duration = Duration::from_micros(20);
 
 /// One thread's part of a snapshot, before stacks of one OS thread are put together.
-pub(super) struct Part<T> {
+struct Part<T> {
     thread: PythonThread,
-    pub(super) trace: StackTrace,
-    pub(super) inspected: Vec<T>,
+    trace: StackTrace,
+    inspected: Vec<T>,
     /// Whether its outermost frame is not linked to its caller at this very moment.
     is_loose: bool,
     /// Whether nothing contradicts that this was the thread's stack.
@@ -128,6 +128,7 @@ pub fn take<T>(
     if look.cpu_time {
         on_cpu_ns.extend(watch.threads.iter().filter_map(Watched::on_cpu_ns));
     }
+    let parts = parts.into_iter().map(|part| (part.trace, part.inspected));
     let (traces, inspected) = merge(parts, !taking.lets_go);
     Ok(Snapshot {
         traces,
@@ -196,27 +197,27 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     return Ok(Some(part));
                 }
                 Ok(_) if still => {
-                    debug!("{}: a frame was not linked yet", name(&watched.thread));
+                    debug!("{}: a frame was not linked yet", watched.thread.label());
                     self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
                 Err(ReadError::ThreadEnded) => {
-                    debug!("{} ended before it could be read", name(&watched.thread));
+                    debug!("{} ended before it could be read", watched.thread.label());
                     watched.has_ended = true;
                     self.let_go(&watched.thread);
                 }
                 Err(error) if still && active && attempt < attempts && error.may_pass() => {
-                    debug!("{}: {error}", name(&watched.thread));
+                    debug!("{}: {error}", watched.thread.label());
                     self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if still => {
                     self.errors
-                        .push(format!("{}: {error}", name(&watched.thread)));
+                        .push(format!("{}: {error}", watched.thread.label()));
                     self.let_go(&watched.thread);
                     return Ok(None);
                 }
-                _ => debug!("{} moved while it was read", name(&watched.thread)),
+                _ => debug!("{} moved while it was read", watched.thread.label()),
             }
             // One that is raced with is asked about now and then: it may have ended, or sleep by now.
             if !watched.has_ended && (!may_race || attempt % ATTEMPTS == 0) {
@@ -226,7 +227,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         self.torn += 1;
         debug!(
             "{}: its stack changed while it was read",
-            name(&watched.thread)
+            watched.thread.label()
         );
         Ok(None)
     }
@@ -376,11 +377,4 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             is_suspect: races && resolved.hides_caller,
         })
     }
-}
-
-fn name(thread: &PythonThread) -> String {
-    thread.os_thread_id.map_or_else(
-        || format!("thread {:#x}", thread.state.pthread_id),
-        |tid| format!("thread {tid}"),
-    )
 }

@@ -120,6 +120,12 @@ impl<'m> ElfFile<'m> {
         })
     }
 
+    /// Whether it is read from the memory that it was loaded into, where only what was loaded can be
+    /// found.
+    pub fn is_in_memory(&self) -> bool {
+        self.source.is_memory()
+    }
+
     /// Where a section is to be loaded, if the file has section headers and such a section.
     pub fn section(&self, name: &str) -> Option<VirtualRange> {
         self.sections

@@ -85,6 +85,21 @@ impl FileView {
         })
     }
 
+    /// What a process would see whose root was this folder: all files below it that we may read.
+    ///
+    /// # Errors
+    /// When there is no such folder, or it may not be looked at.
+    pub fn below(root: &Path) -> io::Result<FileView> {
+        Ok(FileView {
+            root: Arc::new(open_place(root)?),
+            working: None,
+            _mounts: None,
+            names: Default::default(),
+            reader: Reader { limited_to: None },
+            started: None,
+        })
+    }
+
     /// Whether the two show the same files to the same reader. Told by names: a folder that was
     /// renamed in between makes them different, which costs a look and no more.
     pub fn shows_the_same_as(&self, other: &FileView) -> bool {
@@ -97,6 +112,30 @@ impl FileView {
     /// # Errors
     /// When there is none, it is no regular file, too large, or the process may not read it.
     pub fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Contents> {
+        let (file, meta) = self.find_regular(path)?;
+        if meta.len() > max_bytes {
+            return Err(refused("it is too large"));
+        }
+        let mut bytes = Vec::new();
+        // Interfaces of the kernel look like regular files without contents.
+        if meta.len() > 0 {
+            open_again(&file)?.take(max_bytes).read_to_end(&mut bytes)?;
+        }
+        Ok(Contents {
+            bytes,
+            is_newer: self.is_newer(&meta),
+        })
+    }
+
+    /// Opens a file for reading, as [`FileView::read`] would.
+    ///
+    /// # Errors
+    /// When there is none, it is no regular file, or the process may not read it.
+    pub fn open(&self, path: &Path) -> io::Result<File> {
+        open_again(&self.find_regular(path)?.0)
+    }
+
+    fn find_regular(&self, path: &Path) -> io::Result<(File, Metadata)> {
         let file = self.find(path)?;
         let meta = file.metadata()?;
         if !meta.is_file() || NO_FILES.contains(&statfs::fstatfs(&file)?.filesystem_type()) {
@@ -105,25 +144,7 @@ impl FileView {
         if !self.reader.may(&meta, Reader::READ) {
             return Err(refused("the process may not read it"));
         }
-        if meta.len() > max_bytes {
-            return Err(refused("it is too large"));
-        }
-        let mut bytes = Vec::new();
-        // Interfaces of the kernel look like regular files without contents.
-        if meta.len() > 0 {
-            // This name leads to what was looked at, whatever has happened to the path since. A file
-            // with a lease on it would have to be waited for.
-            OpenOptions::new()
-                .read(true)
-                .custom_flags(OFlag::O_NONBLOCK.bits())
-                .open(format!("/proc/self/fd/{}", file.as_raw_fd()))?
-                .take(max_bytes)
-                .read_to_end(&mut bytes)?;
-        }
-        Ok(Contents {
-            bytes,
-            is_newer: self.is_newer(&meta),
-        })
+        Ok((file, meta))
     }
 
     /// A package manager keeps the times that its files were packed with; so the time at which the
@@ -231,6 +252,15 @@ fn open_place(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags((OFlag::O_PATH | OFlag::O_DIRECTORY).bits())
         .open(path)
+}
+
+/// Opens what was looked at for reading, whatever has happened to its path since. A file with a lease
+/// on it would have to be waited for.
+fn open_again(file: &File) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(OFlag::O_NONBLOCK.bits())
+        .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 /// Opens what has this name in a folder, a link itself rather than what it leads to, to look at and

@@ -159,7 +159,8 @@ impl Thread {
             os_thread_id: json["os_thread_id"].as_u64(),
             name: json["thread_name"].as_str().map(str::to_owned),
             main: flag("main"),
-            active: flag("active"),
+            // A core file does not tell.
+            active: json["active"].as_bool().unwrap_or(false),
             owns_gil: flag("owns_gil"),
             collecting: flag("collecting"),
             interpreter_ids: list(&json["interpreter_ids"], |id| id.as_i64().expect("an id")),

@@ -171,6 +171,11 @@ impl Target {
         self.child.wait().expect("it is our child")
     }
 
+    /// Waits for its end, with stdin open.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().expect("it is our child")
+    }
+
     /// Runs `pyspy-rs dump --json --pid` on it.
     ///
     /// # Panics
