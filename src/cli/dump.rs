@@ -181,6 +181,8 @@ fn look(
         version: process.version().to_string(),
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),
+        // Those of the threads that are shown could be read; what is left is who has none.
+        interpreters: process.interpreter_gils().unwrap_or_default(),
         threads,
         errors,
     })

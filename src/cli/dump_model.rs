@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::cpython::locals::Local;
-use crate::cpython::{Frame, ThreadInfo};
+use crate::cpython::{Frame, InterpreterGil, ThreadInfo};
 use crate::target::{MemoryLimit, PageFaults, Pid, Shares, TargetProcess};
 
 /// One process in a dump.
@@ -21,10 +21,28 @@ pub struct ProcessDump {
     pub executable: String,
     /// Its memory; `None` when the system did not tell.
     pub memory: Option<MemoryDump>,
+    /// Its interpreters, those without threads too, oldest first; empty when they could not be read.
+    pub interpreters: Vec<InterpreterGil>,
     /// Its Python threads.
     pub threads: Vec<ThreadDump>,
     /// Threads and structures that could not be read.
     pub errors: Vec<String>,
+}
+
+impl ProcessDump {
+    /// The thread that holds an interpreter's GIL; of several that share one, each has that thread. A thread
+    /// that is inside of several interpreters holds the innermost one's.
+    pub fn gil_holder(&self, of: InterpreterGil) -> Option<Pid> {
+        let gil = of.gil?;
+        let shares = |id: &i64| {
+            let mut all = self.interpreters.iter();
+            all.any(|other| other.id == *id && other.gil == Some(gil))
+        };
+        let mut holders = self.threads.iter().map(|thread| &thread.info);
+        let holder =
+            holders.find(|info| info.owns_gil && info.interpreter_ids.first().is_some_and(shares));
+        holder?.os_thread_id
+    }
 }
 
 /// A process's memory, and what else tells of its state. `None` for what the system does not tell.
@@ -111,7 +129,7 @@ pub(super) mod samples {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{FrameDump, Local, MemoryDump, ProcessDump, ThreadDump};
+    use super::{FrameDump, InterpreterGil, Local, MemoryDump, ProcessDump, ThreadDump};
     use crate::cpython::{Columns, Frame, ThreadInfo};
     use crate::target::cgroup::Version;
     use crate::target::{MemoryLimit, PageFaults, Shares};
@@ -204,6 +222,10 @@ pub(super) mod samples {
                 open_files: Some(14),
                 max_open_files: Some(1024),
             }),
+            interpreters: vec![InterpreterGil {
+                id: 0,
+                gil: Some(0),
+            }],
             threads: vec![
                 ThreadDump {
                     info: main,

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anstyle::{AnsiColor, Style};
 
 use super::clock::{mib, rate, rough};
+use super::dump_interpreters;
 use super::dump_model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::{command_line, for_terminal};
 use crate::cpython::locals::Local;
@@ -86,6 +87,9 @@ fn write_process(
         for line in memory_details(memory) {
             writeln!(out, "{line}")?;
         }
+    }
+    for line in dump_interpreters::lines(process) {
+        writeln!(out, "{line}")?;
     }
     if let Some((pid, command)) = &process.parent {
         writeln!(
@@ -186,10 +190,13 @@ fn write_thread(
     };
     let collecting = if info.collecting { "+gc" } else { "" };
     write!(out, " ({state}{collecting})")?;
-    match &info.name {
-        Some(name) => writeln!(out, ": \"{}\"", for_terminal(name))?,
-        None => writeln!(out)?,
+    if let Some(name) = &info.name {
+        write!(out, ": \"{}\"", for_terminal(name))?;
     }
+    if let Some(place) = dump_interpreters::place(info) {
+        write!(out, " {place}")?;
+    }
+    writeln!(out)?;
     for frame in &thread.frames {
         write_frame(out, frame, options, palette)?;
     }

@@ -6,6 +6,7 @@ pub mod candidates;
 pub mod clock;
 pub mod completions;
 pub mod dump;
+mod dump_interpreters;
 pub mod dump_json;
 pub mod dump_model;
 pub mod dump_text;

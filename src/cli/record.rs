@@ -14,7 +14,7 @@ use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
 use super::sources::Sources;
-use super::{attach::warn_without_gc, summary, timing};
+use super::{summary, timing};
 use crate::cpython::PythonProcess;
 use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
@@ -179,7 +179,8 @@ impl Recording {
         hide_progress: bool,
     ) -> Recording {
         let stop = signals.stop_flag();
-        warn_without_gc(&process, &options.sampling);
+        attach::warn_without_gc(&process, &options.sampling);
+        attach::warn_without_gil(&process, &options.sampling);
         let mut meta = Meta {
             command: command_line(&process.target().command_line()),
             python_version: Some(process.version().to_string()),

@@ -107,6 +107,7 @@ fn watch(
         full_filenames: options.full_filenames,
     };
     attach::warn_without_gc(&process, &options.sampling);
+    attach::warn_without_gil(&process, &options.sampling);
     let mut sampler = Sampler::new(process, options.sampling.for_sampler(&stop));
     let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => Advised::failure(

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use python_offsets::PythonVersion;
 
 use super::frame::RawFrame;
+use super::gil::{self, InterpreterGil};
 use super::inspector::{Inspector, Resolved, Walk};
 use super::locate::{self, Found};
 use super::source_path::shorten;
@@ -87,6 +88,14 @@ impl PythonProcess {
     pub fn threads(&mut self) -> Result<ThreadList, SampleError> {
         let target = &self.target;
         self.inspector.threads(target.memory(), || tasks(target))
+    }
+
+    /// All interpreters, those without threads too, oldest first, and by whose GIL each runs.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn interpreter_gils(&self) -> Result<Vec<InterpreterGil>, ReadError> {
+        gil::interpreter_gils(self.target.memory(), self.python())
     }
 
     /// Starts a new sample: see [`Inspector::begin_sample`].

@@ -21,6 +21,14 @@ pub struct PythonThread {
 }
 
 impl PythonThread {
+    /// What to call it in messages.
+    pub fn label(&self) -> String {
+        self.os_thread_id.map_or_else(
+            || format!("thread {:#x}", self.state.pthread_id),
+            |tid| format!("thread {tid}"),
+        )
+    }
+
     /// Whether this thread, with this stack, runs its interpreter's garbage collection: it has the
     /// frame in which that started or, where the version does not keep it, holds the GIL.
     pub fn collects(&self, stack: &[RawFrame]) -> bool {

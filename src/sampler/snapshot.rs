@@ -25,6 +25,10 @@ use crate::target::{PauseError, PauseGuard, Pid, RemoteAddr, Tid};
 const ATTEMPTS: usize = 4;
 /// The same for one that runs and is not to be paused: a try takes one or two microseconds.
 const ATTEMPTS_RUNNING: usize = 64;
+/// The same for one whose outermost frame is not linked at the moment: that is a few instructions in
+/// CPython, but greenlet unlinks frames around each switch, which a program that does little else is
+/// in a quarter of its time.
+const ATTEMPTS_LOOSE: usize = 16;
 /// After how many tries a stack is believed that looks odd each time.
 const ATTEMPTS_SUSPECT: usize = 8;
 /// How long a thread runs on that stood where no stack can be read: a few instructions are enough.
@@ -165,9 +169,11 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         let seen = watched.activity;
         let waits_for_cpu = seen.is_some_and(|activity| activity.waits_for_cpu);
         let may_race = self.look.pausing == Pausing::Never && active;
-        let attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
+        let mut attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
         let mut loose = None;
-        for attempt in 1..=attempts {
+        let mut attempt = 0;
+        while attempt < attempts {
+            attempt += 1;
             if watched.has_ended {
                 // No thread, no stack, no error.
                 return Ok(None);
@@ -204,7 +210,10 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
                 Ok(part) if still => {
                     loose = loose.or(part.loose);
-                    debug!("{}: a frame was not linked yet", name(&watched.thread));
+                    if self.process.python().semantics.has_shims() {
+                        attempts = attempts.max(ATTEMPTS_LOOSE);
+                    }
+                    debug!("{}: a frame was not linked yet", watched.thread.label());
                     self.let_go_now(&watched.thread);
                     if held {
                         // Let go and caught at once it would not get one instruction further.
@@ -214,17 +223,17 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
                 Err(ReadError::ThreadEnded) => {
-                    debug!("{} ended before it could be read", name(&watched.thread));
+                    debug!("{} ended before it could be read", watched.thread.label());
                     watched.has_ended = true;
                     self.let_go(&watched.thread);
                 }
                 Err(error) if still => {
                     self.errors
-                        .push(format!("{}: {error}", name(&watched.thread)));
+                        .push(format!("{}: {error}", watched.thread.label()));
                     self.let_go(&watched.thread);
                     return Ok(None);
                 }
-                _ => debug!("{} moved while it was read", name(&watched.thread)),
+                _ => debug!("{} moved while it was read", watched.thread.label()),
             }
             // One that is raced with is asked about now and then: it may have ended, or sleep by now.
             if !watched.has_ended && (!may_race || attempt % ATTEMPTS == 0) {
@@ -234,7 +243,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         self.torn += 1;
         debug!(
             "{}: its stack changed while it was read",
-            name(&watched.thread)
+            watched.thread.label()
         );
         Ok(None)
     }
@@ -385,11 +394,4 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             is_suspect: races && resolved.hides_caller,
         })
     }
-}
-
-fn name(thread: &PythonThread) -> String {
-    thread.os_thread_id.map_or_else(
-        || format!("thread {:#x}", thread.state.pthread_id),
-        |tid| format!("thread {tid}"),
-    )
 }
