@@ -19,7 +19,7 @@ use crate::cpython::frame::RawFrame;
 use crate::cpython::{
     FrameTable, PythonProcess, PythonThread, ReadError, SampleError, StackTrace, ThreadInfo,
 };
-use crate::target::{PauseError, PauseGuard, Pid, RemoteAddr, Tid};
+use crate::target::{PauseError, PauseGuard, Pid, Tid};
 
 /// How often a thread that moved while it was read is read again before it is given up.
 const ATTEMPTS: usize = 4;
@@ -39,8 +39,8 @@ pub(super) struct Part<T> {
     thread: PythonThread,
     pub(super) trace: StackTrace,
     pub(super) inspected: Vec<T>,
-    /// Where the thread stands, if its outermost frame is not linked to its caller at this very moment.
-    loose: Option<(RemoteAddr, u64)>,
+    /// Whether its outermost frame is not linked to its caller at this very moment.
+    is_loose: bool,
     /// Whether nothing contradicts that this was the thread's stack.
     is_steady: bool,
     /// Whether it looks as if it never was, though it may have been.
@@ -156,7 +156,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 thread: watched.thread.clone(),
                 trace,
                 inspected: Vec::new(),
-                loose: None,
+                is_loose: false,
                 is_steady: true,
                 is_suspect: false,
             }));
@@ -170,7 +170,6 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         let waits_for_cpu = seen.is_some_and(|activity| activity.waits_for_cpu);
         let may_race = self.look.pausing == Pausing::Never && active;
         let mut attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
-        let mut loose = None;
         let mut attempt = 0;
         while attempt < attempts {
             attempt += 1;
@@ -194,13 +193,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
             };
             match read {
-                Ok(mut part)
-                    if still
-                        && part.loose.is_none_or(|at| {
-                            let moved = loose.is_some_and(|before| before != at);
-                            attempt == attempts && self.may_be_loose(moved || !watched.runs())
-                        }) =>
-                {
+                Ok(mut part) if still && !part.is_loose => {
                     part.trace.thread.waits_for_cpu = waits_for_cpu;
                     if !held {
                         watched.keep(&part.trace);
@@ -208,11 +201,8 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     self.let_go(&watched.thread);
                     return Ok(Some(part));
                 }
-                Ok(part) if still => {
-                    loose = loose.or(part.loose);
-                    if self.process.python().semantics.has_shims() {
-                        attempts = attempts.max(ATTEMPTS_LOOSE);
-                    }
+                Ok(_) if still => {
+                    attempts = attempts.max(ATTEMPTS_LOOSE);
                     debug!("{}: a frame was not linked yet", watched.thread.label());
                     self.let_go_now(&watched.thread);
                     if held {
@@ -253,13 +243,6 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
     fn must_pause(&self, watched: &Watched) -> bool {
         self.look.holds
             || (!watched.waits_for_cpu() && self.process.holds_gil(&watched.thread) != Some(false))
-    }
-
-    /// Whether a stack may end in a frame without a caller, though that was seen again and again.
-    /// `elsewhere`: of a thread that has gone on meanwhile, or sleeps. On a crowded machine it may not have
-    /// got a CPU to do so.
-    fn may_be_loose(&self, elsewhere: bool) -> bool {
-        elsewhere && !self.process.python().semantics.has_shims()
     }
 
     /// Whether a thread that was not paused although it runs still has no GIL.
@@ -385,11 +368,8 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 frames: resolved.frames,
             },
             inspected,
-            loose: stack
-                .last()
-                .filter(|frame| frame.is_loose)
-                .and(stack.first())
-                .map(|innermost| (innermost.addr, innermost.instruction)),
+            is_loose: stack.last().is_some_and(|frame| frame.is_loose)
+                && !process.is_entered_from(thread, stack),
             is_steady: walk.is_steady && !resolved.is_new,
             is_suspect: races && resolved.hides_caller,
         })
