@@ -201,7 +201,10 @@ fn is_chain(functions: &[&str]) -> bool {
 
 #[test]
 fn coroutines_under_load() {
-    let load = |python: &Interpreter| {
+    for_each_kind("asyncio-load", |python| {
+        if python.version.minor_pair() < (3, 6) {
+            return;
+        }
         let target = Target::start(python, "asyncio_load.py", &[]);
         let stacks = record(&target, "2000", &[], 500);
         assert_possible(&stacks, |functions| {
@@ -209,16 +212,16 @@ fn coroutines_under_load() {
         });
         let whole = |stack: &&Stack| stack.functions().ends_with(&["right_rows", "compute"]);
         let whole: u64 = stacks.iter().filter(whole).map(|stack| stack.count).sum();
-        assert!(whole * 10 > samples(&stacks), "{whole}");
-    };
-    for_each_interpreter("asyncio-load", (3, 6).., load);
+        assert!(whole * 50 > samples(&stacks), "{whole}");
+    });
 }
 
 #[test]
 fn coroutines_under_load_in_uvloop() {
-    for_each_interpreter("uvloop-load", (3, 12).., |python| {
+    for_each_kind("uvloop-load", |python| {
         let version = match python.version.minor_pair() {
-            (3, ..=13) => "uvloop==0.22.1",
+            (2, _) | (3, ..=11) => return,
+            (3, 12 | 13) => "uvloop==0.22.1",
             _ => "uvloop==0.23.0",
         };
         let target = start_with(python, &[version], "asyncio_load.py", &["uvloop"]);
@@ -283,7 +286,10 @@ fn interpreters_with_gils_of_their_own() {
 
 #[test]
 fn interpreters_that_share_a_gil() {
-    for_each_interpreter("shared-gil", (3, 8).., |python| {
+    for_each_kind("shared-gil", |python| {
+        if python.version.minor_pair() < (3, 8) {
+            return;
+        }
         let target = Target::start(python, "interpreters.py", &["shared", "3"]);
         let mut holders = Vec::new();
         wait_until("a second one has had the GIL", || {
