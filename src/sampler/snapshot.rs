@@ -204,11 +204,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 Ok(_) if still => {
                     attempts = attempts.max(ATTEMPTS_LOOSE);
                     debug!("{}: a frame was not linked yet", watched.thread.label());
-                    self.let_go_now(&watched.thread);
-                    if held {
-                        // Let go and caught at once it would not get one instruction further.
-                        std::thread::sleep(ONWARD);
-                    }
+                    self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
@@ -216,6 +212,10 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     debug!("{} ended before it could be read", watched.thread.label());
                     watched.has_ended = true;
                     self.let_go(&watched.thread);
+                }
+                Err(error) if still && active && attempt < attempts && error.may_pass() => {
+                    debug!("{}: {error}", watched.thread.label());
+                    self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if still => {
                     self.errors
@@ -304,6 +304,15 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         };
         for guard in &mut self.guards {
             self.pauses.extend(guard.release(tid));
+        }
+    }
+
+    /// Lets a thread go on that stood where its stack cannot be read.
+    fn let_go_on(&mut self, thread: &PythonThread, held: bool) {
+        self.let_go_now(thread);
+        if held {
+            // Let go and caught at once it would not get one instruction further.
+            std::thread::sleep(ONWARD);
         }
     }
 
