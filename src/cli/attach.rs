@@ -83,6 +83,25 @@ pub fn warn_without_gc(root: &Root, sampling: &Sampling) {
     }
 }
 
+/// Says so when only the GIL's holder is asked for and there is no GIL.
+pub fn warn_without_gil(root: &Root, sampling: &Sampling) {
+    let Root::Python(process) = root else {
+        return;
+    };
+    // A GIL is switched on when something is imported that needs one: so it is a warning, not an end.
+    let gils = process.interpreter_gils();
+    if sampling.gil_only
+        && gils.is_ok_and(|gils| !gils.is_empty() && gils.iter().all(|one| one.gil.is_none()))
+    {
+        say(&format!(
+            "warning: process {} is a free-threaded Python {} and runs without a GIL: --gil, which counts \
+             only its holder, counts nothing; leave it out to see all threads that run",
+            process.pid(),
+            process.version()
+        ));
+    }
+}
+
 /// What became of attaching to a launched program.
 pub enum Launching {
     /// We are attached.

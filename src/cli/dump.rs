@@ -260,6 +260,8 @@ fn look(
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),
         core: None,
+        // Those of the threads that are shown could be read; what is left is who has none.
+        interpreters: process.interpreter_gils().unwrap_or_default(),
         threads,
         errors,
     })

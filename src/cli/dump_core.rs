@@ -85,6 +85,7 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
         })
         .collect();
     let version = core.version().to_string();
+    let interpreters = core.interpreter_gils().unwrap_or_default();
     let core = core.core();
     let (size_bytes, whole_size_bytes) = core.sizes();
     Ok(ProcessDump {
@@ -106,6 +107,7 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
                 .map(|thread| (thread.tid, thread.system_call))
                 .collect(),
         }),
+        interpreters,
         threads,
         errors,
     })

@@ -49,6 +49,12 @@
 //!         "os_thread_id": 8172         the thread that got it
 //!       }
 //!     },
+//!     "interpreters": [{       all of them, oldest first; [] when they could not be read
+//!       "id": 0,               0 is the main one
+//!       "gil": 0,              the interpreter whose GIL it uses, its own or the main one's; null in
+//!                              a free-threaded build that runs without one
+//!       "gil_holder": 8172     the os_thread_id, or null
+//!     }],
 //!     "threads": [{            the Python threads, in the order of the text
 //!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
 //!       "os_thread_id": 8172,  null when it could not be told
@@ -113,8 +119,16 @@ struct Process<'a> {
     version: &'a str,
     memory: Option<Memory<'a>>,
     core: Option<Core<'a>>,
+    interpreters: Vec<Interpreter>,
     threads: Vec<Thread<'a>>,
     errors: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Interpreter {
+    id: i64,
+    gil: Option<i64>,
+    gil_holder: Option<i32>,
 }
 
 #[derive(Serialize)]
@@ -198,6 +212,15 @@ fn process(process: &ProcessDump) -> Process<'_> {
     Process {
         pid: process.pid,
         parent_pid: process.parent.as_ref().map(|(pid, _)| *pid),
+        interpreters: process
+            .interpreters
+            .iter()
+            .map(|interpreter| Interpreter {
+                id: interpreter.id,
+                gil: interpreter.gil,
+                gil_holder: process.gil_holder(*interpreter),
+            })
+            .collect(),
         command: &process.command,
         executable: &process.executable,
         version: &process.version,
@@ -318,6 +341,10 @@ mod tests {
         assert_eq!(at("/processes/1/parent_pid"), json!(8172));
         assert_eq!(at("/processes/0/memory/rss_bytes"), json!(59_873_690));
         assert_eq!(at("/processes/0/errors"), json!(["thread 9: torn"]));
+        assert_eq!(
+            at("/processes/0/interpreters"),
+            json!([{"id": 0, "gil": 0, "gil_holder": 8172}])
+        );
         let memory = at("/processes/0/memory");
         let key = |name: &str| memory.get(name).cloned().unwrap_or_default();
         assert_eq!(key("pss_bytes"), json!(54_840_525));

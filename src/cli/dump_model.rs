@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::cpython::locals::Local;
-use crate::cpython::{Frame, ThreadInfo};
+use crate::cpython::{Frame, InterpreterGil, ThreadInfo};
 use crate::target::core::{Signal, Writer};
 use crate::target::{MemoryLimit, PageFaults, Pid, Shares, TargetProcess, Tid};
 
@@ -25,6 +25,8 @@ pub struct ProcessDump {
     pub memory: Option<MemoryDump>,
     /// Of a core file: what it tells besides. Whether threads were active is then not known.
     pub core: Option<CoreDump>,
+    /// Its interpreters, those without threads too, oldest first; empty when they could not be read.
+    pub interpreters: Vec<InterpreterGil>,
     /// Its Python threads.
     pub threads: Vec<ThreadDump>,
     /// Threads and structures that could not be read.
@@ -59,6 +61,22 @@ impl CoreDump {
     /// known.
     pub fn system_call_of(&self, tid: Option<Tid>) -> Option<Option<u32>> {
         self.system_calls.get(&tid?).copied()
+    }
+}
+
+impl ProcessDump {
+    /// The thread that holds an interpreter's GIL; of several that share one, each has that thread. A thread
+    /// that is inside of several interpreters holds the innermost one's.
+    pub fn gil_holder(&self, of: InterpreterGil) -> Option<Pid> {
+        let gil = of.gil?;
+        let shares = |id: &i64| {
+            let mut all = self.interpreters.iter();
+            all.any(|other| other.id == *id && other.gil == Some(gil))
+        };
+        let mut holders = self.threads.iter().map(|thread| &thread.info);
+        let holder =
+            holders.find(|info| info.owns_gil && info.interpreter_ids.first().is_some_and(shares));
+        holder?.os_thread_id
     }
 }
 
@@ -146,7 +164,7 @@ pub(super) mod samples {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::{FrameDump, Local, MemoryDump, ProcessDump, ThreadDump};
+    use super::{FrameDump, InterpreterGil, Local, MemoryDump, ProcessDump, ThreadDump};
     use crate::cpython::{Columns, Frame, ThreadInfo};
     use crate::target::cgroup::Version;
     use crate::target::{MemoryLimit, PageFaults, Shares};
@@ -240,6 +258,10 @@ pub(super) mod samples {
                 max_open_files: Some(1024),
             }),
             core: None,
+            interpreters: vec![InterpreterGil {
+                id: 0,
+                gil: Some(0),
+            }],
             threads: vec![
                 ThreadDump {
                     info: main,

@@ -6,6 +6,7 @@ use anstyle::{AnsiColor, Style};
 
 use super::clock::{mib, rate, rough};
 use super::core_text;
+use super::dump_interpreters;
 use super::dump_model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use super::escape::{command_line, for_terminal};
 use crate::cpython::ThreadInfo;
@@ -90,6 +91,9 @@ fn write_process(
         }
     }
     for line in core_text::lines(process) {
+        writeln!(out, "{line}")?;
+    }
+    for line in dump_interpreters::lines(process) {
         writeln!(out, "{line}")?;
     }
     if let Some((pid, command)) = &process.parent {
@@ -186,10 +190,13 @@ fn write_thread(
     }
     let state = core.map_or_else(|| live_state(info), |core| core_text::state(info, core));
     write!(out, " ({state})")?;
-    match &info.name {
-        Some(name) => writeln!(out, ": \"{}\"", for_terminal(name))?,
-        None => writeln!(out)?,
+    if let Some(name) = &info.name {
+        write!(out, ": \"{}\"", for_terminal(name))?;
     }
+    if let Some(place) = dump_interpreters::place(info) {
+        write!(out, " {place}")?;
+    }
+    writeln!(out)?;
     for frame in &thread.frames {
         write_frame(out, frame, options, palette)?;
     }

@@ -19,6 +19,7 @@ mod doctor_text;
 mod doctor_words;
 pub mod dump;
 pub mod dump_core;
+mod dump_interpreters;
 pub mod dump_json;
 pub mod dump_model;
 pub mod dump_text;

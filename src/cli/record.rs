@@ -15,7 +15,7 @@ use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
 use super::sources::Sources;
-use super::{attach::warn_without_gc, summary, timing};
+use super::{attach, summary, timing};
 use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
 use crate::sampler::{Root, Sampler, SamplerOptions, SamplerStats};
@@ -180,7 +180,8 @@ impl Recording {
         hide_progress: bool,
     ) -> Recording {
         let stop = signals.stop_flag();
-        warn_without_gc(&root, &options.sampling);
+        attach::warn_without_gc(&root, &options.sampling);
+        attach::warn_without_gil(&root, &options.sampling);
         let mut meta = Meta {
             command: command_line(&root.target().command_line()),
             python_version: Some(root.version().to_string()),

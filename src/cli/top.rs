@@ -109,6 +109,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Res
         full_filenames: options.full_filenames,
     };
     attach::warn_without_gc(&root, &options.sampling);
+    attach::warn_without_gil(&root, &options.sampling);
     let mut sampler = Sampler::new(root, options.sampling.for_sampler(&stop));
     let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => Advised::failure(

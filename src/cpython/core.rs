@@ -10,6 +10,7 @@ use python_offsets::PythonVersion;
 use python_offsets::semantics::FrameRoot;
 
 use super::data_stack;
+use super::gil::{self, InterpreterGil};
 use super::frame::RawFrame;
 use super::inspector::{Inspector, Resolved};
 use super::locate::{self, Found};
@@ -81,6 +82,14 @@ impl PythonCore {
     /// The interpreter's version.
     pub fn version(&self) -> PythonVersion {
         self.inspector.python().version
+    }
+
+    /// All interpreters, as [`PythonProcess::interpreter_gils`](super::PythonProcess::interpreter_gils).
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn interpreter_gils(&self) -> Result<Vec<InterpreterGil>, ReadError> {
+        gil::interpreter_gils(self.core.memory(), self.inspector.python())
     }
 
     /// Lists the threads of all interpreters.

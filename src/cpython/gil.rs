@@ -1,8 +1,10 @@
 //! Who holds the GIL, and who collects garbage.
 
+use std::collections::HashMap;
+
 use python_offsets::semantics::GilHolder;
 
-use super::interpreter::{Interpreter, ThreadState};
+use super::interpreter::{Interpreter, ThreadState, interpreters};
 use super::record::{read_i32, read_ptr};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
@@ -27,9 +29,7 @@ pub fn holder(
                 return Ok(None);
             };
             let layout = &python.layout.gil_runtime_state;
-            if let Some(enabled) = layout.enabled
-                && read_i32(memory, gil.offset(enabled.into()))? == 0
-            {
+            if !is_enabled(memory, python, gil)? {
                 return Ok(None);
             }
             if read_i32(memory, gil.offset(layout.locked.into()))? != 1 {
@@ -76,6 +76,54 @@ fn gil_of(
     };
     let gil = read_ptr(memory, interpreter.addr.offset(ceval_gil.into()))?;
     Ok(Some(gil).filter(|gil| !gil.is_null()))
+}
+
+/// An interpreter, and by whose GIL its threads take turns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InterpreterGil {
+    /// The interpreter's id.
+    pub id: i64,
+    /// The id of the oldest interpreter that has the same GIL: its own if it shares with nobody, mostly
+    /// the main one's if it does. `None` when it runs without one (a free-threaded build).
+    pub gil: Option<i64>,
+}
+
+/// The interpreters, oldest first, each with its GIL.
+///
+/// # Errors
+/// When the list or a GIL cannot be read.
+pub fn interpreter_gils(
+    memory: &impl RemoteMemory,
+    python: &Python,
+) -> Result<Vec<InterpreterGil>, ReadError> {
+    let mut owners = HashMap::new();
+    let found = interpreters(memory, python)?;
+    let gils = found.into_iter().rev().map(|interpreter| {
+        let id = interpreter.id;
+        let lock = match python.semantics.gil_holder {
+            // There is one for all of them.
+            GilHolder::Symbol | GilHolder::Runtime => Some(RemoteAddr::NULL),
+            GilHolder::Interpreter => gil_of(memory, python, interpreter)?,
+        };
+        let gil = match lock {
+            Some(gil) if is_enabled(memory, python, gil)? => Some(*owners.entry(gil).or_insert(id)),
+            _ => None,
+        };
+        Ok(InterpreterGil { id, gil })
+    });
+    gils.collect()
+}
+
+/// Whether a GIL is used at all: in a free-threaded build it may be switched on and off.
+fn is_enabled(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    gil: RemoteAddr,
+) -> Result<bool, ReadError> {
+    Ok(match python.layout.gil_runtime_state.enabled {
+        Some(enabled) => read_i32(memory, gil.offset(enabled.into()))? != 0,
+        None => true,
+    })
 }
 
 /// A garbage collection that runs in an interpreter.

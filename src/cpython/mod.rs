@@ -44,6 +44,7 @@ pub use attach_error::AttachError;
 pub use core::{NoInterpreter, PythonCore, StackEnd};
 pub use error::{ReadError, SampleError};
 pub use frame_table::{Columns, Frame, FrameId, FrameTable, TOO_MANY};
+pub use gil::InterpreterGil;
 pub use inspector::Inspector;
 pub use locals::Local;
 pub use locate::Found;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use python_offsets::PythonVersion;
 
 use super::frame::RawFrame;
+use super::gil::{self, InterpreterGil};
 use super::inspector::{Inspector, Resolved, Walk};
 use super::locate::{self, Found};
 use super::source_path::shorten;
@@ -119,6 +120,14 @@ impl PythonProcess {
             let mut threads = list.threads.iter();
             threads.any(|thread| thread.os_thread_id.is_some())
         })
+    }
+
+    /// All interpreters, those without threads too, oldest first, and by whose GIL each runs.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn interpreter_gils(&self) -> Result<Vec<InterpreterGil>, ReadError> {
+        gil::interpreter_gils(self.target.memory(), self.python())
     }
 
     /// Starts a new sample: see [`Inspector::begin_sample`].

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::libc::ESRCH;
 
 use super::threads::RunState;
-use super::{Pid, Tid};
+use super::{Pid, Tid, descriptors};
 
 /// Readers that keep descriptors open, two each, in the whole program; beyond, files are opened for
-/// each question. A process may mostly have 1024 descriptors.
-const MAX_OPEN: usize = 300;
+/// each question, which takes five times as long.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// What the kernel counts of a thread's running: the first and the third number of its `schedstat`
@@ -80,7 +79,7 @@ impl ActivityReader {
             tid,
             files: None,
         };
-        if OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
+        if OPEN.fetch_add(1, Ordering::Relaxed) < descriptors::for_activity() / 2 {
             let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
             // It takes the right to trace, which we may lack though we may read memory.
             let syscall = open("syscall").filter(|file| is_running(file).is_ok());

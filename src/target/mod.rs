@@ -9,6 +9,7 @@ pub mod cgroup;
 pub mod container;
 pub mod core;
 pub mod descendants;
+mod descriptors;
 pub mod elf;
 pub mod facts;
 pub mod faults;

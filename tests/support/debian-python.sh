@@ -19,7 +19,7 @@ set -euo pipefail
 
 readonly versions="3.14 3.15"
 # Raise it when the contents change, so that older roots are made anew.
-readonly revision=3
+readonly revision=4
 
 say() { printf 'debian-python: %s\n' "$*" >&2; }
 skip() { say "SKIPPED: $*"; exit 77; }
@@ -142,8 +142,8 @@ apt() {
 say "fetching CPython $versions from Debian sid into $root"
 apt apt-get update >&2 || give_up "apt-get update of Debian sid failed"
 
-# The shell for the targets that start one.
-wanted=(dash) extras=() found=()
+# The shell for the targets that start one, the library for packages from PyPI that are written in C++.
+wanted=(dash libstdc++6) extras=() found=()
 for version in $versions; do
     if ! apt apt-cache show "python$version" >/dev/null 2>&1; then
         say "WARNING: Debian sid has no python$version: it WILL NOT be tested"
