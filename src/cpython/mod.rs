@@ -5,6 +5,7 @@ pub mod attach_error;
 mod attributes;
 mod budget;
 mod candidate;
+mod chain;
 mod class;
 pub mod code;
 mod code_identity;

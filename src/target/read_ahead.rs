@@ -62,6 +62,13 @@ struct Range {
     used: Cell<Extent>,
 }
 
+impl Range {
+    fn has(&self, addr: u64, len: usize) -> bool {
+        addr.checked_sub(self.start)
+            .is_some_and(|from| from.saturating_add(len as u64) <= self.len as u64)
+    }
+}
+
 /// From the first byte to the one after the last; empty when the end comes first.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
@@ -243,9 +250,7 @@ impl ReadAhead {
         if !self.is_filled {
             return None;
         }
-        let after = self.ranges.partition_point(|range| range.start <= addr);
-        let range = self.ranges.get(after.checked_sub(1)?)?;
-        let copy = self.bytes.get(range.at..range.at.checked_add(range.len)?)?;
+        let (range, copy) = self.range_of(addr)?;
         let found = part(copy, range.start, addr, len)?;
         let end = addr.saturating_add(len as u64);
         range.used.set(range.used.get().with(addr, end));
@@ -253,6 +258,61 @@ impl ReadAhead {
             self.has_grown.set(true);
         }
         Some(found)
+    }
+
+    /// How many of these places, from the first on, hold what they held: `len` bytes each, which were then
+    /// put into `before` one after another. They count as asked for. What is not in the copy is not the
+    /// same.
+    pub fn count_same(
+        &self,
+        places: impl Iterator<Item = RemoteAddr>,
+        len: usize,
+        before: &[u8],
+    ) -> usize {
+        if !self.is_filled || len == 0 {
+            return 0;
+        }
+        // Places that follow each other are mostly in one range.
+        let mut near: Option<(&Range, &[u8], Extent)> = None;
+        let mut count = 0;
+        for (place, before) in places.zip(before.chunks_exact(len)) {
+            let is_near = |(range, ..): &(&Range, &[u8], Extent)| range.has(place.0, len);
+            if !near.as_ref().is_some_and(is_near) {
+                self.note(near.take());
+                near = self.range_of(place.0).map(|(range, copy)| {
+                    let used = range.used.get();
+                    (range, copy, used)
+                });
+            }
+            let Some((range, copy, used)) = &mut near else {
+                break;
+            };
+            if part(copy, range.start, place.0, len) != Some(before) {
+                break;
+            }
+            *used = used.with(place.0, place.0.saturating_add(len as u64));
+            count += 1;
+        }
+        self.note(near);
+        count
+    }
+
+    fn note(&self, used: Option<(&Range, &[u8], Extent)>) {
+        if let Some((range, _, used)) = used {
+            range.used.set(used);
+            if used.end > range.wanted_end {
+                self.has_grown.set(true);
+            }
+        }
+    }
+
+    /// The last range that starts at or before an address, and its copy.
+    #[inline]
+    fn range_of(&self, addr: u64) -> Option<(&Range, &[u8])> {
+        let after = self.ranges.partition_point(|range| range.start <= addr);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        let copy = self.bytes.get(range.at..range.at.checked_add(range.len)?)?;
+        Some((range, copy))
     }
 
     /// Reads what is in no range, with what comes before it.
