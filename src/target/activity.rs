@@ -12,9 +12,11 @@ use nix::libc::ESRCH;
 use super::threads::RunState;
 use super::{Pid, Tid};
 
-/// Readers that keep descriptors open, two each, in the whole program; beyond, files are opened for
-/// each question. A process may mostly have 1024 descriptors.
-const MAX_OPEN: usize = 300;
+/// Readers that keep descriptors open, up to three each, in the whole program; beyond, files are opened
+/// for each question. A process may mostly have 1024 descriptors.
+const MAX_OPEN: usize = 240;
+/// Room for a thread's `status`, in bytes: mostly it has some 1,500. A longer one is read whole.
+const STATUS_LEN: usize = 4096;
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// What the kernel counts of a thread's running: the first and the third number of its `schedstat`
@@ -67,6 +69,8 @@ struct Files {
     syscall: Option<File>,
     /// Opened when it is asked for: of a thread that runs it is not.
     schedstat: OnceCell<Option<File>>,
+    /// The same, on a crowded machine only.
+    status: OnceCell<Option<File>>,
 }
 
 impl ActivityReader {
@@ -88,6 +92,7 @@ impl ActivityReader {
             reader.files = Some(Files {
                 syscall,
                 schedstat: OnceCell::new(),
+                status: OnceCell::new(),
             });
             if is_there {
                 return Ok(reader);
@@ -159,11 +164,31 @@ impl ActivityReader {
         let activity = self.read()?;
         let gains = activity.count.filter(|_| activity.runs);
         // One that is on a CPU got one more often than it lost it.
-        let waits = |count: RunCount| losses(self.pid, self.tid) == Some(count.timeslices);
+        let waits = |count: RunCount| self.losses() == Some(count.timeslices);
         Ok(Activity {
             waits_for_cpu: gains.is_some_and(waits),
             ..activity
         })
+    }
+}
+
+impl ActivityReader {
+    /// How often the thread lost its CPU so far.
+    fn losses(&self) -> Option<u64> {
+        let path = || format!("/proc/{}/task/{}/status", self.pid, self.tid);
+        let files = self.files.as_ref();
+        let file = files.and_then(|files| {
+            let status = files.status.get_or_init(|| File::open(path()).ok());
+            status.as_ref()
+        });
+        if let Some(file) = file {
+            let mut status = [0; STATUS_LEN];
+            let length = read_anew(file, &mut status).ok()?;
+            if length < STATUS_LEN {
+                return losses(status.get(..length)?);
+            }
+        }
+        losses(&std::fs::read(path()).ok()?)
     }
 }
 
@@ -177,15 +202,15 @@ impl Drop for ActivityReader {
 
 /// How often a thread lost its CPU, by its own will or not: the last two lines of its `status`
 /// (proc(5)).
-fn losses(pid: Pid, tid: Tid) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    let mut lines = text.lines().rev();
-    let mut count = |name| -> Option<u64> {
+fn losses(status: &[u8]) -> Option<u64> {
+    // Its first line has a name that the target chose.
+    let mut lines = status.rsplit(|byte| *byte == b'\n');
+    let mut count = |name: &[u8]| -> Option<u64> {
         let value = lines.find_map(|line| line.strip_prefix(name))?;
-        value.trim().parse().ok()
+        std::str::from_utf8(value).ok()?.trim().parse().ok()
     };
-    let unwilling = count("nonvoluntary_ctxt_switches:")?;
-    unwilling.checked_add(count("voluntary_ctxt_switches:")?)
+    let unwilling = count(b"nonvoluntary_ctxt_switches:")?;
+    unwilling.checked_add(count(b"voluntary_ctxt_switches:")?)
 }
 
 /// Reads a file of /proc from its start, which the kernel writes anew each time.
@@ -275,7 +300,7 @@ mod tests {
                 std::thread::yield_now();
             }
             // Nobody loses a CPU more often than he gets one; asked in this order, as it may lose it.
-            let losses = losses(own, tid).unwrap();
+            let losses = reader.losses().unwrap();
             assert!(losses <= reader.count().unwrap().unwrap().timeslices);
             done.store(true, Ordering::Release);
         });
