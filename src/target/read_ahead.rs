@@ -62,13 +62,6 @@ struct Range {
     used: Cell<Extent>,
 }
 
-impl Range {
-    fn has(&self, addr: u64, len: usize) -> bool {
-        addr.checked_sub(self.start)
-            .is_some_and(|from| from.saturating_add(len as u64) <= self.len as u64)
-    }
-}
-
 /// From the first byte to the one after the last; empty when the end comes first.
 #[derive(Clone, Copy, Debug)]
 struct Extent {
@@ -98,6 +91,7 @@ impl Extent {
 }
 
 /// The part of `bytes`, which stand at `start`, that a read wants.
+#[inline]
 fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
     let from = usize::try_from(addr.checked_sub(start)?).ok()?;
     bytes.get(from..from.checked_add(len)?)
@@ -272,33 +266,30 @@ impl ReadAhead {
         if !self.is_filled || len == 0 {
             return 0;
         }
-        // Places that follow each other are mostly in one range.
-        let mut near: Option<(&Range, &[u8], Extent)> = None;
         let mut count = 0;
+        // Places that follow each other are mostly in one range.
+        let (mut near, mut start, mut copy, mut used) = (None, 0, &[][..], Extent::NONE);
         for (place, before) in places.zip(before.chunks_exact(len)) {
-            let is_near = |(range, ..): &(&Range, &[u8], Extent)| range.has(place.0, len);
-            if !near.as_ref().is_some_and(is_near) {
-                self.note(near.take());
-                near = self.range_of(place.0).map(|(range, copy)| {
-                    let used = range.used.get();
-                    (range, copy, used)
-                });
+            let mut now = part(copy, start, place.0, len);
+            if now.is_none() {
+                self.note(near, used);
+                if let Some((range, bytes)) = self.range_of(place.0) {
+                    (near, start, copy, used) = (Some(range), range.start, bytes, range.used.get());
+                    now = part(copy, start, place.0, len);
+                }
             }
-            let Some((range, copy, used)) = &mut near else {
-                break;
-            };
-            if part(copy, range.start, place.0, len) != Some(before) {
+            if now != Some(before) {
                 break;
             }
-            *used = used.with(place.0, place.0.saturating_add(len as u64));
+            used = used.with(place.0, place.0.saturating_add(len as u64));
             count += 1;
         }
-        self.note(near);
+        self.note(near, used);
         count
     }
 
-    fn note(&self, used: Option<(&Range, &[u8], Extent)>) {
-        if let Some((range, _, used)) = used {
+    fn note(&self, range: Option<&Range>, used: Extent) {
+        if let Some(range) = range {
             range.used.set(used);
             if used.end > range.wanted_end {
                 self.has_grown.set(true);
