@@ -10,8 +10,8 @@ use clap_complete::Shell;
 
 pub use super::arg_values::{Delay, RecordFor};
 use super::arg_values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser};
-use super::doctor_args::{DOCTOR_EXAMPLES, DoctorArgs};
 use super::core_args::CoreArgs;
+use super::doctor_args::{DOCTOR_EXAMPLES, DoctorArgs};
 use crate::output::{Format, FunctionName, SortKey};
 use crate::target::Pid;
 

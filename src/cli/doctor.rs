@@ -2,13 +2,17 @@
 
 use std::io::Write as _;
 use std::path::Path;
+use std::time::Instant;
 
 use super::doctor_args::DoctorArgs;
 use super::doctor_model::{Problem, Report, SCHEMA, Verdict, Way};
 use super::errors::FAILURE;
 use super::escape::in_json;
 use super::options::Target;
-use super::{attach, candidates, doctor_facts, doctor_fix, doctor_sample, doctor_text, to_stdout};
+use super::which::running;
+use super::{
+    attach, candidates, doctor_facts, doctor_fix, doctor_sample, doctor_text, inside, to_stdout,
+};
 use crate::cpython::{AttachError, PythonProcess};
 use crate::sampler::Pausing;
 use crate::target::{OwnFacts, PauseError, Pid, ProcessFacts, RunState};
@@ -27,10 +31,7 @@ pub struct DoctorOptions {
 impl From<DoctorArgs> for DoctorOptions {
     fn from(args: DoctorArgs) -> DoctorOptions {
         DoctorOptions {
-            target: args
-                .pid
-                .or(args.pid_option)
-                .map_or(Target::OnlyOne, Target::Pid),
+            target: running(args.pid.or(args.pid_option), args.in_container),
             json: args.json,
             nonblocking: args.nonblocking,
         }
@@ -44,6 +45,7 @@ impl From<DoctorArgs> for DoctorOptions {
 pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
+        Target::Inside(inside) => inside::find(inside)?,
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
     };
     let report = examine(pid, options.nonblocking);
@@ -59,7 +61,7 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
 /// Collects all of the page. Nothing of it fails: what cannot be found out is missing.
 fn examine(pid: Pid, nonblocking: bool) -> Report {
     let own = OwnFacts::gather(Path::new("/"));
-    let attached = attach::attach(pid);
+    let attached = attach::attach_until(Instant::now() + attach::PATIENCE, pid);
     let facts = ProcessFacts::gather(pid);
     let mut report = Report {
         schema: SCHEMA,

@@ -24,6 +24,10 @@ pub struct DoctorArgs {
     #[arg(id = "pid_option", short, long = "pid", value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid_option: Option<Pid>,
 
+    /// Count PID as this container does: see `dump --help`
+    #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
+    pub in_container: Option<String>,
+
     /// Read without pausing the program
     #[arg(long, help_heading = "Target")]
     pub nonblocking: bool,

@@ -99,13 +99,22 @@ fn python_children(pid: Pid) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::target::permission::Place;
 
     #[test]
     fn each_permission_has_a_command_with_the_pid() {
         let pid = 8172;
         let owner = "alice".to_owned();
         for (problem, first, some) in [
-            (PermissionProblem::OtherUser { pid, owner }, "sudo env", ""),
+            (
+                PermissionProblem::OtherUser {
+                    pid,
+                    owner,
+                    place: Place::Machine,
+                },
+                "sudo env",
+                "",
+            ),
             (PermissionProblem::NotDumpable { pid }, "sudo env", ""),
             (
                 PermissionProblem::Yama { pid, scope: 1 },

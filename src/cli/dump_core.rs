@@ -10,7 +10,7 @@ use super::options::DumpOptions;
 use crate::cpython::frame::RawFrame;
 use crate::cpython::{FrameTable, PythonCore, ValueOptions};
 use crate::sampler::post_mortem;
-use crate::target::{ProcessImage, CoreFile, CoreOptions};
+use crate::target::{CoreFile, CoreOptions, ProcessImage};
 
 /// Dumps a core file, and returns the exit status.
 ///

@@ -15,7 +15,7 @@ use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
 use super::sources::Sources;
-use super::{attach, summary, timing};
+use super::{summary, timing};
 use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
 use crate::sampler::{Root, Sampler, SamplerOptions, SamplerStats};

@@ -4,7 +4,7 @@ use log::debug;
 
 use super::locate::RootsSource;
 use super::scan;
-use crate::target::{ProcessImage, ElfError, ElfFile, Image, RemoteAddr, RemoteMemory};
+use crate::target::{ElfError, ElfFile, Image, ProcessImage, RemoteAddr, RemoteMemory};
 
 /// Looks like CPython to us: an image with one of these symbols.
 const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];

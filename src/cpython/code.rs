@@ -20,7 +20,7 @@ use super::frame::RawFrame;
 use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
 use super::record::{read_i32, read_ptr};
-use super::thread_copy::{LastStack, MAX_LAST};
+use super::thread_copy::LastStack;
 use super::{Frame, FrameId, FrameTable, Objects, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
@@ -56,6 +56,8 @@ struct Cached {
     checked_in: u64,
     /// The interpreter's count before that.
     generation: Option<Generation>,
+    /// Which one it was of those that were read.
+    read: u64,
     code: Option<Code>,
 }
 
@@ -76,9 +78,10 @@ struct Code {
 }
 
 impl CodeCache {
-    /// Names for the frames of a stack, `None` for one that runs no code object or has not begun
-    /// yet. `generation` is what the thread's interpreter had counted after the stack was read;
-    /// `last` is the same thread's stack before, and becomes this one.
+    /// Names for the frames of a stack, without those that run no code object or have not begun yet.
+    /// `generation` is what the thread's interpreter had counted after the stack was read; `last` has
+    /// the names of the same thread's stack before, and says how many frames have stayed; it gets those
+    /// of this one.
     ///
     /// # Errors
     /// When a code object cannot be read.
@@ -93,40 +96,68 @@ impl CodeCache {
         self.round = self.round.wrapping_add(1);
         self.make_room();
         // Frames that stand where they stood, with the same code, have the same names.
-        let same = if generation.is_some() && generation == last.generation {
-            let pairs = stack.iter().rev().zip(last.raw.iter().rev());
-            pairs.take_while(|(new, old)| new == old).count()
-        } else {
-            0
-        };
-        if same == stack.len()
-            && same == last.raw.len()
+        let names = last.ids.len();
+        last.truncate(last.kept.min(stack.len()));
+        let is_believed = generation.is_some() && generation == last.generation;
+        let fresh = stack.get(..stack.len() - last.ids.len());
+        let codes: &[_] = if is_believed { &[] } else { &last.codes };
+        self.look_again(objects, generation, fresh.unwrap_or_default(), codes);
+        if !is_believed && !self.are_as_they_were(generation, last) {
+            last.truncate(0);
+        }
+        let kept = last.ids.len();
+        if kept == stack.len()
+            && kept == names
             && let Some(shown) = &last.shown
         {
+            last.kept = kept;
+            last.generation = generation;
             return Ok(Arc::clone(shown));
         }
-        let known = last.ids.split_off(last.ids.len().saturating_sub(same));
-        let fresh = stack.get(..stack.len() - same).unwrap_or_default();
         // Should one of them fail, nothing is left that a later stack could be compared with.
-        last.shown = None;
-        last.generation = None;
-        last.ids.clear();
-        last.raw.clear();
-        self.look_again(objects, generation, fresh);
-        for raw in fresh {
+        last.kept = 0;
+        let shown_before = last.shown.take();
+        let known = kept - last.hidden.len();
+        let fresh = stack.get(..stack.len() - kept).unwrap_or_default();
+        for raw in fresh.iter().rev() {
             let id = self.frame(objects, generation, raw, table)?;
+            let place = last.ids.len();
             last.ids.push(id);
+            if id.is_none() {
+                last.hidden.push(place);
+            }
+            let code = |(addr, _): &(RemoteAddr, usize)| *addr;
+            if let Err(at) = last.codes.binary_search_by_key(&raw.executable, code) {
+                last.codes.insert(at, (raw.executable, place));
+            }
         }
-        last.ids.extend(known);
-        let shown: Arc<[FrameId]> = last.ids.iter().copied().flatten().collect();
-        if stack.len() <= MAX_LAST {
-            last.raw.extend_from_slice(stack);
-            last.generation = generation;
-            last.shown = Some(Arc::clone(&shown));
-        } else {
-            last.raw = Vec::new();
-        }
+        let shown = shown_before.as_deref().unwrap_or_default();
+        // The last stack ends in those that were kept.
+        let known = shown
+            .len()
+            .checked_sub(known)
+            .and_then(|at| shown.get(at..));
+        let fresh = last.ids.iter().skip(kept).rev();
+        let mut shown: Vec<FrameId> = Vec::with_capacity(stack.len());
+        shown.extend(fresh.copied().flatten());
+        shown.extend_from_slice(known.unwrap_or_default());
+        let shown: Arc<[FrameId]> = shown.into();
+        last.kept = stack.len();
+        last.generation = generation;
+        last.reads = self.reads;
+        last.shown = Some(Arc::clone(&shown));
         Ok(shown)
+    }
+
+    /// Whether all code objects that a stack ran are known to be what they were when its names were told.
+    fn are_as_they_were(&self, generation: Option<Generation>, last: &LastStack) -> bool {
+        last.codes.iter().all(|(addr, _)| {
+            self.codes.get(addr).is_some_and(|cached| {
+                cached.code.is_some()
+                    && cached.read <= last.reads
+                    && cached.is_believed(self.round, generation)
+            })
+        })
     }
 
     /// How many code objects were read so far, beside those that were only looked at again.
@@ -134,20 +165,22 @@ impl CodeCache {
         self.reads
     }
 
-    /// Looks again at the code objects of these frames that are known but cannot be believed
-    /// without, all at once. What is not the same any more is forgotten.
+    /// Looks again at the code objects of these frames, and at these, that are known but cannot be
+    /// believed without, all at once. What is not the same any more is forgotten.
     fn look_again<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
         generation: Option<Generation>,
         stack: &[RawFrame],
+        codes: &[(RemoteAddr, usize)],
     ) {
         let mut doubtful: Vec<RemoteAddr> = Vec::new();
-        for raw in stack {
-            let cached = self.codes.get(&raw.executable);
+        let in_stack = stack.iter().map(|raw| raw.executable);
+        for addr in in_stack.chain(codes.iter().map(|(addr, _)| *addr)) {
+            let cached = self.codes.get(&addr);
             let code = cached.filter(|cached| !cached.is_believed(self.round, generation));
             if code.is_some_and(|cached| cached.code.is_some()) {
-                doubtful.push(raw.executable);
+                doubtful.push(addr);
             }
         }
         if doubtful.is_empty() {
@@ -281,6 +314,7 @@ impl CodeCache {
                 identity,
                 checked_in: self.round,
                 generation: None,
+                read: self.reads,
                 code: None,
             });
         }
@@ -311,6 +345,7 @@ impl CodeCache {
             identity,
             checked_in: self.round,
             generation: None,
+            read: self.reads,
             code: Some(code),
         })
     }

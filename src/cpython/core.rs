@@ -10,14 +10,14 @@ use python_offsets::PythonVersion;
 use python_offsets::semantics::FrameRoot;
 
 use super::data_stack;
-use super::gil::{self, InterpreterGil};
 use super::frame::RawFrame;
+use super::gil::{self, InterpreterGil};
 use super::inspector::{Inspector, Resolved};
 use super::locate::{self, Found};
 use super::source_path::shorten;
 use super::thread_list::{PythonThread, ThreadList};
 use super::{AttachError, FrameTable, Local, ReadError, SampleError, ValueOptions};
-use crate::target::{ProcessImage, CoreFile, Tid};
+use crate::target::{CoreFile, ProcessImage, Tid};
 
 /// A CPython in a core file.
 pub struct PythonCore {

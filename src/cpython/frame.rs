@@ -3,10 +3,11 @@
 
 use python_offsets::semantics::{Executable, FrameRoot, InstructionPointer};
 
+use super::chain::{Chain, Fresh};
 use super::interpreter::ThreadState;
 use super::record::{Record, read_ptr, span};
 use super::{Python, ReadError};
-use crate::target::{RemoteAddr, RemoteMemory};
+use crate::target::{ReadAhead, RemoteAddr, RemoteMemory};
 
 /// The deepest stack that is followed. Recursion limits that people set stay below this.
 const MAX_FRAMES: usize = 200_000;
@@ -44,26 +45,54 @@ pub enum Leaf {
     Waits,
 }
 
-/// The frames of a thread from its innermost one on, leaf first, without entry and shim frames.
-/// `stack` is emptied first; on an error it holds the frames that were read before it.
+/// The frames of a thread from its innermost one on, without entry and shim frames, put into `chain`,
+/// which has those of the last walk. `memory` is the target's through `copy`. On an error the chain
+/// holds the frames that were read before it.
 ///
 /// `races`: the thread may have run on since `innermost` was read. Frames above one that runs, by its
 /// own word, are what calls left behind that have ended, and are left out.
 ///
+/// Also returns how many frames, from the root on, are what they were.
+///
 /// # Errors
 /// When a frame cannot be read, the chain has a loop or is too long.
-pub fn walk(
+pub(super) fn walk(
     memory: &impl RemoteMemory,
+    copy: &ReadAhead,
     python: &Python,
     innermost: RemoteAddr,
     races: bool,
-    stack: &mut Vec<RawFrame>,
-) -> Result<Leaf, ReadError> {
-    stack.clear();
+    chain: &mut Chain,
+) -> Result<(Leaf, usize), ReadError> {
+    let mut fresh = std::mem::take(&mut chain.fresh);
+    fresh.clear();
+    chain.begin(frame_len(python), races);
+    let followed = follow(memory, copy, python, innermost, races, chain, &mut fresh);
+    let result = match followed {
+        Ok((leaf, same)) => Ok((leaf, chain.replace(same, &fresh))),
+        Err(error) => {
+            chain.break_off(&fresh);
+            Err(error)
+        }
+    };
+    chain.fresh = fresh;
+    result
+}
+
+/// Follows the frames up to one from which on they are known: how many those are.
+fn follow(
+    memory: &impl RemoteMemory,
+    copy: &ReadAhead,
+    python: &Python,
+    innermost: RemoteAddr,
+    races: bool,
+    chain: &Chain,
+    fresh: &mut Fresh,
+) -> Result<(Leaf, usize), ReadError> {
     let mut addr = innermost;
     let len = frame_len(python);
     let mut bytes = [0; LARGEST];
-    let copy = bytes
+    let buffer = bytes
         .get_mut(..len)
         .ok_or_else(|| ReadError::corrupt("_PyInterpreterFrame", addr))?;
     // Brent's way to find a loop: each frame is compared with one before it, which is moved up at
@@ -71,8 +100,12 @@ pub fn walk(
     let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
     let mut leaf = Leaf::Unknown;
     let mut above_is_called_by_c = false;
+    let mut same = None;
     while !addr.is_null() {
-        if steps >= MAX_FRAMES {
+        let known = chain.find(addr).filter(|&place| {
+            place < *same.get_or_insert_with(|| chain.count_same(copy, place + 1))
+        });
+        if steps + known.unwrap_or(0) >= MAX_FRAMES {
             return Err(ReadError::too_much("the frames of a thread"));
         }
         if addr == marked {
@@ -82,28 +115,39 @@ pub fn walk(
         if steps == next_mark {
             (next_mark, marked) = (steps * 2, addr);
         }
-        let bytes = match memory.view(addr, len) {
-            Some(bytes) => bytes,
+        let record = match known.and_then(|place| chain.record(place)) {
+            Some(record) => record,
             None => {
-                memory.read(addr, copy)?;
-                &*copy
+                let bytes = match memory.view(addr, len) {
+                    Some(bytes) => bytes,
+                    None => {
+                        memory.read(addr, buffer)?;
+                        &*buffer
+                    }
+                };
+                Record::new("_PyInterpreterFrame", addr, bytes)
             }
         };
-        let record = Record::new("_PyInterpreterFrame", addr, bytes);
-        let (frame, previous) = decode(python, &record)?;
-        if races {
-            if !above_is_called_by_c && runs(python, &record)? {
-                stack.clear();
+        if !above_is_called_by_c && runs(python, &record)? {
+            if races {
+                fresh.clear();
                 leaf = Leaf::Runs;
-            } else if addr == innermost && waits(python, &record)? {
-                leaf = Leaf::Waits;
+            } else {
+                fresh.is_cut |= addr != innermost;
             }
-            above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
+        } else if races && addr == innermost && waits(python, &record)? {
+            leaf = Leaf::Waits;
         }
-        stack.extend(frame);
+        if let Some(place) = known {
+            return Ok((leaf, place + 1));
+        }
+        let (frame, previous) = decode(python, &record)?;
+        above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
+        fresh.links.push((addr, frame));
+        fresh.heads.extend_from_slice(record.bytes());
         addr = previous;
     }
-    Ok(leaf)
+    Ok((leaf, 0))
 }
 
 /// The address of a thread's innermost frame, null when it runs none.

@@ -263,9 +263,14 @@ impl Inspector {
                 innermost = later;
             }
         }
-        let leaf = self.left.within(&copy.frames.over(memory), |memory| {
-            frame::walk(memory, python, innermost, races, stack)
-        })?;
+        let ThreadCopy { frames, chain, .. } = &mut *copy;
+        let walked = self.left.within(&frames.over(memory), |memory| {
+            frame::walk(memory, frames, python, innermost, races, chain)
+        });
+        stack.extend(chain.stack());
+        let same = walked.as_ref().map_or(0, |(_, same)| *same);
+        copy.last.kept = copy.last.kept.min(same);
+        let (leaf, _) = walked?;
         Ok(Walk {
             is_steady: copy.is_whole() && (leaf == Leaf::Runs || copy.agrees()),
         })
@@ -312,18 +317,27 @@ impl Inspector {
         let copy = copy.or_insert_with(|| ThreadCopy::new(python));
         let reads = codes.reads();
         let size = copy.counted;
+        let is_walked = copy.chain.is(stack);
+        if !is_walked {
+            copy.last.kept = 0;
+        }
         let frames = self.left.within(memory, |memory| {
             let objects = Objects { memory, python };
-            codes.resolve(objects, copy.generation(), stack, &mut copy.last, frames)
+            let generation = copy.generation();
+            codes.resolve(objects, generation, stack, &mut copy.last, frames)
         });
+        if !is_walked {
+            copy.last.kept = 0;
+        }
         copy.counted = copy.size();
         self.kept = (self.kept + copy.counted).saturating_sub(size);
         let frames = frames?;
-        let mut callers = copy.last.ids.iter().skip(1);
+        let innermost = copy.last.ids.len().saturating_sub(1);
+        let mut hidden = copy.last.hidden.iter();
         Ok(Resolved {
             frames,
             is_new: codes.reads() != reads,
-            hides_caller: callers.any(Option::is_none),
+            hides_caller: hidden.any(|place| *place != innermost),
         })
     }
 
@@ -331,7 +345,7 @@ impl Inspector {
     pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
         let copy = self.copies.get(&thread.state.addr);
         let ids = copy.map(|copy| copy.last.ids.as_slice());
-        ids.unwrap_or_default().iter().map(Option::is_some)
+        ids.unwrap_or_default().iter().rev().map(Option::is_some)
     }
 
     /// The variables of a frame, as [`Objects::frame_locals`] reads them, within what all frames of

@@ -6,6 +6,7 @@ mod attributes;
 mod budget;
 mod build;
 mod candidate;
+mod chain;
 mod class;
 pub mod code;
 mod code_identity;

@@ -57,6 +57,11 @@ impl<'b> Record<'b> {
         self.addr
     }
 
+    /// The copied bytes.
+    pub fn bytes(&self) -> &'b [u8] {
+        self.bytes
+    }
+
     #[inline]
     fn field<const N: usize>(&self, offset: Offset) -> Result<[u8; N], ReadError> {
         self.bytes

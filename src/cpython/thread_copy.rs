@@ -7,8 +7,8 @@
 
 use std::sync::Arc;
 
+use super::chain::Chain;
 use super::code::Generation;
-use super::frame::RawFrame;
 use super::{FrameId, Python};
 use crate::target::{ReadAhead, RemoteAddr, RemoteMemory, Shape};
 
@@ -19,9 +19,10 @@ const STACK: Shape = Shape {
     beyond: 512,
     before: 2048,
 };
-/// Frames that are objects of their own stand anywhere.
+/// Frames that are objects of their own stand anywhere, those of a deep stack mostly one after another: to
+/// copy what lies between two takes the kernel less time than to look for the second.
 const OBJECTS: Shape = Shape {
-    gap: 256,
+    gap: 1024,
     beyond: 0,
     before: 0,
 };
@@ -41,22 +42,44 @@ pub struct ThreadCopy {
     telling: u64,
     agrees: bool,
     generation: Option<Generation>,
-    /// The stack of the last sample, resolved: most of the next one is the same.
+    /// The frames of the last walk.
+    pub(super) chain: Chain,
+    /// The names of the last stack: most of the next one is the same.
     pub(super) last: LastStack,
     /// Its size when that was last added to the size of all.
     pub(super) counted: usize,
 }
 
-/// The longest stack that is kept to compare the next one with.
-pub(super) const MAX_LAST: usize = 20_000;
-
-/// A stack and its names.
+/// The names of a stack.
 #[derive(Default)]
 pub(super) struct LastStack {
-    pub raw: Vec<RawFrame>,
+    /// Of how many frames, from the root on, the names are those of the frames in the chain.
+    pub kept: usize,
+    /// Root first, `None` for a frame that is not shown.
     pub ids: Vec<Option<FrameId>>,
+    /// Which ones are `None`: few, if any.
+    pub hidden: Vec<usize>,
+    /// Those that are shown, leaf first.
     pub shown: Option<Arc<[FrameId]>>,
     pub generation: Option<Generation>,
+    /// All code objects that the frames run, sorted, each with the place of the outermost that does.
+    pub codes: Vec<(RemoteAddr, usize)>,
+    /// How many code objects had been read when these names were told.
+    pub reads: u64,
+}
+
+impl LastStack {
+    /// Keeps the names of so many frames from the root on.
+    pub fn truncate(&mut self, kept: usize) {
+        if kept >= self.ids.len() {
+            return;
+        }
+        self.ids.truncate(kept);
+        self.codes.retain(|(_, outermost)| *outermost < kept);
+        while self.hidden.last().is_some_and(|place| *place >= kept) {
+            self.hidden.pop();
+        }
+    }
 }
 
 impl ThreadCopy {
@@ -77,6 +100,7 @@ impl ThreadCopy {
             },
             agrees: false,
             generation: None,
+            chain: Chain::default(),
             last: LastStack::default(),
             counted: 0,
         }
@@ -153,8 +177,9 @@ impl ThreadCopy {
 
     /// About how many bytes this takes.
     pub fn size(&self) -> usize {
-        let frame = size_of::<RawFrame>() + size_of::<Option<FrameId>>();
-        self.roots.size() + self.frames.size() + self.last.raw.capacity() * frame
+        let names = self.last.ids.capacity() * size_of::<Option<FrameId>>();
+        let codes = self.last.codes.capacity() * size_of::<(RemoteAddr, usize)>();
+        self.roots.size() + self.frames.size() + self.chain.size() + names + codes
     }
 
     /// Whether everything that was asked for came from the copy.

@@ -33,8 +33,10 @@ enum Heir {
 /// A thread that runs, as far as we know.
 #[derive(Debug, Default)]
 pub(super) struct LiveThread {
-    /// The stack of the last sample, root first, with the node of each frame.
-    walked: Vec<(FrameId, StackId)>,
+    /// The stack of the last sample, leaf first.
+    walked: Option<Arc<[FrameId]>>,
+    /// The node of each of its frames, root first.
+    nodes: Vec<StackId>,
     walked_from: Option<StackId>,
     pub pending: PendingTime,
     pub growth: ThreadGrowth<StackId>,
@@ -72,25 +74,20 @@ impl LiveThread {
     pub fn walk(
         &mut self,
         from: StackId,
-        frames: &[FrameId],
+        frames: &Arc<[FrameId]>,
         mut child: impl FnMut(StackId, FrameId) -> StackId,
     ) -> StackId {
         if self.walked_from != Some(from) {
-            self.walked.clear();
+            self.walked = None;
             self.walked_from = Some(from);
         }
-        let root_first = || frames.iter().rev().copied();
-        let shared = self
-            .walked
-            .iter()
-            .zip(root_first())
-            .take_while(|((old, _), new)| old == new)
-            .count();
-        self.walked.truncate(shared);
-        let mut at = self.walked.last().map_or(from, |(_, stack)| *stack);
-        for frame in root_first().skip(shared) {
+        let before = self.walked.replace(Arc::clone(frames));
+        let shared = common_end(before.as_deref().unwrap_or_default(), frames);
+        self.nodes.truncate(shared);
+        let mut at = self.nodes.last().copied().unwrap_or(from);
+        for &frame in frames.iter().rev().skip(shared) {
             at = child(at, frame);
-            self.walked.push((frame, at));
+            self.nodes.push(at);
         }
         at
     }
@@ -121,6 +118,16 @@ impl LiveThread {
             _ => None,
         }
     }
+}
+
+/// How many frames two stacks have in common from the root on, given leaf first.
+fn common_end(a: &[FrameId], b: &[FrameId]) -> usize {
+    // Mostly that is all but a few, and whole blocks are compared sooner.
+    const BLOCK: usize = 16;
+    let blocks = a.rchunks_exact(BLOCK).zip(b.rchunks_exact(BLOCK));
+    let in_blocks = BLOCK * blocks.take_while(|(a, b)| a == b).count();
+    let pairs = a.iter().rev().zip(b.iter().rev()).skip(in_blocks);
+    in_blocks + pairs.take_while(|(a, b)| a == b).count()
 }
 
 /// The threads that run.

@@ -12,9 +12,11 @@ use nix::libc::ESRCH;
 use super::threads::RunState;
 use super::{Pid, Tid, descriptors};
 
-/// Readers that keep descriptors open, two each, in the whole program; beyond, files are opened for
-/// each question, which takes five times as long.
+/// Readers that keep descriptors open, up to three each, in the whole program; beyond, files are opened
+/// for each question, which takes five times as long.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
+/// Room for a thread's `status`, in bytes: mostly it has some 1,500. A longer one is read whole.
+const STATUS_LEN: usize = 4096;
 
 /// What the kernel counts of a thread's running: the first and the third number of its `schedstat`
 /// (Documentation/scheduler/sched-stats.rst).
@@ -66,6 +68,8 @@ struct Files {
     syscall: Option<File>,
     /// Opened when it is asked for: of a thread that runs it is not.
     schedstat: OnceCell<Option<File>>,
+    /// The same, on a crowded machine only.
+    status: OnceCell<Option<File>>,
 }
 
 impl ActivityReader {
@@ -79,7 +83,7 @@ impl ActivityReader {
             tid,
             files: None,
         };
-        if OPEN.fetch_add(1, Ordering::Relaxed) < descriptors::for_activity() / 2 {
+        if OPEN.fetch_add(1, Ordering::Relaxed) < descriptors::for_activity() / 3 {
             let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
             // It takes the right to trace, which we may lack though we may read memory.
             let syscall = open("syscall").filter(|file| is_running(file).is_ok());
@@ -87,6 +91,7 @@ impl ActivityReader {
             reader.files = Some(Files {
                 syscall,
                 schedstat: OnceCell::new(),
+                status: OnceCell::new(),
             });
             if is_there {
                 return Ok(reader);
@@ -158,11 +163,31 @@ impl ActivityReader {
         let activity = self.read()?;
         let gains = activity.count.filter(|_| activity.runs);
         // One that is on a CPU got one more often than it lost it.
-        let waits = |count: RunCount| losses(self.pid, self.tid) == Some(count.timeslices);
+        let waits = |count: RunCount| self.losses() == Some(count.timeslices);
         Ok(Activity {
             waits_for_cpu: gains.is_some_and(waits),
             ..activity
         })
+    }
+}
+
+impl ActivityReader {
+    /// How often the thread lost its CPU so far.
+    fn losses(&self) -> Option<u64> {
+        let path = || format!("/proc/{}/task/{}/status", self.pid, self.tid);
+        let files = self.files.as_ref();
+        let file = files.and_then(|files| {
+            let status = files.status.get_or_init(|| File::open(path()).ok());
+            status.as_ref()
+        });
+        if let Some(file) = file {
+            let mut status = [0; STATUS_LEN];
+            let length = read_anew(file, &mut status).ok()?;
+            if length < STATUS_LEN {
+                return losses(status.get(..length)?);
+            }
+        }
+        losses(&std::fs::read(path()).ok()?)
     }
 }
 
@@ -176,15 +201,15 @@ impl Drop for ActivityReader {
 
 /// How often a thread lost its CPU, by its own will or not: the last two lines of its `status`
 /// (proc(5)).
-fn losses(pid: Pid, tid: Tid) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/task/{tid}/status")).ok()?;
-    let mut lines = text.lines().rev();
-    let mut count = |name| -> Option<u64> {
+fn losses(status: &[u8]) -> Option<u64> {
+    // Its first line has a name that the target chose.
+    let mut lines = status.rsplit(|byte| *byte == b'\n');
+    let mut count = |name: &[u8]| -> Option<u64> {
         let value = lines.find_map(|line| line.strip_prefix(name))?;
-        value.trim().parse().ok()
+        std::str::from_utf8(value).ok()?.trim().parse().ok()
     };
-    let unwilling = count("nonvoluntary_ctxt_switches:")?;
-    unwilling.checked_add(count("voluntary_ctxt_switches:")?)
+    let unwilling = count(b"nonvoluntary_ctxt_switches:")?;
+    unwilling.checked_add(count(b"voluntary_ctxt_switches:")?)
 }
 
 /// Reads a file of /proc from its start, which the kernel writes anew each time.
@@ -274,7 +299,7 @@ mod tests {
                 std::thread::yield_now();
             }
             // Nobody loses a CPU more often than he gets one; asked in this order, as it may lose it.
-            let losses = losses(own, tid).unwrap();
+            let losses = reader.losses().unwrap();
             assert!(losses <= reader.count().unwrap().unwrap().timeslices);
             done.store(true, Ordering::Release);
         });

@@ -91,6 +91,7 @@ impl Extent {
 }
 
 /// The part of `bytes`, which stand at `start`, that a read wants.
+#[inline]
 fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
     let from = usize::try_from(addr.checked_sub(start)?).ok()?;
     bytes.get(from..from.checked_add(len)?)
@@ -243,9 +244,7 @@ impl ReadAhead {
         if !self.is_filled {
             return None;
         }
-        let after = self.ranges.partition_point(|range| range.start <= addr);
-        let range = self.ranges.get(after.checked_sub(1)?)?;
-        let copy = self.bytes.get(range.at..range.at.checked_add(range.len)?)?;
+        let (range, copy) = self.range_of(addr)?;
         let found = part(copy, range.start, addr, len)?;
         let end = addr.saturating_add(len as u64);
         range.used.set(range.used.get().with(addr, end));
@@ -253,6 +252,58 @@ impl ReadAhead {
             self.has_grown.set(true);
         }
         Some(found)
+    }
+
+    /// How many of these places, from the first on, hold what they held: `len` bytes each, which were then
+    /// put into `before` one after another. They count as asked for. What is not in the copy is not the
+    /// same.
+    pub fn count_same(
+        &self,
+        places: impl Iterator<Item = RemoteAddr>,
+        len: usize,
+        before: &[u8],
+    ) -> usize {
+        if !self.is_filled || len == 0 {
+            return 0;
+        }
+        let mut count = 0;
+        // Places that follow each other are mostly in one range.
+        let (mut near, mut start, mut copy, mut used) = (None, 0, &[][..], Extent::NONE);
+        for (place, before) in places.zip(before.chunks_exact(len)) {
+            let mut now = part(copy, start, place.0, len);
+            if now.is_none() {
+                self.note(near, used);
+                if let Some((range, bytes)) = self.range_of(place.0) {
+                    (near, start, copy, used) = (Some(range), range.start, bytes, range.used.get());
+                    now = part(copy, start, place.0, len);
+                }
+            }
+            if now != Some(before) {
+                break;
+            }
+            used = used.with(place.0, place.0.saturating_add(len as u64));
+            count += 1;
+        }
+        self.note(near, used);
+        count
+    }
+
+    fn note(&self, range: Option<&Range>, used: Extent) {
+        if let Some(range) = range {
+            range.used.set(used);
+            if used.end > range.wanted_end {
+                self.has_grown.set(true);
+            }
+        }
+    }
+
+    /// The last range that starts at or before an address, and its copy.
+    #[inline]
+    fn range_of(&self, addr: u64) -> Option<(&Range, &[u8])> {
+        let after = self.ranges.partition_point(|range| range.start <= addr);
+        let range = self.ranges.get(after.checked_sub(1)?)?;
+        let copy = self.bytes.get(range.at..range.at.checked_add(range.len)?)?;
+        Some((range, copy))
     }
 
     /// Reads what is in no range, with what comes before it.

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{ProcessImage, Mapping, Pid, RemoteAddr, Tid, files as opening};
+use super::{Mapping, Pid, ProcessImage, RemoteAddr, Tid, files as opening};
 use files::{MappedFile, Search};
 use headers::Load;
 use notes::Notes;
