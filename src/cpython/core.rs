@@ -9,7 +9,6 @@ use log::debug;
 use python_offsets::PythonVersion;
 use python_offsets::semantics::FrameRoot;
 
-use super::data_stack;
 use super::frame::RawFrame;
 use super::inspector::{Inspector, Resolved};
 use super::locate::{self, Found};
@@ -133,8 +132,7 @@ impl PythonCore {
         };
         let mut end = StackEnd::Linked;
         if breaks_off {
-            let python = self.inspector.python();
-            end = match data_stack::complete(memory, python, thread.state.addr, stack) {
+            end = match self.inspector.find_outer(memory, thread, stack) {
                 Ok(true) => StackEnd::Found,
                 Ok(false) => StackEnd::Missing,
                 Err(error) => {
