@@ -201,16 +201,19 @@ fn empty_c_stacks(core: &Path, main: u32) {
         let at = 64 + 56 * header;
         let word = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let (kind, offset, start, size) = (bytes[at], word(at + 8), word(at + 16), word(at + 32));
-        let threads = opened.threads().iter();
-        let threads = threads.filter(|thread| thread.tid != main.cast_signed());
-        // The C library's own data of a thread, which `fs_base` points to, is above its stack.
-        let mut stacks = threads.filter_map(|thread| thread.fs_base.checked_sub(start));
-        let Some(length) = stacks.find(|length| *length < size && size > 1 << 20) else {
+        if kind != 1 {
             continue;
-        };
-        let from = usize::try_from(offset).unwrap();
-        if kind == 1 {
-            bytes[from..from + usize::try_from(length).unwrap()].fill(0);
+        }
+        for thread in opened.threads() {
+            // The C library's own data of a thread, which this points to, is above its stack.
+            let end = thread.fs_base.checked_sub(start);
+            let Some(end) = end.filter(|end| *end < size && thread.tid != main.cast_signed())
+            else {
+                continue;
+            };
+            let range = offset + end.saturating_sub(256 << 10)..offset + end;
+            bytes[usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap()]
+                .fill(0);
             emptied += 1;
         }
     }
