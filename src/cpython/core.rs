@@ -9,7 +9,6 @@ use log::debug;
 use python_offsets::PythonVersion;
 use python_offsets::semantics::FrameRoot;
 
-use super::data_stack;
 use super::frame::RawFrame;
 use super::gil::{self, InterpreterGil};
 use super::inspector::{Inspector, Resolved};
@@ -142,8 +141,7 @@ impl PythonCore {
         };
         let mut end = StackEnd::Linked;
         if breaks_off {
-            let python = self.inspector.python();
-            end = match data_stack::complete(memory, python, thread.state.addr, stack) {
+            end = match self.inspector.find_outer(memory, thread, stack) {
                 Ok(true) => StackEnd::Found,
                 Ok(false) => StackEnd::Missing,
                 Err(error) => {
@@ -204,7 +202,11 @@ impl NoInterpreter {
     /// What finding the interpreter of a process failed with, in words on a core file.
     fn of(core: &CoreFile, error: AttachError) -> NoInterpreter {
         let exe = core.exe_path();
-        let name = exe.display();
+        let is_named = !exe.as_os_str().is_empty();
+        let name = match is_named {
+            true => exe.display().to_string(),
+            false => "a program that it does not name".into(),
+        };
         let problem = match &error {
             AttachError::UnsupportedPython { version, .. } => {
                 format!("the core file is of CPython {version}, which this release does not know")
@@ -218,9 +220,7 @@ impl NoInterpreter {
             AttachError::NotFound { .. } => {
                 format!("no CPython can be found in the core file of {name}")
             }
-            _ if exe.as_os_str().is_empty() => {
-                "the core file does not tell which program it is of".into()
-            }
+            _ if !is_named => "the core file does not tell which program it is of".into(),
             _ => format!("this is the core file of {name}, not of a Python program"),
         };
         let (size, whole) = core.sizes();
@@ -231,11 +231,15 @@ impl NoInterpreter {
                 "the core file is cut off, {size} of {whole} bytes are there: let it be written whole \
                  (ulimit -c unlimited, room on the disk)"
             )
+        } else if !is_named {
+            "Python is looked for in the files that were mapped, and the core has no list of them \
+             (NT_FILE, of Linux 3.10 and later): readelf -n FILE shows what it has"
+                .into()
         } else if let AttachError::NotPython { .. } = &error
             && core.has_file(&exe)
         {
             "gdb -c FILE shows what it did".into()
-        } else if !core.has_file(&exe) && !exe.as_os_str().is_empty() {
+        } else if !core.has_file(&exe) {
             format!(
                 "the very build of {name} that ran is not here: give it with --exe, or the folder \
                  that was its root with --sysroot"

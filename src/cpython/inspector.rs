@@ -9,6 +9,7 @@ use log::debug;
 
 use super::budget::Budget;
 use super::code::{self, CodeCache};
+use super::data_stack;
 use super::frame::{self, Leaf, RawFrame};
 use super::gil;
 use super::interpreter;
@@ -273,6 +274,22 @@ impl Inspector {
         let (leaf, _) = walked?;
         Ok(Walk {
             is_steady: copy.is_whole() && (leaf == Leaf::Runs || copy.agrees()),
+        })
+    }
+
+    /// Looks for the outer frames of a stack whose chain broke off, for memory that stands still but has
+    /// gaps. Whether the stack is whole then, but for frames of generators.
+    ///
+    /// # Errors
+    /// When they cannot be read, or too much was read in this sample already.
+    pub fn find_outer(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &PythonThread,
+        stack: &mut Vec<RawFrame>,
+    ) -> Result<bool, ReadError> {
+        self.left.within(memory, |memory| {
+            data_stack::complete(memory, &self.python, thread.state.addr, stack)
         })
     }
 

@@ -5,7 +5,7 @@
 //! auxiliary vector, and above all that the texts (create_elf_tables of the kernel's fs/binfmt_elf.c).
 //! The core file has the vector, and in it addresses of what is right above it.
 
-use super::notes::{Notes, u64_at};
+use super::notes::Notes;
 use crate::target::{RemoteAddr, RemoteMemory};
 
 /// The address of 16 random bytes, right above the vector (getauxval(3)).
@@ -84,6 +84,5 @@ fn find_vector(memory: &impl RemoteMemory, notes: &Notes) -> Option<RemoteAddr> 
         .windows(start.len())
         .step_by(8)
         .position(|window| window == start.as_slice())?;
-    debug_assert_eq!(u64_at(&bytes, slot * 8), u64_at(&start, 0));
     Some(RemoteAddr(below).offset(slot as u64 * 8))
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
-use super::CoreError;
 use super::error::without_number;
+use super::{CoreError, CoreOptions};
 use crate::target::{ElfFile, FileView, RemoteAddr, RemoteMemory, files};
 
 /// How much of a file is compared with what the core has of it, where there is no build id.
@@ -41,19 +41,21 @@ pub(super) struct Search {
 }
 
 impl Search {
-    /// Looks below `sysroot`, and takes `exe` for the program, which the core calls `exe_path`. Where
-    /// `exe` ends as that does, the folder before it is the root.
+    /// Looks where the options say, of a program that the core calls `exe_path`. Where the file given
+    /// for it ends as that does, the folder before it is the root. gdb has paths as they are from
+    /// where it runs itself, so what it wrote may need no root.
     pub fn new(
-        exe: Option<&Path>,
+        options: &CoreOptions,
         exe_path: &Path,
-        sysroot: Option<&Path>,
+        is_by_gdb: bool,
     ) -> Result<Search, CoreError> {
+        let exe = options.exe.as_deref();
         let mut places = Vec::new();
-        places.extend(sysroot.map(Path::to_path_buf));
+        places.extend(options.sysroot.clone());
         if let Some(root) = exe.and_then(|exe| root_of(exe, exe_path)) {
             places.push(root);
         }
-        if sysroot.is_none() {
+        if options.sysroot.is_none() || is_by_gdb {
             places.push(PathBuf::from("/"));
         }
         let mut roots = Vec::new();

@@ -32,6 +32,13 @@ pub use system_call::name as system_call_name;
 const AT_PHDR: u64 = 3;
 const AT_ENTRY: u64 = 9;
 
+/// The most bytes of paths that the mappings have. The longest path of a core could stand for each of
+/// a million segments.
+const MAX_PATHS: usize = 64 << 20;
+/// The most mappings that count as code of a file, which are looked through for an interpreter. A
+/// process with 300 libraries has as many.
+const MAX_CODE: usize = 20_000;
+
 /// What the user says of a core file.
 #[derive(Clone, Debug, Default)]
 pub struct CoreOptions {
@@ -91,7 +98,7 @@ impl CoreFile {
         let exe_index = exe_index(&notes);
         let exe = exe_index.and_then(|index| notes.paths.get(index));
         let exe = exe.map_or_else(PathBuf::new, |path| split_deleted(path).0);
-        let search = Search::new(options.exe.as_deref(), &exe, options.sysroot.as_deref())?;
+        let search = Search::new(options, &exe, notes.is_by_gdb)?;
         let mapped = mapped_files(&notes, exe_index);
         let memory = CoreMemory::new(file, size, &headers.loads, &notes.files, mapped, search);
         if let (Some(index), Some(given)) = (exe_index, &options.exe) {
@@ -252,8 +259,15 @@ fn mapped_files(notes: &Notes, exe_index: Option<usize>) -> Vec<MappedFile> {
 fn mappings(loads: &[Load], notes: &Notes) -> Vec<Mapping> {
     let paths: Vec<(PathBuf, bool)> = notes.paths.iter().map(|path| split_deleted(path)).collect();
     let files = &notes.files;
-    let of_file = |mut mapping: Mapping, range: &notes::FileRange| {
-        let (path, deleted) = paths.get(range.path).cloned().unwrap_or_default();
+    let (mut text, mut code) = (0, 0);
+    let mut of_file = |mut mapping: Mapping, range: &notes::FileRange| {
+        let known = paths.get(range.path).filter(|_| text < MAX_PATHS);
+        let Some((path, deleted)) = known.cloned() else {
+            return mapping;
+        };
+        text += path.as_os_str().len();
+        code += usize::from(mapping.executable);
+        mapping.executable &= code <= MAX_CODE;
         mapping.offset = range.offset.saturating_add(mapping.start - range.start);
         mapping.inode = range.path as u64 + 1;
         mapping.path = Some(path);

@@ -21,6 +21,10 @@ const MAX_THREADS: usize = 100_000;
 const MAX_FILES: u64 = 16 << 20;
 /// The largest of the other notes, in bytes.
 const MAX_NOTE: u64 = 4096;
+/// The most bytes of notes that are read: two segments can have the same ones, and a thousand can.
+const MAX_READ: u64 = 128 << 20;
+/// The longest path (`PATH_MAX` of the kernel, with what it adds to a deleted one's).
+const MAX_PATH: usize = 4096 + 10;
 
 const NT_PRSTATUS: u32 = 1;
 const NT_PRPSINFO: u32 = 3;
@@ -57,6 +61,8 @@ pub(super) struct Notes {
     pub paths: Vec<PathBuf>,
     /// Whether gdb wrote the core file.
     pub is_by_gdb: bool,
+    /// How many bytes of notes were read.
+    read: u64,
 }
 
 impl Notes {
@@ -113,9 +119,11 @@ impl Notes {
         }
         let limit = if kind == NT_FILE { MAX_FILES } else { MAX_NOTE };
         let is_ours = name_size == 5 && name.starts_with(b"CORE\0");
-        if !is_ours || length > limit || start.saturating_add(length) > end {
+        if !is_ours || length > limit || start.saturating_add(length) > end || self.read > MAX_READ
+        {
             return Ok(next);
         }
+        self.read += length;
         if let NT_PRSTATUS | NT_PRPSINFO | NT_AUXV | NT_SIGINFO | NT_FILE = kind {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
             file.read_exact_at(&mut bytes, start)
@@ -165,7 +173,7 @@ impl Notes {
             let Some(offset) = u64_at(range, 16).checked_mul(unit) else {
                 continue;
             };
-            if start >= end || !name.starts_with(b"/") {
+            if start >= end || !name.starts_with(b"/") || name.len() > MAX_PATH {
                 continue;
             }
             let path = *known.entry(name).or_insert_with(|| {
