@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use nix::fcntl::{Flock, FlockArg};
 use support::{Interpreter, Target, cache, interpreters};
 
 /// Debian's debug build beside its normal one, whose library it uses. Says so where it cannot be had.
@@ -33,7 +34,7 @@ fn debian_debug_build() -> Option<Interpreter> {
     let place = cache().join(&name);
     fs::create_dir_all(cache()).unwrap();
     let lock = File::create(cache().join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     if !place.join("whole").exists()
         && let Err(why) = unpack(&name, &place)
     {

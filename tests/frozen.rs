@@ -16,6 +16,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::fcntl::{Flock, FlockArg};
 use support::{
     Dump, Interpreter, Recording, Target, cache, fixtures, for_each_interpreter, pyspy_rs,
 };
@@ -38,7 +39,7 @@ fn freeze(python: &Interpreter, kind: &str, fixture: &str) -> Option<PathBuf> {
     let base = cache().join("frozen");
     fs::create_dir_all(&base).unwrap();
     let lock = File::create(base.join(format!("{name}.lock"))).unwrap();
-    lock.lock().unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     let folder = base.join(&name);
     let app = match kind {
         "--onedir" => folder.join("app/app"),

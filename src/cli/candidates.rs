@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::clock::{mib, rough};
 use super::errors::{Advised, USAGE, say};
@@ -15,8 +16,10 @@ use crate::target::{Mapping, Pid, ProcessSummary, TargetProcess, all_processes, 
 
 /// The most processes that are listed.
 const MAX_LISTED: usize = 50;
-/// The most processes below one that are looked into for advice.
-const MAX_TRIED: usize = 200;
+/// How long processes below one are looked into for advice.
+const ADVISED_FOR: Duration = Duration::from_secs(1);
+/// The most characters of a command line in advice.
+const MAX_COMMAND: usize = 60;
 
 /// A Python process that we may read.
 #[derive(Clone, Debug)]
@@ -64,9 +67,10 @@ pub fn only_one() -> Result<Pid, Advised> {
 /// Where the Python of a process is that is none itself: PyInstaller's boot loader and shell scripts
 /// have theirs in a child. `None` when there is none below it either.
 pub fn advice_on_children(pid: Pid) -> Option<String> {
+    let begin = Instant::now();
     let pythons: Vec<(Pid, PythonProcess)> = descendants(&[pid])
         .into_iter()
-        .take(MAX_TRIED)
+        .take_while(|_| begin.elapsed() < ADVISED_FOR)
         .filter_map(|child| Some((child.parent, PythonProcess::attach(child.pid).ok()?)))
         .collect();
     let [(parent, first), others @ ..] = pythons.as_slice() else {
@@ -86,9 +90,16 @@ pub fn advice_on_children(pid: Pid) -> Option<String> {
          to look at all below it",
         first.pid(),
         first.version(),
-        command_line(&first.target().command_line()),
+        short(&command_line(&first.target().command_line())),
         first.pid(),
     ))
+}
+
+fn short(command: &str) -> String {
+    match command.char_indices().nth(MAX_COMMAND) {
+        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
+        None => command.to_owned(),
+    }
 }
 
 /// Every Python process that we may read.
@@ -166,9 +177,14 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    #[test]
+    fn advice_shows_the_beginning_of_a_long_command() {
+        assert_eq!(short("python app.py"), "python app.py");
+        let long = short(&"ä".repeat(MAX_COMMAND + 1));
+        assert_eq!(long, "ä".repeat(MAX_COMMAND) + "…");
+    }
 
     #[test]
     fn lists_what_one_needs_to_choose() {
