@@ -178,7 +178,7 @@ fn what_there_is_instead_is_listed() {
     has(&stderr, &["means several containers", &first, &second]);
 
     let stderr = refused(&["--pid", "9999", "--in-container", &first]);
-    has(&stderr, &["has no process 9999", &first, "lively.py"]);
+    has(&stderr, &["INSIDE", "has no process 9999", &first]);
     assert!(!stderr.contains(&second), "{stderr}");
 
     let stderr = refused(&["--in-container", &name]);

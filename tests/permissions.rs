@@ -44,18 +44,26 @@ fn has(program: &str) -> bool {
     found
 }
 
-/// What a recording of half a second says and writes. `runner` are words before our own command.
-fn record(runner: &[&str], pid: u32, options: &[&str]) -> (String, String) {
+/// What a recording of `lively.py` writes and says. `runner` are words before our own command. On a
+/// crowded machine half a second may not be enough to find a busy thread at work, so it is tried again.
+fn record(runner: &[&str], pid: u32, wants_warning: bool) -> (String, String) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("out");
     let ours = [env!("CARGO_BIN_EXE_pyspy-rs"), "record", "-d", "0.5"];
-    let mut words = runner.iter().chain(&ours);
-    let mut command = Command::new(words.next().unwrap());
-    command.args(words).args(options).args(["-f", "raw", "-o"]);
-    command.arg(&file).args(["--pid", &pid.to_string()]);
-    let (status, _, stderr) = said(&mut command);
-    assert_eq!(status, Some(0), "{stderr}");
-    (fs::read_to_string(file).unwrap(), stderr)
+    let mut seen = (String::new(), String::new());
+    for _ in 0..20 {
+        let mut words = runner.iter().chain(&ours);
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).args(["-f", "raw", "-o"]).arg(&file);
+        let (status, _, stderr) = said(command.args(["--pid", &pid.to_string()]));
+        assert_eq!(status, Some(0), "{stderr}");
+        seen = (fs::read_to_string(&file).unwrap(), stderr);
+        let is_warned = !wants_warning || seen.1.contains("warning: ");
+        if is_warned && seen.0.contains("busy (lively.py") {
+            break;
+        }
+    }
+    seen
 }
 
 /// Fails unless a recording of `lively.py` went well, and said once that it did not pause.
@@ -90,12 +98,12 @@ fn seccomp_filters() {
     let target = Target::start(any(), "lively.py", &[]);
     // Docker's filter refuses with EPERM, some others with ENOSYS.
     for errno in ["1", "38"] {
-        let (file, stderr) = record(&[forbid, "process_vm_readv", errno], target.pid(), &[]);
+        let (file, stderr) = record(&[forbid, "process_vm_readv", errno], target.pid(), false);
         assert!(file.contains("busy (lively.py"), "{stderr}");
         assert!(stderr.contains(" Errors: 0 "), "{stderr}");
         assert!(!stderr.contains("warning:"), "{stderr}");
         let both = [forbid, "ptrace,process_vm_readv", errno];
-        let said = record(&both, target.pid(), &[]);
+        let said = record(&both, target.pid(), true);
         assert_went_on(&said, "a seccomp filter forbids ptrace here");
     }
     let (status, stdout, stderr) = said(Command::new(forbid).args([
@@ -123,10 +131,16 @@ fn programs_that_another_one_traces() {
     let mut strace = strace.stdin(Stdio::null()).spawn().unwrap();
     let tasks = || fs::read_dir(format!("/proc/{pid}/task")).unwrap().flatten();
     let is_traced = |status: String| !status.contains("TracerPid:\t0\n");
-    wait_until("strace traces all threads", || {
-        tasks().all(|task| fs::read_to_string(task.path().join("status")).is_ok_and(is_traced))
+    wait_until("strace traces all threads, or may not", || {
+        strace.try_wait().unwrap().is_some()
+            || tasks()
+                .all(|task| fs::read_to_string(task.path().join("status")).is_ok_and(is_traced))
     });
-    let said = record(&[], pid, &[]);
+    if let Some(status) = strace.try_wait().unwrap() {
+        println!("SKIPPED: strace may not trace here: {status}");
+        return;
+    }
+    let said = record(&[], pid, true);
     let _ = strace.kill();
     let _ = strace.wait();
     assert_went_on(
@@ -162,16 +176,24 @@ fn programs_that_stand_still() {
     kill(pid, Signal::SIGCONT).unwrap();
 
     // As a debugger does that somebody has left open.
-    ptrace::seize(pid, ptrace::Options::empty()).unwrap();
-    ptrace::interrupt(pid).unwrap();
-    waitpid(pid, Some(WaitPidFlag::__WALL)).unwrap();
+    let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
+    let threads: Vec<Pid> = tasks
+        .map(|task| Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap()))
+        .collect();
+    for thread in &threads {
+        ptrace::seize(*thread, ptrace::Options::empty()).unwrap();
+        ptrace::interrupt(*thread).unwrap();
+        waitpid(*thread, Some(WaitPidFlag::__WALL)).unwrap();
+    }
     let stderr = dumped();
     let own = std::process::id();
     assert!(
         stderr.contains(&format!("held by process {own} (")),
         "{stderr}"
     );
-    ptrace::detach(pid, None).unwrap();
+    for thread in &threads {
+        ptrace::detach(*thread, None).unwrap();
+    }
     wait_until("it goes on", || state() != b't');
     assert!(!dumped().contains("held by"));
 }
@@ -180,7 +202,7 @@ fn programs_that_stand_still() {
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-    command.arg(program);
+    command.arg(program).env_remove("KUBERNETES_SERVICE_HOST");
     command
 }
 
@@ -206,6 +228,12 @@ fn a_capability_on_the_binary_is_enough() {
         .status();
     if !set.unwrap().success() {
         println!("SKIPPED: this file system keeps no capabilities");
+        return;
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let flags = nix::sys::statvfs::statvfs(folder.path()).unwrap().flags();
+    if status.contains("NoNewPrivs:\t1") || flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID) {
+        println!("SKIPPED: no program gets more rights by its file here");
         return;
     }
     let target = Target::start(any(), "lively.py", &[]);

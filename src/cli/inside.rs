@@ -40,9 +40,11 @@ pub fn find(wanted: &Inside) -> Result<Pid, Advised> {
     match found.as_slice() {
         [one] => {
             let container = containers.container_of(one.pid);
-            let container = container.map_or("this one".to_owned(), |found| found.label());
+            let container = container.map_or("our own container".to_owned(), |found| {
+                format!("container {}", found.label())
+            });
             say(&format!(
-                "Process {} of container {container} is process {} here: {}",
+                "Process {} of {container} is process {} here: {}",
                 one.inside,
                 one.pid,
                 brief(one.pid)

@@ -36,7 +36,7 @@ impl Standstill {
         for _ in 0..LOOKS {
             match RunState::of_thread(pid, pid) {
                 Ok(RunState::Stopped) => return Some(Standstill::Stopped { pid }),
-                Ok(RunState::Traced) => std::thread::sleep(BETWEEN),
+                Ok(RunState::Traced) if !others_go_on(pid) => std::thread::sleep(BETWEEN),
                 _ => return None,
             }
         }
@@ -46,6 +46,21 @@ impl Standstill {
         let by = tracer.map(|thread| permission::tracer(Path::new("/"), thread));
         Some(Standstill::Held { pid, by })
     }
+}
+
+/// Whether a thread of a process does anything.
+fn others_go_on(pid: Pid) -> bool {
+    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
+        return false;
+    };
+    let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    let mut states = tids.filter_map(|tid| RunState::of_thread(pid, tid).ok());
+    states.any(|state| {
+        !matches!(
+            state,
+            RunState::Stopped | RunState::Traced | RunState::Zombie
+        )
+    })
 }
 
 impl fmt::Display for Standstill {

@@ -91,7 +91,8 @@ impl Container {
     /// A path of the container's, as we reach it.
     pub fn path(&self, inside: &Path) -> PathBuf {
         let inside = inside.strip_prefix("/").expect("an absolute path");
-        Path::new(&format!("/proc/{}/root", self.pid)).join(inside)
+        // Its first process has the container's root; the program may have been given another one.
+        Path::new(&format!("/proc/{}/root", self.init)).join(inside)
     }
 
     /// A command that runs our binary in the container, with these capabilities more or less.
