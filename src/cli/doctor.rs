@@ -115,8 +115,9 @@ fn look_inside(
         (false, None) => Pausing::Running,
         _ => Pausing::Never,
     };
-    let (test, names) = doctor_sample::take(process, pausing);
+    let (test, names, stacks) = doctor_sample::take(process, pausing);
     report.threads = threads.map(|threads| super::doctor_model::Threads {
+        stacks,
         python_names: names,
         ..threads
     });
