@@ -156,8 +156,8 @@ fn look_inside(
                       for each place, so that samples cost more"
                 .to_owned(),
             fixes: vec![
-                "a seccomp filter forbids it: docker run --cap-add SYS_PTRACE …, or with Docker \
-                 before 19.03 --security-opt seccomp=unconfined"
+                "if that is a container's seccomp filter: docker run --cap-add SYS_PTRACE …, or \
+                 --security-opt seccomp=unconfined"
                     .to_owned(),
             ],
         });
