@@ -117,8 +117,9 @@ fn look_inside(
         (false, None) => Pausing::Running,
         _ => Pausing::Never,
     };
-    let (test, names) = doctor_sample::take(process, pausing);
+    let (test, names, stacks) = doctor_sample::take(process, pausing);
     report.threads = threads.map(|threads| super::doctor_model::Threads {
+        stacks,
         python_names: names,
         ..threads
     });
@@ -157,8 +158,8 @@ fn look_inside(
                       for each place, so that samples cost more"
                 .to_owned(),
             fixes: vec![
-                "a seccomp filter forbids it: docker run --cap-add SYS_PTRACE …, or with Docker \
-                 before 19.03 --security-opt seccomp=unconfined"
+                "if that is a container's seccomp filter: docker run --cap-add SYS_PTRACE …, or \
+                 --security-opt seccomp=unconfined"
                     .to_owned(),
             ],
         });

@@ -20,7 +20,7 @@ pub struct DoctorArgs {
     #[arg(value_name = "PID", value_parser = parse_pid, help_heading = "Target", conflicts_with = "pid_option")]
     pub pid: Option<Pid>,
 
-    /// The same, as for the other commands
+    /// The same process, in the way that the other commands take it
     #[arg(id = "pid_option", short, long = "pid", value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid_option: Option<Pid>,
 

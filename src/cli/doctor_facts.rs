@@ -165,11 +165,10 @@ pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads>
         None => task_ids(pid),
     };
     let python = process.and_then(|process| process.threads().ok());
-    let known: HashSet<Tid> = python
-        .iter()
-        .flat_map(|list| &list.threads)
-        .filter_map(|thread| thread.os_thread_id)
-        .collect();
+    let listed = python.iter().flat_map(|list| &list.threads);
+    // One thread may run in several interpreters, and counts once.
+    let known: HashSet<Tid> = listed.clone().filter_map(|one| one.os_thread_id).collect();
+    let unknown = listed.filter(|one| one.os_thread_id.is_none()).count();
     let mut names: HashMap<String, usize> = HashMap::new();
     let others = tids.iter().filter(|tid| !known.contains(tid));
     for tid in others.take(MAX_NATIVE_THREADS) {
@@ -182,7 +181,8 @@ pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads>
     native_names.truncate(MAX_NATIVE_NAMES);
     Some(Threads {
         total: tids.len(),
-        python: python.map(|list| list.threads.len()),
+        python: python.as_ref().map(|_| known.len() + unknown),
+        stacks: 0,
         python_names: Vec::new(),
         native_names,
     })

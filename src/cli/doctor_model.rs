@@ -186,6 +186,8 @@ pub struct Threads {
     pub total: usize,
     /// Those that the interpreter knows; `None` where it could not be asked.
     pub python: Option<usize>,
+    /// How many stacks the last sample showed.
+    pub stacks: usize,
     /// The first of these.
     pub python_names: Vec<PythonName>,
     /// What the kernel calls the others, and how many have each name; the most frequent ones.
@@ -275,6 +277,8 @@ pub struct TestSample {
     pub samples: u64,
     /// Looks that were left out.
     pub missed: u64,
+    /// Which rate could be held, where this one was not.
+    pub advice: Option<String>,
     /// What could not be read.
     pub errors: u64,
     /// The first of these, different ones.

@@ -7,24 +7,26 @@ use std::time::{Duration, Instant};
 use nix::time::{ClockId, clock_gettime};
 
 use super::doctor_model::{PythonName, TestSample};
+use super::timing;
 use crate::cpython::{PythonProcess, StackTrace};
 use crate::sampler::{Look, Pausing, Sampler, SamplerOptions};
 
 /// Samples a second, as `record` takes them unless told otherwise.
-const RATE_HZ: f64 = 100.0;
+const RATE_HZ: u32 = 100;
 /// How long it takes.
 const DURATION: Duration = Duration::from_secs(1);
 /// Different errors that are kept, and Python threads that are named.
 const MAX_ERRORS: usize = 5;
 const MAX_NAMES: usize = 50;
 
-/// Samples for a second; the last threads that were seen come with it.
-pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<PythonName>) {
+/// Samples for a second. With it come the threads that the last sample showed: the first of them by
+/// name, and how many there were.
+pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<PythonName>, usize) {
     let target_pid = process.pid();
     let mut sampler = Sampler::new(
         process,
         SamplerOptions {
-            rate_hz: RATE_HZ,
+            rate_hz: f64::from(RATE_HZ),
             look: Look {
                 pausing,
                 gil: true,
@@ -37,10 +39,10 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
     );
     let mut test = TestSample {
         paused: pausing == Pausing::Running,
-        rate_asked: RATE_HZ,
+        rate_asked: f64::from(RATE_HZ),
         ..TestSample::default()
     };
-    let mut names = Vec::new();
+    let (mut names, mut shown) = (Vec::new(), 0);
     let (started, cpu) = (Instant::now(), own_cpu());
     for sample in sampler.by_ref() {
         for error in &sample.errors {
@@ -57,6 +59,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
         test.max_depth = test.max_depth.max(deepest.unwrap_or(0));
         test.with_gil += u64::from(seen.traces.iter().any(|trace| trace.thread.owns_gil));
         if !seen.traces.is_empty() {
+            shown = seen.traces.len();
             names = seen.traces.iter().take(MAX_NAMES).map(name_of).collect();
         }
     }
@@ -70,6 +73,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
     test.samples = stats.samples;
     test.rate = stats.samples as f64 / test.seconds.max(1e-9);
     test.missed = stats.missed_ticks;
+    test.advice = timing::missed(stats, RATE_HZ, !test.paused);
     test.errors = stats.errors;
     test.torn = stats.torn;
     let used = used.filter(|_| stats.samples > 0);
@@ -80,7 +84,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
     test.pause_median_us = stats.pauses.median().map(us);
     test.pause_p99_us = stats.pauses.p99().map(us);
     test.pause_max_us = stats.pauses.max().map(us);
-    (test, names)
+    (test, names, shown)
 }
 
 fn name_of(trace: &StackTrace) -> PythonName {

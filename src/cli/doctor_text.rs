@@ -214,13 +214,9 @@ impl<W: Write> Page<'_, W> {
             let name = thread.name.as_deref().unwrap_or("without a name");
             self.line(&tid, format!("{} ({})", cut(name), frames(thread.frames)))?;
         }
-        if let Some(more) = threads
-            .python_names
-            .len()
-            .checked_sub(MAX_LISTED)
-            .filter(|n| *n > 0)
-        {
-            self.line("…", format!("{more} more with frames"))?;
+        let listed = threads.python_names.len().min(MAX_LISTED);
+        if threads.stacks > listed {
+            self.line("…", format!("{} more", threads.stacks - listed))?;
         }
         let native: Vec<String> = threads
             .native_names
@@ -296,6 +292,9 @@ impl<W: Write> Page<'_, W> {
         )?;
         let (rate, asked) = (test.rate, test.rate_asked);
         self.line("rate", format!("{rate:.1} per second of {asked:.0} asked"))?;
+        if let Some(advice) = &test.advice {
+            self.line("", advice)?;
+        }
         let (stacks, depth) = (test.stacks, test.max_depth);
         self.line("stacks", format!("{stacks}, {} at most", frames(depth)))?;
         self.line(
@@ -314,7 +313,8 @@ impl<W: Write> Page<'_, W> {
         let pauses = match test.pauses {
             0 => "nothing was paused".to_owned(),
             count => format!(
-                "{count} pauses: {} median, {} p99, {} max",
+                "{count} {}: {} median, {} p99, {} max",
+                if count == 1 { "pause" } else { "pauses" },
                 us(test.pause_median_us),
                 us(test.pause_p99_us),
                 us(test.pause_max_us)
