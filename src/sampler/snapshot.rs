@@ -22,15 +22,15 @@ use crate::cpython::{
 use crate::target::{PauseError, PauseGuard, Pid, Tid};
 
 /// How often a thread that moved while it was read is read again before it is given up.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: u32 = 4;
 /// The same for one that runs and is not to be paused: a try takes one or two microseconds.
-const ATTEMPTS_RUNNING: usize = 64;
+const ATTEMPTS_RUNNING: u32 = 64;
 /// The same for one whose outermost frame is not linked at the moment: that is a few instructions in
 /// CPython, but greenlet unlinks frames around each switch, which a program that does little else is
 /// in a quarter of its time.
-const ATTEMPTS_LOOSE: usize = 16;
+const ATTEMPTS_LOOSE: u32 = 16;
 /// After how many tries a stack is believed that looks odd each time.
-const ATTEMPTS_SUSPECT: usize = 8;
+const ATTEMPTS_SUSPECT: u32 = 8;
 /// How long a thread runs on that stood where no stack can be read: a few instructions are enough.
 const ONWARD: Duration = Duration::from_micros(20);
 
@@ -178,6 +178,12 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 // No thread, no stack, no error.
                 return Ok(None);
             }
+            // One that waits for a CPU does not get any further either, and needs longer each time.
+            let onward = if may_race {
+                Duration::ZERO
+            } else {
+                ONWARD * attempt
+            };
             let may_go = attempt == 1 && !self.look.holds;
             let was_held = self.is_paused(&watched.thread);
             let read = self.read(&mut watched.thread, active, may_race, may_go);
@@ -203,9 +209,11 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     return Ok(Some(part));
                 }
                 Ok(_) if still => {
-                    attempts = attempts.max(ATTEMPTS_LOOSE);
+                    if active {
+                        attempts = attempts.max(ATTEMPTS_LOOSE);
+                    }
                     debug!("{}: a frame was not linked yet", watched.thread.label());
-                    self.let_go_on(&watched.thread, held);
+                    self.let_go_on(&watched.thread, onward);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
@@ -216,7 +224,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
                 Err(error) if still && active && attempt < attempts && error.may_pass() => {
                     debug!("{}: {error}", watched.thread.label());
-                    self.let_go_on(&watched.thread, held);
+                    self.let_go_on(&watched.thread, onward);
                 }
                 Err(error) if still => {
                     self.errors
@@ -309,11 +317,11 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
     }
 
     /// Lets a thread go on that stood where its stack cannot be read.
-    fn let_go_on(&mut self, thread: &PythonThread, held: bool) {
+    fn let_go_on(&mut self, thread: &PythonThread, onward: Duration) {
         self.let_go_now(thread);
-        if held {
-            // Let go and caught at once it would not get one instruction further.
-            std::thread::sleep(ONWARD);
+        // Let go and caught at once it would not get one instruction further.
+        if !onward.is_zero() {
+            std::thread::sleep(onward);
         }
     }
 
