@@ -37,7 +37,7 @@ pub use watch::Watch;
 use children::Children;
 use cpu_times::CpuTimes;
 use descriptions::Descriptions;
-use memory_watch::MemoryWatch;
+use memory_watch::{Asked, MemoryWatch};
 use pace::Pace;
 use rss_changes::RssChanges;
 use urgency::Urgency;
@@ -221,8 +221,8 @@ impl Sampler {
             }
         }
         if let Some(memory) = &mut self.memory {
-            let pids = self.observed.iter().map(|one| one.process.pid());
-            sample.memory = memory.look(now, pids);
+            let processes = self.observed.iter().map(|one| one.process.target());
+            sample.memory = memory.look(now, processes.map(Asked::of));
         }
         let (frames, look) = (&mut self.frames, &mut self.options.look);
         let (descriptions, stats) = (&mut self.descriptions, &mut self.stats);

@@ -5,17 +5,12 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc::ESRCH;
 
+use super::descriptors::Kept;
 use super::threads::RunState;
 use super::{Pid, Tid};
-
-/// Readers that keep descriptors open, two each, in the whole program; beyond, files are opened for
-/// each question. A process may mostly have 1024 descriptors.
-const MAX_OPEN: usize = 300;
-static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// What the kernel counts of a thread's running: the first and the third number of its `schedstat`
 /// (Documentation/scheduler/sched-stats.rst).
@@ -56,6 +51,7 @@ pub struct Activity {
 pub struct ActivityReader {
     pid: Pid,
     tid: Tid,
+    /// `None` when [too many](Kept) are open: they are opened for each question then.
     files: Option<Files>,
 }
 
@@ -67,6 +63,8 @@ struct Files {
     syscall: Option<File>,
     /// Opened when it is asked for: of a thread that runs it is not.
     schedstat: OnceCell<Option<File>>,
+    /// For both.
+    _kept: Kept,
 }
 
 impl ActivityReader {
@@ -80,7 +78,7 @@ impl ActivityReader {
             tid,
             files: None,
         };
-        if OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN {
+        if let Some(kept) = Kept::take(2) {
             let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
             // It takes the right to trace, which we may lack though we may read memory.
             let syscall = open("syscall").filter(|file| is_running(file).is_ok());
@@ -88,12 +86,11 @@ impl ActivityReader {
             reader.files = Some(Files {
                 syscall,
                 schedstat: OnceCell::new(),
+                _kept: kept,
             });
             if is_there {
                 return Ok(reader);
             }
-        } else {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
         }
         RunState::of_thread(pid, tid)?;
         Ok(reader)
@@ -164,14 +161,6 @@ impl ActivityReader {
             waits_for_cpu: gains.is_some_and(waits),
             ..activity
         })
-    }
-}
-
-impl Drop for ActivityReader {
-    fn drop(&mut self) {
-        if self.files.is_some() {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 

@@ -5,6 +5,7 @@ pub mod activity;
 pub mod address;
 pub mod cgroup;
 pub mod container;
+mod descriptors;
 pub mod elf;
 pub mod faults;
 pub mod file_view;
