@@ -202,7 +202,9 @@ impl Recording {
                 log::info!("{error}");
             }
             for process in &sample.processes {
-                sources.see(process.pid);
+                if let Some(root) = sources.see(process.pid) {
+                    profile.sees_root(process.pid, root);
+                }
             }
             profile.add(&sample, sampler.frames(), &|pid| {
                 sampler.process(pid).map(|process| ProcessLabel {

@@ -24,7 +24,7 @@ pub use format::{Format, UnknownFormat, default_file_name};
 pub use function_name::FunctionName;
 pub use output_file::OutputFile;
 pub use source::Source;
-pub use tables::{SortKey, TableOptions};
+pub use tables::{FileKey, SortKey, TableOptions};
 
 use crate::profile::clean::clean;
 use crate::profile::{Counts, Profile};

@@ -21,8 +21,17 @@ pub struct TableOptions {
     pub only: Vec<FunctionName>,
     /// What comes first; `None`: own time, or own growth where memory was recorded.
     pub sort: Option<SortKey>,
-    /// The source files, by whole path.
-    pub sources: HashMap<String, Source>,
+    /// The source files.
+    pub sources: HashMap<FileKey, Source>,
+}
+
+/// A source file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileKey {
+    /// In which of the file systems that processes see; see [`Profile::sees_root`].
+    pub root: u32,
+    /// Its whole path there.
+    pub path: String,
 }
 
 /// By which column a table is ordered, greatest first; by name, in the order of the alphabet.
@@ -95,6 +104,15 @@ impl<'a> View<'a> {
             profile,
             options,
             table: FunctionTable::of(profile),
+        }
+    }
+
+    /// The same, with what is in different files at one path kept apart.
+    pub fn by_root(profile: &'a Profile, options: &'a TableOptions) -> View<'a> {
+        View {
+            table: FunctionTable::by_root(profile),
+            profile,
+            options,
         }
     }
 
@@ -174,6 +192,25 @@ impl<'a> View<'a> {
     /// The whole path of its file; empty for what is no function.
     pub fn file(&self, row: &FunctionRow) -> &'a str {
         self.profile.file(row.label).unwrap_or_default()
+    }
+
+    /// The same, and in which file system it is.
+    pub fn file_key(&self, row: &FunctionRow) -> FileKey {
+        FileKey {
+            root: row.root,
+            path: self.file(row).to_owned(),
+        }
+    }
+
+    /// Whose file it is, if other processes have another one at its path.
+    pub fn whose_file(&self, row: &FunctionRow) -> Option<String> {
+        let path = self.file(row);
+        let mut rows = self.table.rows.iter();
+        if !rows.any(|other| other.root != row.root && self.file(other) == path) {
+            return None;
+        }
+        let name = self.profile.root_name(row.root);
+        Some(name.unwrap_or_else(|| "the first process".to_owned()))
     }
 
     /// `Thing.load (pkg/mod.py:20)`, by the line on which it starts.

@@ -278,6 +278,9 @@ impl Profile {
         let name = self
             .labels
             .intern(text.map_or(Label::TooMany, Label::Process));
+        if text.is_some() {
+            self.has_frame(pid, name);
+        }
         let stack = child(&mut self.stacks, &mut self.labels, above, name);
         // Only those of this tick are needed; one that is asked for again finds its label.
         if self.processes.len() >= MAX_PROCESSES {
