@@ -9,8 +9,8 @@ use std::io::{self, Write};
 
 use super::Meta;
 use super::csv::{self, Cell};
-use super::source::Source;
-use super::tables::{FileKey, TableOptions, View, aligned};
+use super::source::{FileKey, Source};
+use super::tables::{TableOptions, View, aligned};
 use crate::profile::{Amount, FunctionRow, Profile};
 
 /// How many functions are shown unless they are named.

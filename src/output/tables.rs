@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::csv::Cell;
 use super::function_name::FunctionName;
-use super::source::Source;
+use super::source::{FileKey, Source};
 use super::{Meta, no_samples};
 use crate::profile::clean::clean;
 use crate::profile::{Amount, FunctionRow, FunctionTable, Growth, Label, Profile};
@@ -23,15 +23,6 @@ pub struct TableOptions {
     pub sort: Option<SortKey>,
     /// The source files.
     pub sources: HashMap<FileKey, Source>,
-}
-
-/// A source file.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct FileKey {
-    /// In which of the file systems that processes see; see [`Profile::sees_root`].
-    pub root: u32,
-    /// Its whole path there.
-    pub path: String,
 }
 
 /// By which column a table is ordered, greatest first; by name, in the order of the alphabet.
@@ -396,6 +387,9 @@ pub(super) fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 #[path = "tables_hostile_tests.rs"]
 mod hostile_tests;
+#[cfg(test)]
+#[path = "tables_roots_tests.rs"]
+mod roots_tests;
 #[cfg(test)]
 #[path = "tables_tests.rs"]
 mod tests;
