@@ -11,9 +11,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use support::{Interpreter, Recording, Sampling, Target, for_each_kind};
+use support::{Interpreter, Recording, Sampling, Target, for_some_interpreters};
 
 /// One at a time: two targets and two recordings would wait for each other's CPUs.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -21,9 +22,11 @@ static ALONE: Mutex<()> = Mutex::new(());
 /// Samples a second that `--memory` takes.
 const RATE: f64 = 1000.0;
 
-/// What was recorded of `growing.py`.
+/// What was recorded of a program.
 struct Seen {
     recording: Recording,
+    /// The bytes that each function has added, where the program tells.
+    truth: BTreeMap<String, f64>,
     /// Of the looks that were planned, the part (0 to 1) that was left out.
     missed: f64,
     /// By how much it has grown, as the kernel has it, in bytes.
@@ -32,17 +35,27 @@ struct Seen {
 
 impl Seen {
     fn record(python: &Interpreter, arguments: &[&str], options: &[&str]) -> Self {
+        Self::of(python, "growing.py", arguments, options)
+    }
+
+    fn of(python: &Interpreter, program: &str, arguments: &[&str], options: &[&str]) -> Self {
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut target = Target::start(python, "growing.py", arguments);
+        let mut target = Target::start(python, program, arguments);
         let options = [&["--memory", "-f", "raw", "-F"], options].concat();
         let sampling = Sampling::start(target.pid(), &options);
         target.say("go");
-        let answer = target.next_line();
+        let mut answer = target.next_line();
+        let mut truth = BTreeMap::new();
+        if let Some(json) = answer.strip_prefix("truth ") {
+            truth = serde_json::from_str(json).expect("bytes by function");
+            answer = target.next_line();
+        }
         let recording = sampling.stop();
         let bytes = answer.strip_prefix("grown ").expect("the growth");
         Self {
             missed: f64::max(0.0, 1.0 - recording.looks(1.0) / RATE),
             kernel: bytes.parse().expect("bytes"),
+            truth,
             recording,
         }
     }
@@ -91,8 +104,8 @@ impl Seen {
 
 #[test]
 fn functions_get_what_they_have_added_and_computing_gets_nothing() {
-    for_each_kind("growth-in-turn", |python| {
-        let seen = Seen::record(python, &["4", "0.5"], &[]);
+    for_some_interpreters("growth-in-turn", |python| {
+        let seen = Seen::record(python, &["2", "0.5"], &[]);
         let label = python.label();
         seen.assert_total(&label);
         let shares = [
@@ -107,8 +120,8 @@ fn functions_get_what_they_have_added_and_computing_gets_nothing() {
 
 #[test]
 fn two_threads_that_grow_at_once_are_told_apart() {
-    for_each_kind("growth-at-once", |python| {
-        let seen = Seen::record(python, &["3", "1", "threads"], &["--threads"]);
+    for_some_interpreters("growth-at-once", |python| {
+        let seen = Seen::record(python, &["1.5", "0.5", "threads"], &["--threads"]);
         let label = python.label();
         seen.assert_total(&label);
         let shares = [("grow_64", 64.0 / 80.0), ("grow_16", 16.0 / 80.0)];
@@ -116,10 +129,27 @@ fn two_threads_that_grow_at_once_are_told_apart() {
     });
 }
 
+/// A program that the rule was not made on.
+#[test]
+fn callers_recursion_maps_and_four_threads_get_their_own() {
+    for_some_interpreters("growth-otherwise", |python| {
+        let seen = Seen::of(python, "growing_otherwise.py", &["2.4"], &["--threads"]);
+        let label = python.label();
+        seen.assert_total(&label);
+        let all = seen.truth.values().sum::<f64>();
+        let truth = seen.truth.iter();
+        let shares: Vec<(&str, f64)> = truth
+            .map(|(name, bytes)| (name.as_str(), bytes / all))
+            .collect();
+        assert_eq!(shares.len(), 10, "{shares:?}");
+        seen.assert_shares(&label, &shares, 3.0);
+    });
+}
+
 /// Short bursts that end in sleep: what sleeps has added nothing, whatever the looks find.
 #[test]
 fn the_sleep_behind_a_burst_gets_nothing() {
-    for_each_kind("growth-bursts", |python| {
+    for_some_interpreters("growth-bursts", |python| {
         let seen = Seen::record(python, &["3", "0.25", "burst"], &[]);
         seen.assert_total(&python.label());
         let rest = 1.0

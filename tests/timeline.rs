@@ -1,4 +1,5 @@
-//! Memory over time: what `mprof plot` is given, and what the picture shows.
+//! Memory over time: what `mprof plot` is given, what the picture shows, and what a recording says of it in
+//! its end.
 
 // A broken assumption ends the test, and the message says where.
 #![allow(
@@ -14,22 +15,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use serde_json::Value;
 
-use support::{Interpreter, Recording, for_each_interpreter, interpreters};
-
-/// The versions that the formats are tested on: the oldest, those with frames of each kind, the newest.
-const VERSIONS: [(u32, u32); 4] = [(2, 7), (3, 8), (3, 12), (3, 15)];
-
-fn for_some_interpreters(name: &str, case: impl Fn(&Interpreter)) {
-    for version in VERSIONS {
-        let has_it = |python: &Interpreter| python.version.minor_pair() == version;
-        if interpreters().iter().any(has_it) {
-            for_each_interpreter(name, version..=version, &case);
-        }
-    }
-}
+use support::{
+    Interpreter, Recording, Target, for_each_interpreter, for_some_at_once, interpreters,
+};
 
 /// A file for mprof, read as mprof reads it.
 #[derive(Debug, Default)]
@@ -122,15 +115,8 @@ fn assert_phases(data: &Data) {
 }
 
 #[test]
-fn the_data_tell_when_memory_grew_and_by_what() {
-    for_some_interpreters("mprof", |python| {
-        assert_phases(&Data::parse(&phases(python, "mprof").file));
-    });
-}
-
-#[test]
 fn the_picture_names_what_is_in_it() {
-    for_some_interpreters("timeline", |python| {
+    for_some_at_once("timeline", |python| {
         let recording = phases(python, "timeline");
         let document = roxmltree::Document::parse(&recording.file).expect("an SVG");
         let texts: Vec<&str> = document
@@ -162,7 +148,7 @@ fn the_picture_names_what_is_in_it() {
 #[test]
 fn an_idle_program_is_a_level_line_and_no_complaint() {
     for_each_interpreter("timeline-idle", (3, 12)..(3, 13), |python| {
-        let target = support::Target::start(python, "sleepers.py", &[]);
+        let target = Target::start(python, "sleepers.py", &[]);
         let recording = Recording::of_pid(target.pid(), &["-f", "mprof", "-d", "1"]);
         let data = Data::parse(&recording.file);
         assert!(data.mem.len() > 10, "{} points", data.mem.len());
@@ -232,14 +218,19 @@ json.dump({'command': data['cmd_line'], 'mem': data['mem_usage'], 'times': data[
 ";
 
 #[test]
-fn the_real_mprof_reads_and_plots_it() {
-    let Some(bin) = mprof_environment() else {
-        eprintln!("SKIPPED: there is no memory_profiler, and none could be installed");
-        return;
-    };
+fn the_data_tell_what_grew_when_and_the_real_mprof_plots_it() {
+    let bin = mprof_environment();
+    if bin.is_none() {
+        println!("SKIPPED: mprof itself: there is no memory_profiler, and none could be installed");
+    }
     let folder = tempfile::tempdir().unwrap();
-    for_some_interpreters("mprof-plot", |python| {
+    let is_drawn = AtomicBool::new(false);
+    for_some_at_once("mprof", |python| {
         let recording = phases(python, "mprof");
+        assert_phases(&Data::parse(&recording.file));
+        let Some(bin) = &bin else {
+            return;
+        };
         let path = folder.path().join(format!("{}.dat", python.label()));
         fs::write(&path, &recording.file).unwrap();
 
@@ -266,11 +257,14 @@ fn the_real_mprof_reads_and_plots_it() {
         let children: BTreeSet<String> = ours.children.keys().map(u32::to_string).collect();
         assert_eq!(keys("children"), children);
 
-        for options in [&[][..], &["--slope"], &["--flame"]] {
-            let picture = folder.path().join("plot.png");
+        // But for its numbers the file is the same: one is drawn in every way.
+        let is_first = !is_drawn.swap(true, Ordering::Relaxed);
+        let ways = [&[][..], &["--slope"], &["--flame"]];
+        for options in ways.iter().take(if is_first { 3 } else { 1 }) {
+            let picture = folder.path().join(format!("{}.png", python.label()));
             let output = Command::new(bin.join("mprof"))
                 .args(["plot", "--backend", "agg"])
-                .args(options)
+                .args(*options)
                 .arg("-o")
                 .args([&picture, &path])
                 .env("MPLCONFIGDIR", folder.path())
@@ -287,4 +281,61 @@ fn the_real_mprof_reads_and_plots_it() {
             fs::remove_file(&picture).unwrap();
         }
     });
+}
+
+/// Long enough for a verdict.
+const SECONDS: &str = "26";
+
+/// Twelve programs at once, which mostly sleep: the time is theirs, half a minute in which the other tests
+/// of this file run.
+#[test]
+fn a_leak_is_named_and_a_saw_tooth_and_a_sleep_are_not() {
+    for_some_at_once("verdict", check);
+}
+
+fn check(python: &Interpreter) {
+    let record = |shape: &str, options: &[&str]| {
+        let target = Target::start(python, "memory_shapes.py", &[shape, "3", "90"]);
+        let mut all = vec!["-f", "speedscope", "-i", "-d", SECONDS];
+        all.extend(options);
+        Recording::of_pid(target.pid(), &all)
+    };
+    let (leak, teeth, sleep) = thread::scope(|scope| {
+        let leak = scope.spawn(|| record("leak:1024", &["--memory", "-r", "200"]));
+        let teeth = scope.spawn(|| record("sawtooth", &["-r", "50"]));
+        let sleep = scope.spawn(|| record("sleep", &["-r", "50"]));
+        (
+            leak.join().unwrap(),
+            teeth.join().unwrap(),
+            sleep.join().unwrap(),
+        )
+    });
+    let memory = |recording: &Recording| {
+        let json: Value = serde_json::from_str(&recording.file).unwrap();
+        json["memory"].clone()
+    };
+
+    let said = memory(&leak);
+    assert_eq!(said["verdict"], "growing", "{}", leak.stderr);
+    let line = format!("Memory: {}", said["text"].as_str().unwrap());
+    assert!(line.ends_with(" MiB/min (leak suspected)"), "{line}");
+    assert!(leak.stderr.lines().any(|said| said == line), "{line}");
+    // What it leaks it has made in `piece`, called by `leak`.
+    let frames = said["suspects"][0]["frames"].as_array().unwrap();
+    let has = |name: &str| {
+        let mut frames = frames.iter().map(|frame| frame.as_str().unwrap());
+        frames.any(|frame| frame.starts_with(name))
+    };
+    assert!(has("leak (memory_shapes.py"), "{said}");
+    assert!(
+        leak.stderr.contains(" never given back by "),
+        "{}",
+        leak.stderr
+    );
+
+    let said = memory(&teeth);
+    assert_ne!(said["verdict"], "growing", "{}", teeth.stderr);
+    let said = memory(&sleep);
+    assert_eq!(said["verdict"], "stable", "{}", sleep.stderr);
+    assert!(sleep.stderr.contains("\nMemory: stable\n"), "{sleep:?}");
 }

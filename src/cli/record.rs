@@ -207,7 +207,9 @@ impl Recording {
                 progress.say(notice);
             }
             for process in &sample.processes {
-                sources.see(process.pid);
+                if let Some(root) = sources.see(process.pid) {
+                    profile.sees_root(process.pid, root);
+                }
             }
             profile.add(&sample, sampler.frames(), &|pid| {
                 sampler.process(pid).map(|process| ProcessLabel {

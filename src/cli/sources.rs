@@ -1,6 +1,6 @@
 //! [`Sources`]: the source files of what was sampled, as its processes saw them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::errors::without_number;
-use crate::output::Source;
+use crate::output::{FileKey, Source};
 use crate::target::{FileView, Pid};
 
 /// Largest file that is read. Modules of 2 MiB are known, generated ones.
@@ -28,7 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Sources {
     is_wanted: bool,
-    seen: HashSet<Pid>,
+    /// Processes, and which of the views is theirs.
+    seen: HashMap<Pid, u32>,
     /// Those that differ, in the order of first sight.
     views: Vec<Arc<FileView>>,
 }
@@ -38,34 +39,49 @@ impl Sources {
     pub fn new(is_wanted: bool) -> Sources {
         Sources {
             is_wanted,
-            seen: HashSet::new(),
+            seen: HashMap::new(),
             views: Vec::new(),
         }
     }
 
-    /// Takes the view of a process that runs.
-    pub fn see(&mut self, pid: Pid) {
-        if !self.is_wanted || self.views.len() >= MAX_VIEWS || self.seen.contains(&pid) {
-            return;
+    /// Takes the view of a process that runs. Its number if it is not known yet: the same for all that
+    /// see the same, 0 for the first one.
+    pub fn see(&mut self, pid: Pid) -> Option<u32> {
+        if !self.is_wanted || self.seen.contains_key(&pid) {
+            return None;
         }
         if self.seen.len() >= MAX_SEEN {
             self.seen.clear();
         }
-        self.seen.insert(pid);
-        match FileView::of(pid) {
-            Ok(view) => {
-                let mut known = self.views.iter();
-                if !known.any(|known| known.shows_the_same_as(&view)) {
-                    self.views.push(Arc::new(view));
-                }
+        let root = match FileView::of(pid) {
+            Ok(view) => self.number(view),
+            Err(error) => {
+                log::info!("process {pid}: its files cannot be seen: {error}");
+                None
             }
-            Err(error) => log::info!("process {pid}: its files cannot be seen: {error}"),
-        }
+        };
+        // What is not known any better is taken for the first one's.
+        let root = root.unwrap_or(0);
+        self.seen.insert(pid, root);
+        Some(root)
     }
 
-    /// Reads files, by the paths that the processes have for them. A path is looked for in all views, the
-    /// first process's first; what one of them has there is taken for all.
-    pub fn read(&self, files: Vec<String>) -> HashMap<String, Source> {
+    fn number(&mut self, view: FileView) -> Option<u32> {
+        let mut known = self.views.iter();
+        let place = known.position(|known| known.shows_the_same_as(&view));
+        let place = match place {
+            Some(place) => place,
+            None if self.views.len() < MAX_VIEWS => {
+                self.views.push(Arc::new(view));
+                self.views.len() - 1
+            }
+            None => return None,
+        };
+        u32::try_from(place).ok()
+    }
+
+    /// Reads files, each as those processes see it that it was seen in.
+    pub fn read(&self, files: Vec<FileKey>) -> HashMap<FileKey, Source> {
         let (sender, receiver) = mpsc::channel();
         let views = self.views.clone();
         let names = files.clone();
@@ -97,33 +113,30 @@ impl Sources {
     }
 }
 
-fn read_one(views: &[Arc<FileView>], name: &str, left: &mut usize) -> Source {
+fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize) -> Source {
+    let path = &file.path;
     // CPython's own, and what was compiled from a string.
-    if name.starts_with('<') && name.ends_with('>') {
+    if path.starts_with('<') && path.ends_with('>') {
         return Source::missing("it was not loaded from a file");
     }
-    let mut first_error = None;
-    for view in views {
-        let max_bytes = MAX_FILE_BYTES.min(*left as u64);
-        match view.read(Path::new(name), max_bytes) {
-            Ok(contents) => {
-                *left = left.saturating_sub(contents.bytes.len());
-                let note = contents.is_newer.then(|| {
-                    "the file is newer than the process, which may have loaded other lines"
-                        .to_owned()
-                });
-                return Source::of_bytes(&contents.bytes, note);
-            }
-            Err(error) => {
-                first_error.get_or_insert(error);
-            }
+    let max_bytes = MAX_FILE_BYTES.min(*left as u64);
+    let view = views.get(file.root as usize);
+    let read = view
+        .ok_or_else(|| io::ErrorKind::NotFound.into())
+        .and_then(|view| view.read(Path::new(path), max_bytes));
+    match read {
+        Ok(contents) => {
+            *left = left.saturating_sub(contents.bytes.len());
+            let note = contents.is_newer.then(|| {
+                "the file is newer than the process, which may have loaded other lines".to_owned()
+            });
+            Source::of_bytes(&contents.bytes, note)
         }
+        Err(error) => Source::missing(&match error.kind() {
+            io::ErrorKind::NotFound => "there is no such file where the process looks".to_owned(),
+            _ => without_number(&error.to_string()).to_owned(),
+        }),
     }
-    let error = first_error.unwrap_or_else(|| io::ErrorKind::NotFound.into());
-    Source::missing(&match error.kind() {
-        io::ErrorKind::NotFound => "there is no such file where the process looks".to_owned(),
-        _ => without_number(&error.to_string()).to_owned(),
-    })
 }
 
 #[cfg(test)]
@@ -140,13 +153,21 @@ mod tests {
         nix::unistd::mkfifo(Path::new(&path("fifo.py")), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let files = ["a.py", "empty.py", "fifo.py", "none.py"].map(path);
         let mut sources = Sources::new(true);
-        for _ in 0..2 {
-            sources.see(std::process::id().cast_signed());
-        }
+        let own = std::process::id().cast_signed();
+        assert_eq!((sources.see(own), sources.see(own)), (Some(0), None));
         assert_eq!(sources.views.len(), 1);
-        let mut names = files.to_vec();
-        names.push("<string>".to_owned());
-        let read = sources.read(names);
+        let in_root = |root| move |path: String| FileKey { root, path };
+        let mut keys: Vec<FileKey> = files.clone().map(in_root(0)).to_vec();
+        keys.push(in_root(0)("<string>".to_owned()));
+        // Nobody has that root.
+        let elsewhere = in_root(7)(files[0].clone());
+        keys.push(elsewhere.clone());
+        let mut read = sources.read(keys);
+        assert!(read.remove(&elsewhere).unwrap().is_empty());
+        let read: HashMap<String, Source> = read
+            .into_iter()
+            .map(|(key, source)| (key.path, source))
+            .collect();
         assert_eq!(read.len(), 5);
         let [a, empty, fifo, none] = files;
         assert_eq!((read[&a].len(), read[&a].line(2)), (2, "y = 2".to_owned()));
@@ -167,8 +188,12 @@ mod tests {
     #[test]
     fn nothing_is_opened_that_is_not_wanted() {
         let mut sources = Sources::new(false);
-        sources.see(std::process::id().cast_signed());
+        assert_eq!(sources.see(std::process::id().cast_signed()), None);
         assert!(sources.views.is_empty());
-        assert!(sources.read(vec!["/etc/passwd".to_owned()])["/etc/passwd"].is_empty());
+        let passwd = FileKey {
+            root: 0,
+            path: "/etc/passwd".to_owned(),
+        };
+        assert!(sources.read(vec![passwd.clone()])[&passwd].is_empty());
     }
 }

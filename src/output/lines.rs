@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use super::Meta;
 use super::csv::{self, Cell};
-use super::source::Source;
+use super::source::{FileKey, Source};
 use super::tables::{TableOptions, View, aligned};
 use crate::profile::{Amount, FunctionRow, Profile};
 
@@ -22,14 +22,11 @@ const WHOLE: u32 = 200;
 /// Lines of a longer one that are shown before and after one that weighs something.
 const AROUND: u32 = 3;
 
-/// The files that [`write`] needs in [`TableOptions::sources`], by whole path.
-pub fn source_files(profile: &Profile, options: &TableOptions) -> Vec<String> {
-    let view = View::new(profile, options);
-    let mut files: Vec<String> = shown(&view)
-        .iter()
-        .map(|row| view.file(row).to_owned())
-        .filter(|file| !file.is_empty())
-        .collect();
+/// The files that [`write`] needs in [`TableOptions::sources`].
+pub fn source_files(profile: &Profile, options: &TableOptions) -> Vec<FileKey> {
+    let view = View::by_root(profile, options);
+    let shown = shown(&view).into_iter();
+    let mut files: Vec<FileKey> = shown.map(|row| view.file_key(row)).collect();
     // The hottest first, each once.
     let mut seen = BTreeSet::new();
     files.retain(|file| seen.insert(file.clone()));
@@ -41,10 +38,10 @@ pub fn source_files(profile: &Profile, options: &TableOptions) -> Vec<String> {
 /// # Errors
 /// Those of `out`.
 pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
-    let view = View::new(profile, &meta.tables);
+    let view = View::by_root(profile, &meta.tables);
     let no_source = Source::default();
     let blocks = shown(&view).into_iter().map(|row| {
-        let source = meta.tables.sources.get(view.file(row));
+        let source = meta.tables.sources.get(&view.file_key(row));
         Block::new(&view, row, source.unwrap_or(&no_source))
     });
     if meta.tables.csv {
@@ -97,6 +94,10 @@ impl<'a> Block<'a> {
                 "'{name}' does not start on line {start} of the file as it is now: the file has \
                  changed since the process loaded it, and the lines below may be others"
             ));
+        }
+        if let Some(whose) = view.whose_file(row) {
+            let this = format!("of the files at this path, this is the one that {whose} sees");
+            note = Some(note.map_or(this.clone(), |note| format!("{this}; {note}")));
         }
         Block {
             row,

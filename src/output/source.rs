@@ -11,6 +11,15 @@ use crate::profile::clean::{MAX_LABEL_CHARS, clean};
 /// How far a tab goes, in Python and on a terminal.
 const TAB: usize = 8;
 
+/// A source file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileKey {
+    /// In which of the file systems that processes see; see [`sees_root`](crate::profile::Profile::sees_root).
+    pub root: u32,
+    /// Its whole path there.
+    pub path: String,
+}
+
 /// A source file, as far as it could be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::csv::Cell;
 use super::function_name::FunctionName;
-use super::source::Source;
+use super::source::{FileKey, Source};
 use super::{Meta, no_samples};
 use crate::profile::clean::clean;
 use crate::profile::{Amount, FunctionRow, FunctionTable, Growth, Label, Profile};
@@ -21,8 +21,8 @@ pub struct TableOptions {
     pub only: Vec<FunctionName>,
     /// What comes first; `None`: own time, or own growth where memory was recorded.
     pub sort: Option<SortKey>,
-    /// The source files, by whole path.
-    pub sources: HashMap<String, Source>,
+    /// The source files.
+    pub sources: HashMap<FileKey, Source>,
 }
 
 /// By which column a table is ordered, greatest first; by name, in the order of the alphabet.
@@ -95,6 +95,15 @@ impl<'a> View<'a> {
             profile,
             options,
             table: FunctionTable::of(profile),
+        }
+    }
+
+    /// The same, with what is in different files at one path kept apart.
+    pub fn by_root(profile: &'a Profile, options: &'a TableOptions) -> View<'a> {
+        View {
+            table: FunctionTable::by_root(profile),
+            profile,
+            options,
         }
     }
 
@@ -174,6 +183,25 @@ impl<'a> View<'a> {
     /// The whole path of its file; empty for what is no function.
     pub fn file(&self, row: &FunctionRow) -> &'a str {
         self.profile.file(row.label).unwrap_or_default()
+    }
+
+    /// The same, and in which file system it is.
+    pub fn file_key(&self, row: &FunctionRow) -> FileKey {
+        FileKey {
+            root: row.root,
+            path: self.file(row).to_owned(),
+        }
+    }
+
+    /// Whose file it is, if other processes have another one at its path.
+    pub fn whose_file(&self, row: &FunctionRow) -> Option<String> {
+        let path = self.file(row);
+        let mut rows = self.table.rows.iter();
+        if !rows.any(|other| other.root != row.root && self.file(other) == path) {
+            return None;
+        }
+        let name = self.profile.root_name(row.root);
+        Some(name.unwrap_or_else(|| "the first process".to_owned()))
     }
 
     /// `Thing.load (pkg/mod.py:20)`, by the line on which it starts.
@@ -359,6 +387,9 @@ pub(super) fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 #[path = "tables_hostile_tests.rs"]
 mod hostile_tests;
+#[cfg(test)]
+#[path = "tables_roots_tests.rs"]
+mod roots_tests;
 #[cfg(test)]
 #[path = "tables_tests.rs"]
 mod tests;

@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 
-use super::tests::{MIB, profile, written};
+use super::tests::{MIB, in_first, profile, written};
 use super::*;
 use crate::output::Format;
 
@@ -42,7 +42,7 @@ fn check(name: &str, file: &str, line: u32, first_line: u32, source: &str) {
         only: Vec::new(),
         sort: None,
         sources: HashMap::from([(
-            shown_file.to_owned(),
+            in_first(shown_file),
             Source::of_bytes(source.as_bytes(), None),
         )]),
     };

@@ -12,6 +12,14 @@ use crate::sampler::{ProcessSample, RssChange, Sample};
 
 pub(super) const MIB: i64 = 1 << 20;
 
+/// The file at a path, as the first process sees it.
+pub(super) fn in_first(path: &str) -> FileKey {
+    FileKey {
+        root: 0,
+        path: path.to_owned(),
+    }
+}
+
 /// A frame: name, file, line and first line.
 pub(super) type Seen<'a> = (&'a str, &'a str, u32, u32);
 
@@ -102,8 +110,8 @@ class Thing:
                 range(9)]
 ";
 
-fn sources() -> HashMap<String, Source> {
-    HashMap::from([(APP.to_owned(), Source::of_bytes(SOURCE.as_bytes(), None))])
+fn sources() -> HashMap<FileKey, Source> {
+    HashMap::from([(in_first(APP), Source::of_bytes(SOURCE.as_bytes(), None))])
 }
 
 /// Four looks: three in `load`, of which one calls a comprehension in `Thing.load`.
@@ -359,7 +367,7 @@ fn a_long_function_is_shown_around_its_lines_and_a_changed_one_with_a_note() {
         .collect();
     let seen = |line| -> Profile { profile(false, &[(&[("load", APP, line, 1)], 0)]) };
     let text = |source: &str, line: u32| {
-        let sources = HashMap::from([(APP.to_owned(), Source::of_bytes(source.as_bytes(), None))]);
+        let sources = HashMap::from([(in_first(APP), Source::of_bytes(source.as_bytes(), None))]);
         let options = TableOptions {
             sources,
             ..TableOptions::default()

@@ -79,7 +79,7 @@ impl Profile {
             self.changes = changes;
             if other != 0 {
                 let stack = not_python(&mut self.stacks, &mut self.labels, from);
-                self.growth.lay(&stack, other);
+                self.growth.lay(stack, other);
             }
         }
         self.settle_ended(false);
@@ -154,7 +154,8 @@ impl Profile {
         let grows = at_work || (options.memory && live.growth.wants_sleep(trace, share.0));
         if options.memory && !grows {
             let now = Now::Asleep(None);
-            live.growth.look(share.0, share.1, now, &mut self.growth);
+            let ledger = &mut self.growth.on(&self.stacks);
+            live.growth.look(share.0, share.1, now, ledger);
         }
         if is_left_out && !may_inherit && !grows {
             if on_cpu {
@@ -196,7 +197,8 @@ impl Profile {
             } else {
                 Now::Asleep(Some(stack))
             };
-            live.growth.look(share.0, share.1, now, &mut self.growth);
+            let ledger = &mut self.growth.on(&self.stacks);
+            live.growth.look(share.0, share.1, now, ledger);
         }
         if is_left_out && on_cpu && !may_inherit {
             live.ran_in(None);
@@ -232,11 +234,11 @@ impl Profile {
     /// Gives the time of threads that have ended to the stacks that inherit it.
     fn settle_ended(&mut self, all: bool) {
         for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
-            live.growth.settle(&mut self.growth);
+            live.growth.settle(&mut self.growth.on(&self.stacks));
             let waiting = live.growth.waiting();
             if waiting != Growth::default() {
                 let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
-                self.growth.lay_both(&stack, waiting);
+                self.growth.on(&self.stacks).lay_both(&stack, waiting);
             }
             let Some((stack, ns)) = live.owed() else {
                 continue;
@@ -278,6 +280,9 @@ impl Profile {
         let name = self
             .labels
             .intern(text.map_or(Label::TooMany, Label::Process));
+        if text.is_some() {
+            self.has_frame(pid, name);
+        }
         let stack = child(&mut self.stacks, &mut self.labels, above, name);
         // Only those of this tick are needed; one that is asked for again finds its label.
         if self.processes.len() >= MAX_PROCESSES {

@@ -115,6 +115,13 @@ pub fn greatest_fall(first: f64, points: &[Point]) -> f64 {
     falls.fold(0.0, f64::max)
 }
 
+/// How far the last point is above the lowest, in bytes.
+pub fn since_lowest(points: &[Point]) -> f64 {
+    let last = points.last().map_or(0.0, |point| point.bytes);
+    let lowest = points.iter().map(|point| point.bytes).fold(last, f64::min);
+    last - lowest
+}
+
 /// The level that the recording began at. A recording may begin just before something large is given
 /// back, which the envelope alone would not show. But where memory comes and goes all the time, that
 /// was one peak of many, and the envelope's first point is the level.
@@ -204,6 +211,8 @@ mod tests {
         assert_eq!(bytes(&kept(&all)), [1.0, 2.0, 2.0, 6.0, 6.0]);
         assert_eq!(greatest_fall(0.0, &all), 3.0);
         assert_eq!(greatest_fall(8.0, &all), 7.0);
+        assert_eq!(since_lowest(&all), 5.0);
+        assert_eq!(since_lowest(&points(&[5.0, 1.0])), 0.0);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::id_hash::IdMap;
 use super::{Growth, Label, LabelId, Profile, StackId};
 
 /// What a function or a line weighs.
@@ -39,6 +40,9 @@ pub struct LineRow {
 pub struct FunctionRow {
     /// A label of it, for its name and its file; the line of the label is any of its lines.
     pub label: LabelId,
+    /// Which of the file systems that the processes see its file is in; 0 for the first process's, or
+    /// where they are not told apart. See [`Profile::sees_root`].
+    pub root: u32,
     /// The line on which it starts, where it is known and lines are kept apart by it.
     pub first_line: Option<u32>,
     /// What it weighs.
@@ -47,7 +51,8 @@ pub struct FunctionRow {
     pub lines: Vec<LineRow>,
 }
 
-/// The functions of a profile, in the order of first sight. Threads and processes are not told apart.
+/// The functions of a profile, in the order of first sight. Threads and processes are not told apart, but
+/// for the files that they [see](Profile::sees_root) if that is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FunctionTable {
     /// One row a function.
@@ -58,8 +63,18 @@ impl FunctionTable {
     /// Sums up a profile, which must keep [first lines](super::ProfileOptions::keep_first_lines) for
     /// functions of one name to be told apart.
     pub fn of(profile: &Profile) -> FunctionTable {
-        let mut sums = Sums::of_labels(profile);
-        sums.walk(profile);
+        FunctionTable::sum(profile, false)
+    }
+
+    /// The same, where functions of one path that are in different files, of different root directories,
+    /// are kept apart.
+    pub fn by_root(profile: &Profile) -> FunctionTable {
+        FunctionTable::sum(profile, true)
+    }
+
+    fn sum(profile: &Profile, by_root: bool) -> FunctionTable {
+        let mut sums = Sums::default();
+        sums.walk(profile, by_root);
         let Sums {
             mut functions,
             lines,
@@ -105,55 +120,64 @@ struct FunctionSum {
     depth: u32,
 }
 
+#[derive(Default)]
 struct Sums {
     functions: Vec<FunctionSum>,
     lines: Vec<Sum>,
-    /// By label index, the place of its function and of its line.
-    places: Vec<Option<(usize, usize)>>,
+    /// By what makes a function one, its place.
+    functions_by_key: HashMap<(Label, u32), usize>,
+    /// By the place of its function, a line's.
+    lines_by_number: HashMap<(usize, Option<u32>), usize>,
+    /// By root and label what [`Sums::find`] has found.
+    places: IdMap<(u32, LabelId), Place>,
 }
 
+/// Where a label's function and its line are; neither for threads and processes.
+type Place = Option<(usize, usize)>;
+
 impl Sums {
-    fn of_labels(profile: &Profile) -> Sums {
-        let mut sums = Sums {
-            functions: Vec::new(),
-            lines: Vec::new(),
-            places: Vec::new(),
-        };
-        let (mut functions, mut lines) = (HashMap::new(), HashMap::new());
-        for id in profile.labels().ids() {
-            let place = profile.labels().get(id).and_then(|label| {
-                let (key, first_line, line) = parts(label)?;
-                let owner = *functions.entry(key).or_insert_with(|| {
-                    sums.functions.push(FunctionSum {
-                        row: FunctionRow {
-                            label: id,
-                            first_line,
-                            amount: Amount::default(),
-                            lines: Vec::new(),
-                        },
-                        depth: 0,
-                    });
-                    sums.functions.len() - 1
-                });
-                let at = *lines.entry((owner, line)).or_insert_with(|| {
-                    sums.lines.push(Sum {
-                        owner,
-                        line,
-                        amount: Amount::default(),
-                        depth: 0,
-                    });
-                    sums.lines.len() - 1
-                });
-                Some((owner, at))
-            });
-            sums.places.push(place);
+    fn place(&mut self, profile: &Profile, id: LabelId, root: u32) -> Place {
+        if let Some(known) = self.places.get(&(root, id)) {
+            return *known;
         }
-        sums
+        let label = profile.labels().get(id);
+        let place = label.and_then(|label| self.find(id, label, root));
+        self.places.insert((root, id), place);
+        place
+    }
+
+    fn find(&mut self, id: LabelId, label: Label, root: u32) -> Place {
+        let (key, first_line, line) = parts(label)?;
+        let next = self.functions.len();
+        let owner = *self.functions_by_key.entry((key, root)).or_insert(next);
+        if owner == next {
+            self.functions.push(FunctionSum {
+                row: FunctionRow {
+                    label: id,
+                    root,
+                    first_line,
+                    amount: Amount::default(),
+                    lines: Vec::new(),
+                },
+                depth: 0,
+            });
+        }
+        let next = self.lines.len();
+        let at = *self.lines_by_number.entry((owner, line)).or_insert(next);
+        if at == next {
+            self.lines.push(Sum {
+                owner,
+                line,
+                amount: Amount::default(),
+                depth: 0,
+            });
+        }
+        Some((owner, at))
     }
 
     /// Walks the tree from the roots to the leaves and back, so that it is known what is on the stack.
     /// Not recursive: a stack can be deeper than ours.
-    fn walk(&mut self, profile: &Profile) {
+    fn walk(&mut self, profile: &Profile, by_root: bool) {
         let stacks = profile.stacks();
         let (totals, growth) = (stacks.totals(), profile.growth_totals());
         // The root is nobody's child, and stands for none.
@@ -169,10 +193,16 @@ impl Sums {
         }
         let link = |links: &[StackId], id: StackId| links.get(id.index()).copied();
         let link = |links, id| link(links, id).unwrap_or(StackId::ROOT);
+        let mut roots = vec![0];
+        // A process's frame says what all below it see.
+        let own_root = |label| by_root.then(|| profile.root_of(label?)).flatten();
         let mut at = link(&first_child, StackId::ROOT);
         while at != StackId::ROOT {
+            let label = stacks.label(at);
+            roots.extend(own_root(label));
+            let place = self.place_in(profile, label, &roots);
             self.enter(
-                stacks.label(at),
+                place,
                 Amount {
                     own: stacks.weight(at),
                     total: totals.get(at.index()).copied().unwrap_or_default(),
@@ -182,7 +212,12 @@ impl Sums {
             );
             let mut next = link(&first_child, at);
             while next == StackId::ROOT && at != StackId::ROOT {
-                self.leave(stacks.label(at));
+                let label = stacks.label(at);
+                let place = self.place_in(profile, label, &roots);
+                self.leave(place);
+                if own_root(label).is_some() {
+                    roots.pop();
+                }
                 next = link(&next_sibling, at);
                 at = stacks.parent(at);
             }
@@ -190,13 +225,17 @@ impl Sums {
         }
     }
 
-    fn at(&mut self, label: Option<LabelId>) -> Option<(&mut FunctionSum, &mut Sum)> {
-        let (function, line) = self.places.get(label?.index()).copied().flatten()?;
+    fn place_in(&mut self, profile: &Profile, label: Option<LabelId>, roots: &[u32]) -> Place {
+        self.place(profile, label?, roots.last().copied().unwrap_or(0))
+    }
+
+    fn at(&mut self, place: Place) -> Option<(&mut FunctionSum, &mut Sum)> {
+        let (function, line) = place?;
         Some((self.functions.get_mut(function)?, self.lines.get_mut(line)?))
     }
 
-    fn enter(&mut self, label: Option<LabelId>, node: Amount) {
-        let Some((function, line)) = self.at(label) else {
+    fn enter(&mut self, place: Place, node: Amount) {
+        let Some((function, line)) = self.at(place) else {
             return;
         };
         for (sum, depth) in [
@@ -213,8 +252,8 @@ impl Sums {
         }
     }
 
-    fn leave(&mut self, label: Option<LabelId>) {
-        if let Some((function, line)) = self.at(label) {
+    fn leave(&mut self, place: Place) {
+        if let Some((function, line)) = self.at(place) {
             function.depth = function.depth.saturating_sub(1);
             line.depth = line.depth.saturating_sub(1);
         }
@@ -242,157 +281,5 @@ fn parts(label: Label) -> Option<(Label, Option<u32>, Option<u32>)> {
         }
         Label::Thread(_) | Label::Process(_) => None,
         other => Some((other, None, None)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::indexing_slicing, clippy::unwrap_used)] // A test may fail by panicking.
-    use std::sync::Arc;
-
-    use super::*;
-    use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-    use crate::profile::ProfileOptions;
-    use crate::sampler::{ProcessSample, Sample};
-
-    /// Samples of stacks, root first, each frame as name, line and first line.
-    fn profile(stacks: &[&[(&str, u32, u32)]], keep_first_lines: bool) -> Profile {
-        let mut frames = FrameTable::default();
-        let mut profile = Profile::new(ProfileOptions {
-            keep_first_lines,
-            show_threads: true,
-            ..ProfileOptions::default()
-        });
-        for stack in stacks {
-            let ids: Vec<FrameId> = stack
-                .iter()
-                .rev()
-                .map(|(name, line, first_line)| {
-                    frames.intern(Frame {
-                        name: Arc::from(*name),
-                        filename: "/srv/app.py".into(),
-                        short_filename: "app.py".into(),
-                        line: (*line > 0).then_some(*line),
-                        first_line: *first_line,
-                        columns: None,
-                    })
-                })
-                .collect();
-            let thread = ThreadInfo {
-                os_thread_id: Some(1),
-                pthread_id: 1,
-                name: None,
-                interpreter_ids: vec![0],
-                active: true,
-                owns_gil: true,
-                collecting: false,
-                waits_for_cpu: false,
-                is_main: true,
-                cpu_ns: None,
-                faults: None,
-            };
-            let sample = Sample {
-                processes: vec![ProcessSample {
-                    pid: 1,
-                    traces: vec![StackTrace {
-                        thread,
-                        frames: ids.into(),
-                    }],
-                    rss_bytes: None,
-                    rss_change: None,
-                }],
-                ..Sample::default()
-            };
-            profile.add(&sample, &frames, &|_| None);
-        }
-        profile
-    }
-
-    /// By name and first line: own and total, and the same by line.
-    type Shown = (
-        String,
-        Option<u32>,
-        (u64, u64),
-        Vec<(Option<u32>, (u64, u64))>,
-    );
-
-    fn shown(profile: &Profile) -> Vec<Shown> {
-        let pair = |amount: Amount| (amount.own, amount.total);
-        let rows = FunctionTable::of(profile).rows.into_iter();
-        rows.map(|row| {
-            let lines = row.lines.iter().map(|line| (line.line, pair(line.amount)));
-            (
-                profile.name(row.label).into_owned(),
-                row.first_line,
-                pair(row.amount),
-                lines.collect(),
-            )
-        })
-        .collect()
-    }
-
-    #[test]
-    fn recursion_counts_a_stack_once_and_lines_are_apart() {
-        let profile = profile(
-            &[
-                &[("main", 20, 19), ("f", 3, 1), ("f", 3, 1), ("f", 2, 1)],
-                &[("main", 20, 19), ("f", 3, 1), ("g", 9, 8), ("f", 3, 1)],
-                &[("main", 21, 19)],
-            ],
-            true,
-        );
-        let expected: Vec<Shown> = vec![
-            // Labels are made root first.
-            (
-                "main".into(),
-                Some(19),
-                (1, 3),
-                vec![(Some(20), (0, 2)), (Some(21), (1, 1))],
-            ),
-            (
-                "f".into(),
-                Some(1),
-                (2, 2),
-                vec![(Some(2), (1, 1)), (Some(3), (1, 2))],
-            ),
-            ("g".into(), Some(8), (0, 1), vec![(Some(9), (0, 1))]),
-        ];
-        assert_eq!(shown(&profile), expected);
-    }
-
-    #[test]
-    fn functions_of_one_name_are_told_apart_by_their_first_line() {
-        let stacks: [&[_]; 3] = [
-            &[("<lambda>", 7, 7)],
-            &[("<lambda>", 0, 7)],
-            &[("<lambda>", 9, 9)],
-        ];
-        let expected: Vec<Shown> = vec![
-            (
-                "<lambda>".into(),
-                Some(7),
-                (2, 2),
-                vec![(None, (1, 1)), (Some(7), (1, 1))],
-            ),
-            ("<lambda>".into(), Some(9), (1, 1), vec![(Some(9), (1, 1))]),
-        ];
-        assert_eq!(shown(&profile(&stacks, true)), expected);
-        let merged = shown(&profile(&stacks, false));
-        assert_eq!(merged.len(), 1);
-        assert_eq!((merged[0].1, merged[0].2), (None, (3, 3)));
-    }
-
-    #[test]
-    fn a_stack_deeper_than_ours_is_summed() {
-        let deep = vec![("f", 1, 1); 20_000];
-        let profile = profile(&[&deep, &[("g", 1, 1)]], true);
-        let rows = FunctionTable::of(&profile).rows;
-        assert_eq!((rows[0].amount.own, rows[0].amount.total), (1, 1));
-        assert_eq!((rows[1].amount.own, rows[1].amount.total), (1, 1));
-        assert!(
-            FunctionTable::of(&Profile::new(ProfileOptions::default()))
-                .rows
-                .is_empty()
-        );
     }
 }

@@ -19,6 +19,7 @@ pub mod memory_series;
 mod options;
 mod pending_time;
 mod robust;
+mod roots;
 pub mod rss_series;
 pub mod stack_table;
 pub mod string_table;
@@ -51,6 +52,7 @@ use crate::cpython::TOO_MANY;
 use crate::target::Pid;
 
 use live_threads::LiveThreads;
+use roots::Roots;
 use suspects::Marks;
 use weights::GrowthTable;
 
@@ -78,6 +80,7 @@ pub struct Profile {
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
     processes: HashMap<Pid, (ProcessLabel, StackId)>,
+    roots: Roots,
 }
 
 impl Profile {
@@ -99,6 +102,7 @@ impl Profile {
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
+            roots: Roots::default(),
         }
     }
 
@@ -261,6 +265,8 @@ fn micros(time: Duration) -> u64 {
 
 #[cfg(test)]
 mod cpu_tests;
+#[cfg(test)]
+mod function_table_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -140,6 +140,8 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
     let first = baseline::first_level(readings);
     let fall = baseline::greatest_fall(first, &envelope);
     let share_given_back = fall / rise(&envelope).max(least_step(readings, &envelope));
+    // What has come and not gone since memory was at its lowest.
+    let since_lowest = baseline::since_lowest(&envelope);
     let mut points = envelope;
     if is_growing(readings, &points, first, GOES_ON) {
         return growing(&points, theil_sen(&points), 0.0);
@@ -160,7 +162,13 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
         if enough && mann_kendall(&points).abs() < SOME_TREND {
             return trend(Verdict::Stable, &points);
         }
-        if points.len() < 2 || (!enough && grown >= least_step(readings, &points)) {
+        // Of a single trough nobody knows what the next one would be, unless it is where all has ended.
+        let grown = if points.len() < 2 {
+            since_lowest
+        } else {
+            grown
+        };
+        if !enough && grown >= least_step(readings, &points) {
             let why = Unclear::GivesBack(bytes(grown));
             return trend(Verdict::Inconclusive { elapsed, why }, &points);
         }

@@ -302,7 +302,20 @@ fn says_when_it_cannot_say() {
     assert_eq!(why(rare.trend().verdict), Some(Unclear::FewLooks(10)));
     // Half of what is there now was given back a moment after the start.
     let back = verdict(60.0, |at| (if at < 5.0 { 90.0 } else { 30.0 + at }) * MIB);
-    assert!(matches!(why(back), Some(Unclear::GivesBack(_))), "{back}");
+    let Some(Unclear::GivesBack(bytes)) = why(back) else {
+        panic!("{back}");
+    };
+    // What has come since, from its 35 MiB then.
+    let mib = bytes as f64 / MIB;
+    assert!((50.0..56.0).contains(&mib), "{mib}");
+}
+
+#[test]
+fn what_grows_and_is_all_freed_before_the_end_is_stable() {
+    for last in [30.0, 48.0, 55.0] {
+        let tooth = |at: f64| (10.0 + if at < last { at } else { 0.2 }) * MIB;
+        assert_eq!(verdict(60.0, tooth), Verdict::Stable, "{last}");
+    }
 }
 
 /// An interpreter that ends frees most of what it has.

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
-use crate::target::{Memory, Pid, Shares};
+use crate::target::stat::ProcStat;
+use crate::target::{Memory, Pid, Shares, TargetProcess};
 
 /// How often the processes are asked at most.
 const EVERY: Duration = Duration::from_secs(1);
@@ -34,9 +35,26 @@ pub struct MemoryReading {
 #[derive(Debug)]
 pub(super) struct MemoryWatch {
     /// `None` after the thread could not be started.
-    thread: Option<(SyncSender<Vec<Pid>>, Receiver<Answer>)>,
+    thread: Option<(SyncSender<Vec<Asked>>, Receiver<Answer>)>,
     is_asked: bool,
     next: Instant,
+}
+
+/// A process. Its pid alone may be another's by the time that it is asked.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pid: Pid,
+    start_ticks: u64,
+}
+
+impl Asked {
+    /// This process.
+    pub fn of(process: &TargetProcess) -> Asked {
+        Asked {
+            pid: process.pid(),
+            start_ticks: process.start_time(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -48,13 +66,13 @@ struct Answer {
 impl MemoryWatch {
     /// Starts the thread; the first question is due at `now`.
     pub fn start(now: Instant) -> MemoryWatch {
-        let (questions, asked) = sync_channel::<Vec<Pid>>(1);
+        let (questions, asked) = sync_channel::<Vec<Asked>>(1);
         let (answer, answers) = sync_channel(1);
         let thread = std::thread::Builder::new().name("memory".to_owned());
         let started = thread.spawn(move || {
-            for pids in asked {
+            for processes in asked {
                 let begin = Instant::now();
-                let readings = pids.into_iter().filter_map(read).collect();
+                let readings = processes.into_iter().filter_map(read).collect();
                 let took = begin.elapsed();
                 if answer.send(Answer { readings, took }).is_err() {
                     break;
@@ -73,14 +91,18 @@ impl MemoryWatch {
 
     /// What has been answered since the last look; mostly nothing. Asks anew when it is time, and never
     /// waits.
-    pub fn look(&mut self, now: Instant, pids: impl Iterator<Item = Pid>) -> Vec<MemoryReading> {
+    pub fn look(
+        &mut self,
+        now: Instant,
+        processes: impl Iterator<Item = Asked>,
+    ) -> Vec<MemoryReading> {
         let Some((questions, answers)) = &self.thread else {
             return Vec::new();
         };
         if !self.is_asked {
             if now >= self.next {
                 self.is_asked = questions
-                    .try_send(pids.take(MAX_PROCESSES).collect())
+                    .try_send(processes.take(MAX_PROCESSES).collect())
                     .is_ok();
             }
             return Vec::new();
@@ -94,14 +116,18 @@ impl MemoryWatch {
     }
 }
 
-/// `None` for a process that has ended.
-fn read(pid: Pid) -> Option<MemoryReading> {
+/// `None` for a process that has ended, also if another has its pid by now.
+fn read(asked: Asked) -> Option<MemoryReading> {
+    let Asked { pid, start_ticks } = asked;
     let memory = Memory::read(pid).ok()?;
-    Some(MemoryReading {
+    let reading = MemoryReading {
         pid,
         shares: Shares::read(pid).ok(),
         peak_rss_bytes: memory.peak_rss_bytes,
-    })
+    };
+    // If it is still there, it was there all the while.
+    let stat = ProcStat::of_process(pid).ok()?;
+    (stat.start_ticks == start_ticks).then_some(reading)
 }
 
 #[cfg(test)]
@@ -111,11 +137,22 @@ mod tests {
 
     #[test]
     fn a_look_never_waits_and_the_answer_comes_with_a_later_one() {
-        let own = std::process::id().cast_signed();
+        let pid = std::process::id().cast_signed();
+        let start_ticks = ProcStat::of_process(pid).unwrap().start_ticks;
+        let own = Asked { pid, start_ticks };
+        // Ones that have ended: nobody has the first's pid, and we have the second's.
+        let ended = [
+            Asked { pid: 0, ..own },
+            Asked {
+                start_ticks: start_ticks - 1,
+                ..own
+            },
+        ];
         let mut now = Instant::now();
         let mut watch = MemoryWatch::start(now);
-        // The first look asks. pid 0 is nobody's.
-        assert!(watch.look(now, [own, 0].into_iter()).is_empty());
+        // The first look asks.
+        let asked = ended.into_iter().chain([own]);
+        assert!(watch.look(now, asked).is_empty());
         let readings = loop {
             let readings = watch.look(now, [own].into_iter());
             if !readings.is_empty() {
@@ -124,7 +161,7 @@ mod tests {
             std::thread::yield_now();
         };
         assert_eq!(readings.len(), 1);
-        assert_eq!(readings[0].pid, own);
+        assert_eq!(readings[0].pid, pid);
         assert!(readings[0].peak_rss_bytes > 0);
         // Nothing is asked again before its time.
         watch.look(now + EVERY / 2, [own].into_iter());

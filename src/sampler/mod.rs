@@ -37,7 +37,7 @@ pub use stats::SamplerStats;
 pub use watch::Watch;
 
 use descriptions::Descriptions;
-use memory_watch::MemoryWatch;
+use memory_watch::{Asked, MemoryWatch};
 use observed::{Observed, Seen};
 use pace::Pace;
 use relatives::Relatives;
@@ -220,8 +220,8 @@ impl Sampler {
         }
         sample.notices = self.relatives.notices();
         if let Some(memory) = &mut self.memory {
-            let pids = self.observed.iter().map(|one| one.process.pid());
-            sample.memory = memory.look(now, pids);
+            let processes = self.observed.iter().map(|one| one.process.target());
+            sample.memory = memory.look(now, processes.map(Asked::of));
         }
         let (frames, look) = (&mut self.frames, &self.options.look);
         let (relatives, stats) = (&mut self.relatives, &mut self.stats);

@@ -5,16 +5,13 @@ use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::libc::ESRCH;
 
+use super::descriptors::Kept;
 use super::threads::RunState;
-use super::{Pid, Tid, descriptors};
+use super::{Pid, Tid};
 
-/// Readers that keep descriptors open, up to three each, in the whole program; beyond, files are opened
-/// for each question, which takes five times as long.
-static OPEN: AtomicUsize = AtomicUsize::new(0);
 /// Room for a thread's `status`, in bytes: mostly it has some 1,500. A longer one is read whole.
 const STATUS_LEN: usize = 4096;
 
@@ -57,6 +54,7 @@ pub struct Activity {
 pub struct ActivityReader {
     pid: Pid,
     tid: Tid,
+    /// `None` when [too many](Kept) are open: they are opened for each question then.
     files: Option<Files>,
 }
 
@@ -70,6 +68,8 @@ struct Files {
     schedstat: OnceCell<Option<File>>,
     /// The same, on a crowded machine only.
     status: OnceCell<Option<File>>,
+    /// For all three.
+    _kept: Kept,
 }
 
 impl ActivityReader {
@@ -83,7 +83,7 @@ impl ActivityReader {
             tid,
             files: None,
         };
-        if OPEN.fetch_add(1, Ordering::Relaxed) < descriptors::for_activity() / 3 {
+        if let Some(kept) = Kept::take(3) {
             let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
             // It takes the right to trace, which we may lack though we may read memory.
             let syscall = open("syscall").filter(|file| is_running(file).is_ok());
@@ -92,12 +92,11 @@ impl ActivityReader {
                 syscall,
                 schedstat: OnceCell::new(),
                 status: OnceCell::new(),
+                _kept: kept,
             });
             if is_there {
                 return Ok(reader);
             }
-        } else {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
         }
         RunState::of_thread(pid, tid)?;
         Ok(reader)
@@ -188,14 +187,6 @@ impl ActivityReader {
             }
         }
         losses(&std::fs::read(path()).ok()?)
-    }
-}
-
-impl Drop for ActivityReader {
-    fn drop(&mut self) {
-        if self.files.is_some() {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 

@@ -3,21 +3,17 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::descriptors::Kept;
 use super::stat::ProcStat;
 use super::{Pid, Tid};
-
-/// Readers that keep their descriptor open in the whole program; beyond, the file is opened for each
-/// question. A process may mostly have 1024 descriptors.
-const MAX_OPEN: usize = 200;
-static OPEN: AtomicUsize = AtomicUsize::new(0);
 
 /// Asks again and again, mostly through a descriptor that stays open.
 #[derive(Debug)]
 pub struct FaultReader {
     path: String,
-    file: Option<File>,
+    /// `None` when [too many](Kept) are open: it is opened for each question then.
+    file: Option<(File, Kept)>,
 }
 
 impl FaultReader {
@@ -39,13 +35,9 @@ impl FaultReader {
 
     fn open(path: String) -> io::Result<FaultReader> {
         let file = File::open(&path)?;
-        let stays = OPEN.fetch_add(1, Ordering::Relaxed) < MAX_OPEN;
-        if !stays {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-        }
         Ok(FaultReader {
             path,
-            file: Some(file).filter(|_| stays),
+            file: Kept::take(1).map(|kept| (file, kept)),
         })
     }
 
@@ -57,7 +49,7 @@ impl FaultReader {
     pub fn total(&self) -> io::Result<u64> {
         let mut line = [0; ProcStat::MAX_LINE];
         let read = match &self.file {
-            Some(file) => file.read_at(&mut line, 0),
+            Some((file, _)) => file.read_at(&mut line, 0),
             None => File::open(&self.path).and_then(|file| file.read_at(&mut line, 0)),
         };
         let length = match read {
@@ -69,14 +61,6 @@ impl FaultReader {
         let stat = line.get(..length).and_then(ProcStat::parse);
         stat.map(|stat| stat.minor_faults.saturating_add(stat.major_faults))
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-}
-
-impl Drop for FaultReader {
-    fn drop(&mut self) {
-        if self.file.is_some() {
-            OPEN.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }
 

@@ -13,6 +13,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use super::fixtures;
+use super::versions::finish;
 
 /// A version of CPython, as in `3.12.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,10 +159,15 @@ pub fn for_each_interpreter(
     for_each_of(name, interpreters().iter().filter(within).collect(), case);
 }
 
-/// As [`for_each_interpreter`], on the newest interpreter of each kind: Python 2, frames in objects
-/// of their own (to 3.10), frames in the thread's data stack (3.11, 3.12), interpreters that describe
-/// themselves (3.13+). For what takes long and depends on how stacks are read, not on the version.
+/// As [`for_each_interpreter`], on [`newest_of_each_kind`].
 pub fn for_each_kind(name: &str, case: impl Fn(&Interpreter)) {
+    for_each_of(name, newest_of_each_kind(), case);
+}
+
+/// The newest interpreter of each kind: Python 2, frames in objects of their own (to 3.10), frames in the
+/// thread's data stack (3.11, 3.12), interpreters that describe themselves (3.13+). For what takes long
+/// and depends on how stacks are read, not on the version.
+pub fn newest_of_each_kind() -> Vec<&'static Interpreter> {
     let kinds = [
         (2, 0)..(3, 0),
         (3, 0)..(3, 11),
@@ -172,7 +178,7 @@ pub fn for_each_kind(name: &str, case: impl Fn(&Interpreter)) {
         let within = |python: &&Interpreter| versions.contains(&python.version.minor_pair());
         interpreters().iter().rfind(within)
     };
-    for_each_of(name, kinds.iter().filter_map(newest).collect(), case);
+    kinds.iter().filter_map(newest).collect()
 }
 
 fn for_each_of(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter)) {
@@ -180,33 +186,9 @@ fn for_each_of(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter
         !chosen.is_empty(),
         "case {name}: no interpreter to run it on (see tests/support/interpreters.rs for the places that are searched)"
     );
-    let mut failed = Vec::new();
-    let mut line = String::new();
-    for python in chosen {
-        let result = catch_unwind(AssertUnwindSafe(|| case(python)));
-        let mark = if result.is_ok() { "" } else { "!" };
-        line.push_str(&format!(" {}{mark}", python.label()));
-        if result.is_err() {
-            // The panic's own message is above this one.
-            eprintln!("^^^ case {name} failed on {python}\n");
-            failed.push(python.label());
-        }
-    }
-    println!("case {name} ran on{line}");
-    record(name, &line);
-    assert!(
-        failed.is_empty(),
-        "case {name} failed on {}",
-        failed.join(", ")
-    );
-}
-
-/// Leaves the versions in a file per case, from which a table can be made.
-fn record(name: &str, line: &str) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cases");
-    // It serves people and no test; one that cannot be written fails nothing.
-    let _ = fs::create_dir_all(&folder)
-        .and_then(|()| fs::write(folder.join(name), format!("{}\n", line.trim_start())));
+    let passes = |python: &Interpreter| catch_unwind(AssertUnwindSafe(|| case(python))).is_ok();
+    let outcomes = chosen.into_iter().map(|python| (python, passes(python)));
+    finish(name, outcomes.collect());
 }
 
 /// The interpreters of this machine, oldest first, one per version and path. They come from

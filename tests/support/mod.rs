@@ -34,11 +34,13 @@ mod tape;
 mod target;
 mod terminal;
 mod truth;
+mod versions;
 
 pub use container::Container;
 pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{
     Interpreter, Place, Version, for_each_interpreter, for_each_kind, interpreters,
+    newest_of_each_kind,
 };
 pub use locals::assert_locals;
 pub use packages::cache;
@@ -49,6 +51,7 @@ pub use tape::{
 pub use target::{Target, wait_until};
 pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};
+pub use versions::{at_once, for_some_at_once, for_some_interpreters};
 
 use std::path::PathBuf;
 use std::process::Command;

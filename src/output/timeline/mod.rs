@@ -29,6 +29,8 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
 }
 
 #[cfg(test)]
+mod day_tests;
+#[cfg(test)]
 mod family_tests;
 #[cfg(test)]
 mod tests;

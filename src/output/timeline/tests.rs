@@ -177,15 +177,20 @@ pub(super) fn check(svg: &str) {
 
 fn drawn(name: &str, timeline: &Timeline) -> String {
     let svg = picture(timeline).unwrap();
+    keep(name, &svg);
+    check(&svg);
+    svg
+}
+
+/// Keeps a picture to be looked at, if that is wished.
+pub(super) fn keep(name: &str, svg: &str) {
     if let Some(folder) = std::env::var_os("PYSPY_KEEP_PICTURES") {
         std::fs::write(
             std::path::Path::new(&folder).join(format!("{name}.svg")),
-            &svg,
+            svg,
         )
         .unwrap();
     }
-    check(&svg);
-    svg
 }
 
 pub(super) fn texts(svg: &str) -> Vec<String> {

@@ -1,0 +1,101 @@
+//! A few CPythons that stand for all, cases that run on all of them at once, and how a case ends.
+
+use std::fs;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::thread;
+
+use super::{Interpreter, interpreters};
+
+/// The oldest, those with frames of each kind, the newest.
+pub const SOME_VERSIONS: [(u32, u32); 4] = [(2, 7), (3, 8), (3, 12), (3, 15)];
+
+/// One interpreter of each of [`SOME_VERSIONS`], a plain build where there is one.
+///
+/// # Panics
+/// If there is none at all.
+pub fn some_interpreters() -> Vec<&'static Interpreter> {
+    let of = |version: (u32, u32)| {
+        let mut all = interpreters()
+            .iter()
+            .filter(|python| python.version.minor_pair() == version);
+        let found = all.clone().find(|python| python.build.is_empty());
+        let found = found.or_else(|| all.next());
+        if found.is_none() {
+            println!("SKIPPED: there is no CPython {}.{}", version.0, version.1);
+        }
+        found
+    };
+    let found: Vec<_> = SOME_VERSIONS.into_iter().filter_map(of).collect();
+    assert!(
+        !found.is_empty(),
+        "no interpreter of {SOME_VERSIONS:?} (see tests/support/interpreters.rs for the places that are searched)"
+    );
+    found
+}
+
+/// Runs `case` on [`some_interpreters`], one after the other: for what is measured, which others that
+/// need a CPU would disturb.
+pub fn for_some_interpreters(name: &str, case: impl Fn(&Interpreter)) {
+    let outcomes = some_interpreters()
+        .into_iter()
+        .map(|python| outcome(python, &case))
+        .collect();
+    finish(name, outcomes);
+}
+
+/// Runs `case` on [`some_interpreters`], all at once: for what mostly waits.
+pub fn for_some_at_once(name: &str, case: impl Fn(&Interpreter) + Sync) {
+    at_once(name, some_interpreters(), case);
+}
+
+/// Runs `case` on these interpreters, all at once.
+pub fn at_once(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter) + Sync) {
+    let case = &case;
+    let outcomes = thread::scope(|scope| {
+        let runs: Vec<_> = chosen
+            .into_iter()
+            .map(|python| scope.spawn(move || outcome(python, case)))
+            .collect();
+        let results = runs.into_iter().map(|run| run.join());
+        results.map(|run| run.expect("it is caught")).collect()
+    });
+    finish(name, outcomes);
+}
+
+fn outcome<'a>(python: &'a Interpreter, case: impl Fn(&Interpreter)) -> Outcome<'a> {
+    let result = catch_unwind(AssertUnwindSafe(|| case(python)));
+    (python, result.is_ok())
+}
+
+/// An interpreter, and whether the case passed on it.
+pub(super) type Outcome<'a> = (&'a Interpreter, bool);
+
+/// Says on which interpreters a case ran, and fails if it failed on any. Their messages are above.
+pub(super) fn finish(name: &str, outcomes: Vec<Outcome>) {
+    let label = |(python, passed): &Outcome| {
+        let mark = if *passed { "" } else { "!" };
+        format!(" {}{mark}", python.label())
+    };
+    let line: String = outcomes.iter().map(label).collect();
+    println!("case {name} ran on{line}");
+    record(name, &line);
+    let failed: Vec<String> = outcomes
+        .iter()
+        .filter(|(_, passed)| !passed)
+        .map(|(python, _)| python.to_string())
+        .collect();
+    assert!(
+        failed.is_empty(),
+        "case {name} failed on {}",
+        failed.join(", ")
+    );
+}
+
+/// Leaves the versions in a file per case, from which a table can be made.
+fn record(name: &str, line: &str) {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cases");
+    // It serves people and no test; one that cannot be written fails nothing.
+    let _ = fs::create_dir_all(&folder)
+        .and_then(|()| fs::write(folder.join(name), format!("{}\n", line.trim_start())));
+}
