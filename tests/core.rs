@@ -285,7 +285,7 @@ fn a_crash_in_c_is_shown_in_its_line() {
         let line =
             format!("Thread {hit} (SIGSEGV, gil): \"crasher\"\n    string_at (ctypes/__init__.py:");
         assert!(text.contains(&line), "{text}");
-        assert!(text.contains("    crash (segfault.py:13)\n"), "{text}");
+        assert!(text.contains("    crash (segfault.py:15)\n"), "{text}");
         assert!(text.contains("            address: 8\n"), "{text}");
     });
 }
