@@ -145,9 +145,13 @@ fn greenlets_that_switch_as_fast_as_they_can() {
         // All of the chain, since they never return.
         let left = ["left_1", "left_2", "left_3"];
         let right = ["right_1", "right_2", "right_3"];
-        assert_possible(&stacks, |seen| seen == left || seen == right);
+        assert_possible(&stacks, |seen| {
+            seen.starts_with(&left) || seen.starts_with(&right)
+        });
         for chain in [left, right] {
-            let own = stacks.iter().filter(|stack| stack.functions() == chain);
+            let own = stacks
+                .iter()
+                .filter(|stack| stack.functions().starts_with(&chain));
             let own: u64 = own.map(|stack| stack.count).sum();
             assert!(own * 4 > samples(&stacks), "{own} of {chain:?}");
         }
@@ -162,7 +166,14 @@ fn greenlets_that_compute() {
         let stacks = record(&target, "2000", &[], 500);
         // Nothing stands below a greenlet's function, or the hub's; in the hub C calls what is next.
         assert_possible(&stacks, |functions| {
-            let leads = ["left_computes", "right_computes", "naps", "run", "Hub.run"];
+            let leads = [
+                "left_computes",
+                "right_computes",
+                "naps",
+                "say_ready",
+                "run",
+                "Hub.run",
+            ];
             leads.contains(&functions[0])
                 && match functions {
                     [_] => true,
@@ -177,8 +188,9 @@ fn greenlets_that_compute() {
                 .filter(|stack| stack.functions() == [name, "compute"]);
             own.map(|stack| stack.count).sum::<u64>()
         };
-        let (left, right) = (of("left_computes"), of("right_computes"));
-        assert!(left > right && right > 0, "{left} and {right}");
+        for side in ["left_computes", "right_computes"] {
+            assert!(of(side) * 10 > samples(&stacks), "{side}: {}", of(side));
+        }
     });
 }
 
