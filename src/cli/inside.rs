@@ -57,7 +57,7 @@ pub fn find(wanted: &Inside) -> Result<Pid, Advised> {
 }
 
 fn is_python(pid: Pid) -> bool {
-    ProcessSummary::of(pid).is_some_and(|process| candidates::is_candidate(process))
+    ProcessSummary::of(pid).is_some_and(candidates::is_candidate)
 }
 
 fn no_container(name: &str, containers: &Containers) -> Advised {
