@@ -27,8 +27,24 @@ const MAX_ASIDE: Pid = 10_000;
 pub struct NewPids {
     loadavg: File,
     last: Pid,
-    /// Ids that were given to nobody that could be seen yet, and when.
-    unseen: Vec<(Pid, Instant)>,
+    unseen: Vec<Unseen>,
+}
+
+/// An id that was given to nobody that could be seen yet.
+#[derive(Clone, Copy, Debug)]
+struct Unseen {
+    pid: Pid,
+    since: Instant,
+    /// When it was last asked for.
+    asked: Instant,
+}
+
+impl Unseen {
+    /// Whether it is time to ask again: twice as late each time, since most have ended long ago.
+    fn is_due(&self, now: Instant) -> bool {
+        let waited = self.asked.saturating_duration_since(self.since);
+        now.saturating_duration_since(self.since) >= waited * 2
+    }
 }
 
 impl NewPids {
@@ -57,18 +73,29 @@ impl NewPids {
             self.unseen.clear();
             return None;
         }
-        let again = std::mem::take(&mut self.unseen).into_iter();
-        let given = (before..last).map(|before| (before + 1, now));
+        let (again, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unseen)
+            .into_iter()
+            .partition(|unseen| unseen.is_due(now));
+        self.unseen = later;
+        let given = (before..last).map(|before| Unseen {
+            pid: before + 1,
+            since: now,
+            asked: now,
+        });
         let mut found = Vec::new();
-        for (pid, since) in again.chain(given) {
+        for unseen in again.into_iter().chain(given) {
+            let pid = unseen.pid;
             match ProcStat::of_process(pid) {
                 Ok(stat) if !stat.has_ended() => found.push(Child {
                     pid,
                     parent: stat.parent,
                 }),
                 Ok(_) => {}
-                Err(_) if now.saturating_duration_since(since) < UNSEEN_FOR => {
-                    self.unseen.push((pid, since));
+                Err(_) if now.saturating_duration_since(unseen.since) < UNSEEN_FOR => {
+                    self.unseen.push(Unseen {
+                        asked: now,
+                        ..unseen
+                    });
                 }
                 Err(_) => {}
             }
