@@ -225,3 +225,46 @@ fn an_endless_stack_is_not_kept() {
     }
     ahead.prepare();
 }
+
+#[test]
+fn what_is_the_same_as_before_counts_as_asked_for_and_what_is_not_ends_the_count() {
+    let memory = Counted::new();
+    let mut ahead = ReadAhead::new(Shape {
+        gap: 64,
+        ..Shape::default()
+    });
+    // Two ranges, by turns.
+    let places: Vec<u64> = (0..8).map(|n| n / 2 * 48 + n % 2 * 0x4000).collect();
+    let addrs = || places.iter().map(|at| RemoteAddr(START + at));
+    for at in &places {
+        read(&ahead, &memory, *at, 40);
+    }
+    fill(&mut ahead, &memory);
+    assert_eq!(ahead.ranges().count(), 2);
+    let mut before = vec![0; 40 * places.len()];
+    for (addr, bytes) in addrs().zip(before.chunks_exact_mut(40)) {
+        memory.copy(addr, bytes).unwrap();
+    }
+    assert_eq!(ahead.count_same(addrs(), 40, &before), 8);
+    before[5 * 40 + 39] ^= 1;
+    assert_eq!(ahead.count_same(addrs(), 40, &before), 5);
+    assert_eq!(ahead.count_same(addrs().skip(6), 40, &before[6 * 40..]), 2);
+    // What is not in the copy is not the same, though it is nowhere read.
+    let elsewhere = [0x100, 0x3ff0, 0x8000].map(|at| RemoteAddr(START + at));
+    for addr in elsewhere {
+        let mut bytes = [0; 40];
+        memory.copy(addr, &mut bytes).unwrap();
+        assert_eq!(ahead.count_same([addr].into_iter(), 40, &bytes), 0);
+    }
+    assert_eq!(ahead.misses(), 0);
+    // Asked for like this alone, the ranges stay.
+    before[5 * 40 + 39] ^= 1;
+    for _ in 0..200 {
+        fill(&mut ahead, &memory);
+        assert_eq!(ahead.count_same(addrs(), 40, &before), 8);
+    }
+    // Nothing is the same as in a copy that failed.
+    ahead.prepare();
+    ahead.filled(false);
+    assert_eq!(ahead.count_same(addrs(), 40, &before), 0);
+}
