@@ -90,8 +90,9 @@ fn assert_phases(data: &Data) {
     assert!(data.mem.is_sorted_by_key(|(time, _)| *time));
     let (start, first) = data.mem[0];
     let grown = highest(&data.mem) - first;
-    // The parent's 48 MiB, the child's 24 and its interpreter.
-    assert!((72.0..110.0).contains(&grown), "{grown}");
+    // The parent's 48 MiB, the child's 24 and its interpreter; or twice the parent's while the child has been
+    // forked and does not run its own program yet.
+    assert!((72.0..140.0).contains(&grown), "{grown}");
     let children: Vec<_> = data.children.values().collect();
     assert_eq!(children.len(), 1);
     let child = highest(children[0]);

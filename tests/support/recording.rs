@@ -77,6 +77,13 @@ impl Sampling {
         }
     }
 
+    /// Whether it has this file open now.
+    pub fn has_open(&self, path: &Path) -> bool {
+        let open = fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs");
+        let mut links = open.flatten().map(|entry| fs::read_link(entry.path()));
+        links.any(|link| link.is_ok_and(|link| link == path))
+    }
+
     /// Ends it, as Ctrl-C does.
     ///
     /// # Panics
