@@ -15,11 +15,11 @@ use python_offsets::semantics::Executable;
 
 pub use super::code_identity::{Generation, generation_field};
 
-use super::code_identity::{Identity, Known, are_same};
+use super::code_identity::{Identity, Known, are_same, has_names};
 use super::frame::RawFrame;
 use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
-use super::record::{read_i32, read_ptr};
+use super::record::read_i32;
 use super::thread_copy::LastStack;
 use super::{Frame, FrameId, FrameTable, Objects, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
@@ -393,15 +393,6 @@ impl CodeCache {
         self.files.insert(Arc::clone(&file));
         file
     }
-}
-
-/// Whether there are strings where a code object has its names.
-fn has_names<M: RemoteMemory>(objects: Objects<'_, M>, addr: RemoteAddr) -> bool {
-    let layout = &objects.python.layout.code_object;
-    [layout.name, layout.filename].into_iter().all(|field| {
-        let name = read_ptr(objects.memory, addr.offset(field.into()));
-        name.is_ok_and(|name| objects.string(name).is_ok())
-    })
 }
 
 impl Cached {

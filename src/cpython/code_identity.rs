@@ -3,7 +3,7 @@
 
 use python_offsets::layout::Offset;
 
-use super::record::{Record, RecordBuffer, span};
+use super::record::{Record, RecordBuffer, read_ptr, span};
 use super::{Objects, Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
@@ -183,4 +183,13 @@ pub(super) fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<
         now.is_ok_and(|now| now == *one.identity) && table == Some(one.line_table)
     };
     known.iter().map(is_same).collect()
+}
+
+/// Whether there are strings where a code object has its names.
+pub(super) fn has_names<M: RemoteMemory>(objects: Objects<'_, M>, addr: RemoteAddr) -> bool {
+    let layout = &objects.python.layout.code_object;
+    [layout.name, layout.filename].into_iter().all(|field| {
+        let name = read_ptr(objects.memory, addr.offset(field.into()));
+        name.is_ok_and(|name| objects.string(name).is_ok())
+    })
 }

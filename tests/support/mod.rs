@@ -23,6 +23,7 @@
 
 pub mod bench;
 mod container;
+pub mod cores;
 pub mod doctor;
 mod dump;
 mod interpreters;
