@@ -30,6 +30,15 @@ impl Descriptions {
         self.0.get(&pid)
     }
 
+    /// Asks a process again how it is called: it runs another program than before.
+    pub fn refresh(&mut self, pid: Pid) {
+        if let Some(known) = self.0.get_mut(&pid)
+            && let Some(process) = ProcessSummary::of(pid)
+        {
+            known.command = process.command_line.join(" ");
+        }
+    }
+
     /// Adds one. `observed` are the processes that are looked at: what is neither one of these nor an
     /// ancestor may be forgotten.
     pub fn add(&mut self, new: ProcessDescription, observed: impl Iterator<Item = Pid>) {

@@ -141,6 +141,10 @@ impl Sampler {
     /// Looks at a process from now on: a new one, or one whose program we knew was replaced.
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
         if let Some(parent) = parent {
+            if self.relatives.waits_for(parent) {
+                // A fork that was seen before it executed what has started this one.
+                self.descriptions.refresh(parent);
+            }
             self.descriptions.fill_up_to(parent);
         }
         self.describe(process.target(), parent);
