@@ -46,9 +46,7 @@ fn find(
     let (mut thread, mut stack) = (thread.clone(), Vec::new());
     inspector.begin_sample(false);
     inspector.copy(tape, &thread);
-    inspector
-        .walk(tape, &mut thread, races, &mut stack)
-        .ok()?;
+    inspector.walk(tape, &mut thread, races, &mut stack).ok()?;
     let resolved = inspector.resolve(tape, &thread, &stack, table);
     let named = resolved.ok().map(|resolved| {
         let frames = resolved.frames.iter();
@@ -80,8 +78,7 @@ fn a_stack_is_the_same_whether_the_last_one_is_known_or_not() {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         let (mut changed, mut lost) = (0, 0);
         for thread in &threads.threads {
-            let Some((whole, Some((names, _)))) =
-                find(&mut knows, tape, thread, false, &mut table)
+            let Some((whole, Some((names, _)))) = find(&mut knows, tape, thread, false, &mut table)
             else {
                 panic!("{}: a stack that is not found", recorded.version);
             };
@@ -116,7 +113,8 @@ fn a_stack_is_the_same_whether_the_last_one_is_known_or_not() {
                 }
                 let races = random.below(3) == 0;
                 for races in [races, false] {
-                    let expected = find(&mut new(), tape, thread, races, &mut FrameTable::default());
+                    let expected =
+                        find(&mut new(), tape, thread, races, &mut FrameTable::default());
                     let found = find(&mut knows, tape, thread, races, &mut table);
                     assert_eq!(found, expected, "{}, races: {races}", recorded.version);
                     lost += usize::from(found.is_none());

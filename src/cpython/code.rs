@@ -133,7 +133,10 @@ impl CodeCache {
         }
         let shown = shown_before.as_deref().unwrap_or_default();
         // The last stack ends in those that were kept.
-        let known = shown.len().checked_sub(known).and_then(|at| shown.get(at..));
+        let known = shown
+            .len()
+            .checked_sub(known)
+            .and_then(|at| shown.get(at..));
         let fresh = last.ids.iter().skip(kept).rev();
         let mut shown: Vec<FrameId> = Vec::with_capacity(stack.len());
         shown.extend(fresh.copied().flatten());
