@@ -64,6 +64,43 @@ fn a_call_storm_has_no_impossible_stack() {
     });
 }
 
+/// A new `_PyCFrame` is the thread's own before it is filled, and what stands in its place is an old one's:
+/// up to one look in a hundred could not be read.
+#[test]
+fn calls_through_c_have_no_impossible_stack() {
+    for_each_interpreter("storm-through-c", (3, 10)..(3, 14), |python| {
+        let target = Target::start(python, "storm_through_c.py", &[]);
+        let options = ["-f", "raw", "-F", "-r", "5000", "-d", "1"];
+        let (mut all, mut errors) = (0, 0);
+        for _ in 0..20 {
+            let recording = Recording::of_pid(target.pid(), &options);
+            for stack in recording.stacks() {
+                let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
+                let is_possible = ["left", "right"].iter().any(|side| {
+                    let chain = (1..=5).map(|depth| format!("{side}_{depth}"));
+                    let mut rest = functions.iter().skip(2).zip(chain);
+                    functions.starts_with(&["<module>", "storm"])
+                        && functions.len() <= if *side == "left" { 5 } else { 7 }
+                        && rest.all(|(is, should)| **is == should)
+                });
+                let waits = functions[0].contains("bootstrap");
+                assert!(is_possible || waits, "{} times {functions:?}", stack.count);
+                all += stack.count;
+            }
+            errors += recording.errors();
+            if all >= 2_000 {
+                break;
+            }
+        }
+        println!(
+            "{}: {all} stacks, all possible, {errors} errors",
+            python.version
+        );
+        assert!(all >= 2_000, "only {all} samples");
+        assert!(errors <= 4 + all / 200, "{errors} errors in {all} samples");
+    });
+}
+
 #[test]
 fn generators_that_switch_fast_have_no_impossible_stack() {
     for_each_interpreter("switching", .., |python| {

@@ -84,6 +84,27 @@ fn generators() {
     dump_matches("generators", &[], ..);
 }
 
+/// No other frame is below it: a chain that ends in a generator is mostly one that is just being linked.
+#[test]
+fn a_generator_may_be_the_outermost_frame() {
+    for_each_interpreter("generator-alone", .., |python| {
+        let target = Target::start(python, "generator_alone.py", &[]);
+        let truth = target.truth();
+        let dump = target.dump(&[]);
+        let names = |names: &[&str]| names == ["inner", "outermost"];
+        let has_it = dump.threads.iter().any(|thread| {
+            let found: Vec<_> = thread
+                .frames
+                .iter()
+                .map(|frame| frame.name.as_str())
+                .collect();
+            names(&found)
+        });
+        assert!(has_it, "{dump:#?}");
+        dump.assert_matches(&truth);
+    });
+}
+
 #[test]
 fn yield_from() {
     dump_matches("yield_from", &[], (3, 3)..);

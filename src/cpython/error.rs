@@ -36,6 +36,13 @@ impl ReadError {
         ReadError::Corrupt { what, addr }
     }
 
+    /// Whether the same may be fine when the thread has gone on a few instructions: in 3.11 and 3.12 a new
+    /// `_PyCFrame` is the thread's own before its fields are set (`_PyEval_EvalFrameDefault` in
+    /// Python/ceval.c of v3.12.1), and what an old one has left there may point anywhere.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, ReadError::Memory(_) | ReadError::Corrupt { .. })
+    }
+
     /// Whether the process is gone, so that no other read can succeed either.
     pub fn process_is_gone(&self) -> bool {
         matches!(self, ReadError::Memory(error) if error.process_is_gone())

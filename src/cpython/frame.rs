@@ -169,6 +169,32 @@ pub fn innermost(
     }
 }
 
+/// Whether the innermost frame was one of `stack`, or none, when a thread's newest `_PyCFrame` came
+/// (3.11). Otherwise the stack is not all of it.
+///
+/// # Errors
+/// When one of the two `_PyCFrame`s cannot be read.
+pub fn is_entered_from(
+    memory: &impl RemoteMemory,
+    python: &Python,
+    thread: &ThreadState,
+    stack: &[RawFrame],
+) -> Result<bool, ReadError> {
+    let semantics = &python.semantics;
+    if semantics.has_shims() || semantics.frame_root != FrameRoot::CFrame {
+        return Ok(false);
+    }
+    let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
+    let current_frame = thread.frame_root.offset(field.into());
+    // `previous` follows `current_frame` in `_PyCFrame` (Include/cpython/pystate.h of v3.11.7).
+    let previous = read_ptr(memory, current_frame.offset(8))?;
+    if previous.is_null() {
+        return Ok(false);
+    }
+    let caller = read_ptr(memory, previous.offset(field.into()))?;
+    Ok(caller.is_null() || stack.iter().any(|frame| frame.addr == caller))
+}
+
 /// Whether a frame says that it runs, or waits for C.
 fn runs(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
     let stacktop = python.layout.interpreter_frame.stacktop;
@@ -256,7 +282,10 @@ fn decode(
 /// resumes and suspends a generator (`YIELD_VALUE`, `SEND` and `FOR_ITER_GEN` in 3.12's
 /// Python/bytecodes.c): for an instruction or two its frame is the thread's innermost and yet is
 /// linked to nobody. From 3.12 on every chain ends at a shim; in 3.11, which has none, it is a
-/// generator's frame that is suspect, though one called from C alone looks the same.
+/// generator's frame that is suspect, though one called from C alone looks the same. There a new
+/// `_PyCFrame` is the thread's own before its `current_frame` is set, too (`_PyEval_EvalFrameDefault`
+/// in Python/ceval.c): what an old one has left in its place on the C stack may be a suspended
+/// generator's frame. [`is_entered_from`] tells.
 fn is_loose(python: &Python, is_generators: bool) -> bool {
     is_generators || python.semantics.has_shims()
 }

@@ -176,6 +176,18 @@ impl Inspector {
         gil::holds(memory, &self.python, &thread.state).ok()?
     }
 
+    /// Whether the thread's newest C call of the interpreter came from a frame of this stack, or from no
+    /// Python at all (3.11); false where the version has another way to show a chain's end, or what
+    /// tells cannot be read.
+    pub fn is_entered_from(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &PythonThread,
+        stack: &[RawFrame],
+    ) -> bool {
+        frame::is_entered_from(memory, &self.python, &thread.state, stack).unwrap_or(false)
+    }
+
     /// Looks again whether a thread holds the GIL, and whether its interpreter collects garbage. What
     /// cannot be read stays as the list had it.
     pub fn look_at_gil(&self, memory: &impl RemoteMemory, thread: &mut PythonThread) {

@@ -99,6 +99,12 @@ impl PythonProcess {
         self.inspector.holds_gil(self.target.memory(), thread)
     }
 
+    /// Whether this is a thread's whole stack: see [`Inspector::is_entered_from`].
+    pub fn is_entered_from(&self, thread: &PythonThread, stack: &[RawFrame]) -> bool {
+        self.inspector
+            .is_entered_from(self.target.memory(), thread, stack)
+    }
+
     /// Looks again who has the GIL and collects: see [`Inspector::look_at_gil`].
     pub fn look_at_gil(&self, thread: &mut PythonThread) {
         self.inspector.look_at_gil(self.target.memory(), thread);

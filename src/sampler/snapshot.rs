@@ -19,7 +19,7 @@ use crate::cpython::frame::RawFrame;
 use crate::cpython::{
     FrameTable, PythonProcess, PythonThread, ReadError, SampleError, StackTrace, ThreadInfo,
 };
-use crate::target::{PauseError, PauseGuard, Pid, RemoteAddr, Tid};
+use crate::target::{PauseError, PauseGuard, Pid, Tid};
 
 /// How often a thread that moved while it was read is read again before it is given up.
 const ATTEMPTS: usize = 4;
@@ -35,8 +35,8 @@ pub(super) struct Part<T> {
     thread: PythonThread,
     pub(super) trace: StackTrace,
     pub(super) inspected: Vec<T>,
-    /// Where the thread stands, if its outermost frame is not linked to its caller at this very moment.
-    loose: Option<(RemoteAddr, u64)>,
+    /// Whether its outermost frame is not linked to its caller at this very moment.
+    is_loose: bool,
     /// Whether nothing contradicts that this was the thread's stack.
     is_steady: bool,
     /// Whether it looks as if it never was, though it may have been.
@@ -152,7 +152,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 thread: watched.thread.clone(),
                 trace,
                 inspected: Vec::new(),
-                loose: None,
+                is_loose: false,
                 is_steady: true,
                 is_suspect: false,
             }));
@@ -166,7 +166,6 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         let waits_for_cpu = seen.is_some_and(|activity| activity.waits_for_cpu);
         let may_race = self.look.pausing == Pausing::Never && active;
         let attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
-        let mut loose = None;
         for attempt in 1..=attempts {
             if watched.has_ended {
                 // No thread, no stack, no error.
@@ -188,13 +187,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
             };
             match read {
-                Ok(mut part)
-                    if still
-                        && part.loose.is_none_or(|at| {
-                            let moved = loose.is_some_and(|before| before != at);
-                            attempt == attempts && self.may_be_loose(moved || !watched.runs())
-                        }) =>
-                {
+                Ok(mut part) if still && !part.is_loose => {
                     part.trace.thread.waits_for_cpu = waits_for_cpu;
                     if !held {
                         watched.keep(&part.trace);
@@ -202,14 +195,9 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     self.let_go(&watched.thread);
                     return Ok(Some(part));
                 }
-                Ok(part) if still => {
-                    loose = loose.or(part.loose);
+                Ok(_) if still => {
                     debug!("{}: a frame was not linked yet", name(&watched.thread));
-                    self.let_go_now(&watched.thread);
-                    if held {
-                        // Let go and caught at once it would not get one instruction further.
-                        std::thread::sleep(ONWARD);
-                    }
+                    self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
@@ -217,6 +205,10 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     debug!("{} ended before it could be read", name(&watched.thread));
                     watched.has_ended = true;
                     self.let_go(&watched.thread);
+                }
+                Err(error) if still && active && attempt < attempts && error.may_pass() => {
+                    debug!("{}: {error}", name(&watched.thread));
+                    self.let_go_on(&watched.thread, held);
                 }
                 Err(error) if still => {
                     self.errors
@@ -244,13 +236,6 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
     fn must_pause(&self, watched: &Watched) -> bool {
         self.look.holds
             || (!watched.waits_for_cpu() && self.process.holds_gil(&watched.thread) != Some(false))
-    }
-
-    /// Whether a stack may end in a frame without a caller, though that was seen again and again.
-    /// `elsewhere`: of a thread that has gone on meanwhile, or sleeps. On a crowded machine it may not have
-    /// got a CPU to do so.
-    fn may_be_loose(&self, elsewhere: bool) -> bool {
-        elsewhere && !self.process.python().semantics.has_shims()
     }
 
     /// Whether a thread that was not paused although it runs still has no GIL.
@@ -312,6 +297,15 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         };
         for guard in &mut self.guards {
             self.pauses.extend(guard.release(tid));
+        }
+    }
+
+    /// Lets a thread go on that stood where its stack cannot be read.
+    fn let_go_on(&mut self, thread: &PythonThread, held: bool) {
+        self.let_go_now(thread);
+        if held {
+            // Let go and caught at once it would not get one instruction further.
+            std::thread::sleep(ONWARD);
         }
     }
 
@@ -378,11 +372,8 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 frames: resolved.frames,
             },
             inspected,
-            loose: stack
-                .last()
-                .filter(|frame| frame.is_loose)
-                .and(stack.first())
-                .map(|innermost| (innermost.addr, innermost.instruction)),
+            is_loose: stack.last().is_some_and(|frame| frame.is_loose)
+                && !process.is_entered_from(thread, stack),
             is_steady: walk.is_steady && !resolved.is_new,
             is_suspect: races && resolved.hides_caller,
         })

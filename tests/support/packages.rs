@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::Interpreter;
 
 /// Whose pip fetches wheels for an interpreter that has none.
@@ -28,7 +30,7 @@ impl Interpreter {
         let place = base.join(&name);
         // Test binaries, and clones, may ask for the same at once.
         let lock = File::create(base.join(format!("{name}.lock"))).expect("the lock");
-        lock.lock().expect("the lock");
+        let _lock = Flock::lock(lock, FlockArg::LockExclusive).expect("the lock");
         if !place.join(".whole").exists()
             && let Err(why) = self.install(requirements, &place)
         {
