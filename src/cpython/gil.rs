@@ -5,12 +5,9 @@ use std::collections::HashMap;
 use python_offsets::semantics::GilHolder;
 
 use super::interpreter::{Interpreter, ThreadState, interpreters};
-use super::record::{Record, read_i32, read_ptr, span};
+use super::record::{read_i32, read_ptr};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
-
-/// The most of a `_gil_runtime_state` that is copied, in bytes.
-const LARGEST_GIL: usize = 128;
 
 /// The thread state that holds the interpreter's GIL now, or `None` when nobody does or the build
 /// runs without one.
@@ -32,17 +29,15 @@ pub fn holder(
                 return Ok(None);
             };
             let layout = &python.layout.gil_runtime_state;
-            let enabled = layout.enabled.unwrap_or(layout.locked);
-            // They stand at its start, beside each other: one read.
-            let mut bytes = [0; LARGEST_GIL];
-            let copy = bytes.get_mut(..span(&[layout.locked, layout.last_holder, enabled]));
-            let copy = copy.ok_or_else(|| ReadError::corrupt("_gil_runtime_state", gil))?;
-            memory.read(gil, copy)?;
-            let record = Record::new("_gil_runtime_state", gil, copy);
-            if record.i32(enabled)? == 0 || record.i32(layout.locked)? != 1 {
+            if let Some(enabled) = layout.enabled
+                && read_i32(memory, gil.offset(enabled.into()))? == 0
+            {
                 return Ok(None);
             }
-            record.ptr(layout.last_holder)?
+            if read_i32(memory, gil.offset(layout.locked.into()))? != 1 {
+                return Ok(None);
+            }
+            read_ptr(memory, gil.offset(layout.last_holder.into()))?
         }
     };
     Ok(Some(holder).filter(|holder| !holder.is_null()))
