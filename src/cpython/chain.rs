@@ -12,7 +12,7 @@ use super::record::Record;
 use crate::target::{ReadAhead, RemoteAddr};
 
 /// The longest stack that is kept to compare the next one with.
-const MAX_KEPT: usize = 20_000;
+pub(super) const MAX_KEPT: usize = 20_000;
 
 /// The frames of a walk.
 #[derive(Default)]
@@ -43,6 +43,7 @@ struct Link {
 #[derive(Default)]
 pub(super) struct Fresh {
     pub links: Vec<(RemoteAddr, Option<RawFrame>)>,
+    /// Of the first [`MAX_KEPT`] only: with more, none is of use.
     pub heads: Vec<u8>,
     /// Whether one of the frames would be the innermost if the thread raced.
     pub is_cut: bool,
@@ -104,6 +105,13 @@ impl Chain {
         let stayed = self.links.last().map_or(0, |link| link.frames);
         self.frames.truncate(stayed);
         self.is_cut |= fresh.is_cut;
+        if self.links.len() + fresh.links.len() > MAX_KEPT {
+            self.forget();
+            self.frames.reserve_exact(fresh.links.len());
+            let frames = fresh.links.iter().rev();
+            self.frames.extend(frames.filter_map(|(_, frame)| *frame));
+            return stayed;
+        }
         let heads = fresh.heads.rchunks_exact(self.head_len.max(1));
         for (&(addr, frame), head) in fresh.links.iter().rev().zip(heads) {
             self.frames.extend(frame);
@@ -113,9 +121,6 @@ impl Chain {
                 frames: self.frames.len(),
             });
             self.guess(addr);
-        }
-        if self.links.len() > MAX_KEPT {
-            self.forget();
         }
         stayed
     }
@@ -137,6 +142,14 @@ impl Chain {
     /// The frames of the stack, leaf first.
     pub fn stack(&self) -> impl ExactSizeIterator<Item = &RawFrame> {
         self.frames.iter().rev()
+    }
+
+    /// Forgets a stack that is too long to be compared with the next one.
+    pub fn shed(&mut self) {
+        if self.frames.len() > MAX_KEPT {
+            self.forget();
+            self.frames = Vec::new();
+        }
     }
 
     /// Whether this is, by its ends, the stack.

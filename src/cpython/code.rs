@@ -15,6 +15,7 @@ use python_offsets::semantics::Executable;
 
 pub use super::code_identity::{Generation, generation_field};
 
+use super::chain::MAX_KEPT;
 use super::code_identity::{Identity, Known, are_same, has_names};
 use super::frame::RawFrame;
 use super::instruction::{CODE_UNIT, byte_offset};
@@ -114,11 +115,12 @@ impl CodeCache {
             last.generation = generation;
             return Ok(Arc::clone(shown));
         }
-        // Should one of them fail, nothing is left that a later stack could be compared with.
+        // Should one of them fail, nothing is left to compare a later stack with.
         last.kept = 0;
         let shown_before = last.shown.take();
         let known = kept - last.hidden.len();
         let fresh = stack.get(..stack.len() - kept).unwrap_or_default();
+        last.ids.reserve(fresh.len());
         for raw in fresh.iter().rev() {
             let id = self.frame(objects, generation, raw, table)?;
             let place = last.ids.len();
@@ -127,12 +129,13 @@ impl CodeCache {
                 last.hidden.push(place);
             }
             let code = |(addr, _): &(RemoteAddr, usize)| *addr;
-            if let Err(at) = last.codes.binary_search_by_key(&raw.executable, code) {
+            if place < MAX_KEPT
+                && let Err(at) = last.codes.binary_search_by_key(&raw.executable, code)
+            {
                 last.codes.insert(at, (raw.executable, place));
             }
         }
         let shown = shown_before.as_deref().unwrap_or_default();
-        // The last stack ends in those that were kept.
         let known = shown
             .len()
             .checked_sub(known)
@@ -145,7 +148,7 @@ impl CodeCache {
         last.kept = stack.len();
         last.generation = generation;
         last.reads = self.reads;
-        last.shown = Some(Arc::clone(&shown));
+        last.shown = Some(Arc::clone(&shown)).filter(|_| stack.len() <= MAX_KEPT);
         Ok(shown)
     }
 

@@ -3,7 +3,7 @@
 
 use python_offsets::semantics::{Executable, FrameRoot, InstructionPointer};
 
-use super::chain::{Chain, Fresh};
+use super::chain::{Chain, Fresh, MAX_KEPT};
 use super::interpreter::ThreadState;
 use super::record::{Record, read_ptr, span};
 use super::{Python, ReadError};
@@ -75,7 +75,9 @@ pub(super) fn walk(
             Err(error)
         }
     };
-    chain.fresh = fresh;
+    if fresh.links.len() <= MAX_KEPT {
+        chain.fresh = fresh;
+    }
     result
 }
 
@@ -144,7 +146,9 @@ fn follow(
         let (frame, previous) = decode(python, &record)?;
         above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
         fresh.links.push((addr, frame));
-        fresh.heads.extend_from_slice(record.bytes());
+        if fresh.links.len() <= MAX_KEPT {
+            fresh.heads.extend_from_slice(record.bytes());
+        }
         addr = previous;
     }
     Ok((leaf, 0))

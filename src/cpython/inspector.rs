@@ -269,6 +269,7 @@ impl Inspector {
             frame::walk(memory, frames, python, innermost, races, chain)
         });
         stack.extend(chain.stack());
+        chain.shed();
         let same = walked.as_ref().map_or(0, |(_, same)| *same);
         copy.last.kept = copy.last.kept.min(same);
         let (leaf, _) = walked?;
