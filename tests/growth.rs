@@ -161,7 +161,8 @@ fn callers_recursion_maps_and_four_threads_get_their_own() {
             .map(|(name, bytes)| (name.as_str(), bytes / all))
             .collect();
         assert_eq!(shares.len(), 10, "{shares:?}");
-        seen.assert_shares(&label, &shares, 4.0);
+        // Pieces of some milliseconds and calls of less are known from few looks.
+        seen.assert_shares(&label, &shares, 5.0);
     });
 }
 

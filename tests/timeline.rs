@@ -21,7 +21,8 @@ use std::thread;
 use serde_json::Value;
 
 use support::{
-    Interpreter, Recording, Target, for_each_interpreter, for_some_at_once, interpreters,
+    Interpreter, Recording, Target, for_each_interpreter, for_some_at_once, for_some_interpreters,
+    interpreters,
 };
 
 /// A file for mprof, read as mprof reads it.
@@ -106,7 +107,8 @@ fn assert_phases(data: &Data) {
     let [early, late, in_child] = functions[..] else {
         unreachable!()
     };
-    assert!(start <= early.0 && early.0 < early.1, "{functions:?}");
+    // A stretch begins with its bar, and the first look may come late in that.
+    assert!(start - 0.2 <= early.0 && early.0 < early.1, "{functions:?}");
     assert!(early.1 <= late.0 && late.1 <= in_child.0, "{functions:?}");
     for ((_, _, grown), expected) in [(early, 32.0), (late, 16.0)] {
         assert!((grown - expected).abs() < expected / 4.0, "{functions:?}");
@@ -226,7 +228,8 @@ fn the_data_tell_what_grew_when_and_the_real_mprof_plots_it() {
     }
     let folder = tempfile::tempdir().unwrap();
     let is_drawn = AtomicBool::new(false);
-    for_some_at_once("mprof", |python| {
+    // One after the other: when each function grew is measured.
+    for_some_interpreters("mprof", |python| {
         let recording = phases(python, "mprof");
         assert_phases(&Data::parse(&recording.file));
         let Some(bin) = &bin else {

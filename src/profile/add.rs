@@ -79,7 +79,7 @@ impl Profile {
             self.changes = changes;
             if other != 0 {
                 let stack = not_python(&mut self.stacks, &mut self.labels, from);
-                self.growth.lay(stack, other);
+                self.growth.lay(&stack, other);
             }
         }
         self.settle_ended(false);
@@ -154,8 +154,7 @@ impl Profile {
         let grows = at_work || (options.memory && live.growth.wants_sleep(trace, share.0));
         if options.memory && !grows {
             let now = Now::Asleep(None);
-            let ledger = &mut self.growth.on(&self.stacks);
-            live.growth.look(share.0, share.1, now, ledger);
+            live.growth.look(share.0, share.1, now, &mut self.growth);
         }
         if is_left_out && !may_inherit && !grows {
             if on_cpu {
@@ -197,8 +196,7 @@ impl Profile {
             } else {
                 Now::Asleep(Some(stack))
             };
-            let ledger = &mut self.growth.on(&self.stacks);
-            live.growth.look(share.0, share.1, now, ledger);
+            live.growth.look(share.0, share.1, now, &mut self.growth);
         }
         if is_left_out && on_cpu && !may_inherit {
             live.ran_in(None);
@@ -234,11 +232,11 @@ impl Profile {
     /// Gives the time of threads that have ended to the stacks that inherit it.
     fn settle_ended(&mut self, all: bool) {
         for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
-            live.growth.settle(&mut self.growth.on(&self.stacks));
+            live.growth.settle(&mut self.growth);
             let waiting = live.growth.waiting();
             if waiting != Growth::default() {
                 let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
-                self.growth.on(&self.stacks).lay_both(&stack, waiting);
+                self.growth.lay_both(&stack, waiting);
             }
             let Some((stack, ns)) = live.owed() else {
                 continue;

@@ -22,27 +22,21 @@
 //! | at work in A | at work in B | A and B, by how fast they can grow, as far as they can |
 //! | asleep | asleep | none of the two |
 //!
-//! "A" is not the stack alone, but all that was caught below the callee in which A and B part: what A has
-//! called and has returned since is gone when the next look comes. How much each has added is what it was
-//! caught with in the time that it was looked at; a stack that was hardly seen is taken to be as fast as
-//! its neighbours. "As far as it can" is four times what was caught, three standard deviations and what can
-//! have been missed. If more has come, it came from something in between that was not seen, and is shared
-//! by all that was caught lately below the deepest caller of both where it is not too much; the callers
-//! further up have most likely not been left. Where nothing was ever caught, the two looks' stacks take it
-//! after all, or the next one that is found at work. A thread that waits for a CPU with the very stack that
-//! it slept in has just woken up, and is asleep still.
+//! What is left came from something in between that was not seen: it is shared by the stacks of this
+//! thread that were caught lately, by the bytes that they were caught with. Where none was, the two
+//! looks' stacks take it after all, or the next one that is found at work. "As far as it can" is 64
+//! times what was caught and three standard deviations more, so a stack that was hardly seen can have done
+//! anything: others are looked for only where the two looks' stacks are out of the question. A thread that waits for a CPU with the very stack that it slept in has just woken up, and is asleep
+//! still.
 //!
 //! **What is left of errors.** The sum is exact. Functions that take longer than the time between two
 //! looks have their share to a per cent or so, as each of their ends is the only doubt. Shorter ones
 //! have it as exactly as they were caught often: of N looks that found anything growing, a share p is
 //! known to √(p(1−p)/N), which is 2 points for a fifth after 400 of them, some 6 s of a program that
 //! spends a fifteenth of its time in growing. Memory that is added and given back between two looks
-//! never shows. A function of some microseconds that is called now and then in the middle of one that takes
-//! milliseconds is hardly ever seen at all: what it adds is mostly laid on the one around it, and right for
-//! the caller of both. Pages that are only moved into huge ones, or taken by the kernel when it is short of
+//! never shows. Pages that are only moved into huge ones, or taken by the kernel when it is short of
 //! them, are laid on who ran.
 
-mod between;
 mod by_stack;
 
 use std::ops::{Add, AddAssign};

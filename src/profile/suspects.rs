@@ -153,6 +153,7 @@ fn shared(mut a: StackId, mut b: StackId, parent: impl Fn(StackId) -> StackId) -
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use crate::profile::growth::Ledger as _;
     use crate::profile::{Label, ProfileOptions};
 
     /// A profile with these stacks, root first, and what each added and gave back.
@@ -192,7 +193,7 @@ mod tests {
         fn lay(&mut self, names: &[&str], changes: &[i64]) {
             let id = self.stack(names);
             for change in changes {
-                self.profile.growth.lay(id, *change);
+                self.profile.growth.lay(&id, *change);
             }
         }
 

@@ -1,7 +1,7 @@
 //! What the stacks of a [`Profile`] weigh, and how much each of them grew.
 
 use super::growth::{Caught, Growth, Ledger};
-use super::{Profile, StackId, StackTable};
+use super::{Profile, StackId};
 
 impl Profile {
     /// What a stack by itself weighs: the bytes that it added with [`ProfileOptions::memory`], its
@@ -74,18 +74,12 @@ impl Profile {
     }
 }
 
-/// Of how many callers of a stack it is known what all below them was caught with: it is counted at each
-/// look, and recursion can be deep.
-const MAX_CALLERS: usize = 256;
-
 /// How much each stack grew.
 #[derive(Debug, Default)]
 pub(super) struct GrowthTable {
     /// By [`StackId::index`], as far as there is any.
     by_stack: Vec<Growth>,
     caught: Vec<Caught>,
-    /// The same with all below.
-    caught_below: Vec<Caught>,
     total: Growth,
     /// Bytes added to stacks since they were last [taken](GrowthTable::take_news).
     news: Vec<(StackId, u64)>,
@@ -105,74 +99,28 @@ impl GrowthTable {
     }
 }
 
-impl GrowthTable {
-    /// Lays a change, in bytes, on a stack.
-    pub fn lay(&mut self, stack: StackId, bytes: i64) {
+impl Ledger<StackId> for GrowthTable {
+    fn lay(&mut self, stack: &StackId, bytes: i64) {
         if bytes == 0 {
             return;
         }
-        if let Some(growth) = slot(&mut self.by_stack, stack) {
+        if let Some(growth) = slot(&mut self.by_stack, *stack) {
             growth.count(bytes);
             self.total.count(bytes);
             if let Ok(bytes) = u64::try_from(bytes) {
-                self.news.push((stack, bytes));
+                self.news.push((*stack, bytes));
             }
         }
-    }
-
-    /// To lay on the stacks of this tree.
-    pub fn on<'a>(&'a mut self, stacks: &'a StackTable) -> GrowthLedger<'a> {
-        GrowthLedger {
-            table: self,
-            stacks,
-        }
-    }
-}
-
-/// Lays growth on the stacks of a tree.
-pub(super) struct GrowthLedger<'a> {
-    table: &'a mut GrowthTable,
-    stacks: &'a StackTable,
-}
-
-impl Ledger<StackId> for GrowthLedger<'_> {
-    fn lay(&mut self, stack: &StackId, bytes: i64) {
-        self.table.lay(*stack, bytes);
     }
 
     fn catch(&mut self, stack: &StackId, caught: Caught) {
-        if let Some(known) = slot(&mut self.table.caught, *stack) {
-            known.add(caught);
-        }
-        let mut at = *stack;
-        for _ in 0..MAX_CALLERS {
-            if at == StackId::ROOT {
-                break;
-            }
-            if let Some(known) = slot(&mut self.table.caught_below, at) {
-                known.add(caught);
-            }
-            at = self.stacks.parent(at);
-        }
-        // The root stands for all that there are.
-        if let Some(known) = slot(&mut self.table.caught_below, StackId::ROOT) {
-            known.add(caught);
+        if let Some(known) = slot(&mut self.caught, *stack) {
+            known.bytes += caught.bytes;
+            known.for_ns = known.for_ns.saturating_add(caught.for_ns);
         }
     }
 
     fn caught(&self, stack: &StackId) -> Caught {
-        let caught = self.table.caught.get(stack.index());
-        caught.copied().unwrap_or_default()
-    }
-
-    fn caught_below(&self, caller: Option<&StackId>) -> Caught {
-        let caller = caller.copied().unwrap_or(StackId::ROOT);
-        let caught = self.table.caught_below.get(caller.index());
-        caught.copied().unwrap_or_default()
-    }
-
-    fn caller(&self, stack: &StackId) -> Option<StackId> {
-        let caller = self.stacks.parent(*stack);
-        (caller != StackId::ROOT).then_some(caller)
+        self.caught.get(stack.index()).copied().unwrap_or_default()
     }
 }

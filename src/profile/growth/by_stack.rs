@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::between::Between;
 use super::{Growth, Share, signed};
 use crate::cpython::{FrameId, StackTrace};
 use crate::sampler::RssChange;
@@ -11,13 +10,20 @@ use crate::sampler::RssChange;
 const PATIENCE: u32 = 1_000;
 /// How many looks in a row may find a thread only woken up.
 const MAX_WAKES: u8 = 30;
+/// How many times more than a stack can have added must have come until others are looked for. A thread
+/// that waits for a CPU while it is looked at is caught with less than it adds.
+/// And a helper that is hardly ever caught may alternate with one that grows faster than we look: what is
+/// wrongly taken away from their caller would go to all that was caught lately, so this is a last resort.
+const SLACK: f64 = 64.0;
+/// As long as a look takes, in nanoseconds: a stack that was seen for less is hardly known.
+const SHORT_NS: u64 = 20_000;
 /// After so many looks, what was caught counts half.
 const HALF_LIFE: u32 = 1_000;
 /// Stacks that are remembered to have been caught, by thread.
 const MAX_CAUGHT: usize = 64;
 
 /// What a stack was caught with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Caught {
     /// What came and went while it was looked at.
     pub bytes: Growth,
@@ -26,10 +32,19 @@ pub struct Caught {
 }
 
 impl Caught {
-    /// Adds what it was caught with in another time.
-    pub fn add(&mut self, other: Caught) {
-        self.bytes += other.bytes;
-        self.for_ns = self.for_ns.saturating_add(other.for_ns);
+    /// How many bytes can have come (or gone, if `released`) in some time at the most. Memory comes in
+    /// pieces of so many bytes.
+    fn most(&self, released: bool, piece: f64, ns: u64) -> f64 {
+        let caught = self.bytes.side(released) as f64;
+        // Three standard deviations, and what may be if there was nothing at all.
+        let most = caught + 3.0 * (caught * piece).sqrt() + 5.0 * piece;
+        most * ns as f64 / self.for_ns.max(1) as f64
+    }
+
+    /// About how fast it comes or goes, in bytes per nanosecond. What was hardly seen is taken to be as
+    /// likely as anything.
+    fn likely(&self, released: bool, piece: f64) -> f64 {
+        (self.bytes.side(released) as f64 + piece) / (self.for_ns + SHORT_NS) as f64
     }
 }
 
@@ -46,10 +61,6 @@ pub trait Ledger<S> {
     fn catch(&mut self, stack: &S, caught: Caught);
     /// What a stack was caught with so far.
     fn caught(&self, stack: &S) -> Caught;
-    /// The same for all below a caller together, itself included; `None`: for all that there are.
-    fn caught_below(&self, caller: Option<&S>) -> Caught;
-    /// The stack without its leaf; `None` for one that nobody called.
-    fn caller(&self, stack: &S) -> Option<S>;
 }
 
 /// What a look finds a thread at.
@@ -188,13 +199,13 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
     fn catch(&mut self, now: &S, bytes: i64, change: &RssChange, ledger: &mut impl Ledger<S>) {
         let mut growth = Growth::default();
         growth.count(bytes);
-        let caught = Caught {
-            bytes: growth,
-            for_ns: change.look_ns,
-        };
-        if caught != Caught::default() {
-            ledger.catch(now, caught);
-        }
+        ledger.catch(
+            now,
+            Caught {
+                bytes: growth,
+                for_ns: change.look_ns,
+            },
+        );
         if bytes == 0 {
             return;
         }
@@ -232,35 +243,50 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         ledger: &mut impl Ledger<S>,
     ) {
         let released = bytes < 0;
-        let known = self.caught.iter();
-        let known = known.map(|(stack, growth)| (stack, growth.side(released) as f64));
-        let known: Vec<(&S, f64)> = known.filter(|(_, bytes)| *bytes > 0.0).collect();
+        let before_now = [before.filter(|before| now != Some(*before)), now];
+        let ends: Vec<(&S, Caught)> = before_now
+            .into_iter()
+            .flatten()
+            .map(|end| (end, ledger.caught(end)))
+            .collect();
         // Programs take memory in larger pieces than the kernel gives it.
         let piece = self.pieces.1 as f64 / self.pieces.0.max(1) as f64;
-        let between = Between {
-            bytes: bytes.unsigned_abs() as f64,
-            released,
-            ns: change.between_ns as f64,
-            piece: piece.max(change.grain as f64),
-            known: &known,
-        };
-        let shares = match (before, now) {
-            (Some(before), Some(now)) if before != now => between.of_two(before, now, ledger),
-            (_, Some(one)) | (Some(one), None) => between.of_one(one, ledger),
-            (None, None) => known.clone(),
-        };
-        let sum = shares.iter().map(|(_, share)| share).sum::<f64>();
+        let piece = piece.max(change.grain as f64);
+        let ns = change.between_ns / ends.len().max(1) as u64;
+        let most = |caught: &Caught| caught.most(released, piece, ns);
+        let at_most = ends.iter().map(|(_, caught)| most(caught)).sum::<f64>();
+        let known = self.caught.iter();
+        let known = known
+            .map(|(_, known)| known.side(released) as f64)
+            .sum::<f64>();
+        let all = bytes.unsigned_abs() as f64;
+        let is_too_much = known > 0.0 && all > SLACK * at_most;
         let mut left = bytes;
-        for (stack, share) in &shares {
-            let part = (between.bytes * share / sum).round() as i64;
-            let part = part.min(left.abs()) * bytes.signum();
+        let mut give = |stack: &S, part: f64| {
+            let part = (part.round() as i64).min(left.abs()) * bytes.signum();
             left -= part;
             ledger.lay(stack, part);
+        };
+        let likely = |caught: &Caught| caught.likely(released, piece);
+        let all_likely = ends.iter().map(|(_, caught)| likely(caught)).sum::<f64>();
+        for (end, caught) in &ends {
+            if is_too_much {
+                give(end, most(caught));
+            } else {
+                give(end, all * likely(caught) / all_likely);
+            }
+        }
+        if is_too_much {
+            for (stack, caught) in &self.caught {
+                let share = caught.side(released) as f64 / known;
+                give(stack, (all - at_most) * share);
+            }
         }
         // Only what rounding leaves, unless there was nobody at all.
-        match now.or(before).or(shares.first().map(|(stack, _)| *stack)) {
-            Some(stack) => ledger.lay(stack, left),
-            None => self.waiting.count(left),
+        match (now.or(before), self.caught.first()) {
+            (Some(stack), _) => ledger.lay(stack, left),
+            (None, Some((stack, _))) if known > 0.0 => ledger.lay(stack, left),
+            _ => self.waiting.count(left),
         }
     }
 }

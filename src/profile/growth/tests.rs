@@ -22,30 +22,13 @@ impl Ledger<&'static str> for Book {
     }
 
     fn catch(&mut self, stack: &&'static str, caught: Caught) {
-        self.caught.entry(stack).or_default().add(caught);
+        let known = self.caught.entry(stack).or_default();
+        known.bytes += caught.bytes;
+        known.for_ns += caught.for_ns;
     }
 
     fn caught(&self, stack: &&'static str) -> Caught {
         self.caught.get(stack).copied().unwrap_or_default()
-    }
-
-    fn caught_below(&self, caller: Option<&&'static str>) -> Caught {
-        let is_below = |stack: &str| {
-            caller.is_none_or(|caller| {
-                let rest = stack.strip_prefix(caller);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(';'))
-            })
-        };
-        let mut sum = Caught::default();
-        for (_, caught) in self.caught.iter().filter(|(stack, _)| is_below(stack)) {
-            sum.add(*caught);
-        }
-        sum
-    }
-
-    /// Names are those of the frames with `;` between them, root first.
-    fn caller(&self, stack: &&'static str) -> Option<&'static str> {
-        stack.rsplit_once(';').map(|(caller, _)| caller)
     }
 }
 
@@ -161,48 +144,6 @@ fn a_stack_that_was_not_seen_before_may_have_grown_at_once() {
     looks.works("new", MIB, 0);
     let new = looks.book.grown("new");
     assert!(new > MIB as u64, "{new}");
-}
-
-#[test]
-fn what_a_callee_has_added_that_is_gone_again_is_not_its_neighbours() {
-    let mut looks = Looks::default();
-    // `parse` computes, and calls `keep` again and again, which takes a moment; `index` adds a little.
-    for i in 0..1_000 {
-        if i % 20 == 0 {
-            looks.works("main;parse;keep", 0, 20 * 1024);
-        }
-        looks.works("main;parse", 0, 0);
-        looks.works("main;index", 0, i % 40 / 39 * 4096);
-    }
-    for _ in 0..100 {
-        looks.works("main;parse", 0, 0);
-        looks.works("main;parse", 100 * 1024, 0);
-        looks.works("main;index", 50 * 1024, 0);
-    }
-    let keep = looks.book.grown("main;parse;keep");
-    let index = looks.book.grown("main;index");
-    assert!(keep > 13 << 20, "{keep}");
-    assert!(index < 2 << 20, "{index}");
-}
-
-#[test]
-fn what_nobody_at_the_ends_can_have_added_came_from_below_their_caller() {
-    let mut looks = Looks::default();
-    for _ in 0..500 {
-        looks.works("main;load;read", MIB / 2, 20 * 1024);
-    }
-    for i in 0..1_000 {
-        looks.works("main;serve;wait", 0, 0);
-        if i % 50 == 0 {
-            looks.works("main;serve;reply", 0, 8 * 1024);
-        }
-    }
-    let before = looks.book.grown("main;serve;reply");
-    // A call of `reply` that no look has met, and not one of `load`, which was left long ago.
-    looks.works("main;serve;wait", 0, 0);
-    looks.works("main;serve;wait", 60 * 1024, 0);
-    let reply = looks.book.grown("main;serve;reply") - before;
-    assert!(reply > 50 * 1024, "{reply}");
 }
 
 #[test]
