@@ -15,6 +15,7 @@ use python_offsets::semantics::Executable;
 
 pub use super::code_identity::{Generation, generation_field};
 
+use super::cached_code::{Cached, Code};
 use super::chain::MAX_KEPT;
 use super::code_identity::{Identity, Known, are_same, has_names};
 use super::frame::RawFrame;
@@ -48,34 +49,6 @@ pub struct CodeCache {
     round: u64,
     /// Code objects that were read so far.
     reads: u64,
-}
-
-/// A code object, or the knowledge that it is none.
-struct Cached {
-    identity: Identity,
-    /// The round in which it was looked at last.
-    checked_in: u64,
-    /// The interpreter's count before that.
-    generation: Option<Generation>,
-    /// Which one it was of those that were read.
-    read: u64,
-    code: Option<Code>,
-}
-
-/// What a frame's [`FrameId`] depends on besides its code: the instruction, which copy of the
-/// instructions, whether it is a generator's.
-type FrameKey = (u64, u32, bool);
-
-struct Code {
-    name: Arc<str>,
-    filename: Arc<str>,
-    first_line: i32,
-    table: Vec<u8>,
-    /// Where the instructions start (3.11+).
-    instructions: RemoteAddr,
-    /// Byte offset of the first instruction that tracing would show (3.11+).
-    first_traceable: i64,
-    frames: HashMap<FrameKey, Option<FrameId>>,
 }
 
 impl CodeCache {
@@ -249,7 +222,7 @@ impl CodeCache {
         let instruction = byte_offset(objects, raw, code.instructions)?;
         // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
         // is still being set up is not there yet, and a shim's code never is.
-        if !raw.is_generators && instruction < code.first_traceable {
+        if (!raw.is_generators && instruction < code.first_traceable) || code.is_shim() {
             code.frames.insert(key, None);
             self.memos += 1;
             return Ok(None);
@@ -395,12 +368,5 @@ impl CodeCache {
         let file: Arc<str> = name.into();
         self.files.insert(Arc::clone(&file));
         file
-    }
-}
-
-impl Cached {
-    /// Whether it is known to be the same still, without another look.
-    fn is_believed(&self, round: u64, generation: Option<Generation>) -> bool {
-        self.checked_in == round || (generation.is_some() && self.generation == generation)
     }
 }

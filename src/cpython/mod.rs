@@ -5,6 +5,7 @@ pub mod attach_error;
 mod attributes;
 mod budget;
 mod build;
+mod cached_code;
 mod candidate;
 mod chain;
 mod class;

@@ -1,0 +1,53 @@
+//! What is kept of a code object.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::FrameId;
+use super::code_identity::{Generation, Identity};
+use crate::target::RemoteAddr;
+
+/// A code object, or the knowledge that it is none.
+pub(super) struct Cached {
+    pub identity: Identity,
+    /// The round in which it was looked at last.
+    pub checked_in: u64,
+    /// The interpreter's count before that.
+    pub generation: Option<Generation>,
+    /// Which one it was of those that were read.
+    pub read: u64,
+    pub code: Option<Code>,
+}
+
+/// What a frame's [`FrameId`] depends on besides its code: the instruction, which copy of the
+/// instructions, whether it is a generator's.
+pub(super) type FrameKey = (u64, u32, bool);
+
+/// A code object's names and lines.
+pub(super) struct Code {
+    pub name: Arc<str>,
+    pub filename: Arc<str>,
+    pub first_line: i32,
+    pub table: Vec<u8>,
+    /// Where the instructions start (3.11+).
+    pub instructions: RemoteAddr,
+    /// Byte offset of the first instruction that tracing would show (3.11+).
+    pub first_traceable: i64,
+    pub frames: HashMap<FrameKey, Option<FrameId>>,
+}
+
+impl Cached {
+    /// Whether it is known to be the same still, without another look.
+    pub fn is_believed(&self, round: u64, generation: Option<Generation>) -> bool {
+        self.checked_in == round || (generation.is_some() && self.generation == generation)
+    }
+}
+
+impl Code {
+    /// Whether it is what stands below the frames that C has called (`_Py_MakeShimCode` in
+    /// Objects/codeobject.c of v3.12.1). Its frames mostly say so; one on a C stack that is in use for
+    /// something else already, and is read without a pause, may not.
+    pub fn is_shim(&self) -> bool {
+        &*self.filename == "<shim>" && self.name.starts_with('<')
+    }
+}
