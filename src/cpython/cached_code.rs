@@ -43,7 +43,19 @@ impl Cached {
     }
 }
 
+/// How many instructions are remembered of one code object. No program has as many calls in one; a stack
+/// that is made up may.
+const MAX_INSTRUCTIONS: usize = 100_000;
+
 impl Code {
+    /// Remembers the frame of an instruction, if there is room: how many are more than before.
+    pub fn remember(&mut self, key: FrameKey, frame: Option<FrameId>) -> usize {
+        if self.frames.len() >= MAX_INSTRUCTIONS {
+            return 0;
+        }
+        usize::from(self.frames.insert(key, frame).is_none())
+    }
+
     /// Whether it is what stands below the frames that C has called (`_Py_MakeShimCode` in
     /// Objects/codeobject.c of v3.12.1). Its frames mostly say so; one on a C stack that is in use for
     /// something else already, and is read without a pause, may not.

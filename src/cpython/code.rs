@@ -29,6 +29,8 @@ use crate::target::{RemoteAddr, RemoteMemory};
 /// Above this many code objects the cache starts anew: programs that make code all the time must not
 /// make us grow.
 const MAX_CODES: usize = 50_000;
+/// How many more one stack may add to that: it is only then that there is room for others.
+const MAX_NEW_CODES: usize = 7_000;
 /// The same for the bytes of their names and line tables.
 const MAX_CACHED_BYTES: usize = 32 << 20;
 /// The same for the instructions that are remembered in all of them.
@@ -223,8 +225,7 @@ impl CodeCache {
         // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
         // is still being set up is not there yet, and a shim's code never is.
         if (!raw.is_generators && instruction < code.first_traceable) || code.is_shim() {
-            code.frames.insert(key, None);
-            self.memos += 1;
+            self.memos += code.remember(key, None);
             return Ok(None);
         }
         let format = objects.python.semantics.line_table;
@@ -238,8 +239,7 @@ impl CodeCache {
             first_line: u32::try_from(code.first_line).unwrap_or(0),
             columns: location.columns,
         });
-        code.frames.insert(key, Some(frame));
-        self.memos += 1;
+        self.memos += code.remember(key, Some(frame));
         Ok(Some(frame))
     }
 
@@ -264,6 +264,9 @@ impl CodeCache {
             _ => false,
         };
         if !is_fresh {
+            if self.codes.len() >= MAX_CODES + MAX_NEW_CODES {
+                return Err(ReadError::too_much("the code objects of a stack"));
+            }
             let cached = self.read(objects, addr)?;
             self.codes.insert(addr, cached);
         }
