@@ -272,6 +272,8 @@ mod function_table_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
+mod trend_heap_tests;
+#[cfg(test)]
 mod trend_recorded_tests;
 #[cfg(test)]
 mod trend_tests;

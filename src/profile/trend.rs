@@ -237,25 +237,40 @@ fn rises(points: &[Point]) -> (f64, f64) {
     (few, rises.iter().sum())
 }
 
-/// A leak that follows a rise at the start: from when on, and how fast.
+/// A leak that follows a rise at the start: from when on, and how fast. The start ends where nearly all of
+/// the rise is done; or, if what follows is as large, with the fastest of it.
 fn growing_after_start(readings: &[Reading], points: &[Point]) -> Option<(f64, Line)> {
     let kept = baseline::kept(points);
     let level = kept.first()?.bytes;
     let enough = level + NEARLY_ALL * (kept.last()?.bytes - level);
     let settled = kept.iter().position(|point| point.bytes >= enough)?;
+    let rises = kept.iter().zip(kept.iter().skip(FEW_RISES));
+    let rises = rises.map(|(a, b)| b.bytes - a.bytes).enumerate();
+    let (fastest, _) = rises.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let mut starts = [settled, fastest + FEW_RISES].into_iter();
+    starts.find_map(|start| growing_after(start, readings, points, level))
+}
+
+/// The same for a start that ends with this point, from the level `low` on.
+fn growing_after(
+    start: usize,
+    readings: &[Reading],
+    points: &[Point],
+    low: f64,
+) -> Option<(f64, Line)> {
     let width = baseline::length(readings) / f64::from(BLOCKS);
-    let since = kept.get(settled)?.at + width / 2.0;
-    let start = readings.partition_point(|reading| reading.at < since);
-    let tail = readings.get(start..)?;
+    let since = points.get(start)?.at + width / 2.0;
+    let first = readings.partition_point(|reading| reading.at < since);
+    let tail = readings.get(first..)?;
     let length = baseline::length(tail);
     if length < baseline::length(readings) / 2.0 || length + 1.0 < SHORTEST.as_secs_f64() {
         return None;
     }
-    let before = points.iter().take(settled).map(|point| point.bytes);
+    let before = points.iter().take(start).map(|point| point.bytes);
     let level = before.fold(tail.first()?.low, f64::max);
     let envelope = baseline::envelope(tail);
-    let started = baseline::climb(readings, kept.first()?.bytes, level)?.takes;
-    is_growing(tail, &envelope, level, Some(started)).then(|| (since, theil_sen(&envelope)))
+    let took = baseline::climb(readings, low, level)?.takes;
+    is_growing(tail, &envelope, level, Some(took)).then(|| (since, theil_sen(&envelope)))
 }
 
 /// From the first point to the last, in bytes.
