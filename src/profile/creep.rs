@@ -11,6 +11,9 @@ use super::robust::{Line, Point};
 /// A growth of less than this share of the memory may be a cache's: those of `fixtures/memory_shapes.py` go
 /// on by 5 to 7 % while all that is in them is replaced two or three times.
 pub const SHARE_OF_RSS: f64 = 0.1;
+/// The same where memory was seen to rise before: that may be a cache that has just filled up, and one with
+/// few entries, of very different sizes, was seen to go on by a sixth as larger ones came.
+const SHARE_AFTER_START: f64 = 0.25;
 /// Not any more when a start that was seen is over for so many times as long as it took: as often would
 /// a cache that filled up then have been replaced.
 const TIMES_REPLACED: f64 = 10.0;
@@ -37,7 +40,12 @@ pub fn may_be(readings: &[Reading], points: &[Point], growth: f64, start: Option
     let last = points.last().map_or(0.0, |point| point.bytes);
     let is_over = start.is_some_and(|start| baseline::length(readings) >= TIMES_REPLACED * start);
     let falls = || baseline::troughs(readings, growth / SHARE_OF_FALLS).len();
-    (growth < SHARE_OF_RSS * last && !is_over) || falls() >= USUAL_FALLS
+    let share = if start.is_some() {
+        SHARE_AFTER_START
+    } else {
+        SHARE_OF_RSS
+    };
+    (growth < share * last && !is_over) || falls() >= USUAL_FALLS
 }
 
 /// Whether it is too even for that.

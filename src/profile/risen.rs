@@ -1,9 +1,9 @@
 //! The verdict on a baseline that has risen, but does not rise steadily: one step, or a rise that has
 //! ended, or nothing that is clear yet.
 //!
-//! *One step* says that memory was at one level and went to another, so both must have been seen. A
-//! rise that was under way when the recording began, or that came with the first of what comes and goes
-//! from then on, is what a heap keeps of the first thing that it has freed: it has *settled*.
+//! *One step* says that memory was at one level and went to another, so both must have been seen, and it
+//! must be more than what comes and goes. A rise that was under way when the recording began, or is
+//! less than that, is a start, or what a heap keeps of the things that it has freed: it has *settled*.
 
 use std::time::Duration;
 
@@ -85,14 +85,13 @@ fn one_step(kept: &[Point], rise: f64) -> Option<(Point, Point)> {
     Some((*before, *after))
 }
 
-/// Whether memory stayed at the level before for as long as it then took to rise; and whether it is
-/// not so that from then on, but not before, more than the step comes and goes.
+/// Whether memory stayed at the level before for as long as it then took to rise, and whether the step is more
+/// than what comes and goes: of that, a heap may keep any part from one time to the next, as what lies in
+/// its holes and at its end decides what it can give back.
 fn is_between_two_levels(readings: &[Reading], before: Point, after: Point) -> bool {
-    let Some(climb) = baseline::climb(readings, before.bytes, after.bytes) else {
-        return false;
-    };
-    let (earlier, later) = (readings.get(..=climb.from), readings.get(climb.to..));
-    let (earlier, later) = (earlier.unwrap_or_default(), later.unwrap_or_default());
-    let falls = |part: &[Reading]| baseline::troughs(part, after.bytes - before.bytes).len();
-    baseline::length(earlier) >= climb.takes && (falls(later) < USUAL_FALLS || falls(earlier) > 0)
+    let step = after.bytes - before.bytes;
+    baseline::climb(readings, before.bytes, after.bytes).is_some_and(|climb| {
+        let earlier = readings.get(..=climb.from).unwrap_or_default();
+        baseline::length(earlier) >= climb.takes
+    }) && baseline::troughs(readings, step).len() < USUAL_FALLS
 }

@@ -44,15 +44,22 @@ fn what_a_heap_keeps_of_the_first_tooth_is_no_step_and_no_leak() {
 }
 
 #[test]
-fn a_step_below_teeth_that_were_there_before_is_one() {
-    let step = verdict(60.0, |at| {
-        let kept = if at < 25.0 { 10.0 } else { 25.0 };
-        (kept + at % 2.0 * 20.0) * MIB
-    });
+fn a_step_is_one_if_it_is_more_than_comes_and_goes() {
+    let teeth_of = |mib: f64| {
+        verdict(60.0, move |at| {
+            let kept = if at < 25.0 { 10.0 } else { 25.0 };
+            (kept + at % 2.0 / 2.0 * mib) * MIB
+        })
+    };
+    let step = teeth_of(10.0);
     let Verdict::Step { bytes, .. } = step else {
         panic!("{step}");
     };
     assert!((bytes as f64 / MIB - 15.0).abs() < 1.0, "{step}");
+    // A heap may have kept it, and that is told too.
+    let settled = teeth_of(40.0);
+    assert_eq!(settled.word(), "stable", "{settled}");
+    assert!(settled.to_string().contains("it grew by 15"), "{settled}");
 }
 
 /// A cache that takes `fills` seconds to fill, and then creeps by 5 % or so, once in a while.
