@@ -36,11 +36,8 @@ pub fn verdict(elapsed: Duration, readings: &[Reading], points: &[Point]) -> Ver
             }
         };
     }
-    if let Some(since) = settled(points, &kept, rise) {
-        return Verdict::Settled {
-            bytes: bytes(rise),
-            since: seconds(since),
-        };
+    if let Some(settled) = settled(points, LEAST_GROWTH) {
+        return settled;
     }
     let last = kept.last().map_or(0.0, |point| point.bytes);
     if rise < SHARE_OF_RSS * last {
@@ -57,10 +54,12 @@ pub fn verdict(elapsed: Duration, readings: &[Reading], points: &[Point]) -> Ver
     Verdict::Inconclusive { elapsed, why }
 }
 
-/// From when on, for a third of the time or more, there was no more rise: nearly nothing that is still
-/// there at the end, or as much down as up.
-fn settled(points: &[Point], kept: &[Point], rise: f64) -> Option<f64> {
-    let little = LEAST_GROWTH.max(STOPPED * rise);
+/// Whether, for the last third of the points or more, there was no more rise: nearly nothing that is still
+/// there at the end, or as much down as up. Less than `least` bytes is nothing.
+pub fn settled(points: &[Point], least: f64) -> Option<Verdict> {
+    let kept = baseline::kept(points);
+    let rise = rise(&kept);
+    let little = least.max(STOPPED * rise);
     let last = kept.last()?.bytes;
     let is_still = |at: &usize| {
         let since = points.get(*at..).unwrap_or_default();
@@ -70,7 +69,10 @@ fn settled(points: &[Point], kept: &[Point], rise: f64) -> Option<f64> {
     };
     let latest = points.len() - points.len() / 3;
     let at = (1..latest).find(is_still)?;
-    Some(points.get(at)?.at)
+    Some(Verdict::Settled {
+        bytes: bytes(rise),
+        since: seconds(points.get(at)?.at),
+    })
 }
 
 /// The points before and after the rise that is nearly all of it; it must have stayed for two more.

@@ -79,6 +79,9 @@ const FEW_RISES: usize = 3;
 pub(super) const NEARLY_ALL: f64 = 0.8;
 /// Fewest points that can show a trend: of six, chance orders one in 720.
 const FEWEST_POINTS: usize = 6;
+/// Fewest points that can show that a rise has stopped: of a leak's, no two are level, and here it is the last
+/// two or more.
+const FEWEST_LEVELS: usize = 4;
 
 /// The least rise that is worth a word when it has stopped, in bytes. CPython takes and gives back memory
 /// by arenas of 256 KiB, from 3.10 on of 1 MiB (`ARENA_BITS` in pycore_obmalloc.h); an arena stays for a single object
@@ -172,6 +175,11 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
             grown
         };
         if !enough && grown >= least_step(readings, &points) {
+            if points.len() >= FEWEST_LEVELS
+                && let Some(settled) = risen::settled(&points, 0.0)
+            {
+                return trend(settled, &points);
+            }
             let why = Unclear::GivesBack(bytes(grown));
             return trend(Verdict::Inconclusive { elapsed, why }, &points);
         }
