@@ -149,8 +149,6 @@ const ARRIVED: f64 = 0.8;
 pub struct Climb {
     /// The reading in which it left the lower level, by number.
     pub from: usize,
-    /// The reading in which it came to the higher level, by number.
-    pub to: usize,
     /// How long it took, in seconds, as if it had been straight.
     pub takes: f64,
 }
@@ -163,7 +161,7 @@ pub fn climb(readings: &[Reading], low: f64, high: f64) -> Option<Climb> {
     };
     let (from, to) = last_below(LEFT).zip(last_below(ARRIVED))?;
     let takes = length(readings.get(from..=to)?) / (ARRIVED - LEFT);
-    Some(Climb { from, to, takes })
+    Some(Climb { from, takes })
 }
 
 /// How far the curve goes up above the lowest of these points, in bytes.
@@ -274,10 +272,10 @@ mod tests {
             _ => 300.0,
         };
         let climb = climb(&readings((0..200).map(curve)), 100.0, 300.0);
-        let Some(Climb { from, to, takes }) = climb else {
+        let Some(Climb { from, takes }) = climb else {
             panic!("no climb");
         };
-        assert_eq!((from, to), (103, 115));
+        assert_eq!(from, 103);
         assert!((takes - 20.0).abs() < 0.01, "{takes}");
         assert!(super::climb(&readings([5.0, 6.0]), 1.0, 2.0).is_none());
     }

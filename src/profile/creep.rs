@@ -3,7 +3,7 @@
 //! by fits and starts, and ever more rarely. Over a minute it can rise as much as a slow leak does.
 //!
 //! A leak comes of something that is done over and over, and is even. So growth that is small enough to be
-//! creep is one only if it is in every part of the time, and close to a straight line.
+//! creep is a leak only if it is in every part of the time, and close to a straight line.
 
 use super::baseline::{self, Reading, USUAL_FALLS};
 use super::robust::{Line, Point};
