@@ -12,9 +12,9 @@ use super::robust::Point;
 /// assumes; enough to see when something happened.
 pub const BLOCKS: u32 = 24;
 
-/// Falls as great as the one that a recording seems to begin in that must come after it before it
-/// is taken for one of many.
-const USUAL_FALLS: usize = 3;
+/// Memory that falls as much so many times comes and goes: one fall, as that which a recording seems to
+/// begin in, is then taken for one of many.
+pub const USUAL_FALLS: usize = 3;
 
 /// The lowest and the highest reading of the ticks from one moment on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -76,32 +76,31 @@ fn low_point(reading: &Reading) -> Point {
 }
 
 /// The lowest reading after each fall by at least `fall` bytes; from one to the next, memory rises by
-/// as much.
+/// as much. Whether a reading's high came before its low nobody knows, so it is not asked of one reading
+/// alone: in a steep rise, or a fall that takes longer than a reading, each would seem to hold a trough.
 pub fn troughs(readings: &[Reading], fall: f64) -> Vec<Point> {
     let mut found = Vec::new();
     let mut top = f64::NEG_INFINITY;
     let mut trough: Option<Point> = None;
     for reading in readings {
         match &mut trough {
-            None => {
-                top = top.max(reading.high);
-                if top - reading.low >= fall {
-                    trough = Some(low_point(reading));
-                }
+            None if top - reading.low >= fall => trough = Some(low_point(reading)),
+            None => top = top.max(reading.high),
+            Some(lowest) if reading.low < lowest.bytes => *lowest = low_point(reading),
+            Some(lowest) if reading.high - lowest.bytes >= fall => {
+                found.push(*lowest);
+                trough = None;
+                top = reading.high;
             }
-            Some(lowest) => {
-                if reading.low < lowest.bytes {
-                    *lowest = low_point(reading);
-                }
-                if reading.high - lowest.bytes >= fall {
-                    found.push(*lowest);
-                    trough = None;
-                    top = reading.high;
-                }
-            }
+            Some(_) => {}
         }
     }
-    found.extend(trough);
+    // A fall that the curve ends in may go on: only a low that is lower than those before says something.
+    let last = readings.last().map_or(0.0, |last| last.at);
+    let before = found
+        .last()
+        .map_or(f64::INFINITY, |before: &Point| before.bytes);
+    found.extend(trough.filter(|trough| trough.at < last || trough.bytes < before));
     found
 }
 
@@ -138,6 +137,31 @@ pub fn first_level(readings: &[Reading]) -> f64 {
     } else {
         first.low
     }
+}
+
+/// Shares of the way from one level to another between which a [`Climb`] is timed: where exactly a rise
+/// leaves a level, noise hides.
+const LEFT: f64 = 0.2;
+const ARRIVED: f64 = 0.8;
+
+/// How a curve went from one level to a higher one for good.
+#[derive(Clone, Copy, Debug)]
+pub struct Climb {
+    /// The reading in which it left the lower level, by number.
+    pub from: usize,
+    /// How long it took, in seconds, as if it had been straight.
+    pub takes: f64,
+}
+
+/// The climb from the level `low` to `high`, in bytes; none if the curve was never that low.
+pub fn climb(readings: &[Reading], low: f64, high: f64) -> Option<Climb> {
+    let last_below = |part: f64| {
+        let level = low + part * (high - low);
+        readings.iter().rposition(|one| one.low < level)
+    };
+    let (from, to) = last_below(LEFT).zip(last_below(ARRIVED))?;
+    let takes = length(readings.get(from..=to)?) / (ARRIVED - LEFT);
+    Some(Climb { from, takes })
 }
 
 /// How far the curve goes up above the lowest of these points, in bytes.
@@ -202,6 +226,29 @@ mod tests {
         // A fall that goes on is one.
         let slow = readings([9.0, 6.0, 4.0, 2.0, 1.0]);
         assert_eq!(bytes(&troughs(&slow, 3.0)), [1.0]);
+        // One that has not ended says something only if it is the lowest yet.
+        let ends_in = |last: f64| bytes(&troughs(&readings([9.0, 2.0, 9.0, last]), 3.0));
+        assert_eq!((ends_in(4.0), ends_in(1.0)), (vec![2.0], vec![2.0, 1.0]));
+        // Also if each reading stands for several ticks: a rise of 12 in three readings, a fall, a rise.
+        let joined = [
+            (2.0, 1.0),
+            (6.0, 2.0),
+            (12.0, 6.0),
+            (12.0, 7.0),
+            (7.0, 3.0),
+            (3.0, 1.0),
+            (9.0, 2.0),
+        ];
+        let joined: Vec<Reading> = joined
+            .into_iter()
+            .zip(0_u8..)
+            .map(|((high, low), at)| Reading {
+                at: at.into(),
+                low,
+                high,
+            })
+            .collect();
+        assert_eq!(bytes(&troughs(&joined, 3.0)), [1.0]);
     }
 
     #[test]
@@ -213,6 +260,24 @@ mod tests {
         assert_eq!(greatest_fall(8.0, &all), 7.0);
         assert_eq!(since_lowest(&all), 5.0);
         assert_eq!(since_lowest(&points(&[5.0, 1.0])), 0.0);
+    }
+
+    #[test]
+    fn a_climb_is_timed_from_the_last_low_to_the_last_before_it_is_high() {
+        // Flat, a peak that is given back, 20 s of rise.
+        let curve = |at: i32| match at {
+            30 => 300.0,
+            ..100 => 100.0,
+            100..120 => 100.0 + 10.0 * f64::from(at - 100),
+            _ => 300.0,
+        };
+        let climb = climb(&readings((0..200).map(curve)), 100.0, 300.0);
+        let Some(Climb { from, takes }) = climb else {
+            panic!("no climb");
+        };
+        assert_eq!(from, 103);
+        assert!((takes - 20.0).abs() < 0.01, "{takes}");
+        assert!(super::climb(&readings([5.0, 6.0]), 1.0, 2.0).is_none());
     }
 
     #[test]

@@ -9,6 +9,7 @@
 mod add;
 mod baseline;
 pub mod clean;
+mod creep;
 mod function_table;
 pub mod growth;
 pub mod growth_timeline;
@@ -17,6 +18,7 @@ mod live_threads;
 pub mod memory_series;
 mod options;
 mod pending_time;
+mod risen;
 mod robust;
 mod roots;
 pub mod rss_series;
@@ -268,5 +270,9 @@ mod cpu_tests;
 mod function_table_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trend_heap_tests;
+#[cfg(test)]
+mod trend_recorded_tests;
 #[cfg(test)]
 mod trend_tests;

@@ -19,6 +19,14 @@ pub struct Line {
     pub intercept: f64,
 }
 
+impl Line {
+    /// How far this share (0 to 1) of the points is off it at most, in bytes.
+    pub fn off(self, points: &[Point], share: f64) -> f64 {
+        let off = |point: &Point| (point.bytes - self.intercept - self.slope * point.at).abs();
+        quantile(points.iter().map(off).collect(), share)
+    }
+}
+
 /// The line whose slope is the median of those of all pairs; it holds while less than 29 % of the
 /// points are off. Flat for fewer than two points.
 pub fn theil_sen(points: &[Point]) -> Line {
@@ -78,6 +86,15 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
+/// The lowest value that more than this share (0 to 1) of them are not above; 0 of none.
+fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let more = values.len() as f64 * share;
+    let values = values.iter().enumerate();
+    let mut found = values.skip_while(|(at, _)| *at as f64 + 1.0 <= more);
+    found.next().map_or(0.0, |(_, value)| *value)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -117,6 +134,27 @@ mod tests {
         for none in [&[][..], &[1.0], &[4.0, 4.0, 4.0]] {
             assert_eq!(mann_kendall(&points(none)).abs(), 0.0);
         }
+    }
+
+    #[test]
+    fn so_many_points_are_so_far_off_a_line() {
+        let line = Line {
+            slope: 2.0,
+            intercept: 1.0,
+        };
+        // Off by 0 to 9, above and below.
+        let off = (0..10).map(|at| f64::from(at) * if at % 2 == 0 { 1.0 } else { -1.0 });
+        let values: Vec<f64> = (0..10)
+            .zip(off)
+            .map(|(at, off)| 1.0 + 2.0 * f64::from(at) + off)
+            .collect();
+        for (share, off) in [(0.0, 0.0), (0.5, 5.0), (0.85, 8.0), (0.95, 9.0)] {
+            assert!(
+                (line.off(&points(&values), share) - off).abs() < 1e-9,
+                "{share}"
+            );
+        }
+        assert_eq!(line.off(&[], 0.9), 0.0);
     }
 
     /// The numbers are worked out by hand from the definition.

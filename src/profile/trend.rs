@@ -7,7 +7,8 @@
 //! - the rise is no chance (Mann-Kendall, 1 in 100), and eight times what the points scatter;
 //! - nothing like it was ever given back: no fall is a quarter of it;
 //! - it goes on to the end at half the speed or more: a cache that fills up slows down;
-//! - it did not come in three steps or fewer.
+//! - it did not come in three steps or fewer;
+//! - it is too large, or too even, for the [creep](super::creep) of a cache or a heap.
 //!
 //! A rise at the start, as of a program that loads, may come before it: what follows is then judged
 //! alone, more strictly. What this cannot know: a load that takes all of the recording, and a tooth
@@ -18,7 +19,9 @@ use std::time::Duration;
 
 use super::RssSeries;
 use super::baseline::{self, BLOCKS, Reading};
-use super::robust::{Line, Point, mann_kendall, median, theil_sen};
+use super::creep;
+use super::risen;
+use super::robust::{Line, Point, mann_kendall, theil_sen};
 use super::verdict::{Unclear, Verdict};
 
 /// A verdict, and the lines to draw with it.
@@ -50,20 +53,21 @@ const MIB: f64 = 1_048_576.0;
 
 /// The least growth that is a leak: kernels keep a process's count of pages with an error of some
 /// 100 KiB for each CPU.
-const LEAST_GROWTH: f64 = MIB;
+pub(super) const LEAST_GROWTH: f64 = MIB;
+
 /// The same as a share of the swing: a heap that is filled and freed over and over keeps a little more
 /// each time, some 2 % in all.
 const LEAST_GROWTH_OF_SWING: f64 = 0.1;
 /// What 1 in 100 recordings without a trend reaches, for [`mann_kendall`].
 const SIGNIFICANT: f64 = 2.33;
 /// What 1 in 20 does, in either direction.
-const SOME_TREND: f64 = 1.96;
+pub(super) const SOME_TREND: f64 = 1.96;
 /// A fall of this share of the growth shows that it may be given back.
 const GIVEN_BACK: f64 = 0.25;
 /// A fall of this share of the rise shows that the envelope is no baseline.
 const MOSTLY_GIVEN_BACK: f64 = 0.5;
 /// The later slope must have this share of the earlier one.
-const GOES_ON: f64 = 0.5;
+pub(super) const GOES_ON: f64 = 0.5;
 /// The same for what follows a rise at the start. Strict: the tail of anything that slows down is
 /// nearly straight.
 const GOES_ON_STRICTLY: f64 = 0.75;
@@ -72,18 +76,20 @@ const CLEAR: f64 = 8.0;
 /// So many of the largest rises must not make up nearly all of the growth.
 const FEW_RISES: usize = 3;
 /// What "nearly all" is; also the share of a rise that is a step or a start.
-const NEARLY_ALL: f64 = 0.8;
+pub(super) const NEARLY_ALL: f64 = 0.8;
 /// Fewest points that can show a trend: of six, chance orders one in 720.
 const FEWEST_POINTS: usize = 6;
+/// Fewest points that can show that a rise has stopped: of a leak's, no two are level, and here it is the last
+/// two or more.
+const FEWEST_LEVELS: usize = 4;
 
-/// The least rise that is worth a word when it has stopped.
+/// The least rise that is worth a word when it has stopped, in bytes. CPython takes and gives back memory
+/// by arenas of 256 KiB, from 3.10 on of 1 MiB (`ARENA_BITS` in pycore_obmalloc.h); an arena stays for a single object
+/// in it, so that a heap which is filled and freed over and over is now and then one or two larger.
 const LEAST_STEP: f64 = 2.0 * MIB;
 /// The same as a share of the memory.
 const LEAST_STEP_OF_RSS: f64 = 0.05;
-/// A rise that has not stopped, but is no steady one either, must be this share of the memory: caches
-/// and heaps creep.
-const LEAST_CREEP_OF_RSS: f64 = 0.1;
-/// The least step as a share of the swing.
+/// The same as a share of the swing.
 const LEAST_STEP_OF_SWING: f64 = 0.1;
 
 impl RssSeries {
@@ -143,13 +149,13 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
     // What has come and not gone since memory was at its lowest.
     let since_lowest = baseline::since_lowest(&envelope);
     let mut points = envelope;
-    if is_growing(readings, &points, first, GOES_ON) {
+    if is_growing(readings, &points, first, None) {
         return growing(&points, theil_sen(&points), 0.0);
     }
     if share_given_back >= GIVEN_BACK {
         let troughs = baseline::troughs(readings, fall / 3.0);
         let level = troughs.first().map_or(0.0, |point| point.bytes);
-        if is_growing(readings, &troughs, level, GOES_ON) {
+        if is_growing(readings, &troughs, level, None) {
             return growing(&troughs, theil_sen(&troughs), 0.0);
         }
         if share_given_back >= MOSTLY_GIVEN_BACK {
@@ -169,6 +175,11 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
             grown
         };
         if !enough && grown >= least_step(readings, &points) {
+            if points.len() >= FEWEST_LEVELS
+                && let Some(settled) = risen::settled(&points, 0.0)
+            {
+                return trend(settled, &points);
+            }
             let why = Unclear::GivesBack(bytes(grown));
             return trend(Verdict::Inconclusive { elapsed, why }, &points);
         }
@@ -179,11 +190,12 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
     if let Some((since, line)) = growing_after_start(readings, &points) {
         return growing(&points, line, since);
     }
-    trend(after_a_rise(elapsed, &points), &points)
+    trend(risen::verdict(elapsed, readings, &points), &points)
 }
 
-/// Whether these points say that a leak is suspected; `level`: where memory was before them.
-fn is_growing(readings: &[Reading], points: &[Point], level: f64, goes_on: f64) -> bool {
+/// Whether these points say that a leak is suspected; `level`: where memory was before them; `start`:
+/// how long it had been rising before, in seconds, if it had.
+fn is_growing(readings: &[Reading], points: &[Point], level: f64, start: Option<f64>) -> bool {
     let line = theil_sen(points);
     let growth = growth(points, line.slope);
     let swing = baseline::swing(readings, points);
@@ -199,29 +211,25 @@ fn is_growing(readings: &[Reading], points: &[Point], level: f64, goes_on: f64) 
             .checked_sub(third)
             .and_then(|at| points.get(at..)),
     );
-    let is_strict = goes_on > GOES_ON;
+    let is_strict = start.is_some();
+    let goes_on = if is_strict { GOES_ON_STRICTLY } else { GOES_ON };
     // A step before the leak is no part of the growth that the median slope sees.
     let (few, all) = rises(points);
 
     points.len() >= FEWEST_POINTS
         && growth >= LEAST_GROWTH.max(LEAST_GROWTH_OF_SWING * swing)
         && mann_kendall(points) >= SIGNIFICANT
-        && growth >= CLEAR * off_the_line(points, line)
+        && growth >= CLEAR * line.off(points, 0.5)
         && baseline::greatest_fall(level, points) < GIVEN_BACK * growth
         && after >= goes_on * before
         && at_last >= GOES_ON * line.slope
         && (!is_strict || at_last >= goes_on * at_first)
         && (few < NEARLY_ALL * growth || (!is_strict && few < NEARLY_ALL * all))
-}
-
-/// What the middle one of the points is off the line, in bytes.
-fn off_the_line(points: &[Point], line: Line) -> f64 {
-    let off = |point: &Point| (point.bytes - line.intercept - line.slope * point.at).abs();
-    median(points.iter().map(off).collect())
+        && (!creep::may_be(readings, points, growth, start) || creep::is_none(points, growth, line))
 }
 
 /// What a slope comes to over the time that the points stand for, in bytes.
-fn growth(points: &[Point], slope: f64) -> f64 {
+pub(super) fn growth(points: &[Point], slope: f64) -> f64 {
     let ends = points.first().zip(points.last());
     let between = ends.map_or(0.0, |(first, last)| last.at - first.at);
     let gaps = points.len().saturating_sub(1).max(1) as f64;
@@ -237,77 +245,44 @@ fn rises(points: &[Point]) -> (f64, f64) {
     (few, rises.iter().sum())
 }
 
-/// A leak that follows a rise at the start: from when on, and how fast.
+/// A leak that follows a rise at the start: from when on, and how fast. The start ends where nearly all of
+/// the rise is done; or, if what follows is as large, with the fastest of it.
 fn growing_after_start(readings: &[Reading], points: &[Point]) -> Option<(f64, Line)> {
     let kept = baseline::kept(points);
     let level = kept.first()?.bytes;
     let enough = level + NEARLY_ALL * (kept.last()?.bytes - level);
     let settled = kept.iter().position(|point| point.bytes >= enough)?;
+    let rises = kept.iter().zip(kept.iter().skip(FEW_RISES));
+    let rises = rises.map(|(a, b)| b.bytes - a.bytes).enumerate();
+    let (fastest, _) = rises.max_by(|(_, a), (_, b)| a.total_cmp(b))?;
+    let mut starts = [settled, fastest + FEW_RISES].into_iter();
+    starts.find_map(|start| growing_after(start, readings, points, level))
+}
+
+/// The same for a start that ends with this point, from the level `low` on.
+fn growing_after(
+    start: usize,
+    readings: &[Reading],
+    points: &[Point],
+    low: f64,
+) -> Option<(f64, Line)> {
     let width = baseline::length(readings) / f64::from(BLOCKS);
-    let since = kept.get(settled)?.at + width / 2.0;
-    let start = readings.partition_point(|reading| reading.at < since);
-    let tail = readings.get(start..)?;
+    let since = points.get(start)?.at + width / 2.0;
+    let first = readings.partition_point(|reading| reading.at < since);
+    let tail = readings.get(first..)?;
     let length = baseline::length(tail);
     if length < baseline::length(readings) / 2.0 || length + 1.0 < SHORTEST.as_secs_f64() {
         return None;
     }
-    let before = points.iter().take(settled).map(|point| point.bytes);
+    let before = points.iter().take(start).map(|point| point.bytes);
     let level = before.fold(tail.first()?.low, f64::max);
     let envelope = baseline::envelope(tail);
-    is_growing(tail, &envelope, level, GOES_ON_STRICTLY).then(|| (since, theil_sen(&envelope)))
+    let took = baseline::climb(readings, low, level)?.takes;
+    is_growing(tail, &envelope, level, Some(took)).then(|| (since, theil_sen(&envelope)))
 }
 
-/// The verdict on a baseline that has risen, but does not rise steadily.
-fn after_a_rise(elapsed: Duration, points: &[Point]) -> Verdict {
-    let kept = baseline::kept(points);
-    let rise = rise(&kept);
-    if let Some((step, at)) = one_step(&kept, rise) {
-        return Verdict::Step {
-            bytes: bytes(step),
-            at: seconds(at),
-        };
-    }
-    let last = kept.last().map_or(0.0, |point| point.bytes);
-    let still = |point: &&Point| last - point.bytes < LEAST_GROWTH.max(0.1 * rise);
-    let risen = kept.iter().rev().take_while(still).count();
-    if risen > kept.len() / 3 {
-        let since = kept.get(kept.len() - risen).map_or(0.0, |point| point.at);
-        return Verdict::Settled {
-            bytes: bytes(rise),
-            since: seconds(since),
-        };
-    }
-    if rise < LEAST_CREEP_OF_RSS * last {
-        return Verdict::Stable;
-    }
-    let half = points.len() / 2;
-    let slope_of = |points: Option<&[Point]>| theil_sen(points.unwrap_or_default()).slope;
-    let before = slope_of(points.get(..points.len() - half));
-    let why = if slope_of(points.get(half..)) < GOES_ON * before {
-        Unclear::Slowing(bytes(rise))
-    } else {
-        Unclear::Unsteady(bytes(rise))
-    };
-    Verdict::Inconclusive { elapsed, why }
-}
-
-/// The rise that is nearly all of it within three blocks, and when it was; it must have stayed for two
-/// more.
-fn one_step(kept: &[Point], rise: f64) -> Option<(f64, f64)> {
-    let step = |width: usize| {
-        let pairs = kept.iter().zip(kept.iter().skip(width));
-        let later = kept.len().saturating_sub(width + 2);
-        let mut pairs = pairs.take(later);
-        pairs.find(|(a, b)| b.bytes - a.bytes >= NEARLY_ALL * rise)
-    };
-    let (before, after) = (1..=3).find_map(step)?;
-    Some((
-        after.bytes - before.bytes,
-        f64::midpoint(before.at, after.at),
-    ))
-}
-
-fn rise(points: &[Point]) -> f64 {
+/// From the first point to the last, in bytes.
+pub(super) fn rise(points: &[Point]) -> f64 {
     let ends = points.first().zip(points.last());
     ends.map_or(0.0, |(first, last)| last.bytes - first.bytes)
 }
@@ -354,10 +329,10 @@ fn trend(verdict: Verdict, points: &[Point]) -> Trend {
     clippy::cast_sign_loss,
     reason = "such a cast saturates, and nothing is negative that matters"
 )]
-fn bytes(value: f64) -> u64 {
+pub(super) fn bytes(value: f64) -> u64 {
     value.round() as u64
 }
 
-fn seconds(value: f64) -> Duration {
+pub(super) fn seconds(value: f64) -> Duration {
     Duration::try_from_secs_f64(value).unwrap_or_default()
 }

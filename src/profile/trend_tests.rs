@@ -9,16 +9,16 @@ use std::time::Duration;
 
 use super::{RssSeries, Unclear, Verdict};
 
-const MIB: f64 = 1_048_576.0;
+pub(super) const MIB: f64 = 1_048_576.0;
 /// Readings per second.
 const RATE: f64 = 100.0;
 
 /// SplitMix64: numbers that look random, the same for the same seed.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
     /// Evenly from `low` to `high`.
-    fn between(&mut self, low: f64, high: f64) -> f64 {
+    pub(super) fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,7 +33,7 @@ impl Random {
 }
 
 /// The series of `seconds` in which memory is `bytes`, by the second.
-fn series(seconds: f64, mut bytes: impl FnMut(f64) -> f64) -> RssSeries {
+pub(super) fn series(seconds: f64, mut bytes: impl FnMut(f64) -> f64) -> RssSeries {
     let mut series = RssSeries::default();
     for tick in 0..=(seconds * RATE) as u64 {
         let at = tick as f64 / RATE;
@@ -44,7 +44,7 @@ fn series(seconds: f64, mut bytes: impl FnMut(f64) -> f64) -> RssSeries {
     series
 }
 
-fn verdict(seconds: f64, bytes: impl FnMut(f64) -> f64) -> Verdict {
+pub(super) fn verdict(seconds: f64, bytes: impl FnMut(f64) -> f64) -> Verdict {
     series(seconds, bytes).trend().verdict
 }
 
@@ -54,7 +54,7 @@ fn small_work(random: &mut Random, bytes: f64) -> f64 {
 }
 
 /// A recording of a minute for each of 20 seeds: at least 19 verdicts must be right.
-fn check(
+pub(super) fn check(
     what: &str,
     is_right: impl Fn(&Verdict) -> bool,
     mut curve: impl FnMut(&mut Random) -> RssSeries,
@@ -64,12 +64,12 @@ fn check(
     assert!(right.len() >= 19, "{what}: {wrong:?}");
 }
 
-fn is_stable(verdict: &Verdict) -> bool {
+pub(super) fn is_stable(verdict: &Verdict) -> bool {
     verdict.word() == "stable"
 }
 
 /// A leak of `rate` bytes a second, which the verdict must put within a tenth.
-fn is_leak_of(rate: f64) -> impl Fn(&Verdict) -> bool {
+pub(super) fn is_leak_of(rate: f64) -> impl Fn(&Verdict) -> bool {
     move |verdict| match verdict {
         Verdict::Growing {
             bytes_per_minute, ..
@@ -266,6 +266,14 @@ fn a_leak_after_a_start_is_told_with_its_rate() {
             })
         });
     }
+    // Where it is as large as the load that it follows, the rate may have some of that in it.
+    check("a load, then a leak", Verdict::is_leak, |random| {
+        let (load, from) = (random.between(20.0, 80.0) * MIB, random.between(3.0, 20.0));
+        series(60.0, |at| {
+            let loaded = load * ((at - from) / 2.0).clamp(0.0, 1.0);
+            8.0 * MIB + loaded + MIB * (at - from).max(0.0)
+        })
+    });
 }
 
 #[test]

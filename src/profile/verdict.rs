@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum Verdict {
     /// The baseline stays.
     Stable,
-    /// It rose at first and then stayed, for a third of the time or more.
+    /// It rose at first, or by less than comes and goes, and then stayed, for a third of the time or more.
     Settled {
         /// By how much, in bytes.
         bytes: u64,
@@ -22,7 +22,7 @@ pub enum Verdict {
         /// From when on, after a rise at the start; 0 for all of the recording.
         since: Duration,
     },
-    /// It rose once, within an eighth of the time.
+    /// It rose once, within an eighth of the time, from one level to another, by more than comes and goes.
     Step {
         /// By how much, in bytes.
         bytes: u64,
