@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """verdicts.py PYSPY SEEDS SHAPE... -- PYTHON...: how often the verdict on memory is right.
 
     python3 benches/verdicts.py target/release/pyspy-rs 0-19 -- python3.8 "chroot /srv/debian /bin/python3.15"
