@@ -16,7 +16,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use support::{Interpreter, Target, fixtures, for_each_interpreter, interpreters, pyspy_rs};
+use support::{
+    Interpreter, Target, fixtures, for_each_at_once, for_each_interpreter, interpreters, pyspy_rs,
+};
 
 /// Fails to dump a process; returns the two lines that say why and what to do.
 fn refusal(command: &mut Command, pid: u32) -> (String, String) {
@@ -97,7 +99,7 @@ fn in_other_namespaces() {
         "--mount-proc",
     ];
     for flags in [&all[2..], &all[..], &all[2..3], &all[..1]] {
-        for_each_interpreter(&format!("namespaces {}", flags.join(" ")), .., |python| {
+        for_each_at_once(&format!("namespaces {}", flags.join(" ")), .., |python| {
             let script = python.fixture("calls.py");
             let inner = python.command(&[script.as_os_str()]);
             let mut command = Command::new("unshare");

@@ -14,7 +14,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::{Interpreter, Target, fixtures, for_each_interpreter, pyspy_rs};
+use support::{Interpreter, Target, fixtures, for_each_at_once, pyspy_rs};
 
 /// What the interpreter's own sysconfig says under a key.
 fn config(python: &Interpreter, key: &str) -> String {
@@ -74,7 +74,7 @@ fn assert_dumped(python: &Interpreter, target: &Target, others: usize) -> String
 
 #[test]
 fn stripped_shared_library() {
-    for_each_interpreter("stripped library", ..(3, 14), |python| {
+    for_each_at_once("stripped library", ..(3, 14), |python| {
         let name = config(python, "get_config_var('INSTSONAME')");
         let folder = config(python, "get_config_var('LIBDIR')");
         let library = Path::new(&folder).join(&name);
@@ -146,7 +146,7 @@ fn build_static(python: &Interpreter, folder: &Path, flag: &str) -> Option<PathB
 
 #[test]
 fn stripped_static_program() {
-    for_each_interpreter("stripped static program", ..(3, 14), |python| {
+    for_each_at_once("stripped static program", ..(3, 14), |python| {
         for (flag, without, others) in [
             ("-pie", Without::Symbols, 0),
             ("-pie", Without::Sections, 2),

@@ -74,7 +74,6 @@ fn a_recording_has_a_frame_for_each_process() {
         let target = Target::start(python, "children.py", &[]);
         let pid = target.pid();
         let options = ["-s", "-i", "-f", "raw", "-F", "-r", "200", "-d", "0.5"];
-        let stacks = Recording::of_pid(pid, &options).stacks();
         let starts = |stack: &Stack, pids: &[u64], leaf: &str| {
             let mut frames = stack.frames.iter().zip(pids);
             frames.all(|(frame, pid)| frame.starts_with(&format!("process {pid}:\"")))
@@ -82,13 +81,25 @@ fn a_recording_has_a_frame_for_each_process() {
                 && stack.frames.last().unwrap().starts_with(leaf)
         };
         let parent = u64::from(pid);
-        for (pids, leaf) in [
+        let expected = [
             (&[parent][..], "leaf ("),
             (&[parent, child(&target, "fork")], "child_leaf ("),
             (&[parent, child(&target, "python")], "child (<string>:"),
-        ] {
+        ];
+        let count = |stacks: &[Stack], (pids, leaf): (&[u64], &str)| {
             let found = stacks.iter().filter(|stack| starts(stack, pids, leaf));
-            assert_eq!(found.count(), 1, "{leaf} of {pids:?} in {stacks:#?}");
+            found.count()
+        };
+        let recording = Recording::until(
+            || Recording::of_pid(pid, &options),
+            |recording| {
+                let stacks = recording.stacks();
+                expected.iter().all(|one| count(&stacks, *one) > 0)
+            },
+        );
+        let stacks = recording.stacks();
+        for one in expected {
+            assert_eq!(count(&stacks, one), 1, "{one:?} in {stacks:#?}");
         }
         assert!(
             stacks

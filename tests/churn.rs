@@ -19,7 +19,8 @@ use support::{Interpreter, Recording, Sampling, Stack, Target, for_each_interpre
 const ENOUGH: u64 = 300;
 
 /// Records `seconds` at a time until there are [`ENOUGH`] stacks that count, which a crowded machine
-/// does not give in one run; the stacks, and how many could not be read.
+/// does not give in one run; the stacks, and how many could not be read. Of few samples some errors are
+/// chance, so near the limit, one in a hundred with pauses, more are taken.
 fn record(
     target: &Target,
     options: &[&str],
@@ -32,11 +33,15 @@ fn record(
         let recording = Recording::of_pid(target.pid(), &options);
         stacks.extend(recording.stacks());
         errors += recording.errors();
-        if count(stacks.iter().filter(|stack| counts(stack))) >= ENOUGH {
+        let is_enough = count(stacks.iter().filter(|stack| counts(stack))) >= ENOUGH;
+        let may_fail = options.contains(&"--nonblocking");
+        if is_enough && (may_fail || errors <= count(&stacks) / 100) {
             return (stacks, errors);
         }
     }
-    panic!("only {} stacks, {errors} errors", count(&stacks));
+    let counted = count(stacks.iter().filter(|stack| counts(stack)));
+    assert!(counted >= ENOUGH, "only {counted} stacks, {errors} errors");
+    (stacks, errors)
 }
 
 fn count<'a>(stacks: impl IntoIterator<Item = &'a Stack>) -> u64 {
@@ -135,8 +140,8 @@ fn wrong_depth(stack: &Stack) -> bool {
 /// Records depths.py and returns all stacks, wrong ones and those that could not be read.
 fn depths(python: &Interpreter, options: &[&str]) -> (Vec<Stack>, Vec<Stack>, u64) {
     let target = Target::start(python, "depths.py", &[]);
-    let options = [&["-F", "-r", "1000"], options].concat();
-    let (stacks, errors) = record(&target, &options, "1.5", |_| true);
+    let options = [&["-F", "-r", "2000"], options].concat();
+    let (stacks, errors) = record(&target, &options, "0.8", |_| true);
     let (wrong, right): (Vec<_>, Vec<_>) = stacks.into_iter().partition(wrong_depth);
     println!(
         "{} {options:?}: {} right stacks from {:?} to {:?} deep, {} wrong, {errors} errors",
@@ -204,7 +209,7 @@ fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec<Sta
     let mut target = Target::start(python, "code_churn.py", &[]);
     let before = say_and_count(&mut target);
     let has_own = |stack: &Stack| stack.frames.iter().any(|frame| frame.contains("<churn "));
-    let options = [&["-r", "1000"], options].concat();
+    let options = [&["-r", "2000"], options].concat();
     let (stacks, errors) = record(&target, &options, seconds, has_own);
     let made = say_and_count(&mut target) - before;
     let frames = stacks.iter().flat_map(|stack| &stack.frames);
@@ -260,18 +265,18 @@ fn is_possible_churn(stack: &Stack) -> bool {
 #[test]
 fn names_files_and_lines_of_code_that_comes_and_goes_agree() {
     let case = "code-churn";
-    for_each_interpreter(case, .., |python| code_churn_with_pauses(python, "1.5"));
+    for_each_interpreter(case, .., |python| code_churn_with_pauses(python, "0.8"));
 }
 
 #[test]
 fn names_files_and_lines_of_code_that_comes_and_goes_agree_without_pausing() {
     for_each_interpreter("code-churn-nonblocking", .., |python| {
-        code_churn(python, "1.5", &["--nonblocking"]);
+        code_churn(python, "0.8", &["--nonblocking"]);
     });
 }
 
 #[test]
-#[ignore = "takes a minute for each interpreter; the same in 1.5 seconds is above"]
+#[ignore = "takes a minute for each interpreter; the same in less than one is above"]
 fn names_files_and_lines_of_code_that_comes_and_goes_agree_for_30_seconds() {
     for_each_interpreter("code-churn-30", .., |python| {
         code_churn_with_pauses(python, "30");

@@ -47,7 +47,7 @@ fn start_with(
 
 /// Records until there are enough samples, which a crowded machine does not give in one run. None of
 /// them may be an error; there, a thread may have no CPU for as long as it is tried again, in the middle of
-/// what cannot be read.
+/// what cannot be read. Of few samples one or two are chance, so near the limit more are taken.
 fn record(target: &Target, rate: &str, options: &[&str], enough: u64) -> Vec<Stack> {
     let (mut stacks, mut errors) = (Vec::new(), 0);
     for _ in 0..20 {
@@ -56,7 +56,8 @@ fn record(target: &Target, rate: &str, options: &[&str], enough: u64) -> Vec<Sta
         let recording = Recording::of_pid(target.pid(), &all);
         errors += recording.errors();
         stacks.extend(recording.stacks());
-        if samples(&stacks) >= enough {
+        let all = samples(&stacks);
+        if all >= enough && errors * 100 <= all {
             break;
         }
     }

@@ -128,7 +128,7 @@ fn what_is_no_python_is_told_and_waited_for() {
     let place = python.new_place("bin");
     let script = place.host.join("between.sh");
     let text = format!(
-        "sleep 1.5\nexec {} {}\n",
+        "read line\nexec {} {}\n",
         path(python),
         python.fixture("replaces_itself.py").display()
     );
@@ -136,8 +136,10 @@ fn what_is_no_python_is_told_and_waited_for() {
     let shell = format!("sh {}", script.display());
     let mut target = Target::start(python, "replaces_itself.py", &["wait", &shell]);
     let pid = target.pid();
-    let sampling = Sampling::start(pid, &["-f", "raw", "-F", "-r", "200", "-i"]);
+    let mut sampling = Sampling::start(pid, &["-f", "raw", "-F", "-r", "200", "-i"]);
     target.say("go");
+    sampling.wait_until_said("which is no Python");
+    target.say("and again");
     let recording = sampling.wait();
     let (after, _) = recording.samples_with("step_0 (");
     assert!(after > 0, "{recording:#?}");

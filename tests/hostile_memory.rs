@@ -10,7 +10,7 @@ use std::cell::Cell;
 use pyspy_rs::cpython::{Objects, PythonProcess, ValueOptions};
 use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory};
 
-use support::{Target, for_each_interpreter};
+use support::{Target, for_each_at_once};
 
 /// Memory that lies: one read in so many has a wrong word in it.
 struct Lying<'a, M> {
@@ -50,7 +50,7 @@ impl<M: RemoteMemory> RemoteMemory for Lying<'_, M> {
 /// Whatever the target's memory says, reading ends, in bounded reads, without a panic.
 #[test]
 fn lying_memory_is_survived() {
-    for_each_interpreter("object-lies", .., |python| {
+    for_each_at_once("object-lies", .., |python| {
         let target = Target::start(python, "locals.py", &[]);
         let pid = i32::try_from(target.pid()).expect("a pid");
         let mut process = PythonProcess::attach(pid).expect("attached");

@@ -46,15 +46,19 @@ fn success_is_passed_on_and_the_file_is_there() {
 
 #[test]
 fn first_frames_of_the_program_are_seen() {
-    // The import of `site` is over a few milliseconds after the start.
-    let program = python().words(&["-c", "pass"]);
-    let (bench, done) = Bench::new("-o x.txt -r 2000 -i").run(program);
-    done.assert_code(0);
-    assert!(
-        bench.text("x.txt").contains("importlib._bootstrap"),
-        "{}",
-        bench.text("x.txt")
-    );
+    // The import of `site` is over a few milliseconds after the start, and a crowded machine may give
+    // us no CPU in these.
+    let mut text = String::new();
+    for _ in 0..10 {
+        let program = python().words(&["-c", "pass"]);
+        let (bench, done) = Bench::new("-o x.txt -r 2000 -i").run(program);
+        done.assert_code(0);
+        text = bench.text("x.txt");
+        if text.contains("importlib._bootstrap") {
+            return;
+        }
+    }
+    panic!("{text}");
 }
 
 #[test]
@@ -104,7 +108,7 @@ fn a_program_that_never_becomes_python_is_told() {
 #[test]
 fn a_shell_that_becomes_python_is_recorded() {
     let mut program = words(&["sh", "-c", "sleep 0.1; exec \"$@\"", "sh"]);
-    program.extend(fixture("split.py", &["0.2"]));
+    program.extend(fixture("split.py", &["0.5"]));
     let (bench, done) = Bench::new("-o x.txt -r 1000").run(program);
     done.assert_code(0);
     assert!(
@@ -131,7 +135,7 @@ fn relative_paths_are_the_users() {
     let bench = Bench::new("-o sub/x.txt -r 1000 -i");
     fs::create_dir(bench.path("sub")).unwrap();
     fs::copy(fixtures().join("split.py"), bench.path("here.py")).unwrap();
-    let (bench, done) = bench.run(python().words(&["./here.py", "0.2"]));
+    let (bench, done) = bench.run(python().words(&["./here.py", "0.5"]));
     done.assert_code(0);
     assert!(
         bench.text("sub/x.txt").contains("here.py"),
@@ -182,7 +186,7 @@ fn an_existing_file_is_replaced_or_left_whole() {
     let (bench, done) = bench.run(words(&["true"]));
     done.assert_code(1);
     assert_eq!(bench.text("x.txt"), "old");
-    let (bench, done) = bench.run(fixture("split.py", &["0.2"]));
+    let (bench, done) = bench.run(fixture("split.py", &["0.5"]));
     done.assert_code(0);
     assert!(bench.text("x.txt").contains("split.py"));
     assert_eq!(bench.files(), ["x.txt"]);
@@ -201,16 +205,20 @@ fn without_a_name_the_file_is_in_the_current_folder() {
 
 #[test]
 fn a_duration_ends_the_program_too() {
-    let (bench, mut record) = Bench::new("-o x.txt -d 0.3").start(fixture("busy.py", &[]));
-    assert!(record.line().starts_with("ready"));
-    // Its stdin stays open: it would run on.
-    let status = wait(&mut record.child);
-    assert_eq!(status.code(), Some(0));
-    assert!(
-        bench.text("x.txt").contains("leaf"),
-        "{}",
-        bench.text("x.txt")
-    );
+    // On a crowded machine it may take longer to start.
+    let mut text = String::new();
+    for seconds in ["0.3", "1", "3", "10", "30"] {
+        let bench = Bench::new(&format!("-o x.txt -d {seconds}"));
+        let (bench, mut record) = bench.start(fixture("busy.py", &[]));
+        // Its stdin stays open: it would run on.
+        let status = wait(&mut record.child);
+        assert_eq!(status.code(), Some(0));
+        text = bench.text("x.txt");
+        if text.contains("leaf") {
+            return;
+        }
+    }
+    panic!("{text}");
 }
 
 #[test]

@@ -178,7 +178,7 @@ fn a_closed_stderr_loses_no_file() {
     drop(reader);
     let mut bench = Bench::new("-o x.txt -r 1000");
     bench.stderr = Some(writer.into());
-    let (bench, done) = bench.run(fixture("split.py", &["0.2"]));
+    let (bench, done) = bench.run(fixture("split.py", &["0.5"]));
     done.assert_code(0);
     assert!(bench.text("x.txt").contains("split.py"));
 }

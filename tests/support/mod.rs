@@ -52,7 +52,7 @@ pub use tape::{
 pub use target::{Target, wait_until};
 pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};
-pub use versions::{at_once, for_some_at_once, for_some_interpreters};
+pub use versions::{at_once, for_each_at_once, for_some_at_once, for_some_interpreters};
 
 use std::path::PathBuf;
 use std::process::Command;
