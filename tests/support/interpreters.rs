@@ -213,7 +213,9 @@ pub fn interpreters() -> &'static [Interpreter] {
         // All at once: each test binary starts with this, and it is mostly waiting.
         let candidates = native_candidates();
         let (native, debian) = thread::scope(|scope| {
-            let probes = candidates.iter().map(|path| scope.spawn(|| probe(path, None)));
+            let probes = candidates
+                .iter()
+                .map(|path| scope.spawn(|| probe(path, None)));
             let probes: Vec<_> = probes.collect();
             let debian = in_debian_root();
             let probes = probes.into_iter().map(|probe| probe.join());
