@@ -68,7 +68,11 @@ fn highest(curve: &[(f64, f64)]) -> f64 {
 /// A recording of memory_phases.py, whose functions grow one after the other, and then its child.
 fn phases(python: &Interpreter, format: &str) -> Recording {
     let arguments = ["memory_phases.py", "--child"];
-    Recording::launch(python, &arguments, &["-f", format, "-s"])
+    // The child lives for a third of a second, in which a crowded machine may give us no CPU.
+    Recording::until(
+        || Recording::launch(python, &arguments, &["-f", format, "-s"]),
+        |recording| recording.file.contains("in_child"),
+    )
 }
 
 /// Asserts what is known of memory_phases.py.
