@@ -1,7 +1,8 @@
 //! What is kept of a code object.
 
-use std::collections::HashMap;
 use std::sync::Arc;
+
+use foldhash::HashMap;
 
 use super::FrameId;
 use super::code_identity::{Generation, Identity};

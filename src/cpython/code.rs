@@ -8,9 +8,10 @@
 //! file and line table, its first line, the length and hash that name, file and line table keep) and
 //! so is the line table itself. When one differs, the entry is forgotten and read anew.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use foldhash::HashMap;
 use python_offsets::semantics::Executable;
 
 pub use super::code_identity::{Generation, generation_field};
@@ -312,7 +313,7 @@ impl CodeCache {
                 }
                 None => i64::MIN,
             },
-            frames: HashMap::new(),
+            frames: HashMap::default(),
         };
         // The strings were read one after another: only when nothing changed meanwhile do they
         // belong together.

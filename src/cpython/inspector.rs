@@ -86,6 +86,8 @@ pub struct Walk {
     /// what leads to it was the same before and after. Otherwise the stack of a thread that runs may
     /// never have been.
     pub is_steady: bool,
+    /// The thread's innermost frame, shown or not, before its stack was copied.
+    pub innermost: RemoteAddr,
 }
 
 /// A stack's frames in a [`FrameTable`].
@@ -249,6 +251,7 @@ impl Inspector {
             *state = now;
             frame::innermost(memory, python, state)
         })?;
+        let found = innermost;
         if races && !copy.agrees() {
             copy.take_later();
             let later = self.left.within(&copy.roots.over(memory), |memory| {
@@ -275,6 +278,7 @@ impl Inspector {
         let (leaf, _) = walked?;
         Ok(Walk {
             is_steady: copy.is_whole() && (leaf == Leaf::Runs || copy.agrees()),
+            innermost: found,
         })
     }
 

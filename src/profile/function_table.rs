@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::id_hash::IdMap;
+use foldhash::HashMap as FastMap;
+
 use super::{Growth, Label, LabelId, Profile, StackId};
 
 /// What a function or a line weighs.
@@ -129,7 +130,7 @@ struct Sums {
     /// By the place of its function, a line's.
     lines_by_number: HashMap<(usize, Option<u32>), usize>,
     /// By root and label what [`Sums::find`] has found.
-    places: IdMap<(u32, LabelId), Place>,
+    places: FastMap<(u32, LabelId), Place>,
 }
 
 /// Where a label's function and its line are; neither for threads and processes.

@@ -12,7 +12,6 @@ pub mod clean;
 mod function_table;
 pub mod growth;
 pub mod growth_timeline;
-mod id_hash;
 pub mod label_table;
 mod live_threads;
 pub mod memory_series;

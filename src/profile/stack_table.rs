@@ -19,7 +19,8 @@
 //! The tree grows with the number of distinct stacks, never with time. When it is full, stacks that
 //! are new are told apart only as far as the tree knows them; see [`StackTable::folded`].
 
-use super::id_hash::IdMap;
+use foldhash::HashMap;
+
 use super::label_table::LabelId;
 
 /// Most nodes that [`StackTable::child`] makes. Large programs have some 100,000; these, and as many
@@ -52,7 +53,7 @@ struct Node {
 #[derive(Debug)]
 pub struct StackTable {
     nodes: Vec<Node>,
-    children: IdMap<(StackId, LabelId), StackId>,
+    children: HashMap<(StackId, LabelId), StackId>,
 }
 
 impl Default for StackTable {
@@ -63,7 +64,7 @@ impl Default for StackTable {
                 label: None,
                 weight: 0,
             }],
-            children: IdMap::default(),
+            children: HashMap::default(),
         }
     }
 }

@@ -9,6 +9,7 @@ pub mod memory_watch;
 mod merge;
 mod observed;
 pub mod pace;
+mod part;
 pub mod post_mortem;
 mod relatives;
 mod root;

@@ -14,11 +14,10 @@ use log::debug;
 
 use super::look::{Look, Pausing, Snapshot};
 use super::merge::merge;
+use super::part::{Part, Race};
 use super::watch::{Watch, Watched};
 use crate::cpython::frame::RawFrame;
-use crate::cpython::{
-    FrameTable, PythonProcess, PythonThread, ReadError, SampleError, StackTrace, ThreadInfo,
-};
+use crate::cpython::{FrameTable, PythonProcess, PythonThread, ReadError, SampleError};
 use crate::target::{PauseError, PauseGuard, Pid, Tid};
 
 /// How often a thread that moved while it was read is read again before it is given up.
@@ -33,19 +32,6 @@ const ATTEMPTS_LOOSE: u32 = 16;
 const ATTEMPTS_SUSPECT: u32 = 8;
 /// How long a thread runs on that stood where no stack can be read: a few instructions are enough.
 const ONWARD: Duration = Duration::from_micros(20);
-
-/// One thread's part of a snapshot, before stacks of one OS thread are put together.
-struct Part<T> {
-    thread: PythonThread,
-    trace: StackTrace,
-    inspected: Vec<T>,
-    /// Whether its outermost frame is not linked to its caller at this very moment.
-    is_loose: bool,
-    /// Whether nothing contradicts that this was the thread's stack.
-    is_steady: bool,
-    /// Whether it looks as if it never was, though it may have been.
-    is_suspect: bool,
-}
 
 /// A snapshot that is being taken.
 struct Taking<'a, F> {
@@ -151,16 +137,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             return Ok(None);
         }
         if let Some(kept) = watched.kept() {
-            let mut trace = kept.clone();
-            trace.thread.owns_gil = watched.thread.owns_gil;
-            return Ok(Some(Part {
-                thread: watched.thread.clone(),
-                trace,
-                inspected: Vec::new(),
-                is_loose: false,
-                is_steady: true,
-                is_suspect: false,
-            }));
+            return Ok(Some(Part::again(&watched.thread, kept)));
         }
         if watched.activity.is_none() {
             // It is new since the kernel was asked.
@@ -172,6 +149,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         let may_race = self.look.pausing == Pausing::Never && active;
         let mut attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
         let mut attempt = 0;
+        let mut race = Race::default();
         while attempt < attempts {
             attempt += 1;
             if watched.has_ended {
@@ -186,9 +164,11 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             };
             let may_go = attempt == 1 && !self.look.holds;
             let was_held = self.is_paused(&watched.thread);
-            let read = self.read(&mut watched.thread, active, may_race, may_go);
+            let races = may_race.then_some(&mut race);
+            let read = self.read(&mut watched.thread, active, races, may_go);
             let held = self.is_paused(&watched.thread);
-            let is_steady = read.as_ref().is_ok_and(|part| {
+            let part = read.as_ref().ok().and_then(Option::as_ref);
+            let is_steady = part.is_some_and(|part| {
                 part.is_steady && (!part.is_suspect || attempt > ATTEMPTS_SUSPECT)
             });
             let still = match (was_held, held) {
@@ -200,15 +180,20 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
             };
             match read {
-                Ok(mut part) if still && !part.is_loose => {
+                Ok(Some(mut part)) if still && !part.is_loose => {
                     part.trace.thread.waits_for_cpu = waits_for_cpu;
                     if !held {
                         watched.keep(&part.trace);
                     }
                     self.let_go(&watched.thread);
-                    return Ok(Some(part));
+                    if !may_race || !watched.runs() {
+                        return Ok(Some(part));
+                    }
+                    if let Some(part) = race.choose(part) {
+                        return Ok(Some(part));
+                    }
                 }
-                Ok(_) if still => {
+                Ok(Some(_)) if still => {
                     if active {
                         attempts = attempts.max(ATTEMPTS_LOOSE);
                     }
@@ -233,6 +218,9 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     return Ok(None);
                 }
                 _ => debug!("{} moved while it was read", watched.thread.label()),
+            }
+            if let Some(part) = race.give_up() {
+                return Ok(Some(part));
             }
             // One that is raced with is asked about now and then: it may have ended, or sleep by now.
             if !watched.has_ended && (!may_race || attempt % ATTEMPTS == 0) {
@@ -334,15 +322,15 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         }
     }
 
-    /// Copies, walks and resolves one thread's stack. `may_go`: a thread that is paused is let go if
-    /// the copy can be enough.
+    /// Copies, walks and resolves one thread's stack; `None` for one of a thread that `races` that is of no
+    /// use. `may_go`: a thread that is paused is let go if the copy can be enough.
     fn read(
         &mut self,
         thread: &mut PythonThread,
         active: bool,
-        races: bool,
+        races: Option<&mut Race<T>>,
         may_go: bool,
-    ) -> Result<Part<T>, ReadError> {
+    ) -> Result<Option<Part<T>>, ReadError> {
         if self.look.gil || self.look.holds {
             // Who collected garbage before he was paused may run Python since.
             self.process.look_at_gil(thread);
@@ -358,7 +346,11 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             inspect,
             ..
         } = self;
-        let walk = process.walk(thread, races, stack)?;
+        let may_race = races.is_some();
+        let walk = process.walk(thread, may_race, stack)?;
+        if races.is_some_and(|race| !race.is_of_use(walk, stack)) {
+            return Ok(None);
+        }
         let resolved = process.resolve(thread, stack, frames)?;
         // A frame that runs no code object has no id: it is left out of both lists. Who wants to keep
         // nothing of a frame need not be shown all of them.
@@ -368,30 +360,10 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             .filter(|(_, is_shown)| *is_shown)
             .map(|(frame, _)| inspect(process, frame))
             .collect();
-        let info = ThreadInfo {
-            os_thread_id: thread.os_thread_id,
-            pthread_id: thread.state.pthread_id,
-            name: None,
-            interpreter_ids: vec![thread.state.interpreter.id],
-            active,
-            waits_for_cpu: false,
-            owns_gil: thread.owns_gil,
-            collecting: thread.collects(stack),
-            is_main: thread.os_thread_id == Some(process.pid()),
-            cpu_ns: None,
-            faults: None,
-        };
-        Ok(Part {
-            thread: thread.clone(),
-            trace: StackTrace {
-                thread: info,
-                frames: resolved.frames,
-            },
-            inspected,
-            is_loose: stack.last().is_some_and(|frame| frame.is_loose)
-                && !process.is_entered_from(thread, stack),
-            is_steady: walk.is_steady && !resolved.is_new,
-            is_suspect: races && resolved.hides_caller,
-        })
+        let mut part = Part::new(thread, active, process.pid(), walk, resolved, stack);
+        part.inspected = inspected;
+        part.is_loose = part.is_loose && !process.is_entered_from(thread, stack);
+        part.is_suspect &= may_race;
+        Ok(Some(part))
     }
 }

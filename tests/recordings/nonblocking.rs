@@ -69,35 +69,29 @@ fn storm(python: &Interpreter) -> (Tally, Tally) {
     (paused, free)
 }
 
+/// What leads to the innermost frame and the frames themselves are copied some 400 ns after one another, in
+/// which the storm goes round once or twice. What does not fit is tried again; taking the first stack that
+/// did fit, states that last longer were seen too often, by up to 20 points.
 #[test]
-fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
+fn a_call_storm_without_pausing_has_hardly_an_impossible_stack_and_the_same_leaves() {
     for_each_interpreter("storm-nonblocking", .., |python| {
         let (paused, free) = storm(python);
         assert_eq!(paused.impossible, 0, "{paused:?}");
         let impossible = free.impossible as f64;
         assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
-    });
-}
-
-/// What leads to the innermost frame and the frames themselves are copied some 400 ns after one
-/// another, in which the storm goes round once or twice. What does not fit is tried again, so that
-/// states that last longer are seen too often: by 1 to 10 points where the machine is quiet, by more
-/// where it is not. A program whose functions take more than a microsecond does not show it.
-#[test]
-#[ignore = "leaf shares are up to 10 points off, and under load more: see above"]
-fn a_call_storm_without_pausing_has_the_same_leaves() {
-    for_each_interpreter("storm-leaves", .., |python| {
-        let (paused, free) = storm(python);
         let errors = free.errors as f64;
         assert!(errors <= at_most(0.02, free.all()), "{free:?}");
+        let mut worst = 0.0_f64;
         for leaf in paused.leaves.keys().chain(free.leaves.keys()) {
             let (truth, share) = (paused.share(leaf), free.share(leaf));
             let noise = deviation(truth, paused.all()).hypot(deviation(share, free.all()));
             let off = share - truth;
+            worst = worst.max(off.abs());
             assert!(
                 off.abs() <= 0.03 + SIGMAS * noise,
                 "{leaf} is {off} off: {paused:?} {free:?}"
             );
         }
+        println!("{}: leaves {:.1} points off", python.label(), worst * 100.0);
     });
 }
