@@ -68,11 +68,15 @@ fn shares_are_those_of_the_cpu_time() {
 fn a_launched_program_is_seen_from_its_first_frames_on() {
     for_each_interpreter("first-frames", .., |python| {
         let options = ["-f", "raw", "-r", "1000"];
-        let recording = Recording::launch(python, &["imports.py"], &options);
-        // Its first statement takes 100 ms, before it says anything.
-        let (first, all) = recording.samples_with("<module> (slow_import.py");
-        assert!(first > 0, "{recording:#?}");
-        assert!(recording.samples_with("last (imports.py").0 > 0, "{all}");
+        // Its first statement takes 100 ms, before it says anything. A crowded machine may give us no CPU
+        // in these.
+        Recording::until(
+            || Recording::launch(python, &["imports.py"], &options),
+            |recording| {
+                let parts = ["<module> (slow_import.py", "last (imports.py"];
+                parts.iter().all(|part| recording.samples_with(part).0 > 0)
+            },
+        );
     });
 }
 
