@@ -11,6 +11,7 @@ mod observed;
 pub mod pace;
 mod part;
 pub mod post_mortem;
+mod race;
 mod relatives;
 mod root;
 pub mod rss_changes;

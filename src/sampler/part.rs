@@ -1,5 +1,4 @@
-//! [`Part`]: what a snapshot holds of one thread, and [`Race`]: which of the stacks is taken of a thread
-//! that runs on while it is read.
+//! [`Part`]: what a snapshot holds of one thread.
 
 use crate::cpython::frame::RawFrame;
 use crate::cpython::inspector::{Resolved, Walk};
@@ -18,7 +17,7 @@ pub struct Part<T> {
     /// Whether it looks as if it never was, though it may have been.
     pub is_suspect: bool,
     /// Where its innermost frame stands, shown or not; null without one.
-    leaf: RemoteAddr,
+    pub leaf: RemoteAddr,
 }
 
 impl<T> Part<T> {
@@ -54,7 +53,7 @@ impl<T> Part<T> {
             is_loose: stack.last().is_some_and(|frame| frame.is_loose),
             is_steady: walk.is_steady && !resolved.is_new,
             is_suspect: resolved.hides_caller,
-            leaf: leaf(stack),
+            leaf: innermost(stack),
         }
     }
 
@@ -74,60 +73,7 @@ impl<T> Part<T> {
     }
 }
 
-fn leaf(stack: &[RawFrame]) -> RemoteAddr {
+/// Where a stack ends, null for one without frames.
+pub fn innermost(stack: &[RawFrame]) -> RemoteAddr {
     stack.first().map_or(RemoteAddr::NULL, |frame| frame.addr)
-}
-
-/// Reading a thread again and again that runs on meanwhile.
-///
-/// A stack that stays for long is read whole more often than one that is gone at once: who takes the first
-/// that is whole sees too few of the latter. But in which frame the look found the thread, its first
-/// reading says, be it whole or not. So a stack is waited for that ends in that very frame, and another is
-/// only taken when none comes.
-pub struct Race<T> {
-    /// Where the innermost frame stood when the look found the thread.
-    found: Option<RemoteAddr>,
-    /// A stack that is whole, but ends elsewhere.
-    spare: Option<Part<T>>,
-    /// What all readings took, in frames.
-    cost: usize,
-}
-
-/// How long another stack is waited for than the one that there is: some thirty readings of a few frames,
-/// seven of a hundred, one of a thousand.
-const MAX_COST: usize = 1_000;
-/// What a reading takes beside its frames.
-const READING: usize = 30;
-
-impl<T> Default for Race<T> {
-    fn default() -> Race<T> {
-        Race {
-            found: None,
-            spare: None,
-            cost: 0,
-        }
-    }
-}
-
-impl<T> Race<T> {
-    /// Takes note of a walk. Whether its stack is of any use.
-    pub fn is_of_use(&mut self, walk: Walk, stack: &[RawFrame]) -> bool {
-        self.cost = self.cost.saturating_add(READING + stack.len());
-        let found = *self.found.get_or_insert(walk.innermost);
-        self.spare.is_none() || leaf(stack) == found
-    }
-
-    /// The part, if it is what is waited for; else it is put by.
-    pub fn choose(&mut self, part: Part<T>) -> Option<Part<T>> {
-        if self.found.is_none_or(|found| found == part.leaf) {
-            return Some(part);
-        }
-        self.spare = Some(part);
-        None
-    }
-
-    /// What was put by, when it is time to be content with it.
-    pub fn give_up(&mut self) -> Option<Part<T>> {
-        self.spare.take_if(|_| self.cost >= MAX_COST)
-    }
 }

@@ -14,7 +14,8 @@ use log::debug;
 
 use super::look::{Look, Pausing, Snapshot};
 use super::merge::merge;
-use super::part::{Part, Race};
+use super::part::Part;
+use super::race::Race;
 use super::watch::{Watch, Watched};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::{FrameTable, PythonProcess, PythonThread, ReadError, SampleError};
@@ -189,7 +190,8 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                     if !may_race || !watched.runs() {
                         return Ok(Some(part));
                     }
-                    if let Some(part) = race.choose(part) {
+                    let leaf = part.leaf;
+                    if let Some(part) = race.choose(part, leaf) {
                         return Ok(Some(part));
                     }
                 }
@@ -219,7 +221,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 }
                 _ => debug!("{} moved while it was read", watched.thread.label()),
             }
-            if let Some(part) = race.give_up() {
+            if let Some(part) = race.give_up(attempt >= attempts) {
                 return Ok(Some(part));
             }
             // One that is raced with is asked about now and then: it may have ended, or sleep by now.
@@ -328,7 +330,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         &mut self,
         thread: &mut PythonThread,
         active: bool,
-        races: Option<&mut Race<T>>,
+        races: Option<&mut Race<Part<T>>>,
         may_go: bool,
     ) -> Result<Option<Part<T>>, ReadError> {
         if self.look.gil || self.look.holds {

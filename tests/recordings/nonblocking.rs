@@ -69,11 +69,8 @@ fn storm(python: &Interpreter) -> (Tally, Tally) {
     (paused, free)
 }
 
-/// What leads to the innermost frame and the frames themselves are copied some 400 ns after one another, in
-/// which the storm goes round once or twice. What does not fit is tried again; taking the first stack that
-/// did fit, states that last longer were seen too often, by up to 20 points.
 #[test]
-fn a_call_storm_without_pausing_has_hardly_an_impossible_stack_and_the_same_leaves() {
+fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
     for_each_interpreter("storm-nonblocking", .., |python| {
         let (paused, free) = storm(python);
         assert_eq!(paused.impossible, 0, "{paused:?}");
@@ -81,6 +78,17 @@ fn a_call_storm_without_pausing_has_hardly_an_impossible_stack_and_the_same_leav
         assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
         let errors = free.errors as f64;
         assert!(errors <= at_most(0.02, free.all()), "{free:?}");
+    });
+}
+
+/// What leads to the innermost frame and the frames themselves are copied some 400 ns after one another, in
+/// which the storm goes round once or twice. What does not fit is tried again; taking the first stack that
+/// did fit, states that last longer were seen too often, by up to 20 points.
+#[test]
+#[ignore = "needs two CPUs of its own: a program that waits for one is seen in the same place a thousand times"]
+fn a_call_storm_without_pausing_has_the_same_leaves() {
+    for_each_interpreter("storm-leaves", .., |python| {
+        let (paused, free) = storm(python);
         let mut worst = 0.0_f64;
         for leaf in paused.leaves.keys().chain(free.leaves.keys()) {
             let (truth, share) = (paused.share(leaf), free.share(leaf));

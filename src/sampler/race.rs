@@ -1,0 +1,136 @@
+//! [`Race`]: which of the stacks is taken of a thread that runs on while it is read.
+
+use super::part::innermost;
+use crate::cpython::frame::RawFrame;
+use crate::cpython::inspector::Walk;
+use crate::target::RemoteAddr;
+
+/// Reading a thread again and again that runs on meanwhile.
+///
+/// A stack that stays for long is read whole more often than one that is gone at once: who takes the first
+/// that is whole sees too few of the latter. But in which frame the look found the thread, the first walk
+/// says, be the stack whole or not. So a stack is waited for that ends in that very frame, and another is
+/// only taken when none comes.
+pub struct Race<P> {
+    /// Where the innermost frame stood when the look found the thread.
+    found: Option<RemoteAddr>,
+    /// A stack that is whole, but ends elsewhere.
+    spare: Option<P>,
+    /// What all readings took, in frames.
+    cost: usize,
+}
+
+/// How long another stack is waited for than the one that there is: some thirty readings of a few frames,
+/// seven of a hundred, one of a thousand.
+const MAX_COST: usize = 1_000;
+/// What a reading takes beside its frames.
+const READING: usize = 30;
+
+impl<P> Default for Race<P> {
+    fn default() -> Race<P> {
+        Race {
+            found: None,
+            spare: None,
+            cost: 0,
+        }
+    }
+}
+
+impl<P> Race<P> {
+    /// Takes note of a walk. Whether its stack is of any use.
+    pub fn is_of_use(&mut self, walk: Walk, stack: &[RawFrame]) -> bool {
+        self.cost = self.cost.saturating_add(READING + stack.len());
+        let found = *self.found.get_or_insert(walk.innermost);
+        self.spare.is_none() || innermost(stack) == found
+    }
+
+    /// The part, whose stack ends at `leaf`, if it is what is waited for; else it is put by.
+    pub fn choose(&mut self, part: P, leaf: RemoteAddr) -> Option<P> {
+        if self.found.is_none_or(|found| found == leaf) {
+            return Some(part);
+        }
+        self.spare = Some(part);
+        None
+    }
+
+    /// What was put by, when it is time to be content with it: as the last reading was made, at the latest.
+    pub fn give_up(&mut self, is_last: bool) -> Option<P> {
+        self.spare.take_if(|_| is_last || self.cost >= MAX_COST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn frame(addr: u64) -> RawFrame {
+        RawFrame {
+            addr: RemoteAddr(addr),
+            executable: RemoteAddr(0x10),
+            instruction: 0,
+            tlbc_index: 0,
+            is_generators: false,
+            is_loose: false,
+        }
+    }
+
+    /// Where the stack ends that is taken, and after how many readings. Each is where the thread's innermost
+    /// frame was before its stack was copied, the stack's frames, leaf first, and whether it is whole.
+    fn taken<'a>(readings: impl Iterator<Item = (u64, &'a [u64], bool)>) -> Option<(u64, usize)> {
+        let mut race = Race::default();
+        for (count, (before, frames, is_whole)) in (1..).zip(readings) {
+            let stack: Vec<RawFrame> = frames.iter().copied().map(frame).collect();
+            let walk = Walk {
+                is_steady: is_whole,
+                innermost: RemoteAddr(before),
+            };
+            let leaf = innermost(&stack);
+            let chosen = if race.is_of_use(walk, &stack) && is_whole {
+                race.choose(leaf, leaf)
+            } else {
+                None
+            };
+            if let Some(chosen) = chosen.or_else(|| race.give_up(false)) {
+                return Some((chosen.0, count));
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn the_first_stack_is_taken_if_it_is_whole() {
+        let readings = [(3, &[3, 2, 1][..], true)];
+        assert_eq!(taken(readings.into_iter()), Some((3, 1)));
+    }
+
+    #[test]
+    fn what_is_waited_for_is_where_the_look_found_the_thread_whole_or_not() {
+        let readings = [
+            (3, &[3, 2, 1][..], false),
+            (1, &[1], true),
+            (3, &[2, 1], true),
+            (2, &[2, 1], true),
+            (1, &[3, 2, 1], true),
+            (3, &[3, 2, 1], true),
+        ];
+        assert_eq!(taken(readings.into_iter()), Some((3, 5)));
+    }
+
+    #[test]
+    fn another_one_is_taken_when_none_comes_and_sooner_of_a_deep_stack() {
+        let first = std::iter::once((9, &[9, 1][..], false));
+        let others = || std::iter::repeat((2, &[2, 1][..], true));
+        let (leaf, readings) = taken(first.clone().chain(others())).unwrap();
+        assert_eq!(leaf, 2);
+        assert!((20..40).contains(&readings), "{readings}");
+        let deep: Vec<u64> = (1..1_000).rev().collect();
+        let deep = std::iter::repeat((2, deep.as_slice(), true));
+        assert_eq!(taken(first.chain(deep)), Some((999, 2)));
+    }
+
+    #[test]
+    fn nothing_is_taken_while_no_stack_is_whole() {
+        let readings = std::iter::repeat((2, &[2, 1][..], false));
+        assert_eq!(taken(readings.take(1_000)), None);
+    }
+}
