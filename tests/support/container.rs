@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Interpreter, Target, fixtures};
+use super::{Interpreter, Target, copy_program, fixtures};
 
 /// A running program in PID, mount and UTS namespaces of its own, with a root of its own.
 pub struct Container {
@@ -100,7 +100,7 @@ impl Container {
         let inside = Path::new("/tmp/pyspy-rs");
         if !self.path(inside).exists() {
             let ours = env!("CARGO_BIN_EXE_pyspy-rs");
-            fs::copy(ours, self.path(inside)).expect("a copy in the container");
+            copy_program(Path::new(ours), &self.path(inside));
         }
         let mut command = Command::new("nsenter");
         command

@@ -11,6 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::thread;
 
 use super::fixtures;
 use super::versions::finish;
@@ -209,11 +210,20 @@ pub fn interpreters() -> &'static [Interpreter] {
             let key = (python.version, python.build.clone());
             found.insert((key, python.executable.clone()), python);
         };
-        native_candidates()
-            .into_iter()
-            .filter_map(|path| probe(&path, None))
-            .for_each(&mut note);
-        in_debian_root().into_iter().for_each(&mut note);
+        // All at once: each test binary starts with this, and it is mostly waiting.
+        let candidates = native_candidates();
+        let (native, debian) = thread::scope(|scope| {
+            let probes = candidates
+                .iter()
+                .map(|path| scope.spawn(|| probe(path, None)));
+            let probes: Vec<_> = probes.collect();
+            let debian = in_debian_root();
+            let probes = probes.into_iter().map(|probe| probe.join());
+            let native: Vec<_> = probes.map(|found| found.expect("a probe")).collect();
+            (native, debian)
+        });
+        native.into_iter().flatten().for_each(&mut note);
+        debian.into_iter().for_each(&mut note);
         let mut found: Vec<_> = found.into_values().collect();
         if let Ok(only) = std::env::var("PYSPY_TEST_ONLY") {
             println!("PYSPY_TEST_ONLY={only}: other interpreters are left out");

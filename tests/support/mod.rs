@@ -52,9 +52,9 @@ pub use tape::{
 pub use target::{Target, wait_until};
 pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};
-pub use versions::{at_once, for_some_at_once, for_some_interpreters};
+pub use versions::{at_once, for_each_at_once, for_some_at_once, for_some_interpreters};
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -78,6 +78,18 @@ pub fn said(command: &mut Command) -> (Option<i32>, String, String) {
         text(&output.stdout),
         text(&output.stderr),
     )
+}
+
+/// Copies a program that is going to be run. By a process of its own: a program that another thread is
+/// just starting would hold the copy open for writing for a moment, and "text file busy" be our error.
+pub fn copy_program(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("--").args([from, to]).status();
+    assert!(
+        status.is_ok_and(|status| status.success()),
+        "cannot copy {} to {}",
+        from.display(),
+        to.display()
+    );
 }
 
 /// Our binary, ready for arguments, with nothing from the environment that changes its output.

@@ -62,18 +62,26 @@ impl Sampling {
             .stderr(Stdio::piped())
             .spawn()
             .expect("our binary runs");
-        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut said = String::new();
-        // With -v there are lines before.
-        while !said.contains("Sampling process ") {
-            let length = stderr.read_line(&mut said).expect("text");
-            assert!(length > 0, "it does not sample: {said}");
-        }
-        Self {
+        let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
+        let mut sampling = Self {
             folder,
             child,
             stderr,
-            said,
+            said: String::new(),
+        };
+        // With -v there are lines before.
+        sampling.wait_until_said("Sampling process ");
+        sampling
+    }
+
+    /// Waits until it has said this.
+    ///
+    /// # Panics
+    /// If it ends without.
+    pub fn wait_until_said(&mut self, what: &str) {
+        while !self.said.contains(what) {
+            let length = self.stderr.read_line(&mut self.said).expect("text");
+            assert!(length > 0, "it never says {what:?}: {}", self.said);
         }
     }
 
@@ -130,6 +138,22 @@ impl Recording {
     /// If it fails.
     pub fn of_pid(pid: u32, options: &[&str]) -> Self {
         Self::run(options, &["--pid".into(), pid.to_string().into()])
+    }
+
+    /// Makes recordings until one is enough, which on a crowded machine the first may not be.
+    ///
+    /// # Panics
+    /// If one fails, or none of thirty is enough, with the last.
+    pub fn until(record: impl Fn() -> Self, is_enough: impl Fn(&Self) -> bool) -> Self {
+        let mut recording = record();
+        for _ in 1..30 {
+            if is_enough(&recording) {
+                return recording;
+            }
+            recording = record();
+        }
+        assert!(is_enough(&recording), "never enough: {recording:#?}");
+        recording
     }
 
     fn run(options: &[&str], target: &[OsString]) -> Self {
@@ -190,6 +214,16 @@ impl Recording {
         let (_, rest) = self
             .stderr
             .split_once(" Errors: ")
+            .expect("the closing line");
+        let number = rest.split_whitespace().next().expect("a count");
+        number.parse().expect("the count is a number")
+    }
+
+    /// Samples in all, by the closing line.
+    pub fn samples(&self) -> u64 {
+        let (_, rest) = self
+            .stderr
+            .split_once(" Samples: ")
             .expect("the closing line");
         let number = rest.split_whitespace().next().expect("a count");
         number.parse().expect("the count is a number")

@@ -91,6 +91,12 @@ impl Share {
         self.error().abs() <= self.allowed().max(points / 100.0)
     }
 
+    /// Whether the program had to wait for a CPU, or we had to. Then what it says of the time between its
+    /// two answers need not be true of the part of it in which we looked.
+    pub fn is_crowded(&self) -> bool {
+        self.missed > 0.01 || self.truth[1] - self.truth[0] > 0.01
+    }
+
     /// Fails if it is further off.
     #[track_caller]
     pub fn assert_near(&self, what: &str, points: f64) {

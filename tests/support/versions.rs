@@ -1,6 +1,7 @@
 //! A few CPythons that stand for all, cases that run on all of them at once, and how a case ends.
 
 use std::fs;
+use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
@@ -49,8 +50,26 @@ pub fn for_some_at_once(name: &str, case: impl Fn(&Interpreter) + Sync) {
     at_once(name, some_interpreters(), case);
 }
 
+/// Runs `case` on every interpreter whose (major, minor) is within `versions`, all at once: for what
+/// mostly waits, or is many small things in a row.
+pub fn for_each_at_once(
+    name: &str,
+    versions: impl RangeBounds<(u32, u32)>,
+    case: impl Fn(&Interpreter) + Sync,
+) {
+    let within = |python: &&Interpreter| versions.contains(&python.version.minor_pair());
+    at_once(name, interpreters().iter().filter(within).collect(), case);
+}
+
 /// Runs `case` on these interpreters, all at once.
+///
+/// # Panics
+/// If there are none, or it fails on any.
 pub fn at_once(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter) + Sync) {
+    assert!(
+        !chosen.is_empty(),
+        "case {name}: no interpreter to run it on"
+    );
     let case = &case;
     let outcomes = thread::scope(|scope| {
         let runs: Vec<_> = chosen

@@ -1,0 +1,124 @@
+//! Only what differs from the last stack is followed and named anew: the stack is the one that is found
+//! without knowing the last, whatever changed in between.
+
+use pyspy_rs::cpython::frame::RawFrame;
+use pyspy_rs::cpython::{Attached, Frame, FrameTable, Inspector, PythonThread};
+use pyspy_rs::target::{RemoteAddr, RemoteMemory, Tape};
+
+use crate::support::recorded_tapes;
+
+/// Changes to each tape.
+const CHANGES: usize = 400;
+
+/// Marsaglia's xorshift.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 >> 8).unwrap() % end
+    }
+}
+
+/// What is found of a thread: its frames, whether they are sure, their names, and whether one that is
+/// left out called another.
+type Found = Option<(Vec<RawFrame>, Option<(Vec<Frame>, bool)>)>;
+
+fn find(
+    inspector: &mut Inspector,
+    tape: &Tape,
+    thread: &PythonThread,
+    races: bool,
+    table: &mut FrameTable,
+) -> Found {
+    let (mut thread, mut stack) = (thread.clone(), Vec::new());
+    inspector.begin_sample(false);
+    inspector.copy(tape, &thread);
+    inspector.walk(tape, &mut thread, races, &mut stack).ok()?;
+    let resolved = inspector.resolve(tape, &thread, &stack, table);
+    let named = resolved.ok().map(|resolved| {
+        let frames = resolved.frames.iter();
+        let frames: Vec<Frame> = frames.map(|id| table.get(*id).unwrap().clone()).collect();
+        let shown = inspector.shown(&thread).filter(|is_shown| *is_shown);
+        assert_eq!(shown.count(), frames.len());
+        (frames, resolved.hides_caller)
+    });
+    Some((stack, named))
+}
+
+fn word(tape: &Tape, at: RemoteAddr) -> [u8; 8] {
+    let mut bytes = [0; 8];
+    tape.read(at, &mut bytes).unwrap();
+    bytes
+}
+
+#[test]
+fn a_stack_is_the_same_whether_the_last_one_is_known_or_not() {
+    for mut recorded in recorded_tapes().into_values() {
+        let tape = &mut recorded.tape;
+        let attached = Attached::from_tape(tape, tape).unwrap();
+        let new = || Inspector::new(attached.python.clone());
+        let layout = attached.python.layout.interpreter_frame.clone();
+        let mut knows = new();
+        knows.begin_sample(false);
+        let threads = knows.threads(tape, || attached.tasks.clone()).unwrap();
+        let mut table = FrameTable::default();
+        let mut random = Random(0x2545_f491_4f6c_dd1d);
+        let (mut changed, mut lost) = (0, 0);
+        for thread in &threads.threads {
+            let Some((whole, Some((names, _)))) = find(&mut knows, tape, thread, false, &mut table)
+            else {
+                panic!("{}: a stack that is not found", recorded.version);
+            };
+            assert!(!names.is_empty());
+            let fields = [
+                Some(layout.previous),
+                Some(layout.executable),
+                Some(layout.instr_ptr),
+                layout.owner,
+                layout.stacktop,
+            ];
+            let fields: Vec<u64> = fields.into_iter().flatten().map(u64::from).collect();
+            for _ in 0..CHANGES / threads.threads.len() {
+                let mut undo = Vec::new();
+                for _ in 0..=random.below(2) {
+                    let frame = &whole[random.below(whole.len())];
+                    let other = &whole[random.below(whole.len())];
+                    let field = fields[random.below(fields.len())];
+                    let at = frame.addr.offset(field);
+                    let before = word(tape, at);
+                    let mut after = match random.below(3) {
+                        // As another frame has it, or a pointer to another frame.
+                        0 => word(tape, other.addr.offset(field)),
+                        1 if field == u64::from(layout.previous) => other.addr.0.to_le_bytes(),
+                        _ => before,
+                    };
+                    if after == before {
+                        after[0] = [0, 1, 3, 0xff, before[0].wrapping_add(2)][random.below(5)];
+                    }
+                    undo.push((at, before));
+                    tape.insert(at, &after);
+                }
+                let races = random.below(3) == 0;
+                for races in [races, false] {
+                    let expected =
+                        find(&mut new(), tape, thread, races, &mut FrameTable::default());
+                    let found = find(&mut knows, tape, thread, races, &mut table);
+                    assert_eq!(found, expected, "{}, races: {races}", recorded.version);
+                    lost += usize::from(found.is_none());
+                    changed += usize::from(found.is_some_and(|(stack, _)| stack != whole));
+                }
+                // Mostly the next change comes to the stack as it was.
+                if random.below(4) > 0 || undo.len() > 1 {
+                    for (at, before) in undo.iter().rev() {
+                        tape.insert(*at, before);
+                    }
+                }
+            }
+        }
+        println!("{}: {changed} changed, {lost} lost", recorded.version);
+        assert!(changed > CHANGES / 4, "{}", recorded.version);
+    }
+}

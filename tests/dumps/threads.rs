@@ -1,0 +1,102 @@
+//! What a dump says about threads: who holds the GIL, who is active, whose OS thread it is.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::{Target, fixtures, for_each_interpreter};
+
+#[test]
+fn the_busy_thread_holds_the_gil() {
+    for_each_interpreter("gil", .., |python| {
+        let target = Target::start(python, "gil.py", &["3"]);
+        let truth = target.truth();
+        let dump = target.dump(&[]);
+        dump.assert_matches(&truth);
+        for thread in &truth.threads {
+            let busy = thread.name == "busy";
+            let found = dump.find(thread);
+            let holds = busy && !python.is_free_threaded();
+            assert_eq!(found.owns_gil, holds, "GIL holder: {found:#?}");
+            assert_eq!(found.active, busy, "active: {found:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_thread_collects_garbage() {
+    // 3.6 and 2.7 keep the flag in a static variable that has no symbol.
+    for_each_interpreter("collecting", (3, 7).., |python| {
+        let target = Target::start(python, "gc_running.py", &["spin"]);
+        let truth = target.truth();
+        let dump = target.dump(&[]);
+        dump.assert_matches(&truth);
+        let main = dump.find(truth.thread("MainThread"));
+        assert!(main.collecting && main.owns_gil, "{main:#?}");
+        let collecting = dump.threads.iter().filter(|thread| thread.collecting);
+        assert_eq!(collecting.count(), 1);
+    });
+}
+
+#[test]
+fn nobody_holds_the_gil_of_an_idle_program() {
+    for_each_interpreter("no-gil-holder", .., |python| {
+        let target = Target::start(python, "threads.py", &["4"]);
+        let dump = target.dump(&[]);
+        dump.assert_matches(&target.truth());
+        for thread in &dump.threads {
+            assert!(!thread.owns_gil && !thread.active, "{thread:#?}");
+        }
+    });
+}
+
+#[test]
+fn a_paused_target_goes_on() {
+    for_each_interpreter("goes-on", .., |python| {
+        let mut target = Target::start(python, "ping.py", &[]);
+        for _ in 0..3 {
+            target.dump(&[]);
+        }
+        target.say("ping");
+        assert_eq!(target.next_line(), "pong");
+        assert!(target.finish().success());
+    });
+}
+
+/// native_threads.c as a shared object.
+fn native_threads_library(folder: &Path) -> PathBuf {
+    let library = folder.join("libnative_threads.so");
+    let status = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-pthread", "-o"])
+        .arg(&library)
+        .arg(fixtures().join("native_threads.c"))
+        .status()
+        .expect("a C compiler");
+    assert!(status.success());
+    library
+}
+
+#[test]
+fn six_hundred_native_threads_beside_python() {
+    for_each_interpreter("native_threads", .., |python| {
+        let place = python.new_place("lib");
+        native_threads_library(&place.host);
+        let seen = place.seen.join("libnative_threads.so");
+        let arguments = [seen.to_str().unwrap(), "600"];
+        let target = Target::start(python, "native_threads.py", &arguments);
+        let dump = target.dump(&[]);
+        dump.assert_matches(&target.truth());
+        assert_eq!(dump.json["memory"]["os_threads"], 602);
+    });
+}
+
+#[test]
+fn a_fork_that_cpython_did_not_see() {
+    for_each_interpreter("fork_in_c", .., |python| {
+        let target = Target::start(python, "fork_in_c.py", &[]);
+        assert_ne!(target.pid(), target.started_pid());
+        let dump = target.dump(&[]);
+        dump.assert_matches(&target.truth());
+        let main = dump.find(target.truth().thread("MainThread"));
+        assert_eq!(main.os_thread_id, Some(u64::from(target.pid())));
+    });
+}
