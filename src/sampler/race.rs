@@ -44,6 +44,12 @@ impl<P> Race<P> {
         self.spare.is_none() || innermost(stack) == found
     }
 
+    /// Takes note that code objects had to be read for a stack, in some 15 reads for each: nothing more is
+    /// waited for in a program that makes them all the time.
+    pub fn read_code(&mut self) {
+        self.cost = MAX_COST;
+    }
+
     /// The part, whose stack ends at `leaf`, if it is what is waited for; else it is put by.
     pub fn choose(&mut self, part: P, leaf: RemoteAddr) -> Option<P> {
         if self.found.is_none_or(|found| found == leaf) {

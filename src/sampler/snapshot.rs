@@ -330,7 +330,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         &mut self,
         thread: &mut PythonThread,
         active: bool,
-        races: Option<&mut Race<Part<T>>>,
+        mut races: Option<&mut Race<Part<T>>>,
         may_go: bool,
     ) -> Result<Option<Part<T>>, ReadError> {
         if self.look.gil || self.look.holds {
@@ -350,10 +350,14 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         } = self;
         let may_race = races.is_some();
         let walk = process.walk(thread, may_race, stack)?;
-        if races.is_some_and(|race| !race.is_of_use(walk, stack)) {
+        let race = races.as_deref_mut();
+        if race.is_some_and(|race| !race.is_of_use(walk, stack)) {
             return Ok(None);
         }
         let resolved = process.resolve(thread, stack, frames)?;
+        if let Some(race) = races.filter(|_| resolved.is_new) {
+            race.read_code();
+        }
         // A frame that runs no code object has no id: it is left out of both lists. Who wants to keep
         // nothing of a frame need not be shown all of them.
         let wanted = if size_of::<T>() == 0 { 0 } else { stack.len() };
