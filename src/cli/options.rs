@@ -71,6 +71,7 @@ impl Sampling {
                 cpu_time: self.cpu_time,
                 memory: self.memory,
                 gil: self.gil_only || self.show_collections,
+                hurries: false,
                 holds: false,
             },
             subprocesses: self.subprocesses,

@@ -32,6 +32,9 @@ pub struct Look {
     /// Whether it must be known who holds the GIL, and collects garbage, at this very moment. Else that
     /// may be a millisecond old, as the list of threads is.
     pub gil: bool,
+    /// Whether looks were missed before this one. Then there is no time to wait for the stack of the very
+    /// frame in which a thread was found that is not paused; another one that it had will do.
+    pub hurries: bool,
 }
 
 impl Default for Look {
@@ -42,6 +45,7 @@ impl Default for Look {
             memory: false,
             holds: false,
             gil: false,
+            hurries: false,
         }
     }
 }

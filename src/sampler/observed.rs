@@ -126,7 +126,11 @@ impl Observed {
             Some(tried) if was_tried(tried) => Pausing::Never,
             _ => look.pausing,
         };
-        let asked = Look { pausing, ..*look };
+        let asked = Look {
+            pausing,
+            hurries: sample.missed_ticks > 0,
+            ..*look
+        };
         let (process, watch) = (&mut self.process, &mut self.watch);
         match snapshot::take(process, watch, frames, asked, now, |_, _| ()) {
             // What could not be read may be no error, but the next program.

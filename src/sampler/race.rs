@@ -26,17 +26,16 @@ const MAX_COST: usize = 1_500;
 /// What a reading takes beside its frames.
 const READING: usize = 30;
 
-impl<P> Default for Race<P> {
-    fn default() -> Race<P> {
+impl<P> Race<P> {
+    /// Nothing was read yet. Who `hurries` is content with the first stack that is whole.
+    pub fn new(hurries: bool) -> Race<P> {
         Race {
             found: None,
             spare: None,
-            cost: 0,
+            cost: if hurries { MAX_COST } else { 0 },
         }
     }
-}
 
-impl<P> Race<P> {
     /// Takes note of a walk. Whether its stack is of any use.
     pub fn is_of_use(&mut self, walk: Walk, stack: &[RawFrame]) -> bool {
         self.cost = self.cost.saturating_add(READING + stack.len());
@@ -83,7 +82,7 @@ mod tests {
     /// Where the stack ends that is taken, and after how many readings. Each is where the thread's innermost
     /// frame was before its stack was copied, the stack's frames, leaf first, and whether it is whole.
     fn taken<'a>(readings: impl Iterator<Item = (u64, &'a [u64], bool)>) -> Option<(u64, usize)> {
-        let mut race = Race::default();
+        let mut race = Race::new(false);
         for (count, (before, frames, is_whole)) in (1..).zip(readings) {
             let stack: Vec<RawFrame> = frames.iter().copied().map(frame).collect();
             let walk = Walk {
@@ -134,6 +133,19 @@ mod tests {
         let deep: Vec<u64> = (1..2_000).rev().collect();
         let deep = std::iter::repeat((2, deep.as_slice(), true));
         assert_eq!(taken(first.chain(deep)), Some((1_999, 2)));
+    }
+
+    #[test]
+    fn who_hurries_takes_the_first_that_is_whole() {
+        let mut race = Race::new(true);
+        let [found, other] = [3, 2].map(RemoteAddr);
+        let walk = Walk {
+            is_steady: false,
+            innermost: found,
+        };
+        assert!(race.is_of_use(walk, &[frame(2)]));
+        let chosen = race.choose(other, other).or_else(|| race.give_up(false));
+        assert_eq!(chosen, Some(other));
     }
 
     #[test]

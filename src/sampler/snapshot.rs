@@ -150,7 +150,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         let may_race = self.look.pausing == Pausing::Never && active;
         let mut attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
         let mut attempt = 0;
-        let mut race = Race::default();
+        let mut race = Race::new(self.look.hurries);
         while attempt < attempts {
             attempt += 1;
             if watched.has_ended {
