@@ -143,7 +143,9 @@ impl Sampler {
     /// Looks at a process from now on: a new one, or one whose program we knew was replaced.
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
         if let Some(parent) = parent {
-            if self.relatives.waits_for(parent) {
+            let mut observed = self.observed.iter();
+            let is_replaced = |one: &Observed| one.process.pid() == parent && one.is_replaced();
+            if self.relatives.waits_for(parent) || observed.any(is_replaced) {
                 // A fork that was seen before it executed what has started this one.
                 self.descriptions.refresh(parent);
             }

@@ -97,7 +97,7 @@ impl Observed {
 
     /// Whether the program that we know is gone. Reads by the process's id may bring what its next one
     /// has in the same place, so errors alone do not tell.
-    fn is_replaced(&self) -> bool {
+    pub fn is_replaced(&self) -> bool {
         self.process.target().memory().is_closed()
     }
 
