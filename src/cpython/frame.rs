@@ -1,11 +1,12 @@
 //! Pass 1: the addresses of a thread's frames, leaf first. No names: those are looked up later
 //! ([`code`](super::code)), when the target need not wait.
 
+use python_offsets::layout::Offset;
 use python_offsets::semantics::{Executable, FrameRoot, InstructionPointer};
 
 use super::chain::{Chain, Fresh, MAX_KEPT};
 use super::interpreter::ThreadState;
-use super::record::{Record, read_ptr, span};
+use super::record::{Record, read_ptr};
 use super::{Python, ReadError};
 use crate::target::{ReadAhead, RemoteAddr, RemoteMemory};
 
@@ -231,18 +232,26 @@ fn is_called_by_c(python: &Python, record: &Record<'_>) -> Result<bool, ReadErro
 /// The most of a frame that is copied.
 const LARGEST: usize = 1024;
 
-/// How much of a frame is copied: up to the last field that is looked at.
+/// How much of a frame is copied: up to the last byte that is looked at, and none beyond. The first local
+/// variable comes right behind, and a frame that holds another one still stands where it stood.
 pub(super) fn frame_len(python: &Python) -> usize {
     let layout = &python.layout.interpreter_frame;
-    span(&[
-        layout.previous,
-        layout.executable,
-        layout.instr_ptr,
-        layout.owner.unwrap_or(0),
-        layout.stacktop.unwrap_or(0),
-        layout.is_entry.unwrap_or(0),
-        layout.tlbc_index.unwrap_or(0),
-    ])
+    let instruction = match python.semantics.instruction_pointer {
+        InstructionPointer::LastiBytes | InstructionPointer::LastiUnits => 4,
+        InstructionPointer::Pointer => 8,
+    };
+    let end = |field: Option<Offset>, len| field.map_or(0, |at| at as usize + len);
+    [
+        end(Some(layout.previous), 8),
+        end(Some(layout.executable), 8),
+        end(Some(layout.instr_ptr), instruction),
+        end(layout.owner, 1),
+        end(layout.stacktop, 4),
+        end(layout.is_entry, 1),
+        end(layout.tlbc_index, 4),
+    ]
+    .into_iter()
+    .fold(0, usize::max)
 }
 
 /// One frame, `None` where it is a shim, and the one that called it.
@@ -292,4 +301,45 @@ pub(super) fn decode(
 /// generator's frame. [`is_entered_from`] tells.
 fn is_loose(python: &Python, is_generators: bool) -> bool {
     is_generators || python.semantics.has_shims()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+    use crate::cpython::Roots;
+    use python_offsets::{Description, LayoutSource, PythonVersion, describe};
+
+    /// With six bytes of it in the copy, a stack of 1,000 frames that unwound and came back was taken for a
+    /// new one by every other look.
+    #[test]
+    fn the_first_variable_is_no_part_of_a_frames_head() {
+        for minor in 3..=12 {
+            let version = PythonVersion::parse(&format!("3.{minor}.0")).unwrap();
+            let Description {
+                layout, semantics, ..
+            } = describe(version, None).unwrap();
+            let python = Python {
+                version,
+                layout,
+                semantics,
+                layout_source: LayoutSource::Table,
+                roots: Roots {
+                    interpreters_head: RemoteAddr::NULL,
+                    runtime: None,
+                    tstate_current: None,
+                    next_func_version: None,
+                    unicode_unit: 4,
+                },
+            };
+            let head = frame_len(&python);
+            let first = python.layout.interpreter_frame.localsplus as usize;
+            assert!(head <= first, "{version}: {head} bytes, of {first}");
+            let fields = [0; LARGEST].get(..head).map(<[u8]>::to_vec).unwrap();
+            let record = Record::new("_PyInterpreterFrame", RemoteAddr(8), &fields);
+            decode(&python, &record).unwrap();
+            runs(&python, &record).unwrap();
+            is_called_by_c(&python, &record).unwrap();
+        }
+    }
 }

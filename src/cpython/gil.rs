@@ -4,20 +4,20 @@ use std::collections::HashMap;
 
 use python_offsets::semantics::GilHolder;
 
-use super::interpreter::{Interpreter, ThreadState, interpreters};
-use super::record::{read_i32, read_ptr};
+use super::interpreter::{Interpreter, interpreters};
+use super::record::{Record, read_i32, read_ptr, span};
 use super::{Python, ReadError};
 use crate::target::{RemoteAddr, RemoteMemory};
 
 /// The thread state that holds the interpreter's GIL now, or `None` when nobody does or the build
-/// runs without one.
+/// runs without one. `lock` is what [`lock_of`] found.
 ///
 /// # Errors
 /// When the fields cannot be read.
 pub fn holder(
     memory: &impl RemoteMemory,
     python: &Python,
-    interpreter: Interpreter,
+    lock: Option<RemoteAddr>,
 ) -> Result<Option<RemoteAddr>, ReadError> {
     let holder = match python.semantics.gil_holder {
         GilHolder::Symbol | GilHolder::Runtime => match python.roots.tstate_current {
@@ -25,50 +25,66 @@ pub fn holder(
             None => RemoteAddr::NULL,
         },
         GilHolder::Interpreter => {
-            let Some(gil) = gil_of(memory, python, interpreter)? else {
+            let Some(lock) = lock else {
                 return Ok(None);
             };
             let layout = &python.layout.gil_runtime_state;
             if let Some(enabled) = layout.enabled
-                && read_i32(memory, gil.offset(enabled.into()))? == 0
+                && read_i32(memory, lock.offset(enabled.into()))? == 0
             {
                 return Ok(None);
             }
-            if read_i32(memory, gil.offset(layout.locked.into()))? != 1 {
+            if read_i32(memory, lock.offset(layout.locked.into()))? != 1 {
                 return Ok(None);
             }
-            read_ptr(memory, gil.offset(layout.last_holder.into()))?
+            read_ptr(memory, lock.offset(layout.last_holder.into()))?
         }
     };
     Ok(Some(holder).filter(|holder| !holder.is_null()))
 }
 
 /// Whether a thread state holds its interpreter's GIL at this moment; `None` where that cannot be told:
-/// the build runs without one, or it is not known where it is.
+/// the build runs without one, or it is not known where it is. One read.
 ///
 /// # Errors
 /// When the fields cannot be read.
 pub fn holds(
     memory: &impl RemoteMemory,
     python: &Python,
-    thread: &ThreadState,
+    lock: Option<RemoteAddr>,
+    thread: RemoteAddr,
 ) -> Result<Option<bool>, ReadError> {
-    let is_known = match python.semantics.gil_holder {
-        GilHolder::Symbol | GilHolder::Runtime => python.roots.tstate_current.is_some(),
+    let holder = match python.semantics.gil_holder {
+        GilHolder::Symbol | GilHolder::Runtime if python.roots.tstate_current.is_none() => {
+            return Ok(None);
+        }
+        GilHolder::Symbol | GilHolder::Runtime => holder(memory, python, lock)?,
         GilHolder::Interpreter => {
-            python.layout.interpreter_state.ceval_gil.is_some() && !python.semantics.free_threaded
+            let (Some(lock), false) = (lock, python.semantics.free_threaded) else {
+                return Ok(None);
+            };
+            let layout = &python.layout.gil_runtime_state;
+            // They stand at its start, side by side.
+            let mut bytes = [0; 64];
+            let bytes = bytes
+                .get_mut(..span(&[layout.last_holder, layout.locked]))
+                .ok_or_else(|| ReadError::corrupt("_gil_runtime_state", lock))?;
+            memory.read(lock, bytes)?;
+            let record = Record::new("_gil_runtime_state", lock, bytes);
+            let is_locked = record.i32(layout.locked)? == 1;
+            is_locked.then_some(record.ptr(layout.last_holder)?)
         }
     };
-    if !is_known {
-        return Ok(None);
-    }
-    Ok(Some(
-        holder(memory, python, thread.interpreter)? == Some(thread.addr),
-    ))
+    Ok(Some(holder == Some(thread)))
 }
 
-/// The `_gil_runtime_state` that an interpreter uses: its own, or the main interpreter's.
-fn gil_of(
+/// The `_gil_runtime_state` that an interpreter uses: its own, or the main interpreter's. It stays the same
+/// for as long as the interpreter is there (`init_interp_create_gil` in Python/pylifecycle.c, 3.12 on).
+/// `None` where there is one for all interpreters, or where it is not known.
+///
+/// # Errors
+/// When the field cannot be read.
+pub fn lock_of(
     memory: &impl RemoteMemory,
     python: &Python,
     interpreter: Interpreter,
@@ -76,8 +92,8 @@ fn gil_of(
     let Some(ceval_gil) = python.layout.interpreter_state.ceval_gil else {
         return Ok(None);
     };
-    let gil = read_ptr(memory, interpreter.addr.offset(ceval_gil.into()))?;
-    Ok(Some(gil).filter(|gil| !gil.is_null()))
+    let lock = read_ptr(memory, interpreter.addr.offset(ceval_gil.into()))?;
+    Ok(Some(lock).filter(|lock| !lock.is_null()))
 }
 
 /// An interpreter, and by whose GIL its threads take turns.
@@ -105,7 +121,7 @@ pub fn interpreter_gils(
         let lock = match python.semantics.gil_holder {
             // There is one for all of them.
             GilHolder::Symbol | GilHolder::Runtime => Some(RemoteAddr::NULL),
-            GilHolder::Interpreter => gil_of(memory, python, interpreter)?,
+            GilHolder::Interpreter => lock_of(memory, python, interpreter)?,
         };
         let gil = match lock {
             Some(gil) if is_enabled(memory, python, gil)? => Some(*owners.entry(gil).or_insert(id)),

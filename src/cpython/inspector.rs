@@ -176,7 +176,7 @@ impl Inspector {
     /// Whether a thread holds its interpreter's GIL at this moment; `None` where that cannot be told. A
     /// thread that does not hold it stays in the frame where it is.
     pub fn holds_gil(&self, memory: &impl RemoteMemory, thread: &PythonThread) -> Option<bool> {
-        gil::holds(memory, &self.python, &thread.state).ok()?
+        gil::holds(memory, &self.python, thread.lock, thread.state.addr).ok()?
     }
 
     /// Whether the thread's newest C call of the interpreter came from a frame of this stack, or from no
@@ -195,7 +195,7 @@ impl Inspector {
     /// cannot be read stays as the list had it.
     pub fn look_at_gil(&self, memory: &impl RemoteMemory, thread: &mut PythonThread) {
         let interpreter = thread.state.interpreter;
-        if let Ok(holder) = gil::holder(memory, &self.python, interpreter) {
+        if let Ok(holder) = gil::holder(memory, &self.python, thread.lock) {
             thread.owns_gil = holder == Some(thread.state.addr);
         }
         if let Ok(collection) = gil::collection(memory, &self.python, interpreter) {

@@ -123,6 +123,26 @@ impl ThreadCopy {
         let bytes = self.root_ranges.iter().map(|(_, len)| len).sum();
         self.roots_again.resize(bytes, 0);
         let mut count = [0; 8];
+        let mut filled = self.copy(memory, counter, &mut count);
+        if !filled && self.frames.trim(memory) {
+            filled = self.copy(memory, counter, &mut count);
+        }
+        self.roots.filled(filled);
+        self.frames.filled(filled);
+        self.agrees = filled && self.is_same_again(state);
+        let value = u64::from_le_bytes(count);
+        self.generation = (filled && counter.is_some())
+            .then(|| Generation::new(interpreter, value))
+            .flatten();
+    }
+
+    /// Copies all in one call; whether that could be done.
+    fn copy(
+        &mut self,
+        memory: &impl RemoteMemory,
+        counter: Option<(RemoteAddr, usize)>,
+        count: &mut [u8; 8],
+    ) -> bool {
         let mut parts = Vec::with_capacity(16);
         self.roots.add_parts(&mut parts);
         self.frames.add_parts(&mut parts);
@@ -138,14 +158,7 @@ impl ThreadCopy {
                 rest = after;
             }
         }
-        let filled = memory.read_many(&mut parts).is_ok();
-        self.roots.filled(filled);
-        self.frames.filled(filled);
-        self.agrees = filled && self.is_same_again(state);
-        let value = u64::from_le_bytes(count);
-        self.generation = (filled && counter.is_some())
-            .then(|| Generation::new(interpreter, value))
-            .flatten();
+        memory.read_many(&mut parts).is_ok()
     }
 
     /// Whether what leads to the innermost frame was the same before and after the frames.

@@ -5,7 +5,7 @@ use super::gil::{self, Collection};
 use super::interpreter::{self, ThreadState};
 use super::thread_ids::ThreadIds;
 use super::{Python, ReadError, SampleError};
-use crate::target::{RemoteMemory, Tid};
+use crate::target::{RemoteAddr, RemoteMemory, Tid};
 
 /// A thread of the interpreter, as its lists have it.
 #[derive(Clone, Debug)]
@@ -16,6 +16,8 @@ pub struct PythonThread {
     pub os_thread_id: Option<Tid>,
     /// Whether it holds its interpreter's GIL.
     pub owns_gil: bool,
+    /// That GIL, where each interpreter may have one: see [`gil::lock_of`].
+    pub(super) lock: Option<RemoteAddr>,
     /// The garbage collection that its interpreter runs, on this thread or on another.
     pub(super) collection: Option<Collection>,
 }
@@ -60,7 +62,8 @@ pub(super) fn list_threads(
         let known = list.threads.len();
         let (states, error) = interpreter::threads(memory, python, interpreter, known);
         list.errors.extend(error);
-        let holder = gil::holder(memory, python, interpreter)?;
+        let lock = gil::lock_of(memory, python, interpreter)?;
+        let holder = gil::holder(memory, python, lock)?;
         let collection = gil::collection(memory, python, interpreter)?;
         list.threads.extend(states.into_iter().map(|state| {
             let owns_gil = holder == Some(state.addr);
@@ -68,6 +71,7 @@ pub(super) fn list_threads(
                 state,
                 os_thread_id: None,
                 owns_gil,
+                lock,
                 collection,
             }
         }));

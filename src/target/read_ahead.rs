@@ -10,6 +10,8 @@
 
 use std::cell::{Cell, RefCell};
 
+use self::range::{Extent, Missed, Range, part};
+use self::readable::readable;
 use super::{MemoryError, RemoteAddr, RemoteMemory};
 
 /// Fills after which a range shrinks to what was asked for since the last time.
@@ -19,6 +21,8 @@ const MAX_RANGES: usize = 4096;
 const MAX_BYTES: u64 = 1 << 20;
 /// Memory that can be read at one address can be read up to the next multiple of this.
 const PAGE: u64 = 4096;
+/// With more ranges than this it is not asked which of them can be read.
+const MAX_TRIMMED: usize = 64;
 
 /// How ranges are made from what was read.
 #[derive(Clone, Copy, Debug, Default)]
@@ -47,54 +51,10 @@ pub struct ReadAhead {
     missed: RefCell<Vec<Missed>>,
     misses: Cell<u32>,
     missed_bytes: Cell<u64>,
+    /// Whether some range is not copied as a whole.
+    is_trimmed: bool,
     /// Whether somebody asked for more of a range than it is there for.
     has_grown: Cell<bool>,
-}
-
-#[derive(Debug)]
-struct Range {
-    start: u64,
-    /// Where ends what it is there for; it is copied a bit beyond.
-    wanted_end: u64,
-    len: usize,
-    /// Its place in `bytes`.
-    at: usize,
-    used: Cell<Extent>,
-}
-
-/// From the first byte to the one after the last; empty when the end comes first.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    start: u64,
-    end: u64,
-}
-
-#[derive(Debug)]
-struct Missed {
-    start: u64,
-    bytes: Vec<u8>,
-    used: Extent,
-}
-
-impl Extent {
-    const NONE: Extent = Extent {
-        start: u64::MAX,
-        end: 0,
-    };
-
-    fn with(self, start: u64, end: u64) -> Extent {
-        Extent {
-            start: self.start.min(start),
-            end: self.end.max(end),
-        }
-    }
-}
-
-/// The part of `bytes`, which stand at `start`, that a read wants.
-#[inline]
-fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
-    let from = usize::try_from(addr.checked_sub(start)?).ok()?;
-    bytes.get(from..from.checked_add(len)?)
 }
 
 impl ReadAhead {
@@ -109,6 +69,7 @@ impl ReadAhead {
             missed: RefCell::default(),
             misses: Cell::new(0),
             missed_bytes: Cell::new(0),
+            is_trimmed: false,
             has_grown: Cell::new(false),
         }
     }
@@ -159,6 +120,11 @@ impl ReadAhead {
     pub fn prepare(&mut self) {
         self.is_filled = false;
         self.fills = self.fills.wrapping_add(1);
+        if std::mem::take(&mut self.is_trimmed) {
+            for range in &mut self.ranges {
+                range.part = 0..range.len;
+            }
+        }
         let shrinks = self.fills.is_multiple_of(KEPT);
         if shrinks || self.misses.get() > 0 || self.has_grown.get() {
             self.arrange(shrinks);
@@ -209,6 +175,7 @@ impl ReadAhead {
                 wanted_end: end,
                 len,
                 at,
+                part: 0..len,
                 used: Cell::new(used),
             });
             at += len;
@@ -224,9 +191,26 @@ impl ReadAhead {
             else {
                 return;
             };
-            parts.push((RemoteAddr(range.start), part));
             rest = after;
+            let part = part.get_mut(range.part.clone()).unwrap_or_default();
+            if !part.is_empty() {
+                let skipped = range.part.start as u64;
+                parts.push((RemoteAddr(range.start.saturating_add(skipped)), part));
+            }
         }
+    }
+
+    /// After a copy that failed: leaves out of the next one what cannot be read at the moment. A stack that
+    /// unwinds gives memory back, and mostly has it again soon. Whether anything is left out.
+    pub fn trim(&mut self, memory: &impl RemoteMemory) -> bool {
+        if self.ranges.len() > MAX_TRIMMED {
+            return false;
+        }
+        for range in &mut self.ranges {
+            range.part = readable(memory, RemoteAddr(range.start), range.len);
+            self.is_trimmed |= range.part != (0..range.len);
+        }
+        self.is_trimmed
     }
 
     /// Says whether the parts were copied, all of them. If not, what could be read last time cannot
@@ -244,8 +228,8 @@ impl ReadAhead {
         if !self.is_filled {
             return None;
         }
-        let (range, copy) = self.range_of(addr)?;
-        let found = part(copy, range.start, addr, len)?;
+        let (range, start, copy) = self.range_of(addr)?;
+        let found = part(copy, start, addr, len)?;
         let end = addr.saturating_add(len as u64);
         range.used.set(range.used.get().with(addr, end));
         if end > range.wanted_end {
@@ -273,8 +257,8 @@ impl ReadAhead {
             let mut now = part(copy, start, place.0, len);
             if now.is_none() {
                 self.note(near, used);
-                if let Some((range, bytes)) = self.range_of(place.0) {
-                    (near, start, copy, used) = (Some(range), range.start, bytes, range.used.get());
+                if let Some((range, begin, bytes)) = self.range_of(place.0) {
+                    (near, start, copy, used) = (Some(range), begin, bytes, range.used.get());
                     now = part(copy, start, place.0, len);
                 }
             }
@@ -297,13 +281,14 @@ impl ReadAhead {
         }
     }
 
-    /// The last range that starts at or before an address, and its copy.
+    /// The last range that starts at or before an address, where its copy starts, and that.
     #[inline]
-    fn range_of(&self, addr: u64) -> Option<(&Range, &[u8])> {
+    fn range_of(&self, addr: u64) -> Option<(&Range, u64, &[u8])> {
         let after = self.ranges.partition_point(|range| range.start <= addr);
         let range = self.ranges.get(after.checked_sub(1)?)?;
         let copy = self.bytes.get(range.at..range.at.checked_add(range.len)?)?;
-        Some((range, copy))
+        let start = range.start.checked_add(range.part.start as u64)?;
+        Some((range, start, copy.get(range.part.clone())?))
     }
 
     /// Reads what is in no range, with what comes before it.
@@ -377,5 +362,7 @@ impl<M: RemoteMemory> RemoteMemory for Ahead<'_, M> {
     }
 }
 
+mod range;
+mod readable;
 #[cfg(test)]
 mod tests;

@@ -268,3 +268,65 @@ fn what_is_the_same_as_before_counts_as_asked_for_and_what_is_not_ends_the_count
     ahead.filled(false);
     assert_eq!(ahead.count_same(addrs(), 40, &before), 0);
 }
+
+/// A stack that unwound gave memory back; what was known of it was forgotten, and each frame was read by
+/// itself, in that look and in the next one.
+#[test]
+fn what_is_not_there_for_a_moment_is_left_out_and_comes_back() {
+    let memory = Counted::new();
+    let mut ahead = ReadAhead::new(Shape {
+        gap: 2048,
+        ..Shape::default()
+    });
+    let places: Vec<u64> = (0x800..0x6000).step_by(0x100).collect();
+    for at in &places {
+        read(&ahead, &memory, *at, 16);
+    }
+    read(&ahead, &memory, 0x9010, 16);
+    for missing in [
+        vec![0, 1, 2],    // the start of the first range
+        vec![4, 5],       // its end
+        vec![9],          // the second one
+        vec![3, 4, 5, 9], // both
+    ] {
+        memory.missing.borrow_mut().clear();
+        fill(&mut ahead, &memory);
+        let is_there = |at: &u64| !missing.contains(&(*at / PAGE));
+        let addr = |page: &u64| START + page * PAGE;
+        memory.missing.replace(missing.iter().map(addr).collect());
+        ahead.prepare();
+        let copy = |ahead: &mut ReadAhead| {
+            let mut parts = Vec::new();
+            ahead.add_parts(&mut parts);
+            memory.read_many(&mut parts).is_ok()
+        };
+        assert!(!copy(&mut ahead) && ahead.trim(&memory), "{missing:?}");
+        assert!(copy(&mut ahead), "{missing:?}");
+        ahead.filled(true);
+        memory.calls();
+        for at in places.iter().chain(&[0x9010]).filter(|at| is_there(at)) {
+            read(&ahead, &memory, *at, 16);
+        }
+        assert_eq!(memory.calls(), 0, "{missing:?}");
+        let lost = places.iter().find(|at| !is_there(at)).unwrap_or(&0x9010);
+        let lost = RemoteAddr(START + lost);
+        ahead.over(&memory).read(lost, &mut [0; 16]).unwrap_err();
+        assert!(ahead.over(&memory).view(lost, 16).is_none());
+    }
+    memory.missing.borrow_mut().clear();
+    fill(&mut ahead, &memory);
+    memory.calls();
+    for at in places {
+        read(&ahead, &memory, at, 16);
+    }
+    assert_eq!(memory.calls(), 0);
+}
+
+#[test]
+fn without_a_gap_nothing_is_left_out() {
+    let memory = Counted::new();
+    let mut ahead = ReadAhead::new(Shape::default());
+    read(&ahead, &memory, 0x10, 8);
+    fill(&mut ahead, &memory);
+    assert!(!ahead.trim(&memory));
+}
