@@ -1,14 +1,16 @@
-/* floor PID ADDRESS BYTES [ROUNDS]: what the kernel takes for a sample, with no profiler around it.
+/* What the kernel takes for a sample, with no profiler around it: does what a look at a busy thread does,
+ * BYTES of the process PID's memory in seven parts standing for its stack.
  *
- * Does by turns what a look at a busy thread does, BYTES at ADDRESS (hex) of the process PID in seven
- * parts standing for its stack, and prints the CPU microseconds of each kind of look: 1,000 times a
- * second, where each begins with a sleep, and flat out. ROUNDS (3) of half a second each, the least of
- * them is printed: on a shared machine whatever else there is comes on top.
+ * floor PID BYTES [ROUNDS]: every kind of look by turns, 1,000 times a second, where each begins with a
+ * sleep, and flat out. Prints the CPU microseconds of each, the least of ROUNDS (3) of half a second: on a
+ * shared machine whatever else there is comes on top.
  *
  *   sleep      nothing but clock_nanosleep
  *   read       and one process_vm_readv
- *   ask        and five preads: statm, syscall, and three fields of the GIL
+ *   ask        and three preads: statm, syscall, and the GIL
  *   pause      and PTRACE_SEIZE, INTERRUPT, waitid, PEEKUSER before the read, DETACH after it
+ *
+ * floor PID BYTES KIND HZ SECONDS: one kind, so often (0: flat out), for so long; prints how many looks.
  *
  * cc -O2 -o floor benches/floor.c */
 #define _GNU_SOURCE
@@ -60,17 +62,18 @@ static int opened(const char *format) {
 static void ask(void) {
     if (pread(statm, copy, 160, 0) < 0 || pread(syscall_file, copy, 160, 0) < 0)
         fail("pread");
-    for (int field = 0; field < 3; field++)
-        if (pread(mem, copy, 8, (off_t)(address + 64 * field)) < 0)
-            fail("pread of its memory");
+    if (pread(mem, copy, 24, (off_t)address) < 0)
+        fail("pread of its memory");
 }
 
 static void pause_it(void) {
     if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0))
         fail("ptrace");
+    // As we do: it stops sooner than the kernel would wake us.
     siginfo_t stop = {0};
-    while (waitid(P_PID, (id_t)pid, &stop, WSTOPPED | __WALL) && errno == EINTR)
-        ;
+    while (!stop.si_pid)
+        if (waitid(P_PID, (id_t)pid, &stop, WSTOPPED | WNOHANG | __WALL) && errno != EINTR)
+            fail("waitid");
     errno = 0;
     ptrace(PTRACE_PEEKUSER, pid, offsetof(struct user, regs.rax), 0);
     if (errno)
@@ -85,51 +88,76 @@ static void read_stack(void) {
         fail("process_vm_readv");
 }
 
-static double look(int kind, int hz) {
-    int looks = hz ? hz / 2 : 20000;
+static void look(int kind) {
+    if (kind >= ASK)
+        ask();
+    if (kind >= PAUSE)
+        pause_it();
+    if (kind >= READ)
+        read_stack();
+    if (kind >= PAUSE && ptrace(PTRACE_DETACH, pid, 0, 0))
+        fail("PTRACE_DETACH");
+}
+
+/* So many looks; flat out for hz 0. */
+static void looks(int kind, int hz, long count) {
     struct timespec next;
     clock_gettime(CLOCK_MONOTONIC, &next);
-    double before = cpu_us();
-    for (int i = 0; i < looks; i++) {
+    for (long i = 0; i < count; i++) {
         if (hz) {
             next.tv_nsec += 1000000000 / hz;
             next.tv_sec += next.tv_nsec / 1000000000;
             next.tv_nsec %= 1000000000;
             clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
         }
-        if (kind >= ASK)
-            ask();
-        if (kind >= PAUSE)
-            pause_it();
-        if (kind >= READ)
-            read_stack();
-        if (kind >= PAUSE && ptrace(PTRACE_DETACH, pid, 0, 0))
-            fail("PTRACE_DETACH");
+        look(kind);
     }
-    return (cpu_us() - before) / looks;
 }
 
-int main(int count, char **words) {
-    if (count < 4) {
-        fprintf(stderr, "usage: floor PID ADDRESS BYTES [ROUNDS]\n");
-        return 2;
-    }
-    pid = atoi(words[1]);
-    address = strtoul(words[2], NULL, 16);
-    bytes = strtoul(words[3], NULL, 10);
-    int rounds = count > 4 ? atoi(words[4]) : 3;
-    copy = malloc(bytes + 4096);
-    if (!copy)
-        fail("malloc");
-    mem = opened("/proc/%d/mem");
-    statm = opened("/proc/%d/statm");
-    syscall_file = opened("/proc/%d/task/%d/syscall");
-    prctl(PR_SET_TIMERSLACK, 1);
+/* The start of the first memory that it can write and that is large enough. */
+static uintptr_t found(void) {
+    char path[64], line[512], rights[8];
+    snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    FILE *maps = fopen(path, "r");
+    if (!maps)
+        fail(path);
+    unsigned long start, end;
+    while (fgets(line, sizeof line, maps))
+        if (sscanf(line, "%lx-%lx %7s", &start, &end, rights) == 3 && rights[1] == 'w' && end - start > bytes) {
+            fclose(maps);
+            return start;
+        }
+    errno = ENOMEM;
+    fail(path);
+    return 0;
+}
+
+static int one_kind(char **words) {
+    for (int kind = SLEEP; kind < KINDS; kind++)
+        if (!strcmp(words[0], names[kind])) {
+            int hz = atoi(words[1]);
+            struct timespec now;
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            double end = now.tv_sec + now.tv_nsec / 1e9 + atof(words[2]);
+            long done = 0, some = hz ? hz / 20 + 1 : 5000;
+            for (; now.tv_sec + now.tv_nsec / 1e9 < end; clock_gettime(CLOCK_MONOTONIC, &now), done += some)
+                looks(kind, hz, some);
+            printf("looks: %ld\n", done);
+            return 0;
+        }
+    fprintf(stderr, "no such kind: %s\n", words[0]);
+    return 2;
+}
+
+static int all_kinds(int rounds) {
     double least[2][KINDS];
     for (int round = 0; round < rounds; round++)
         for (int flat_out = 0; flat_out < 2; flat_out++)
             for (int kind = flat_out ? READ : SLEEP; kind < KINDS; kind++) {
-                double took = look(kind, flat_out ? 0 : 1000);
+                long count = flat_out ? 20000 : 500;
+                double before = cpu_us();
+                looks(kind, flat_out ? 0 : 1000, count);
+                double took = (cpu_us() - before) / count;
                 if (!round || took < least[flat_out][kind])
                     least[flat_out][kind] = took;
             }
@@ -140,4 +168,22 @@ int main(int count, char **words) {
         else
             printf("%-8s%10.1f%10.1f\n", names[kind], least[0][kind], least[1][kind]);
     return 0;
+}
+
+int main(int count, char **words) {
+    if (count < 3 || count == 5 || count > 6) {
+        fprintf(stderr, "usage: floor PID BYTES [ROUNDS | KIND HZ SECONDS]\n");
+        return 2;
+    }
+    pid = atoi(words[1]);
+    bytes = strtoul(words[2], NULL, 10);
+    address = found();
+    copy = malloc(bytes + 4096);
+    if (!copy)
+        fail("malloc");
+    mem = opened("/proc/%d/mem");
+    statm = opened("/proc/%d/statm");
+    syscall_file = opened("/proc/%d/task/%d/syscall");
+    prctl(PR_SET_TIMERSLACK, 1);
+    return count == 6 ? one_kind(words + 3) : all_kinds(count == 4 ? atoi(words[3]) : 3);
 }

@@ -16,7 +16,7 @@ def _cpu_model():
 def describe(profilers, pythons, options):
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     load = "%.2f, %.2f, %.2f" % os.getloadavg()
-    peers = ", ".join("%s %s" % (one.name, one.version) for one in profilers.values())
+    peers = ", ".join(one.title() for one in profilers.values() if one.version)
     targets = ", ".join(one.version for one in pythons.values())
     facts = [
         ("CPU", "%s, %d cores" % (_cpu_model(), os.cpu_count())),

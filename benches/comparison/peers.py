@@ -39,6 +39,7 @@ class Peers:
         self.environment = self._environment(python)
         self.root = self._sid_root()
         self.measure = self._compile("measure", REPOSITORY / "benches/measure.c")
+        self.floor = self._compile("floor", REPOSITORY / "benches/floor.c")
         self.native_threads = self._compile(
             "native_threads.so", REPOSITORY / "fixtures/native_threads.c", "-shared", "-fPIC"
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from . import stacks
 from .peers import output, say
 
+# Looks a second that nobody reaches.
+FLAT_OUT = 1_000_000
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -40,6 +42,9 @@ class Profiler:
     def __init__(self, name, command, version):
         self.name, self.command, self.version = name, command, version
         self.environment = {**os.environ, "LC_ALL": "C"}
+
+    def title(self):
+        return " ".join(filter(None, (self.name, self.version)))
 
     def dump(self, pid):
         """The command that prints every thread's stack once."""
@@ -148,6 +153,21 @@ class Sampling(Profiler):
         return Recorded(found, lost=lost, seconds=seconds)
 
 
+class Floor(Profiler):
+    """benches/floor.c: no profiler, but the system calls of a look. Its options are how many bytes it reads,
+    and the kind of look."""
+
+    def record(self, pid, rate, seconds, out, options):
+        size, kind = options
+        return [*self.command, str(pid), size, kind, "0" if rate == FLAT_OUT else str(rate), str(seconds)]
+
+    def recorded(self, data, text):
+        looks = number(r"looks: (\d+)", text, int)
+        if looks is None:
+            raise ValueError("it says nothing of looks")
+        return Recorded(taken=looks)
+
+
 class Pystack(Profiler):
     """Only dumps."""
 
@@ -172,6 +192,7 @@ def all_profilers(binary, peers, python_of_sid):
         found.append(Pystack("pystack", peers.pystack, version_of(peers.pystack)))
     if python_of_sid:
         found.append(Sampling(python_of_sid))
+    found.append(Floor("floor.c", [str(peers.floor)], ""))
     for what, why in peers.missing.items():
         say("without %s: %s" % (what, why))
     return {profiler.name: profiler for profiler in found}

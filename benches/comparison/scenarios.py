@@ -2,6 +2,7 @@
 from dataclasses import dataclass
 
 from . import stacks
+from .profilers import FLAT_OUT as FAST
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,6 @@ def busy(stack):
     return "main_loop" in stack
 
 
-FAST = 1_000_000
 NONBLOCKING = ("--nonblocking",)
 BY_RATE = {"pyspy-rs": (), "py-spy": (), "Austin": (), "profiling.sampling": ()}
 
@@ -71,6 +71,11 @@ def everyone(rate, counts=busy, options=BY_RATE, both=False):
         Asked("profiling.sampling", rate, options["profiling.sampling"], on="3.15", counts=counts)
     )
     return tuple(rows)
+
+
+def floor(rate, size, *kinds):
+    """The system calls of a look, without a profiler around them."""
+    return tuple(Asked("floor.c", rate, (str(size), kind), how=kind) for kind in kinds)
 
 
 def storm_rows(rate=2000):
@@ -112,12 +117,15 @@ SCENARIOS = [
     Scenario("attach", "one dump, depth 30", "chain.py", dump_rows(), dumps=True),
     Scenario(
         "flat-out", "flat out, nonblocking, depth 30", "chain.py",
-        everyone(FAST, options=FLAT_OUT, both=True),
+        (*everyone(FAST, options=FLAT_OUT, both=True), *floor(FAST, 4096, "read")),
     ),
-    Scenario("1khz", "1 kHz, default, depth 30", "chain.py", everyone(1000, both=True)),
     Scenario(
-        "native", "200 Hz beside 160 native threads, depth 30", "chain.py", everyone(200),
-        native_threads=160,
+        "1khz", "1 kHz, default, depth 30", "chain.py",
+        (*everyone(1000, both=True), *floor(1000, 4096, "sleep", "ask", "pause")),
+    ),
+    Scenario(
+        "native", "200 Hz beside 160 native threads, depth 30", "chain.py",
+        (*everyone(200), *floor(200, 4096, "pause")), native_threads=160,
     ),
     Scenario(
         "storm", "call storm", "storm.py", storm_rows(), counts_beats=False, storms=True
@@ -126,7 +134,10 @@ SCENARIOS = [
         "crowd", "100 threads, 99 asleep, 1 kHz, per tick", "crowd.py",
         everyone(1000, options=ALL_THREADS), (99,),
     ),
-    Scenario("deep", "depth 1,000, 1 kHz, default", "deep.py", everyone(1000), (1000,)),
+    Scenario(
+        "deep", "depth 1,000, 1 kHz, default", "deep.py",
+        (*everyone(1000), *floor(1000, 128 << 10, "pause")), (1000,),
+    ),
     Scenario(
         "asleep", "target asleep, 100 Hz", "waits.py",
         # pyspy-rs and py-spy leave sleeping threads out.

@@ -84,7 +84,7 @@ class Table:
 
     def _row(self, scenario, asked, runs, profilers, pythons):
         good = [run for run in runs if not run.problem]
-        name = "%s %s" % (asked.profiler, profilers[asked.profiler].version)
+        name = profilers[asked.profiler].title()
         if asked.how:
             name += ", " + asked.how
         if len(good) < len(runs):

@@ -229,11 +229,16 @@ fn a_shell_script_that_starts_python() {
         let words = python.words(&[python.fixture("replaces_itself.py")]);
         let script = "sleep 0.1; \"$@\"; sleep 0.1; \"$@\"; true";
         let options = ["-s", "-f", "raw", "-F", "-r", "200"];
-        let recording = Recording::until(
-            || record(&options, &shell(script, &words)).1.unwrap(),
-            // Each runs for a fifth of a second, in which a crowded machine may give us no CPU.
-            |recording| seen_in(recording, "step_0").len() == 2,
-        );
+        // Each runs for a fifth of a second, in which a crowded machine may give us no CPU: then there is a
+        // recording of one, or none.
+        let has_both = |recording: &Recording| seen_in(recording, "step_0").len() == 2;
+        let mut said = String::new();
+        let recording = (0..30).find_map(|_| {
+            let (output, recording) = record(&options, &shell(script, &words));
+            said = format!("{}: {output:?}", output.status);
+            recording.filter(has_both)
+        });
+        let recording = recording.expect(&said);
         let seen = seen_in(&recording, "step_0");
         let roots: HashSet<u64> = seen.iter().map(|chain| chain[0]).collect();
         assert_eq!(roots.len(), 1, "below one shell: {seen:?}");

@@ -211,22 +211,23 @@ impl Recording {
 
     /// Stacks that could not be read, by the closing line.
     pub fn errors(&self) -> u64 {
-        let (_, rest) = self
-            .stderr
-            .split_once(" Errors: ")
-            .expect("the closing line");
-        let number = rest.split_whitespace().next().expect("a count");
-        number.parse().expect("the count is a number")
+        self.counted("Errors").expect("the closing line")
     }
 
     /// Samples in all, by the closing line.
     pub fn samples(&self) -> u64 {
-        let (_, rest) = self
-            .stderr
-            .split_once(" Samples: ")
-            .expect("the closing line");
+        self.counted("Samples").expect("the closing line")
+    }
+
+    /// Looks that were due when there was no time for them, by the closing line.
+    pub fn missed(&self) -> u64 {
+        self.counted("Missed").unwrap_or(0)
+    }
+
+    fn counted(&self, what: &str) -> Option<u64> {
+        let (_, rest) = self.stderr.split_once(&format!(" {what}: "))?;
         let number = rest.split_whitespace().next().expect("a count");
-        number.parse().expect("the count is a number")
+        Some(number.parse().expect("the count is a number"))
     }
 
     /// How often it looked in the `seconds` that it was to last, by the closing line.
