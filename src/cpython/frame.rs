@@ -35,12 +35,16 @@ pub struct RawFrame {
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
 const OWNED_BY_GENERATOR: u8 = 1;
 
+/// Where a thread that runs on was found, in its innermost frame, before its stack was copied.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found(pub RemoteAddr);
+
 /// How far a chain of frames can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaf {
     /// The version does not show whether a frame runs.
     Unknown,
-    /// The innermost frame is one that runs.
+    /// The innermost frame is one that runs, or did when the thread was found.
     Runs,
     /// The innermost frame waits for one that it called, which is not there.
     Waits,
@@ -51,7 +55,9 @@ pub enum Leaf {
 /// holds the frames that were read before it.
 ///
 /// `races`: the thread may have run on since `innermost` was read. Frames above one that runs, by its
-/// own word, are what calls left behind that have ended, and are left out.
+/// own word, are what calls left behind that have ended, and are left out. So are frames without an
+/// executable, in versions that take it away from one that ends, and what is above `found`, where the
+/// thread was right before: it has been called since.
 ///
 /// Also returns how many frames, from the root on, are what they were.
 ///
@@ -62,12 +68,12 @@ pub(super) fn walk(
     copy: &ReadAhead,
     python: &Python,
     innermost: RemoteAddr,
-    races: bool,
+    races: Option<Found>,
     chain: &mut Chain,
 ) -> Result<(Leaf, usize), ReadError> {
     let mut fresh = std::mem::take(&mut chain.fresh);
     fresh.clear();
-    chain.begin(frame_len(python), races);
+    chain.begin(frame_len(python), races.is_some());
     let followed = follow(memory, copy, python, innermost, races, chain, &mut fresh);
     let result = match followed {
         Ok((leaf, same)) => Ok((leaf, chain.replace(same, &fresh))),
@@ -88,10 +94,14 @@ fn follow(
     copy: &ReadAhead,
     python: &Python,
     innermost: RemoteAddr,
-    races: bool,
+    found: Option<Found>,
     chain: &Chain,
     fresh: &mut Fresh,
 ) -> Result<(Leaf, usize), ReadError> {
+    let races = found.is_some();
+    // Of a thread that runs, all frames that have an executable were there when they were copied.
+    let shows_ends = races && shows_ends(python);
+    let found = found.filter(|_| shows_ends).map(|Found(addr)| addr);
     let mut addr = innermost;
     let len = frame_len(python);
     let mut bytes = [0; LARGEST];
@@ -141,10 +151,20 @@ fn follow(
         } else if races && addr == innermost && waits(python, &record)? {
             leaf = Leaf::Waits;
         }
+        if found == Some(addr) && !is_generators(python, &record)? {
+            fresh.clear();
+            leaf = Leaf::Runs;
+        }
         if let Some(place) = known {
             return Ok((leaf, place + 1));
         }
         let (frame, previous) = decode(python, &record)?;
+        if shows_ends && frame.is_some_and(|frame| frame.executable.is_null()) {
+            fresh.clear();
+            leaf = Leaf::Unknown;
+            addr = previous;
+            continue;
+        }
         above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
         fresh.links.push((addr, frame));
         if fresh.links.len() <= MAX_KEPT {
@@ -219,6 +239,19 @@ fn waits(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
     let instructions = python.layout.code_object.co_code_adaptive.unwrap_or(0);
     let first = record.ptr(layout.executable)?.offset(instructions.into());
     Ok(record.i32(stacktop)? >= 0 && record.ptr(layout.instr_ptr)? > first)
+}
+
+/// Whether a frame that has ended has no executable any more (3.14+: `clear_thread_frame` in Python/ceval.c).
+fn shows_ends(python: &Python) -> bool {
+    matches!(python.semantics.executable, Executable::StackRef { .. })
+}
+
+/// Whether a frame lives in a generator: one that goes on has its place there still.
+fn is_generators(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+    Ok(match python.layout.interpreter_frame.owner {
+        Some(at) => record.u8(at)? == OWNED_BY_GENERATOR,
+        None => false,
+    })
 }
 
 /// Whether a frame says that C called it, where versions without shims say so.

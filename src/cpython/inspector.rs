@@ -10,7 +10,7 @@ use log::debug;
 use super::budget::Budget;
 use super::code::{self, CodeCache};
 use super::data_stack;
-use super::frame::{self, Leaf, RawFrame};
+use super::frame::{self, Found, Leaf, RawFrame};
 use super::gil;
 use super::interpreter;
 use super::thread_copy::ThreadCopy;
@@ -269,6 +269,7 @@ impl Inspector {
         }
         let ThreadCopy { frames, chain, .. } = &mut *copy;
         let walked = self.left.within(&frames.over(memory), |memory| {
+            let races = races.then_some(Found(found));
             frame::walk(memory, frames, python, innermost, races, chain)
         });
         stack.extend(chain.stack());
