@@ -18,6 +18,8 @@ class Asked:
     how: str = ""
     # Whether its leaves are the truth for the others on the same interpreter.
     truth: bool = False
+    # Whether it stops the target while it looks.
+    pauses: bool = False
     seconds: int = 2
     # Which stacks are samples of the thread that is looked at.
     counts: object = None
@@ -79,20 +81,22 @@ def floor(rate, size, *kinds):
 
 
 def storm_rows(rate=2000):
-    def row(name, how="", options=(), on="3.12", truth=False):
-        return Asked(name, rate, options, on, how, truth, counts=stacks.is_storms)
+    def row(name, how="", options=(), on="3.12", **more):
+        return Asked(name, rate, options, on, how, counts=stacks.is_storms, **more)
 
     return (
-        row("pyspy-rs", "default"),
+        row("pyspy-rs", "default", pauses=True),
         row("pyspy-rs", "nonblocking", NONBLOCKING),
-        row("py-spy", "default", truth=True),
+        row("py-spy", "default", truth=True, pauses=True),
         row("py-spy", "nonblocking", NONBLOCKING),
         row("Austin"),
         Asked("Austin", 10_000, how="its default interval", counts=stacks.is_storms),
-        row("pyspy-rs", "default", on="3.15"),
+        row("pyspy-rs", "default", on="3.15", pauses=True),
         row("pyspy-rs", "nonblocking", NONBLOCKING, on="3.15"),
         row("profiling.sampling", "default", on="3.15"),
-        row("profiling.sampling", "blocking", ("--blocking",), on="3.15", truth=True),
+        row(
+            "profiling.sampling", "blocking", ("--blocking",), on="3.15", truth=True, pauses=True
+        ),
     )
 
 

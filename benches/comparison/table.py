@@ -111,6 +111,9 @@ class Table:
             impossible = percent(wrong, count)
             wrong_leaves = show(off(leaves, self._truth(scenario, asked)), "{:.1f}")
             wrong_leaves = "truth" if asked.truth else wrong_leaves
+            own = off(leaves, self._paused(scenario, asked))
+            if own is not None:
+                wrong_leaves += " (%.1f)" % own
         cores = [run.cores for run in good]
         return head + [
             str(asked.rate),
@@ -123,8 +126,18 @@ class Table:
         ]
 
     def _truth(self, scenario, asked):
-        for other in scenario.asked:
-            if other.truth and other.on == asked.on:
-                runs = self.runs.get((scenario.name, other), [])
-                return pooled([run for run in runs if not run.problem])[2]
+        return self._leaves(scenario, lambda other: other.truth and other.on == asked.on)
+
+    def _paused(self, scenario, asked):
+        """What the same profiler sees when it pauses; None for one that does not, or is that row."""
+        return self._leaves(
+            scenario,
+            lambda other: other.pauses and not asked.pauses
+            and (other.profiler, other.on) == (asked.profiler, asked.on),
+        )
+
+    def _leaves(self, scenario, is_wanted):
+        for other in filter(is_wanted, scenario.asked):
+            runs = self.runs.get((scenario.name, other), [])
+            return pooled([run for run in runs if not run.problem])[2]
         return None

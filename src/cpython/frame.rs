@@ -337,42 +337,4 @@ fn is_loose(python: &Python, is_generators: bool) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
-    use super::*;
-    use crate::cpython::Roots;
-    use python_offsets::{Description, LayoutSource, PythonVersion, describe};
-
-    /// With six bytes of it in the copy, a stack of 1,000 frames that unwound and came back was taken for a
-    /// new one by every other look.
-    #[test]
-    fn the_first_variable_is_no_part_of_a_frames_head() {
-        for minor in 3..=12 {
-            let version = PythonVersion::parse(&format!("3.{minor}.0")).unwrap();
-            let Description {
-                layout, semantics, ..
-            } = describe(version, None).unwrap();
-            let python = Python {
-                version,
-                layout,
-                semantics,
-                layout_source: LayoutSource::Table,
-                roots: Roots {
-                    interpreters_head: RemoteAddr::NULL,
-                    runtime: None,
-                    tstate_current: None,
-                    next_func_version: None,
-                    unicode_unit: 4,
-                },
-            };
-            let head = frame_len(&python);
-            let first = python.layout.interpreter_frame.localsplus as usize;
-            assert!(head <= first, "{version}: {head} bytes, of {first}");
-            let fields = [0; LARGEST].get(..head).map(<[u8]>::to_vec).unwrap();
-            let record = Record::new("_PyInterpreterFrame", RemoteAddr(8), &fields);
-            decode(&python, &record).unwrap();
-            runs(&python, &record).unwrap();
-            is_called_by_c(&python, &record).unwrap();
-        }
-    }
-}
+mod tests;
