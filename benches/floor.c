@@ -69,7 +69,7 @@ static void ask(void) {
 static void pause_it(void) {
     if (ptrace(PTRACE_SEIZE, pid, 0, 0) || ptrace(PTRACE_INTERRUPT, pid, 0, 0))
         fail("ptrace");
-    // As we do: it stops sooner than the kernel would wake us.
+    // It stops sooner than the kernel would wake us.
     siginfo_t stop = {0};
     while (!stop.si_pid)
         if (waitid(P_PID, (id_t)pid, &stop, WSTOPPED | WNOHANG | __WALL) && errno != EINTR)

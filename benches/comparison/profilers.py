@@ -8,7 +8,7 @@ from . import stacks
 from .peers import output, say
 
 # Looks a second that nobody reaches.
-FLAT_OUT = 1_000_000
+FLAT_OUT_RATE = 1_000_000
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -159,7 +159,7 @@ class Floor(Profiler):
 
     def record(self, pid, rate, seconds, out, options):
         size, kind = options
-        return [*self.command, str(pid), size, kind, "0" if rate == FLAT_OUT else str(rate), str(seconds)]
+        return [*self.command, str(pid), size, kind, "0" if rate == FLAT_OUT_RATE else str(rate), str(seconds)]
 
     def recorded(self, data, text):
         looks = number(r"looks: (\d+)", text, int)

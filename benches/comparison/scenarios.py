@@ -2,7 +2,7 @@
 from dataclasses import dataclass
 
 from . import stacks
-from .profilers import FLAT_OUT as FAST
+from .profilers import FLAT_OUT_RATE
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ SCENARIOS = [
     Scenario("attach", "one dump, depth 30", "chain.py", dump_rows(), dumps=True),
     Scenario(
         "flat-out", "flat out, nonblocking, depth 30", "chain.py",
-        (*everyone(FAST, options=FLAT_OUT, both=True), *floor(FAST, 4096, "read")),
+        (*everyone(FLAT_OUT_RATE, options=FLAT_OUT, both=True), *floor(FLAT_OUT_RATE, 4096, "read")),
     ),
     Scenario(
         "1khz", "1 kHz, default, depth 30", "chain.py",

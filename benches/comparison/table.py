@@ -129,10 +129,10 @@ class Table:
         return self._leaves(scenario, lambda other: other.truth and other.on == asked.on)
 
     def _paused(self, scenario, asked):
-        """What the same profiler sees when it pauses; None for one that does not, or is that row."""
+        """What the same profiler sees when it pauses; None where that is the truth anyway."""
         return self._leaves(
             scenario,
-            lambda other: other.pauses and not asked.pauses
+            lambda other: other.pauses and not asked.pauses and not other.truth
             and (other.profiler, other.on) == (asked.profiler, asked.on),
         )
 

@@ -59,8 +59,8 @@ impl Fresh {
 }
 
 impl Chain {
-    /// Starts a walk that takes heads of so many bytes. Of a thread that `races`, frames above one that
-    /// runs are left out; a chain that has such frames is of no use then.
+    /// Starts a walk that takes heads of so many bytes. Of a thread that `races`, frames that have ended
+    /// are left out; a chain that has such frames is of no use then.
     pub fn begin(&mut self, head_len: usize, races: bool) {
         if head_len != self.head_len || (races && self.is_cut) {
             self.links.clear();
@@ -88,6 +88,26 @@ impl Chain {
     pub fn count_same(&self, copy: &ReadAhead, most: usize) -> usize {
         let places = self.links.iter().take(most).map(|link| link.addr);
         copy.count_same(places, self.head_len, &self.heads)
+    }
+
+    /// Where the outermost frame stands that is no shim.
+    pub fn outermost(&self) -> Option<RemoteAddr> {
+        self.frames.first().map(|frame| frame.addr)
+    }
+
+    /// Whether up to this place, from the root on, no frame was called by C and none is a generator's.
+    /// `calls_c`: the one at this place has called C.
+    pub fn is_plain(&self, place: usize, calls_c: bool) -> bool {
+        let Some(link) = self.links.get(place) else {
+            return false;
+        };
+        // The outermost ones are shims, too: C calls the first of all.
+        let outermost = self.links.iter().take_while(|link| link.frames == 0);
+        let shims = (place + 1).saturating_sub(link.frames);
+        let mut frames = self.frames.iter().take(link.frames);
+        shims == outermost.take(place + 1).count()
+            && !(calls_c && link.frames > 0)
+            && !frames.any(|frame| frame.is_generators)
     }
 
     /// The head of a frame as it was.

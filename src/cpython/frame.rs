@@ -31,23 +31,36 @@ pub struct RawFrame {
     pub is_loose: bool,
 }
 
+/// `FRAME_OWNED_BY_THREAD` in the same place.
+const OWNED_BY_THREAD: u8 = 0;
 /// `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h` (`pycore_interpframe_structs.h`
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
 const OWNED_BY_GENERATOR: u8 = 1;
 
-/// Where a thread that runs on was found, in its innermost frame, before its stack was copied.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found(pub RemoteAddr);
-
 /// How far a chain of frames can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Leaf {
-    /// The version does not show whether a frame runs.
+    /// That cannot be told.
     Unknown,
-    /// The innermost frame is one that runs, or did when the thread was found.
+    /// The innermost frame is one that runs.
     Runs,
+    /// The innermost frame ran right before, and no frame had ended when it was copied; all are on the data
+    /// stack, in one piece.
+    Lives,
     /// The innermost frame waits for one that it called, which is not there.
     Waits,
+}
+
+impl Leaf {
+    /// What is left of it when not all frames are on the data stack. What C calls, and what generators are
+    /// called by, stands elsewhere and is copied later: the same places may be part of another stack by then.
+    fn of_plain(self, is_plain: bool) -> Leaf {
+        if self == Leaf::Lives && !is_plain {
+            Leaf::Unknown
+        } else {
+            self
+        }
+    }
 }
 
 /// The frames of a thread from its innermost one on, without entry and shim frames, put into `chain`,
@@ -55,9 +68,8 @@ pub enum Leaf {
 /// holds the frames that were read before it.
 ///
 /// `races`: the thread may have run on since `innermost` was read. Frames above one that runs, by its
-/// own word, are what calls left behind that have ended, and are left out. So are frames without an
-/// executable, in versions that take it away from one that ends, and what is above `found`, where the
-/// thread was right before: it has been called since.
+/// own word, are what calls left behind that have ended, and are left out. So are, from 3.14 on, frames that
+/// have no executable any more.
 ///
 /// Also returns how many frames, from the root on, are what they were.
 ///
@@ -68,12 +80,12 @@ pub(super) fn walk(
     copy: &ReadAhead,
     python: &Python,
     innermost: RemoteAddr,
-    races: Option<Found>,
+    races: bool,
     chain: &mut Chain,
 ) -> Result<(Leaf, usize), ReadError> {
     let mut fresh = std::mem::take(&mut chain.fresh);
     fresh.clear();
-    chain.begin(frame_len(python), races.is_some());
+    chain.begin(frame_len(python), races);
     let followed = follow(memory, copy, python, innermost, races, chain, &mut fresh);
     let result = match followed {
         Ok((leaf, same)) => Ok((leaf, chain.replace(same, &fresh))),
@@ -94,14 +106,11 @@ fn follow(
     copy: &ReadAhead,
     python: &Python,
     innermost: RemoteAddr,
-    found: Option<Found>,
+    races: bool,
     chain: &Chain,
     fresh: &mut Fresh,
 ) -> Result<(Leaf, usize), ReadError> {
-    let races = found.is_some();
-    // Of a thread that runs, all frames that have an executable were there when they were copied.
-    let shows_ends = races && shows_ends(python);
-    let found = found.filter(|_| shows_ends).map(|Found(addr)| addr);
+    let shows_ends = shows_ends(python);
     let mut addr = innermost;
     let len = frame_len(python);
     let mut bytes = [0; LARGEST];
@@ -112,7 +121,7 @@ fn follow(
     // every power of two. A loop is noticed within three times its length and what leads to it.
     let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
     let mut leaf = Leaf::Unknown;
-    let mut above_is_called_by_c = false;
+    let (mut above_is_called_by_c, mut passed_shim) = (false, false);
     let mut same = None;
     while !addr.is_null() {
         let known = chain.find(addr).filter(|&place| {
@@ -151,19 +160,27 @@ fn follow(
         } else if races && addr == innermost && waits(python, &record)? {
             leaf = Leaf::Waits;
         }
-        if found == Some(addr) && !is_generators(python, &record)? {
-            fresh.clear();
-            leaf = Leaf::Runs;
+        if races && shows_ends && addr == innermost && is_threads(python, &record)? {
+            leaf = Leaf::Lives;
         }
         if let Some(place) = known {
-            return Ok((leaf, place + 1));
+            let is_plain = chain.is_plain(place, passed_shim);
+            return Ok((leaf.of_plain(is_plain), place + 1));
         }
         let (frame, previous) = decode(python, &record)?;
-        if shows_ends && frame.is_some_and(|frame| frame.executable.is_null()) {
-            fresh.clear();
-            leaf = Leaf::Unknown;
-            addr = previous;
-            continue;
+        passed_shim |= frame.is_none();
+        if let Some(frame) = frame.filter(|_| shows_ends) {
+            if frame.executable.is_null() {
+                // It has ended, and what it called, too.
+                if races {
+                    fresh.clear();
+                    leaf = Leaf::Unknown;
+                    addr = previous;
+                    continue;
+                }
+                fresh.is_cut = true;
+            }
+            leaf = leaf.of_plain(!passed_shim && !frame.is_generators);
         }
         above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
         fresh.links.push((addr, frame));
@@ -242,14 +259,15 @@ fn waits(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
 }
 
 /// Whether a frame that has ended has no executable any more (3.14+: `clear_thread_frame` in Python/ceval.c).
-fn shows_ends(python: &Python) -> bool {
+/// That of a generator function, which ends as it makes the generator, keeps it.
+pub(super) fn shows_ends(python: &Python) -> bool {
     matches!(python.semantics.executable, Executable::StackRef { .. })
 }
 
-/// Whether a frame lives in a generator: one that goes on has its place there still.
-fn is_generators(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+/// Whether a frame stands on its thread's data stack.
+fn is_threads(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
     Ok(match python.layout.interpreter_frame.owner {
-        Some(at) => record.u8(at)? == OWNED_BY_GENERATOR,
+        Some(at) => record.u8(at)? == OWNED_BY_THREAD,
         None => false,
     })
 }

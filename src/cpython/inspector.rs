@@ -10,7 +10,7 @@ use log::debug;
 use super::budget::Budget;
 use super::code::{self, CodeCache};
 use super::data_stack;
-use super::frame::{self, Found, Leaf, RawFrame};
+use super::frame::{self, Leaf, RawFrame};
 use super::gil;
 use super::interpreter;
 use super::thread_copy::ThreadCopy;
@@ -82,10 +82,11 @@ impl Left {
 /// How a thread's stack was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
-    /// Whether the whole stack was copied in one call, and its innermost frame said that it ran or
-    /// what leads to it was the same before and after. Otherwise the stack of a thread that runs may
-    /// never have been.
+    /// Whether the whole stack was copied in one call, and its frames say that it was there or what leads to
+    /// them was the same before and after. Otherwise the stack of a thread that runs may never have been.
     pub is_steady: bool,
+    /// Whether that holds even of an innermost frame that is not shown.
+    pub has_begun: bool,
     /// The thread's innermost frame, shown or not, before its stack was copied.
     pub innermost: RemoteAddr,
 }
@@ -98,6 +99,8 @@ pub struct Resolved {
     /// Whether a code object had to be read for it, which a thread that runs may have dropped since
     /// its stack was read.
     pub is_new: bool,
+    /// Whether the innermost frame is not shown.
+    pub hides_leaf: bool,
     /// Whether a frame that is not shown is said to have called another. That is so of a few that
     /// CPython puts in by itself; mostly it is a frame that was only being made when it was copied.
     pub hides_caller: bool,
@@ -252,7 +255,7 @@ impl Inspector {
             frame::innermost(memory, python, state)
         })?;
         let found = innermost;
-        if races && !copy.agrees() {
+        if races && !copy.agrees() && !frame::shows_ends(python) {
             copy.take_later();
             let later = self.left.within(&copy.roots.over(memory), |memory| {
                 let now = interpreter::thread(memory, python, state.interpreter, state.addr)?;
@@ -260,16 +263,13 @@ impl Inspector {
             })?;
             // It ran on while its stack was copied. Of the two the deeper one has all that was
             // there in between, most likely: stacks grow upwards.
-            if later
-                .distance_from(innermost)
-                .is_some_and(|bytes| bytes < 1 << 16)
-            {
+            let ahead = later.distance_from(innermost);
+            if ahead.is_some_and(|bytes| bytes < 1 << 16) {
                 innermost = later;
             }
         }
         let ThreadCopy { frames, chain, .. } = &mut *copy;
         let walked = self.left.within(&frames.over(memory), |memory| {
-            let races = races.then_some(Found(found));
             frame::walk(memory, frames, python, innermost, races, chain)
         });
         stack.extend(chain.stack());
@@ -278,7 +278,8 @@ impl Inspector {
         copy.last.kept = copy.last.kept.min(same);
         let (leaf, _) = walked?;
         Ok(Walk {
-            is_steady: copy.is_whole() && (leaf == Leaf::Runs || copy.agrees()),
+            has_begun: leaf != Leaf::Lives || copy.agrees(),
+            is_steady: copy.is_steady(leaf),
             innermost: found,
         })
     }
@@ -360,6 +361,7 @@ impl Inspector {
         Ok(Resolved {
             frames,
             is_new: codes.reads() != reads,
+            hides_leaf: copy.last.hidden.last() == Some(&innermost),
             hides_caller: hidden.any(|place| *place != innermost),
         })
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::chain::Chain;
 use super::code::Generation;
+use super::frame::{Leaf, shows_ends};
 use super::{FrameId, Python};
 use crate::target::{ReadAhead, RemoteAddr, RemoteMemory, Shape};
 
@@ -32,12 +33,22 @@ const ROOTS: Shape = Shape {
     before: 0,
 };
 
+/// In so many walks in a row the outermost frame must have been the same to be believed.
+const ENDS: u32 = 4;
+
 /// A thread's copied state and stack.
 pub struct ThreadCopy {
     pub(super) roots: ReadAhead,
     pub(super) frames: ReadAhead,
     root_ranges: Vec<(RemoteAddr, usize)>,
     roots_again: Vec<u8>,
+    /// Whether frames show that they have ended.
+    shows_ends: bool,
+    /// Where the outermost frame stood in the last walk that was the same before and after, and in how many
+    /// such walks in a row.
+    ends: (Option<RemoteAddr>, u32),
+    /// Where it stands by enough of them.
+    outermost: Option<RemoteAddr>,
     /// Where ends what must be the same in a thread state, from its start.
     telling: u64,
     agrees: bool,
@@ -91,6 +102,9 @@ impl ThreadCopy {
             frames: ReadAhead::new(if has_stack { STACK } else { OBJECTS }),
             root_ranges: Vec::new(),
             roots_again: Vec::new(),
+            shows_ends: shows_ends(python),
+            ends: (None, 0),
+            outermost: None,
             telling: if has_stack {
                 u64::MAX
             } else {
@@ -193,6 +207,34 @@ impl ThreadCopy {
         let names = self.last.ids.capacity() * size_of::<Option<FrameId>>();
         let codes = self.last.codes.capacity() * size_of::<(RemoteAddr, usize)>();
         self.roots.size() + self.frames.size() + self.chain.size() + names + codes
+    }
+
+    /// Whether nothing contradicts that the stack that was walked, with such a leaf, was the thread's while it
+    /// was copied.
+    pub fn is_steady(&mut self, leaf: Leaf) -> bool {
+        let outermost = self.chain.outermost();
+        if self.agrees {
+            let (last, count) = self.ends;
+            let count = if outermost == last {
+                count.saturating_add(1)
+            } else {
+                1
+            };
+            self.ends = (outermost, count);
+            if count >= ENDS {
+                self.outermost = outermost;
+            }
+        }
+        // What C calls hangs on a shim on the C stack, whose place is used again: the chain may end too soon.
+        let is_rooted = self.outermost == outermost;
+        let is_there = match leaf {
+            Leaf::Runs => true,
+            Leaf::Lives => is_rooted,
+            Leaf::Waits | Leaf::Unknown => {
+                self.agrees && (is_rooted || !self.shows_ends || self.outermost.is_none())
+            }
+        };
+        is_there && self.is_whole()
     }
 
     /// Whether everything that was asked for came from the copy.

@@ -51,7 +51,9 @@ impl<T> Part<T> {
             },
             inspected: Vec::new(),
             is_loose: stack.last().is_some_and(|frame| frame.is_loose),
-            is_steady: walk.is_steady && !resolved.is_new,
+            is_steady: walk.is_steady
+                && !resolved.is_new
+                && (walk.has_begun || !resolved.hides_leaf),
             is_suspect: resolved.hides_caller,
             leaf: innermost(stack),
         }

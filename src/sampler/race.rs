@@ -88,6 +88,7 @@ mod tests {
             let walk = Walk {
                 is_steady: is_whole,
                 innermost: RemoteAddr(before),
+                has_begun: true,
             };
             let leaf = innermost(&stack);
             let chosen = if race.is_of_use(walk, &stack) && is_whole {
@@ -142,6 +143,7 @@ mod tests {
         let walk = Walk {
             is_steady: false,
             innermost: found,
+            has_begun: true,
         };
         assert!(race.is_of_use(walk, &[frame(2)]));
         let chosen = race.choose(other, other).or_else(|| race.give_up(false));

@@ -53,6 +53,8 @@ pub struct ReadAhead {
     missed_bytes: Cell<u64>,
     /// Whether some range is not copied as a whole.
     is_trimmed: bool,
+    /// For how many fills in a row that was so.
+    trims: u32,
     /// Whether somebody asked for more of a range than it is there for.
     has_grown: Cell<bool>,
 }
@@ -70,6 +72,7 @@ impl ReadAhead {
             misses: Cell::new(0),
             missed_bytes: Cell::new(0),
             is_trimmed: false,
+            trims: 0,
             has_grown: Cell::new(false),
         }
     }
@@ -120,7 +123,15 @@ impl ReadAhead {
     pub fn prepare(&mut self) {
         self.is_filled = false;
         self.fills = self.fills.wrapping_add(1);
-        if std::mem::take(&mut self.is_trimmed) {
+        // What is not there again after some fills may be gone for good.
+        self.trims = if self.is_trimmed {
+            self.trims.saturating_add(1)
+        } else {
+            0
+        };
+        let tries = self.trims < 4 || self.misses.get() > 0 || self.fills.is_multiple_of(8);
+        if self.is_trimmed && tries {
+            self.is_trimmed = false;
             for range in &mut self.ranges {
                 range.part = 0..range.len;
             }

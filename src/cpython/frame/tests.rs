@@ -82,49 +82,63 @@ fn addr(place: usize) -> RemoteAddr {
 /// Without that, without pausing, a thread was hardly ever seen in functions of some ten nanoseconds: their
 /// shares were up to 15 points off.
 #[test]
-fn a_stack_is_that_of_the_frame_that_was_found_if_it_has_not_ended() {
+fn a_stack_is_believed_whose_frames_have_not_ended_and_are_in_one_piece() {
     // As 3.14, which has no `stacktop`, and marks references by their lowest bit.
     let mut python = python(12);
     python.layout.interpreter_frame.stacktop = None;
     python.semantics.executable = Executable::StackRef { tag_mask: 1 };
     const ENDED: u64 = 1;
-    let (code, thread) = (0x5000, 0);
-    let live = (code, thread);
-    let ended = (ENDED, thread);
+    let code = 0x5000;
+    let live = (code, OWNED_BY_THREAD);
+    let ended = (ENDED, OWNED_BY_THREAD);
     let generator = (code, OWNED_BY_GENERATOR);
-    // The frames from the outermost on, where the copy begins and where the thread was found; where the stack
-    // ends then, and whether that is where it ran.
-    let cases = [
-        (vec![live, live, live], 2, 2, Some(2), Leaf::Runs),
-        (vec![live, live, live, live], 3, 1, Some(1), Leaf::Runs),
-        (vec![live, live, ended], 2, 2, Some(1), Leaf::Unknown),
-        (vec![live, live, ended, ended], 3, 2, Some(1), Leaf::Unknown),
-        (vec![live, live, live, ended], 3, 2, Some(2), Leaf::Runs),
-        (vec![live, ended, live], 2, 2, Some(0), Leaf::Unknown),
-        (vec![live, generator], 1, 1, Some(1), Leaf::Unknown),
-        (vec![live, generator, live], 2, 2, Some(2), Leaf::Runs),
-        (vec![ended, ended], 1, 1, None, Leaf::Unknown),
+    let shim = (code, python.semantics.shim_owners[0]);
+    // The frames from the outermost on, which of them are there when the last one is where the thread was
+    // found, and whether that can be believed.
+    let cases: [(&[_], &[usize], Leaf); 10] = [
+        (&[live, live, live], &[0, 1, 2], Leaf::Lives),
+        (&[shim, live, live], &[1, 2], Leaf::Lives),
+        (&[shim, shim, live], &[2], Leaf::Lives),
+        (&[live, live, ended], &[0, 1], Leaf::Unknown),
+        (&[live, ended, ended], &[0], Leaf::Unknown),
+        (&[live, ended, live], &[0], Leaf::Unknown),
+        (&[shim, live, shim, live], &[1, 3], Leaf::Unknown),
+        (&[live, generator, live], &[0, 1, 2], Leaf::Unknown),
+        (&[live, generator], &[0, 1], Leaf::Unknown),
+        (&[live, shim], &[0], Leaf::Unknown),
     ];
-    for (number, (frames, innermost, found, last, leaf)) in cases.into_iter().enumerate() {
-        let memory = Frames::new(&python, &frames);
-        let copy = ReadAhead::new(Shape::default());
+    for (number, (frames, left, leaf)) in cases.into_iter().enumerate() {
+        let memory = Frames::new(&python, frames);
+        let mut copy = ReadAhead::new(Shape::default());
+        let innermost = addr(frames.len() - 1);
         let mut chain = Chain::default();
-        let found = Some(Found(addr(found)));
-        let walked = walk(&memory, &copy, &python, addr(innermost), found, &mut chain);
-        let (said, _) = walked.unwrap();
-        let stack: Vec<RemoteAddr> = chain.stack().map(|frame| frame.addr).collect();
-        let expected: Vec<RemoteAddr> =
-            last.map_or(vec![], |last| (0..=last).rev().map(addr).collect());
-        assert_eq!((stack, said), (expected, leaf), "case {number}");
-        // One that is paused has all of them.
+        // The second time all frames are known.
+        for round in 0..2 {
+            copy.prepare();
+            let mut parts = Vec::new();
+            copy.add_parts(&mut parts);
+            let filled = memory.read_many(&mut parts).is_ok();
+            copy.filled(filled);
+            let view = copy.over(&memory);
+            let walked = walk(&view, &copy, &python, innermost, true, &mut chain);
+            let stack: Vec<RemoteAddr> = chain.stack().map(|frame| frame.addr).collect();
+            let expected: Vec<RemoteAddr> = left.iter().rev().map(|place| addr(*place)).collect();
+            assert_eq!(stack, expected, "case {number}, round {round}");
+            assert_eq!(walked.unwrap().0, leaf, "case {number}, round {round}");
+        }
+        // One that does not run has all of them, and what had ended is not believed later.
+        let mut chain = Chain::default();
+        walk(&memory, &copy, &python, innermost, false, &mut chain).unwrap();
+        let python_frames = frames.iter().filter(|frame| **frame != shim).count();
+        assert_eq!(chain.stack().len(), python_frames, "case {number}");
         let walked = walk(
-            &memory,
+            &copy.over(&memory),
             &copy,
             &python,
-            addr(innermost),
-            None,
-            &mut Chain::default(),
+            innermost,
+            true,
+            &mut chain,
         );
-        assert_eq!(walked.unwrap().0, Leaf::Unknown, "case {number}");
+        assert_eq!(walked.unwrap().0, leaf, "case {number}");
     }
 }
