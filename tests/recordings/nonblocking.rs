@@ -14,13 +14,17 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, recording: &Recording) {
+    fn add(&mut self, recording: &Recording, depths: [usize; 2]) {
         self.errors += recording.errors();
         for stack in recording.stacks() {
             let functions = stack.functions();
             let leaf = (*functions.last().unwrap()).to_owned();
             *self.leaves.entry(leaf).or_default() += stack.count;
-            self.impossible += if is_possible(&stack) { 0 } else { stack.count };
+            self.impossible += if is_possible(&stack, depths) {
+                0
+            } else {
+                stack.count
+            };
         }
     }
 
@@ -33,26 +37,28 @@ impl Tally {
     }
 }
 
-/// Whether a stack of storm.py is one that it has.
-fn is_possible(stack: &Stack) -> bool {
+/// Whether a stack of a call storm is one that it has; `depths`: of its left chain and of its right one.
+fn is_possible(stack: &Stack, depths: [usize; 2]) -> bool {
     let functions = stack.functions();
-    let left = ["<module>", "storm", "left_1", "left_2", "left_3", "left_4"];
-    let right = [
-        "<module>", "storm", "right_1", "right_2", "right_3", "right_4",
-    ];
-    functions.len() >= 2 && (left.starts_with(&functions) || right.starts_with(&functions))
+    let Some(chain) = functions.strip_prefix(&["<module>", "storm"]) else {
+        return false;
+    };
+    ["left", "right"].iter().zip(depths).any(|(side, depth)| {
+        let mut calls = chain.iter().zip(1..);
+        chain.len() <= depth && calls.all(|(name, place)| *name == format!("{side}_{place}"))
+    })
 }
 
 /// Records a call storm with and without pausing, in turn, so that both see the same program on the
 /// same machine.
-fn storm(python: &Interpreter) -> (Tally, Tally) {
-    let target = Target::start(python, "storm.py", &[]);
+fn storm(python: &Interpreter, fixture: &str, depths: [usize; 2]) -> (Tally, Tally) {
+    let target = Target::start(python, fixture, &[]);
     let options = ["-f", "raw", "-F", "-r", "5000", "-d", "0.5"];
     let (mut paused, mut free) = (Tally::default(), Tally::default());
     for _ in 0..20 {
-        paused.add(&Recording::of_pid(target.pid(), &options));
+        paused.add(&Recording::of_pid(target.pid(), &options), depths);
         let nonblocking = [&options[..], &["--nonblocking"]].concat();
-        free.add(&Recording::of_pid(target.pid(), &nonblocking));
+        free.add(&Recording::of_pid(target.pid(), &nonblocking), depths);
         if paused.all().min(free.all()) >= 4_000 {
             break;
         }
@@ -72,7 +78,21 @@ fn storm(python: &Interpreter) -> (Tally, Tally) {
 #[test]
 fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
     for_each_interpreter("storm-nonblocking", .., |python| {
-        let (paused, free) = storm(python);
+        let (paused, free) = storm(python, "storm.py", [4, 4]);
+        assert_eq!(paused.impossible, 0, "{paused:?}");
+        let impossible = free.impossible as f64;
+        assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
+        let errors = free.errors as f64;
+        assert!(errors <= at_most(0.02, free.all()), "{free:?}");
+    });
+}
+
+/// A shim on the C stack whose place was used again led nowhere, and up to three stacks in a hundred lacked
+/// their outer frames on 3.15.
+#[test]
+fn calls_through_c_without_pausing_have_hardly_an_impossible_stack() {
+    for_each_interpreter("storm-through-c-nonblocking", (3, 14).., |python| {
+        let (paused, free) = storm(python, "storm_through_c.py", [3, 5]);
         assert_eq!(paused.impossible, 0, "{paused:?}");
         let impossible = free.impossible as f64;
         assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
@@ -88,7 +108,7 @@ fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
 #[ignore = "needs two CPUs of its own: a program that waits for one is seen in the same place a thousand times"]
 fn a_call_storm_without_pausing_has_the_same_leaves() {
     for_each_interpreter("storm-leaves", .., |python| {
-        let (paused, free) = storm(python);
+        let (paused, free) = storm(python, "storm.py", [4, 4]);
         let mut worst = 0.0_f64;
         for leaf in paused.leaves.keys().chain(free.leaves.keys()) {
             let (truth, share) = (paused.share(leaf), free.share(leaf));
