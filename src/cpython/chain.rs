@@ -45,7 +45,7 @@ pub(super) struct Fresh {
     pub links: Vec<(RemoteAddr, Option<RawFrame>)>,
     /// Of the first [`MAX_KEPT`] only: with more, none is of use.
     pub heads: Vec<u8>,
-    /// Whether one of the frames would be the innermost if the thread raced.
+    /// Whether some of the frames would be left out if the thread raced.
     pub is_cut: bool,
 }
 

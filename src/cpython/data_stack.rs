@@ -30,8 +30,6 @@ const MAX_FRAMES: usize = 200_000;
 const MAX_TRIED: usize = 1 << 18;
 /// How far an instruction may be from its code object. The longest functions are generated ones.
 const MAX_CODE: u64 = 64 << 20;
-/// `FRAME_OWNED_BY_THREAD`: the same in all versions that have `owner`.
-const OWNED_BY_THREAD: u8 = 0;
 
 /// Looks for the frames that are below the outermost one of a stack which broke off, and adds them.
 /// Whether the stack is whole then, but for frames of generators.
@@ -149,7 +147,7 @@ impl<'a, M: RemoteMemory> Search<'a, M> {
     /// The frame that these bytes are, if they are one.
     fn frame(&mut self, record: &Record<'_>) -> Option<RawFrame> {
         let owner = self.python.layout.interpreter_frame.owner;
-        if owner.is_some_and(|at| record.u8(at).ok() != Some(OWNED_BY_THREAD)) {
+        if owner.is_some_and(|at| record.u8(at).ok() != Some(frame::OWNED_BY_THREAD)) {
             return None;
         }
         let (frame, _) = frame::decode(self.python, record).ok()?;

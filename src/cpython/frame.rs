@@ -31,8 +31,8 @@ pub struct RawFrame {
     pub is_loose: bool,
 }
 
-/// `FRAME_OWNED_BY_THREAD` in the same place.
-const OWNED_BY_THREAD: u8 = 0;
+/// `FRAME_OWNED_BY_THREAD`, in the same place as the next.
+pub(super) const OWNED_BY_THREAD: u8 = 0;
 /// `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h` (`pycore_interpframe_structs.h`
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
 const OWNED_BY_GENERATOR: u8 = 1;
@@ -45,22 +45,11 @@ pub enum Leaf {
     /// The innermost frame is one that runs.
     Runs,
     /// The innermost frame ran right before, and no frame had ended when it was copied; all are on the data
-    /// stack, in one piece.
+    /// stack, in one piece. What C calls, and what generators are called by, stands elsewhere and is copied
+    /// later: the same places may be part of another stack by then.
     Lives,
     /// The innermost frame waits for one that it called, which is not there.
     Waits,
-}
-
-impl Leaf {
-    /// What is left of it when not all frames are on the data stack. What C calls, and what generators are
-    /// called by, stands elsewhere and is copied later: the same places may be part of another stack by then.
-    fn of_plain(self, is_plain: bool) -> Leaf {
-        if self == Leaf::Lives && !is_plain {
-            Leaf::Unknown
-        } else {
-            self
-        }
-    }
 }
 
 /// The frames of a thread from its innermost one on, without entry and shim frames, put into `chain`,
@@ -164,8 +153,10 @@ fn follow(
             leaf = Leaf::Lives;
         }
         if let Some(place) = known {
-            let is_plain = chain.is_plain(place, passed_shim);
-            return Ok((leaf.of_plain(is_plain), place + 1));
+            if leaf == Leaf::Lives && !chain.is_plain(place, passed_shim) {
+                leaf = Leaf::Unknown;
+            }
+            return Ok((leaf, place + 1));
         }
         let (frame, previous) = decode(python, &record)?;
         passed_shim |= frame.is_none();
@@ -180,7 +171,9 @@ fn follow(
                 }
                 fresh.is_cut = true;
             }
-            leaf = leaf.of_plain(!passed_shim && !frame.is_generators);
+            if leaf == Leaf::Lives && (passed_shim || frame.is_generators) {
+                leaf = Leaf::Unknown;
+            }
         }
         above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
         fresh.links.push((addr, frame));

@@ -279,7 +279,7 @@ impl Inspector {
         let (leaf, _) = walked?;
         Ok(Walk {
             has_begun: leaf != Leaf::Lives || copy.agrees(),
-            is_steady: copy.is_steady(leaf),
+            is_steady: copy.is_steady(leaf, races),
             innermost: found,
         })
     }

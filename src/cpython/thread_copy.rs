@@ -210,8 +210,8 @@ impl ThreadCopy {
     }
 
     /// Whether nothing contradicts that the stack that was walked, with such a leaf, was the thread's while it
-    /// was copied.
-    pub fn is_steady(&mut self, leaf: Leaf) -> bool {
+    /// was copied. `races`: the thread ran meanwhile.
+    pub fn is_steady(&mut self, leaf: Leaf, races: bool) -> bool {
         let outermost = self.chain.outermost();
         if self.agrees {
             let (last, count) = self.ends;
@@ -226,13 +226,12 @@ impl ThreadCopy {
             }
         }
         // What C calls hangs on a shim on the C stack, whose place is used again: the chain may end too soon.
-        let is_rooted = self.outermost == outermost;
+        let is_rooted = outermost.is_some() && self.outermost == outermost;
+        let may_be_cut = races && self.shows_ends && self.outermost.is_some() && !is_rooted;
         let is_there = match leaf {
             Leaf::Runs => true,
-            Leaf::Lives => is_rooted,
-            Leaf::Waits | Leaf::Unknown => {
-                self.agrees && (is_rooted || !self.shows_ends || self.outermost.is_none())
-            }
+            Leaf::Lives => is_rooted || (self.agrees && !may_be_cut),
+            Leaf::Waits | Leaf::Unknown => self.agrees && !may_be_cut,
         };
         is_there && self.is_whole()
     }

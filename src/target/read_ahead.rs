@@ -21,8 +21,9 @@ const MAX_RANGES: usize = 4096;
 const MAX_BYTES: u64 = 1 << 20;
 /// Memory that can be read at one address can be read up to the next multiple of this.
 const PAGE: u64 = 4096;
-/// With more ranges than this it is not asked which of them can be read.
-const MAX_TRIMMED: usize = 64;
+/// With more ranges than this it is not asked which of them can be read: a thread may be paused meanwhile, and
+/// for each it takes up to ten reads. A data stack has a handful.
+const MAX_TRIMMED: usize = 16;
 
 /// How ranges are made from what was read.
 #[derive(Clone, Copy, Debug, Default)]
