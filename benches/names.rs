@@ -13,8 +13,8 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use pyspy_rs::cpython::line_table::locate;
-use pyspy_rs::cpython::{FrameTable, Inspector};
+use pyspy_rs::FrameTable;
+use pyspy_rs::internals::{Inspector, locate_line};
 use python_offsets::semantics::LineTable;
 
 use support::{Recorded, recorded};
@@ -81,9 +81,9 @@ fn line_tables(criterion: &mut Criterion) {
     for (name, format, entry, step) in tables {
         let table = entry.repeat(ENTRIES);
         let last = step * ENTRIES as i64 - 1;
-        assert!(locate(format, &table, 1, last).line > Some(ENTRIES as u32 - 2));
+        assert!(locate_line(format, &table, 1, last).line > Some(ENTRIES as u32 - 2));
         group.bench_function(name, |bench| {
-            bench.iter(|| locate(format, black_box(&table), 1, black_box(last)));
+            bench.iter(|| locate_line(format, black_box(&table), 1, black_box(last)));
         });
     }
     group.finish();

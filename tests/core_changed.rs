@@ -15,9 +15,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use pyspy_rs::cpython::{FrameTable, PythonCore, ValueOptions};
-use pyspy_rs::sampler::post_mortem::examine;
-use pyspy_rs::target::{CoreFile, CoreOptions};
+use pyspy_rs::FrameTable;
+use pyspy_rs::internals::{CoreFile, CoreOptions, PythonCore, ValueOptions, examine};
 use support::cores::{crash, kernel_dumps};
 use support::for_each_kind;
 

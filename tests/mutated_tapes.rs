@@ -17,9 +17,9 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyspy_rs::cpython::inspector::MAX_SAMPLE_READS;
-use pyspy_rs::cpython::{Attached, ValueOptions};
-use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::internals::{
+    Attached, MAX_SAMPLE_READS, MemoryError, RemoteAddr, RemoteMemory, Tape, ValueOptions,
+};
 
 use support::{parse_some, tape_of};
 

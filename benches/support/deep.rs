@@ -1,7 +1,6 @@
 //! Stacks deeper than any that was recorded, made from a tape.
 
-use pyspy_rs::cpython::{Python, PythonThread};
-use pyspy_rs::target::{RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::internals::{Python, PythonThread, RemoteAddr, RemoteMemory, Tape};
 use python_offsets::semantics::FrameRoot;
 
 use crate::support::Recorded;

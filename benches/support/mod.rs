@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use pyspy_rs::cpython::{Attached, Inspector, PythonThread};
-use pyspy_rs::target::{Tape, Tid};
+use pyspy_rs::Tid;
+use pyspy_rs::internals::{Attached, Inspector, PythonThread, Tape};
 
 /// A recorded process.
 pub struct Recorded {

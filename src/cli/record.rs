@@ -5,25 +5,31 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::attach::{self, Launching};
-use super::candidates;
-use super::errors::{Advised, say};
-use super::escape::{command_line, for_terminal};
-use super::inside;
-use super::options::{Lines, Program, RecordOptions, Target};
-use super::program::{GRACE, Launched, status_of_failure};
-use super::progress::{Progress, Status};
-use super::signals::StopSignals;
-use super::sources::Sources;
-use super::{summary, timing};
-use crate::output::{self, Format, Meta, OutputFile};
-use crate::profile::{ProcessLabel, Profile, ProfileOptions};
-use crate::sampler::{Root, Sampler, SamplerOptions, SamplerStats};
-use crate::target::Pid;
+use super::options::{Lines, RecordOptions};
+use super::report::progress::{Progress, Status};
+use super::report::{summary, timing};
+use super::select::target::{Program, Target};
+use super::select::{candidates, container};
+use crate::os::Pid;
+use crate::output::file::OutputFile;
+use crate::output::format::{self, Format};
+use crate::output::tables::lines;
+use crate::output::{self, Meta};
+use crate::profile::Profile;
+use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::sampler::processes::root::Root;
+use crate::sampler::stats::SamplerStats;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::session::attach::{self, Launching};
+use crate::session::errors::{Advised, say};
+use crate::session::launch::{GRACE, Launched, status_of_failure};
+use crate::session::signals::StopSignals;
+use crate::session::sources::Sources;
+use crate::text::escape::{command_line, for_terminal};
 
 /// Why the sampling ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// `--duration` is over.
     Duration,
     /// A signal told us to stop.
@@ -40,7 +46,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => record_process(*pid, options),
         Target::OnlyOne => record_process(candidates::only_one()?, options),
-        Target::Inside(inside) => record_process(inside::find(inside)?, options),
+        Target::Inside(inside) => record_process(container::find(inside)?, options),
         Target::Program(program) => record_program(program, options),
     }
 }
@@ -100,12 +106,12 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
 
 /// The place of the file, taken before anything starts. Shared with the thread that ends us at a
 /// second signal, so that nothing is left behind then.
-pub(super) struct Place(Arc<Mutex<Option<OutputFile>>>);
+pub(crate) struct Place(Arc<Mutex<Option<OutputFile>>>);
 
 impl Place {
-    pub(super) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
+    pub(crate) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
         let path = options.output.clone().unwrap_or_else(|| {
-            output::default_file_name(target, SystemTime::now(), options.format).into()
+            format::default_file_name(target, SystemTime::now(), options.format).into()
         });
         let file = OutputFile::create(&path).map_err(|error| {
             Advised::failure(
@@ -121,7 +127,7 @@ impl Place {
     }
 
     /// Takes back the place, from any thread, when we have to end at once.
-    pub(super) fn give_up(&self) -> impl FnOnce() + Send + 'static {
+    pub(crate) fn give_up(&self) -> impl FnOnce() + Send + 'static {
         let place = Arc::clone(&self.0);
         move || {
             // While it is being written it is locked; then the temporary file stays.
@@ -141,13 +147,13 @@ impl Drop for Place {
 }
 
 /// What was sampled.
-pub(super) struct Recording {
-    pub(super) profile: Profile,
-    pub(super) stats: SamplerStats,
-    pub(super) meta: Meta,
-    pub(super) sources: Sources,
-    pub(super) ending: Ending,
-    pub(super) last_error: Option<String>,
+pub(crate) struct Recording {
+    pub(crate) profile: Profile,
+    pub(crate) stats: SamplerStats,
+    pub(crate) meta: Meta,
+    pub(crate) sources: Sources,
+    pub(crate) ending: Ending,
+    pub(crate) last_error: Option<String>,
 }
 
 impl Recording {
@@ -257,10 +263,10 @@ impl Recording {
     }
 
     /// Writes the file and says so.
-    pub(super) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+    pub(crate) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
         let mut meta = self.meta.clone();
         if options.format == Format::Lines {
-            let files = output::lines::source_files(&self.profile, &meta.tables);
+            let files = lines::source_files(&self.profile, &meta.tables);
             meta.tables.sources = self.sources.read(files);
         }
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -304,7 +310,7 @@ impl Recording {
 }
 
 /// What a profile is to keep for these options.
-pub(super) fn profile_options(options: &RecordOptions) -> ProfileOptions {
+pub(crate) fn profile_options(options: &RecordOptions) -> ProfileOptions {
     ProfileOptions {
         show_line_numbers: options.lines != Lines::Hidden,
         function_only: options.lines == Lines::First,

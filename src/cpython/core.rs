@@ -9,14 +9,20 @@ use log::debug;
 use python_offsets::PythonVersion;
 use python_offsets::semantics::FrameRoot;
 
-use super::frame::RawFrame;
-use super::gil::{self, InterpreterGil};
-use super::inspector::{Inspector, Resolved};
-use super::locate::{self, Found};
-use super::source_path::shorten;
-use super::thread_list::{PythonThread, ThreadList};
-use super::{AttachError, FrameTable, Local, ReadError, SampleError, ValueOptions};
-use crate::target::{CoreFile, ProcessImage, Tid};
+use super::attach::error::AttachError;
+use super::attach::locate::{self, Found};
+use super::code::frame_table::FrameTable;
+use super::code::short_path::shorten;
+use super::read::error::{ReadError, SampleError};
+use super::reader::{Inspector, Resolved};
+use super::stack::walk::RawFrame;
+use super::threads::gil::{self, InterpreterGil};
+use super::threads::list::{PythonThread, ThreadList};
+use super::values::ValueOptions;
+use super::values::locals::Local;
+use crate::os::Tid;
+use crate::os::core_file::CoreFile;
+use crate::os::process::image::ProcessImage;
 
 /// A CPython in a core file.
 pub struct PythonCore {
@@ -83,7 +89,7 @@ impl PythonCore {
         self.inspector.python().version
     }
 
-    /// All interpreters, as [`PythonProcess::interpreter_gils`](super::PythonProcess::interpreter_gils).
+    /// All interpreters, as [`PythonProcess::interpreter_gils`](super::process::PythonProcess::interpreter_gils).
     ///
     /// # Errors
     /// When they cannot be read.

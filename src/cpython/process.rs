@@ -6,16 +6,23 @@ use std::sync::Arc;
 
 use python_offsets::PythonVersion;
 
-use super::frame::RawFrame;
-use super::gil::{self, InterpreterGil};
-use super::inspector::{Inspector, Resolved, Walk};
-use super::locate::{self, Found};
-use super::source_path::shorten;
-use super::thread_list::{PythonThread, ThreadList};
-use super::{
-    AttachError, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions,
-};
-use crate::target::{AddressSpace, LiveMemory, Pid, TargetProcess, Tid};
+use super::attach::error::AttachError;
+use super::attach::locate::{self, Found};
+use super::code::frame_table::FrameTable;
+use super::code::short_path::shorten;
+use super::read::error::{ReadError, SampleError};
+use super::reader::{Inspector, Resolved, Walk};
+use super::runtime::Python;
+use super::stack::walk::RawFrame;
+use super::threads::gil::{self, InterpreterGil};
+use super::threads::list::{PythonThread, ThreadList};
+use super::values::ValueOptions;
+use super::values::locals::Local;
+use super::values::object::Objects;
+use crate::os::memory::live::LiveMemory;
+use crate::os::process::TargetProcess;
+use crate::os::procfs::mm_layout::AddressSpace;
+use crate::os::{Pid, Tid};
 
 /// A running CPython that we are attached to.
 pub struct PythonProcess {

@@ -1,49 +1,35 @@
 //! [`Sampler`]: when to look, at whom, and how to be sure.
 
-pub mod cpu_times;
-mod descriptions;
+pub mod capture;
 pub mod histogram;
-pub mod launched;
-pub mod look;
-pub mod memory_watch;
-mod merge;
-mod observed;
-pub mod pace;
-mod part;
-pub mod post_mortem;
-mod race;
-mod relatives;
-mod root;
-pub mod rss_changes;
+pub mod processes;
+pub mod resources;
 pub mod sample;
-pub mod snapshot;
+pub mod schedule;
 pub mod stats;
-mod urgency;
-pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cpython::{FrameTable, PythonProcess};
-use crate::target::{PauseGuard, Pid, TargetProcess};
+use crate::cpython::code::frame_table::FrameTable;
+use crate::cpython::process::PythonProcess;
+use crate::os::Pid;
+use crate::os::process::TargetProcess;
+use crate::os::ptrace::pause::PauseGuard;
 
-pub use descriptions::ProcessDescription;
-pub use histogram::Histogram;
-pub use launched::attach_launched;
-pub use look::{Look, Pausing, Snapshot};
-pub use memory_watch::MemoryReading;
-pub use root::Root;
-pub use sample::{ProcessSample, RssChange, Sample};
-pub use stats::SamplerStats;
-pub use watch::Watch;
+use capture::options::Look;
+use processes::names::ProcessDescription;
+use processes::root::Root;
+use sample::Sample;
+use stats::SamplerStats;
 
-use descriptions::Descriptions;
-use memory_watch::{Asked, MemoryWatch};
-use observed::{Observed, Seen};
-use pace::Pace;
-use relatives::Relatives;
-use urgency::Urgency;
+use processes::names::Descriptions;
+use processes::pending::Relatives;
+use processes::sampled::{Observed, Seen};
+use resources::memory_poll::{Asked, MemoryWatch};
+use schedule::priority::Urgency;
+use schedule::timer::Pace;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);

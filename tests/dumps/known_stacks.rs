@@ -1,9 +1,10 @@
 //! Only what differs from the last stack is followed and named anew: the stack is the one that is found
 //! without knowing the last, whatever changed in between.
 
-use pyspy_rs::cpython::frame::RawFrame;
-use pyspy_rs::cpython::{Attached, Frame, FrameTable, Inspector, PythonThread};
-use pyspy_rs::target::{RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::internals::{
+    Attached, Inspector, PythonThread, RawFrame, RemoteAddr, RemoteMemory, Tape,
+};
+use pyspy_rs::{Frame, FrameTable};
 
 use crate::support::recorded_tapes;
 

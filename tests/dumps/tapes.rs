@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use pyspy_rs::cpython::{Attached, Inspector, Local, Python, PythonProcess, ValueOptions};
-use pyspy_rs::target::{RecordingMemory, RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::PythonProcess;
+use pyspy_rs::internals::{
+    Attached, Inspector, Local, Python, RecordingMemory, RemoteAddr, RemoteMemory, Tape,
+    ValueOptions,
+};
 use serde_json::Value;
 
 use crate::support::{

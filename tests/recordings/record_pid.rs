@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyspy_rs::cpython::PythonProcess;
-use pyspy_rs::sampler::{Look, Pausing, Sampler, SamplerOptions};
+use pyspy_rs::{Look, Pausing, PythonProcess, Sampler, SamplerOptions};
 
 use crate::support::Target;
 use crate::support::bench::{Bench, python};

@@ -7,9 +7,9 @@ use crate::support::bench::python;
 use crate::support::{Recording, Target, for_each_interpreter};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
-use pyspy_rs::cpython::PythonProcess;
-use pyspy_rs::profile::{Profile, ProfileOptions};
-use pyspy_rs::sampler::{Look, Pausing, Sample, Sampler, SamplerOptions};
+use pyspy_rs::{
+    Look, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler, SamplerOptions,
+};
 use serde_json::Value;
 
 /// The nanoseconds that a process has used, by the clock that its own `time.process_time()` reads.

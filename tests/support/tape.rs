@@ -5,12 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyspy_rs::cpython::source_path::shorten;
-use pyspy_rs::cpython::{
-    Attached, Frame, FrameTable, Inspector, Local, PythonThread, ReadError, SampleError,
-    ValueOptions,
+use pyspy_rs::internals::{
+    Attached, Inspector, Local, PythonThread, ReadError, RemoteMemory, SampleError, Tape,
+    ValueOptions, shorten_path,
 };
-use pyspy_rs::target::{RemoteMemory, Tape};
+use pyspy_rs::{Frame, FrameTable};
 use serde_json::Value;
 
 use super::fixtures;
@@ -128,7 +127,7 @@ pub fn parse_some(
                 continue;
             }
         };
-        table.shorten_new(|filename| shorten(filename, |_| false).into());
+        table.shorten_new(|filename| shorten_path(filename, |_| false).into());
         let mut frames = Vec::new();
         let shown = stack.iter().zip(inspector.shown(&thread));
         let shown: Vec<_> = shown.filter(|(_, is_shown)| *is_shown).collect();

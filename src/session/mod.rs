@@ -1,0 +1,7 @@
+//! One run from attach to file: what a command does, without clap.
+
+pub mod attach;
+pub mod errors;
+pub mod launch;
+pub mod signals;
+pub mod sources;
