@@ -31,7 +31,7 @@ pub fn run() -> ExitCode {
         Ok((cli.verbose, action))
     });
     let status = match parsed {
-        Err(error) => errors::usage(&error),
+        Err(error) => args::usage::usage(&error),
         Ok((verbose, action)) => {
             logging::start(verbose);
             perform(action).unwrap_or_else(|error| errors::report(&error))

@@ -4,7 +4,6 @@ use std::io;
 
 use super::options::TopOptions;
 use super::report::timing;
-use super::select::target::{Program, Target};
 use super::select::{candidates, container};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
@@ -15,6 +14,7 @@ use crate::sampler::processes::root::Root;
 use crate::session::attach::{self, Launching};
 use crate::session::errors::{Advised, say};
 use crate::session::launch::{GRACE, Launched, status_of_failure};
+use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
 use crate::text::escape::{command_line, for_terminal};
 use crate::tui::terminal::term;

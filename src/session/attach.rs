@@ -7,7 +7,6 @@ use std::{fs, mem, thread};
 
 use super::errors::{Advised, say};
 use super::launch::Launched;
-use crate::cli::options::Sampling;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
@@ -15,6 +14,7 @@ use crate::os::diagnose::stopped::Standstill;
 use crate::os::process::TargetProcess;
 use crate::sampler::processes::launch;
 use crate::sampler::processes::root::Root;
+use crate::session::options::Sampling;
 use crate::text::escape::command_line;
 
 /// How long a process that was named may still be starting.

@@ -4,9 +4,7 @@ use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
-
-use crate::cli::select::candidates;
+use super::advice;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::core::NoInterpreter;
 use crate::os::core_file::error::CoreError;
@@ -89,7 +87,7 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
     let attach = error.downcast_ref::<AttachError>();
     let below = match attach {
         Some(AttachError::NotPython { pid, .. } | AttachError::NotFound { pid, .. }) => {
-            candidates::advice_on_children(*pid)
+            advice::advice_on_children(*pid)
         }
         _ => None,
     };
@@ -121,45 +119,9 @@ pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{}", for_terminal(line));
 }
 
-/// Prints a wrong command line's error (or the help and the version, which clap treats the same)
-/// and returns the exit status.
-pub fn usage(error: &clap::Error) -> u8 {
-    if let Some((what, hint)) = unavailable(error) {
-        say(&format!("error: {what}"));
-        say(&format!("hint: {hint}"));
-    } else {
-        let _ = error.print();
-    }
-    u8::try_from(error.exit_code()).unwrap_or(USAGE)
-}
-
-/// What to say of an option that py-spy has and we have not: what is wrong, and what to do.
-fn unavailable(error: &clap::Error) -> Option<(&'static str, &'static str)> {
-    if error.kind() != ErrorKind::UnknownArgument {
-        return None;
-    }
-    let Some(ContextValue::String(argument)) = error.get(ContextKind::InvalidArg) else {
-        return None;
-    };
-    match argument.as_str() {
-        "--native" | "-n" => Some((
-            "--native is not available yet",
-            "leave it out: the stacks then hold the Python frames",
-        )),
-        "--capture" => Some((
-            "--capture is not available",
-            "leave it out: the program's output goes where it would go without us",
-        )),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
-    use crate::cli::args::Cli;
 
     #[test]
     fn a_closed_pipe_is_no_failure() {
@@ -178,21 +140,5 @@ mod tests {
         );
         let long = ["x".repeat(300).into()];
         assert_eq!(with_command("sudo pyspy-rs …", &long), "sudo pyspy-rs …");
-    }
-
-    #[test]
-    fn tells_what_of_py_spy_is_missing() {
-        for (line, is_told) in [
-            ("pyspy-rs record --native -p 1", true),
-            ("pyspy-rs record -n -p 1", true),
-            ("pyspy-rs record --capture python x.py", true),
-            // The `--` before the program is missing, and clap says so.
-            ("pyspy-rs record python -c x", false),
-        ] {
-            match Cli::try_parse_from(line.split(' ')) {
-                Ok(_) => panic!("{line} was accepted"),
-                Err(error) => assert_eq!(unavailable(&error).is_some(), is_told, "{line}"),
-            }
-        }
     }
 }

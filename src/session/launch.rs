@@ -10,10 +10,10 @@ use nix::unistd::Pid as NixPid;
 
 use super::errors::{Advised, report, without_number};
 use super::signals::StopSignals;
-use crate::cli::select::target::Program;
 use crate::os::Pid;
 use crate::os::process::launch::{self, LaunchError};
 use crate::os::ptrace::pause::PauseGuard;
+use crate::session::options::Program;
 
 /// How long a program has to end when we end it, before it is killed.
 pub const GRACE: Duration = Duration::from_secs(5);

@@ -4,6 +4,7 @@
 
 pub mod core;
 pub mod doctor;
+pub mod usage;
 pub mod values;
 
 use std::ffi::OsString;

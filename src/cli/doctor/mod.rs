@@ -11,8 +11,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::time::Instant;
 
-use super::args::doctor::DoctorArgs;
-use super::select::target::{Target, running};
+use super::options::DoctorOptions;
 use super::select::{candidates, container};
 use super::to_stdout;
 use crate::cpython::attach::error::AttachError;
@@ -24,29 +23,9 @@ use crate::os::thread::state::RunState;
 use crate::sampler::capture::options::Pausing;
 use crate::session::attach;
 use crate::session::errors::FAILURE;
+use crate::session::options::Target;
 use crate::text::escape::in_json;
 use report::{Problem, Report, SCHEMA, Verdict, Way};
-
-/// Options of `doctor`.
-#[derive(Clone, Debug)]
-pub struct DoctorOptions {
-    /// Which process; one that runs.
-    pub target: Target,
-    /// Print JSON rather than text.
-    pub json: bool,
-    /// Do not pause the target.
-    pub nonblocking: bool,
-}
-
-impl From<DoctorArgs> for DoctorOptions {
-    fn from(args: DoctorArgs) -> DoctorOptions {
-        DoctorOptions {
-            target: running(args.pid.or(args.pid_option), args.in_container),
-            json: args.json,
-            nonblocking: args.nonblocking,
-        }
-    }
-}
 
 /// Prints the page, and returns the exit status: 0 when the process can be profiled.
 ///

@@ -14,7 +14,6 @@ use std::time::Instant;
 
 use super::options::DumpOptions;
 use super::report::timing;
-use super::select::target::Target;
 use super::select::{candidates, container};
 use super::to_stdout;
 use crate::cpython::attach::error::AttachError;
@@ -36,6 +35,7 @@ use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
 use crate::session::attach;
 use crate::session::errors::{Advised, say};
+use crate::session::options::Target;
 use crate::text::escape::command_line;
 use model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
 

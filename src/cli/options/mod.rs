@@ -1,25 +1,18 @@
 //! What the commands work with: the arguments of [`super::args`], checked and resolved.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use clap::CommandFactory;
-use clap::error::ErrorKind;
-
 use super::args::core::CoreArgs;
+use super::args::doctor::DoctorArgs;
 use super::args::values::RecordFor;
-use super::args::{
-    Cli, Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs,
-};
-use super::doctor::DoctorOptions;
+use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
 use crate::output::format::Format;
 use crate::output::tables::TableOptions;
-use crate::sampler::SamplerOptions;
-use crate::sampler::capture::options::{Look, Pausing};
 
-use super::select::target::{Target, running, target};
+use super::args::usage::usage_error;
+use super::select::target::{running, target};
+use crate::session::options::{Sampling, Target};
 
 /// One run of pyspy-rs.
 #[derive(Debug)]
@@ -36,51 +29,6 @@ pub enum Action {
     Doctor(DoctorOptions),
     /// `completions`
     Completions(clap_complete::Shell),
-}
-
-/// How `record` and `top` take samples.
-#[derive(Clone, Copy, Debug)]
-pub struct Sampling {
-    /// Samples per second.
-    pub rate_hz: u32,
-    /// Leave out threads that do not hold the GIL.
-    pub gil_only: bool,
-    /// Take in threads that are idle.
-    pub include_idle: bool,
-    /// Weigh samples by the thread's time on a CPU.
-    pub cpu_time: bool,
-    /// Lay the growth of resident memory on stacks.
-    pub memory: bool,
-    /// Show garbage collections.
-    pub show_collections: bool,
-    /// Do not pause the target.
-    pub nonblocking: bool,
-    /// Look at child processes too.
-    pub subprocesses: bool,
-}
-
-impl Sampling {
-    /// The same for the sampler, which ends when `stop` is set.
-    pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
-        SamplerOptions {
-            rate_hz: f64::from(self.rate_hz),
-            look: Look {
-                pausing: if self.nonblocking {
-                    Pausing::Never
-                } else {
-                    Pausing::Running
-                },
-                cpu_time: self.cpu_time,
-                memory: self.memory,
-                gil: self.gil_only || self.show_collections,
-                hurries: false,
-                holds: false,
-            },
-            subprocesses: self.subprocesses,
-            stop: Arc::clone(stop),
-            duration: None,
-        }
-    }
 }
 
 /// Which line a frame of a recording carries.
@@ -332,14 +280,24 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
     }
 }
 
-/// A usage error of a subcommand, in clap's shape and with its exit status (2).
-pub(crate) fn usage_error(command: &str, message: &str) -> clap::Error {
-    let mut cli = Cli::command();
-    // Names the subcommand's usage line after the whole command.
-    cli.build();
-    match cli.find_subcommand_mut(command) {
-        Some(subcommand) => subcommand.error(ErrorKind::ArgumentConflict, message),
-        None => cli.error(ErrorKind::ArgumentConflict, message),
+/// Options of `doctor`.
+#[derive(Clone, Debug)]
+pub struct DoctorOptions {
+    /// Which process; one that runs.
+    pub target: Target,
+    /// Print JSON rather than text.
+    pub json: bool,
+    /// Do not pause the target.
+    pub nonblocking: bool,
+}
+
+impl From<DoctorArgs> for DoctorOptions {
+    fn from(args: DoctorArgs) -> DoctorOptions {
+        DoctorOptions {
+            target: running(args.pid.or(args.pid_option), args.in_container),
+            json: args.json,
+            nonblocking: args.nonblocking,
+        }
     }
 }
 

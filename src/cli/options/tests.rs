@@ -3,9 +3,10 @@
 
 use std::ffi::OsString;
 
-use super::super::select::target::{Inside, Program};
 use super::*;
+use crate::cli::args::Cli;
 use crate::output::tables::SortKey;
+use crate::session::options::{Inside, Program};
 use clap::Parser;
 use std::path::Path;
 

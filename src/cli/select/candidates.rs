@@ -4,14 +4,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::cpython::attach::locate::program_holds_interpreter;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
 use crate::os::process::TargetProcess;
 use crate::os::process::list::{ProcessSummary, all_processes};
-use crate::os::process::tree::descendants;
 use crate::os::procfs::maps::{Mapping, read_mappings};
 use crate::session::errors::{Advised, USAGE, say};
 use crate::text::escape::command_line;
@@ -19,11 +17,6 @@ use crate::text::units::{mib, rough};
 
 /// The most processes that are listed.
 const MAX_LISTED: usize = 50;
-/// How long processes below one are looked into for advice.
-const ADVISED_FOR: Duration = Duration::from_secs(1);
-/// The most characters of a command line in advice.
-const MAX_COMMAND: usize = 60;
-
 /// A Python process that we may read.
 #[derive(Clone, Debug)]
 struct Candidate {
@@ -64,44 +57,6 @@ pub fn only_one() -> Result<Pid, Advised> {
                 status: USAGE,
             })
         }
-    }
-}
-
-/// Where the Python of a process is that is none itself: PyInstaller's boot loader and shell scripts
-/// have theirs in a child. `None` when there is none below it either.
-pub fn advice_on_children(pid: Pid) -> Option<String> {
-    let begin = Instant::now();
-    let pythons: Vec<(Pid, PythonProcess)> = descendants(&[pid])
-        .into_iter()
-        .take_while(|_| begin.elapsed() < ADVISED_FOR)
-        .filter_map(|child| Some((child.parent, PythonProcess::attach(child.pid).ok()?)))
-        .collect();
-    let [(parent, first), others @ ..] = pythons.as_slice() else {
-        return None;
-    };
-    let relation = if *parent == pid {
-        "its child"
-    } else {
-        "below it,"
-    };
-    let more = match others.len() {
-        0 => String::new(),
-        more => format!(", and {more} more below it"),
-    };
-    Some(format!(
-        "{relation} process {} runs Python {} ({}){more}: give --pid {}, or add -s (--subprocesses) \
-         to look at all below it",
-        first.pid(),
-        first.version(),
-        short(&command_line(&first.target().command_line())),
-        first.pid(),
-    ))
-}
-
-fn short(command: &str) -> String {
-    match command.char_indices().nth(MAX_COMMAND) {
-        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
-        None => command.to_owned(),
     }
 }
 
@@ -180,14 +135,9 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
 
-    #[test]
-    fn advice_shows_the_beginning_of_a_long_command() {
-        assert_eq!(short("python app.py"), "python app.py");
-        let long = short(&"ä".repeat(MAX_COMMAND + 1));
-        assert_eq!(long, "ä".repeat(MAX_COMMAND) + "…");
-    }
+    use super::*;
 
     #[test]
     fn lists_what_one_needs_to_choose() {

@@ -1,11 +1,11 @@
 //! `--in-container`: which process is meant by the number that its container knows it by.
 
 use super::candidates;
-use super::target::Inside;
 use crate::os::Pid;
 use crate::os::container::find::{Container, Containers, Inhabitant};
 use crate::os::process::list::ProcessSummary;
 use crate::session::errors::{Advised, say};
+use crate::session::options::Inside;
 use crate::text::escape::command_line;
 
 /// The most lines of a list.

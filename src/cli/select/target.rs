@@ -1,41 +1,9 @@
-//! [`Target`]: which process the arguments ask for.
-
-use std::ffi::OsString;
+//! Which process the arguments ask for.
 
 use crate::cli::args::TargetArgs;
-use crate::cli::options::usage_error;
+use crate::cli::args::usage::usage_error;
 use crate::os::Pid;
-
-/// Which process to look at.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
-    /// One that runs.
-    Pid(Pid),
-    /// One to launch: the program and its arguments; never empty.
-    Program(Program),
-    /// The only Python process that runs.
-    OnlyOne,
-    /// One in a container.
-    Inside(Inside),
-}
-
-/// A process by what its container knows it by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
-    /// Which container, in one of the ways of [`Containers::processes_in`](crate::os::container::find::Containers).
-    pub container: String,
-    /// Its number in there; without one it is the only Python.
-    pub pid: Option<Pid>,
-}
-
-/// A program to launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Program {
-    /// What to run, searched in PATH as a shell does.
-    pub file: OsString,
-    /// Its arguments.
-    pub args: Vec<OsString>,
-}
+use crate::session::options::{Inside, Program, Target};
 
 /// A process that runs.
 pub(crate) fn running(pid: Option<Pid>, container: Option<String>) -> Target {

@@ -266,7 +266,7 @@ print(result, ctypes.get_errno())",
 fn start_holder(pid: Pid) -> (Child, impl Read) {
     let mut holder = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "--ignored", "--nocapture"])
-        .arg("target::pause::tests::helper_that_holds_a_guard")
+        .arg("os::ptrace::pause::tests::helper_that_holds_a_guard")
         .env("PYSPY_TEST_PAUSE_PID", pid.to_string())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -127,6 +127,7 @@ RSS: 57.2 MiB (peak 61.0 MiB)  ▁▂▃▄▅▆▇█
  95.00%  95.00%  fib (pkg/app.py)
   5.00% 100.00%  <module> (pkg/app.py)
 
+
 Press q to quit, ? for help, 1-6 to sort";
     assert_eq!(screen(&view, &snapshot(), 40, 10), expected);
     assert_eq!(
