@@ -34,7 +34,7 @@ pub use output::format::Format;
 pub use output::{Meta, write};
 pub use profile::Profile;
 pub use profile::options::{ProcessLabel, ProfileOptions};
-pub use sampler::capture::options::{Look, Pausing};
+pub use sampler::capture::options::{CaptureOptions, Pausing};
 pub use sampler::sample::{ProcessSample, RssChange, Sample};
 pub use sampler::stats::SamplerStats;
 pub use sampler::{Sampler, SamplerOptions};
@@ -47,10 +47,10 @@ pub mod internals {
     pub use crate::cpython::code::short_path::shorten as shorten_path;
     pub use crate::cpython::core::PythonCore;
     pub use crate::cpython::read::error::{ReadError, SampleError};
-    pub use crate::cpython::reader::{Inspector, MAX_SAMPLE_READS};
-    pub use crate::cpython::runtime::Python;
+    pub use crate::cpython::reader::{MAX_SAMPLE_READS, StackReader};
+    pub use crate::cpython::runtime::Runtime;
     pub use crate::cpython::stack::walk::RawFrame;
-    pub use crate::cpython::tape::Attached;
+    pub use crate::cpython::tape::TapeMetadata;
     pub use crate::cpython::threads::interpreter::interpreters;
     pub use crate::cpython::threads::list::PythonThread;
     pub use crate::cpython::threads::names::ThreadNames;
@@ -64,5 +64,5 @@ pub mod internals {
     pub use crate::profile::tables::labels::{Label, LabelTable};
     pub use crate::profile::tables::stacks::{StackId, StackTable};
     pub use crate::profile::tables::strings::StringTable;
-    pub use crate::sampler::capture::core::examine;
+    pub use crate::sampler::capture::core::capture_from_core;
 }

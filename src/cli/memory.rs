@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use super::options::MemoryOptions;
-use super::record::{self, Place, Recording, profile_options};
+use super::record::{self, PendingOutput, Recording, profile_options};
 use super::report::timing;
 use super::select::{candidates, container};
 use crate::os::Pid;
@@ -16,14 +16,14 @@ use crate::rss::attribution::Growth;
 use crate::sampler::processes::root::Root;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::attach::{self, Launching};
-use crate::session::errors::{Advised, say};
+use crate::session::errors::{UserError, print_stderr};
 use crate::session::launch::{GRACE, Launched, status_of_failure};
 use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
 use crate::session::sources::Sources;
 use crate::text::escape::{command_line, for_terminal};
 use crate::tui::Ending;
-use crate::tui::app::{self, Counts};
+use crate::tui::app::{self, Model};
 use crate::tui::memory::sparkline;
 use crate::tui::memory::state::{MemorySeen, MemoryState};
 use crate::tui::memory::view::MemoryView;
@@ -42,7 +42,7 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
     match &options.record.target {
         Target::Pid(pid) => watch_process(*pid, options),
         Target::OnlyOne => watch_process(candidates::only_one()?, options),
-        Target::Inside(inside) => watch_process(container::find(inside)?, options),
+        Target::ContainerTarget(inside) => watch_process(container::find(inside)?, options),
         Target::Program(program) => watch_program(program, options),
     }
 }
@@ -65,9 +65,9 @@ fn watch_program(program: &Program, options: &MemoryOptions) -> anyhow::Result<u
         options.record.sampling.subprocesses,
         &signals.stop_flag(),
     ) {
-        Ok(Launching::Attached(root)) => watch(*root, options, place, &signals),
+        Ok(Launching::TapeMetadata(root)) => watch(*root, options, place, &signals),
         Ok(Launching::EndedEarly) => {
-            say("The program ended before it could be looked at");
+            print_stderr("The program ended before it could be looked at");
             Ok(record::Ending::ProgramEnded)
         }
         Ok(Launching::NeverPython(what)) => Err(attach::never_python(&what).into()),
@@ -89,15 +89,15 @@ fn watch_program(program: &Program, options: &MemoryOptions) -> anyhow::Result<u
 }
 
 /// The place of the file, before anything starts; `None` when none is to be written.
-fn take_place(options: &MemoryOptions, target: &str) -> anyhow::Result<Option<Place>> {
+fn take_place(options: &MemoryOptions, target: &str) -> anyhow::Result<Option<PendingOutput>> {
     let wanted = options.record.output.is_some();
     wanted
-        .then(|| Place::take(&options.record, target))
+        .then(|| PendingOutput::take(&options.record, target))
         .transpose()
 }
 
-fn catch_signals(place: Option<&Place>) -> anyhow::Result<StopSignals> {
-    let give_up = place.map(Place::give_up);
+fn catch_signals(place: Option<&PendingOutput>) -> anyhow::Result<StopSignals> {
+    let give_up = place.map(PendingOutput::give_up);
     StopSignals::catch(move || {
         term::leave();
         if let Some(give_up) = give_up {
@@ -109,7 +109,7 @@ fn catch_signals(place: Option<&Place>) -> anyhow::Result<StopSignals> {
 fn watch(
     root: Root,
     options: &MemoryOptions,
-    place: Option<Place>,
+    place: Option<PendingOutput>,
     signals: &StopSignals,
 ) -> anyhow::Result<record::Ending> {
     let record = &options.record;
@@ -170,7 +170,7 @@ fn watch(
     }
     shown.map_err(|error| {
         let hint = "the plot needs a terminal; `pyspy-rs memory … | cat` prints lines";
-        Advised::failure(error.to_string(), hint)
+        UserError::failure(error.to_string(), hint)
     })?;
     Ok(ending)
 }
@@ -195,7 +195,10 @@ fn print_lines(
         let mut last = state.seen();
         let mut next = Duration::ZERO;
         while let Some(sample) = sampler.next() {
-            sample.notices.iter().for_each(|notice| say(notice));
+            sample
+                .notices
+                .iter()
+                .for_each(|notice| print_stderr(notice));
             state.add(&sample, sampler);
             if sample.elapsed >= next {
                 let seen = state.tick();

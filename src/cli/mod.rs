@@ -19,7 +19,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::session::errors::{Advised, without_number};
+use crate::session::errors::{UserError, without_number};
 use args::Cli;
 use options::Action;
 
@@ -64,7 +64,7 @@ fn to_stdout(
         .map_err(|error| match error.kind() {
             // Whoever reads has seen enough; see `errors::report`.
             io::ErrorKind::BrokenPipe => error.into(),
-            _ => Advised::failure(
+            _ => UserError::failure(
                 format!("cannot print: {}", without_number(&error.to_string())),
                 "free some space, or print elsewhere",
             )

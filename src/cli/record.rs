@@ -20,7 +20,7 @@ use crate::sampler::processes::root::Root;
 use crate::sampler::stats::SamplerStats;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::session::attach::{self, Launching};
-use crate::session::errors::{Advised, say};
+use crate::session::errors::{UserError, print_stderr};
 use crate::session::launch::{GRACE, Launched, status_of_failure};
 use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
@@ -46,13 +46,13 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => record_process(*pid, options),
         Target::OnlyOne => record_process(candidates::only_one()?, options),
-        Target::Inside(inside) => record_process(container::find(inside)?, options),
+        Target::ContainerTarget(inside) => record_process(container::find(inside)?, options),
         Target::Program(program) => record_program(program, options),
     }
 }
 
 fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
-    let place = Place::take(options, &pid.to_string())?;
+    let place = PendingOutput::take(options, &pid.to_string())?;
     let signals = place.guard_against_signals()?;
     signals.catch_interrupt()?;
     let root = attach::attach_tree(pid, options.sampling.subprocesses)?;
@@ -60,26 +60,26 @@ fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
         Some(time) => format!(" for {} seconds", time.as_secs_f64()),
         None => String::new(),
     };
-    say(&format!(
+    print_stderr(&format!(
         "Sampling process {pid} {} times a second{length}. Press Control-C to exit.",
         options.sampling.rate_hz
     ));
     let recording = Recording::sample(root, options, &signals, options.hide_progress);
     if recording.ending == Ending::ProgramEnded {
-        say(&format!("Stopped sampling because process {pid} has ended"));
+        print_stderr(&format!("Stopped sampling because process {pid} has ended"));
     }
     recording.write(place, options)?;
     Ok(0)
 }
 
 fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<u8> {
-    let place = Place::take(options, &program.file.to_string_lossy())?;
+    let place = PendingOutput::take(options, &program.file.to_string_lossy())?;
     let signals = place.guard_against_signals()?;
     let mut launched = Launched::start(program, &signals)?;
     let stop = signals.stop_flag();
     let outcome = match attach::attach_launched(&launched, options.sampling.subprocesses, &stop) {
         // The progress line stays away: the terminal is the program's.
-        Ok(Launching::Attached(root)) => Recording::sample(*root, options, &signals, true),
+        Ok(Launching::TapeMetadata(root)) => Recording::sample(*root, options, &signals, true),
         // Nothing to see, but nothing wrong: a file without samples.
         Ok(Launching::EndedEarly) => Recording::empty(options, program),
         Ok(Launching::NeverPython(what)) => {
@@ -106,20 +106,20 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
 
 /// The place of the file, taken before anything starts. Shared with the thread that ends us at a
 /// second signal, so that nothing is left behind then.
-pub(crate) struct Place(Arc<Mutex<Option<OutputFile>>>);
+pub(crate) struct PendingOutput(Arc<Mutex<Option<OutputFile>>>);
 
-impl Place {
-    pub(crate) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
+impl PendingOutput {
+    pub(crate) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<PendingOutput> {
         let path = options.output.clone().unwrap_or_else(|| {
             format::default_file_name(target, SystemTime::now(), options.format).into()
         });
         let file = OutputFile::create(&path).map_err(|error| {
-            Advised::failure(
+            UserError::failure(
                 error.to_string(),
                 "give a file in a folder that is there and may be written: -o FILE",
             )
         })?;
-        Ok(Place(Arc::new(Mutex::new(Some(file)))))
+        Ok(PendingOutput(Arc::new(Mutex::new(Some(file)))))
     }
 
     fn guard_against_signals(&self) -> anyhow::Result<StopSignals> {
@@ -138,7 +138,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PendingOutput {
     /// Leaves nothing behind where nothing was written; the signals' thread holds on to its half.
     fn drop(&mut self) {
         let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -210,11 +210,11 @@ impl Recording {
                 log::info!("{error}");
             }
             for notice in &sample.notices {
-                progress.say(notice);
+                progress.print_stderr(notice);
             }
             for process in &sample.processes {
                 if let Some(root) = sources.see(process.pid) {
-                    profile.sees_root(process.pid, root);
+                    profile.set_fs_root(process.pid, root);
                 }
             }
             profile.add(&sample, sampler.frames(), &|pid| {
@@ -263,7 +263,11 @@ impl Recording {
     }
 
     /// Writes the file and says so.
-    pub(crate) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+    pub(crate) fn write(
+        &self,
+        place: PendingOutput,
+        options: &RecordOptions,
+    ) -> anyhow::Result<()> {
         let mut meta = self.meta.clone();
         if options.format == Format::Lines {
             let files = lines::source_files(&self.profile, &meta.tables);
@@ -284,7 +288,7 @@ impl Recording {
             Ok(()) => {}
             Err(error) if to_pipe && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
             Err(error) => {
-                return Err(Advised::failure(
+                return Err(UserError::failure(
                     error.to_string(),
                     "the recording is lost; free some space, or write elsewhere with -o FILE",
                 )
@@ -300,10 +304,10 @@ impl Recording {
             last_error: self.last_error.as_deref(),
         };
         for line in summary::lines(closing) {
-            say(&line);
+            print_stderr(&line);
         }
         for line in output::tables::unmatched(&self.profile, &meta.tables) {
-            say(&line);
+            print_stderr(&line);
         }
         Ok(())
     }

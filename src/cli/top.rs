@@ -12,7 +12,7 @@ use crate::profile::options::ProcessLabel;
 use crate::sampler::Sampler;
 use crate::sampler::processes::root::Root;
 use crate::session::attach::{self, Launching};
-use crate::session::errors::{Advised, say};
+use crate::session::errors::{UserError, print_stderr};
 use crate::session::launch::{GRACE, Launched, status_of_failure};
 use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
@@ -49,7 +49,7 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => watch_process(*pid, options),
         Target::OnlyOne => watch_process(candidates::only_one()?, options),
-        Target::Inside(inside) => watch_process(container::find(inside)?, options),
+        Target::ContainerTarget(inside) => watch_process(container::find(inside)?, options),
         Target::Program(program) => watch_program(program, options),
     }
 }
@@ -70,9 +70,9 @@ fn watch_program(program: &Program, options: &TopOptions) -> anyhow::Result<u8> 
         options.sampling.subprocesses,
         &signals.stop_flag(),
     ) {
-        Ok(Launching::Attached(root)) => watch(*root, options, &signals),
+        Ok(Launching::TapeMetadata(root)) => watch(*root, options, &signals),
         Ok(Launching::EndedEarly) => {
-            say("The program ended before it could be looked at");
+            print_stderr("The program ended before it could be looked at");
             Ok(Ending::ProgramEnded)
         }
         Ok(Launching::NeverPython(what)) => Err(attach::never_python(&what).into()),
@@ -115,7 +115,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Res
     attach::warn_without_gil(&root, &options.sampling);
     let mut sampler = Sampler::new(root, options.sampling.for_sampler(&stop));
     let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
-        io::ErrorKind::Unsupported => Advised::failure(
+        io::ErrorKind::Unsupported => UserError::failure(
             error.to_string(),
             "top draws on a terminal; without one use record or dump",
         )

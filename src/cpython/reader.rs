@@ -1,4 +1,4 @@
-//! [`Inspector`]: the main path from an interpreter's memory to stacks. The memory may be a live
+//! [`StackReader`]: the main path from an interpreter's memory to stacks. The memory may be a live
 //! process, a tape or a core file: all of them are read by this code.
 
 use std::cell::Cell;
@@ -12,10 +12,10 @@ use super::code::frame_table::{FrameId, FrameTable};
 use super::code::identity;
 use super::read::budget::Budget;
 use super::read::error::{ReadError, SampleError};
-use super::runtime::Python;
+use super::runtime::Runtime;
 use super::stack::copy::ThreadCopy;
 use super::stack::data_stack;
-use super::stack::walk::{self, Leaf, RawFrame};
+use super::stack::walk::{self, LeafState, RawFrame};
 use super::threads::list::{PythonThread, ThreadList, identify_threads, list_threads};
 use super::threads::names::ThreadNames;
 use super::threads::tid_map::ThreadIds;
@@ -26,7 +26,7 @@ use super::values::object::Objects;
 use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::memory::prefetch::{ReadAhead, Shape};
+use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
 
 /// The most reads of one sample, for all threads together. A frame takes one or two, a code object
 /// that is new some 15, the variables of a frame some 30. A target made to be endless must not hold
@@ -40,43 +40,43 @@ const MAX_SAMPLE_TEXT: usize = 32 << 20;
 /// MiB. With more, all are forgotten.
 const MAX_KEPT: usize = 24 << 20;
 /// What the lists of interpreters and threads are read with: fields that stand together are.
-const LISTS: Shape = Shape {
+const LISTS: PrefetchPolicy = PrefetchPolicy {
     gap: 256,
     beyond: 0,
     before: 0,
 };
 
 /// Reads one interpreter, and remembers what does not change from sample to sample.
-pub struct Inspector {
-    python: Python,
+pub struct StackReader {
+    python: Runtime,
     codes: CodeCache,
     ids: ThreadIds,
     names: ThreadNames,
-    lists: ReadAhead,
+    lists: Prefetch,
     copies: BTreeMap<RemoteAddr, ThreadCopy>,
     /// About how many bytes the copies take.
     kept: usize,
     /// Interpreters whose thread names were read in this sample; `None` when none may be.
     named: Option<HashSet<RemoteAddr>>,
-    left: Left,
+    left: SampleBudget,
 }
 
 /// What may still be read in a sample.
-struct Left {
+struct SampleBudget {
     reads_and_bytes: Cell<(usize, usize)>,
     text: Cell<usize>,
 }
 
-impl Default for Left {
-    fn default() -> Left {
-        Left {
+impl Default for SampleBudget {
+    fn default() -> SampleBudget {
+        SampleBudget {
             reads_and_bytes: Cell::new((MAX_SAMPLE_READS, MAX_SAMPLE_BYTES)),
             text: Cell::new(MAX_SAMPLE_TEXT),
         }
     }
 }
 
-impl Left {
+impl SampleBudget {
     /// Does some reading within what is left.
     fn within<M, T>(&self, memory: &M, read: impl FnOnce(&Budget<'_, M>) -> T) -> T {
         let (reads, bytes) = self.reads_and_bytes.get();
@@ -92,9 +92,9 @@ impl Left {
 pub struct Walk {
     /// Whether the whole stack was copied in one call, and its frames say that it was there or what leads to
     /// them was the same before and after. Otherwise the stack of a thread that runs may never have been.
-    pub is_steady: bool,
+    pub is_consistent: bool,
     /// Whether that holds even of an innermost frame that is not shown.
-    pub has_begun: bool,
+    pub leaf_has_started: bool,
     /// The thread's innermost frame, shown or not, before its stack was copied.
     pub innermost: RemoteAddr,
 }
@@ -108,30 +108,30 @@ pub struct Resolved {
     /// its stack was read.
     pub is_new: bool,
     /// Whether the innermost frame is not shown.
-    pub hides_leaf: bool,
+    pub has_hidden_leaf: bool,
     /// Whether a frame that is not shown is said to have called another. That is so of a few that
     /// CPython puts in by itself; mostly it is a frame that was only being made when it was copied.
-    pub hides_caller: bool,
+    pub has_hidden_caller: bool,
 }
 
-impl Inspector {
+impl StackReader {
     /// An inspector that knows nothing yet of the interpreter but where it is.
-    pub fn new(python: Python) -> Inspector {
-        Inspector {
+    pub fn new(python: Runtime) -> StackReader {
+        StackReader {
             python,
             codes: CodeCache::default(),
             ids: ThreadIds::default(),
             names: ThreadNames::default(),
-            lists: ReadAhead::new(LISTS),
+            lists: Prefetch::new(LISTS),
             copies: BTreeMap::new(),
             kept: 0,
             named: None,
-            left: Left::default(),
+            left: SampleBudget::default(),
         }
     }
 
     /// The interpreter's layout and roots.
-    pub fn python(&self) -> &Python {
+    pub fn python(&self) -> &Runtime {
         &self.python
     }
 
@@ -147,7 +147,7 @@ impl Inspector {
     /// that have none yet are looked for in it, which takes some reads though there is nothing new.
     pub fn begin_sample(&mut self, new_names: bool) {
         self.named = new_names.then(HashSet::new);
-        self.left = Left::default();
+        self.left = SampleBudget::default();
     }
 
     /// Lists the threads of all interpreters. `tasks` gives the process's tasks as pairs of the id
@@ -193,18 +193,18 @@ impl Inspector {
     /// Whether the thread's newest C call of the interpreter came from a frame of this stack, or from no
     /// Python at all (3.11); false where the version has another way to show a chain's end, or what
     /// tells cannot be read.
-    pub fn is_entered_from(
+    pub fn c_entry_is_on_stack(
         &self,
         memory: &impl RemoteMemory,
         thread: &PythonThread,
         stack: &[RawFrame],
     ) -> bool {
-        walk::is_entered_from(memory, &self.python, &thread.state, stack).unwrap_or(false)
+        walk::c_entry_is_on_stack(memory, &self.python, &thread.state, stack).unwrap_or(false)
     }
 
     /// Looks again whether a thread holds the GIL, and whether its interpreter collects garbage. What
     /// cannot be read stays as the list had it.
-    pub fn look_at_gil(&self, memory: &impl RemoteMemory, thread: &mut PythonThread) {
+    pub fn refresh_gil_state(&self, memory: &impl RemoteMemory, thread: &mut PythonThread) {
         let interpreter = thread.state.interpreter;
         if let Ok(holder) = gil::holder(memory, &self.python, thread.lock) {
             thread.owns_gil = holder == Some(thread.state.addr);
@@ -232,7 +232,7 @@ impl Inspector {
     }
 
     /// Pass 1: a thread's state and the addresses of its frames, leaf first, from its last
-    /// [`copy`](Inspector::copy), and from the target where that has gaps. `races`: the thread ran
+    /// [`copy`](StackReader::copy), and from the target where that has gaps. `races`: the thread ran
     /// while it was copied.
     ///
     /// # Errors
@@ -263,8 +263,8 @@ impl Inspector {
             walk::innermost(memory, python, state)
         })?;
         let found = innermost;
-        if races && !copy.agrees() && !walk::shows_ends(python) {
-            copy.take_later();
+        if races && !copy.roots_unchanged() && !walk::clears_executable_on_return(python) {
+            copy.use_later_roots();
             let later = self.left.within(&copy.roots.over(memory), |memory| {
                 let now = interpreter::thread(memory, python, state.interpreter, state.addr)?;
                 walk::innermost(memory, python, &now)
@@ -281,13 +281,13 @@ impl Inspector {
             walk::walk(memory, frames, python, innermost, races, chain)
         });
         stack.extend(chain.stack());
-        chain.shed();
+        chain.drop_oversized();
         let same = walked.as_ref().map_or(0, |(_, same)| *same);
         copy.last.kept = copy.last.kept.min(same);
         let (leaf, _) = walked?;
         Ok(Walk {
-            has_begun: leaf != Leaf::Lives || copy.agrees(),
-            is_steady: copy.is_steady(leaf, races),
+            leaf_has_started: leaf != LeafState::NotReturned || copy.roots_unchanged(),
+            is_consistent: copy.is_consistent(leaf, races),
             innermost: found,
         })
     }
@@ -369,8 +369,8 @@ impl Inspector {
         Ok(Resolved {
             frames,
             is_new: codes.reads() != reads,
-            hides_leaf: copy.last.hidden.last() == Some(&innermost),
-            hides_caller: hidden.any(|place| *place != innermost),
+            has_hidden_leaf: copy.last.hidden.last() == Some(&innermost),
+            has_hidden_caller: hidden.any(|place| *place != innermost),
         })
     }
 

@@ -1,4 +1,4 @@
-//! [`Python`]: what is found out about an interpreter once, when it is attached to.
+//! [`Runtime`]: what is found out about an interpreter once, when it is attached to.
 
 use python_offsets::{
     DEBUG_OFFSETS_LEN, Description, Layout, LayoutSource, OffsetsError, PythonVersion, Semantics,
@@ -11,7 +11,7 @@ use crate::os::memory::address::RemoteAddr;
 /// One running CPython: which version, where its fields are, where its state starts. Plain data, so
 /// that a recorded memory can be read with it as well as a live process.
 #[derive(Clone, Debug)]
-pub struct Python {
+pub struct Runtime {
     /// The version, from the target itself.
     pub version: PythonVersion,
     /// Where the fields are.
@@ -21,10 +21,10 @@ pub struct Python {
     /// Whether the layout came from the target or from a table.
     pub layout_source: LayoutSource,
     /// Where the interpreter's state starts.
-    pub roots: Roots,
+    pub roots: RuntimeAddresses,
 }
 
-impl Python {
+impl Runtime {
     /// The interpreter of a version whose state starts at `roots`.
     ///
     /// # Errors
@@ -32,10 +32,10 @@ impl Python {
     pub fn describe(
         memory: &impl RemoteMemory,
         version: PythonVersion,
-        roots: Roots,
-    ) -> Result<Python, OffsetsError> {
+        roots: RuntimeAddresses,
+    ) -> Result<Runtime, OffsetsError> {
         let description = describe_build(memory, version, roots.runtime)?;
-        Ok(Python {
+        Ok(Runtime {
             version,
             layout: description.layout,
             semantics: description.semantics,
@@ -64,7 +64,7 @@ pub(crate) fn describe_build(
 
 /// The addresses from which everything else is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Roots {
+pub struct RuntimeAddresses {
     /// The variable that points to the newest interpreter: `interp_head` before 3.7, else
     /// `_PyRuntime.interpreters.head`.
     pub interpreters_head: RemoteAddr,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use python_offsets::{OffsetsError, PythonVersion};
 
-use super::runtime::{Python, Roots};
+use super::runtime::{Runtime, RuntimeAddresses};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::tape::Tape;
@@ -13,9 +13,9 @@ use crate::os::{Pid, Tid};
 
 /// What was found out about a process before its stacks are read.
 #[derive(Clone, Debug)]
-pub struct Attached {
+pub struct TapeMetadata {
     /// Its interpreter.
-    pub python: Python,
+    pub python: Runtime,
     /// Its id.
     pub pid: Pid,
     /// Its tasks, as pairs of the id in its own PID namespace and the id in ours.
@@ -42,11 +42,11 @@ const CURRENT: &str = "tstate_current";
 const COUNTER: &str = "next_func_version";
 const UNIT: &str = "unicode_unit";
 
-impl Attached {
+impl TapeMetadata {
     /// Notes the facts on a tape. What the interpreter's memory says itself, its debug offsets, is
-    /// no fact: it must be read while the tape is recorded, as [`Attached::from_tape`] does.
+    /// no fact: it must be read while the tape is recorded, as [`TapeMetadata::from_tape`] does.
     pub fn note(&self, tape: &mut Tape) {
-        let Python { version, roots, .. } = &self.python;
+        let Runtime { version, roots, .. } = &self.python;
         tape.set_fact(VERSION, &version.to_string());
         tape.set_fact(PID, &self.pid.to_string());
         let mut tasks = String::new();
@@ -73,11 +73,11 @@ impl Attached {
     ///
     /// # Errors
     /// When a fact is missing, or the memory does not describe the interpreter.
-    pub fn from_tape(tape: &Tape, memory: &impl RemoteMemory) -> Result<Attached, FactsError> {
+    pub fn from_tape(tape: &Tape, memory: &impl RemoteMemory) -> Result<TapeMetadata, FactsError> {
         let version = tape.fact(VERSION).and_then(PythonVersion::parse);
         let version = version.ok_or(FactsError::Missing(VERSION))?;
         let root = |key| tape.fact(key)?.parse().ok().map(|Hex(addr)| addr);
-        let roots = Roots {
+        let roots = RuntimeAddresses {
             interpreters_head: root(HEAD).ok_or(FactsError::Missing(HEAD))?,
             runtime: root(RUNTIME),
             tstate_current: root(CURRENT),
@@ -89,8 +89,8 @@ impl Attached {
             let (theirs, ours) = pair.split_once(':')?;
             Some((theirs.parse().ok()?, ours.parse().ok()?))
         });
-        Ok(Attached {
-            python: Python::describe(memory, version, roots)?,
+        Ok(TapeMetadata {
+            python: Runtime::describe(memory, version, roots)?,
             pid: number(tape, PID)?,
             tasks: tasks
                 .collect::<Option<_>>()

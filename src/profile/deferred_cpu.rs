@@ -1,4 +1,4 @@
-//! [`PendingTime`]: CPU time of a thread that no stack has been found for yet.
+//! [`DeferredCpuTime`]: CPU time of a thread that no stack has been found for yet.
 
 use crate::cpython::stack::trace::ThreadInfo;
 
@@ -14,12 +14,12 @@ const MAX_WAITS: u8 = 30;
 /// the time would be laid on sleeps otherwise. But code that runs without the GIL may never be met on
 /// a CPU, where the only one is ours whenever we look: then such looks count at last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PendingTime {
+pub struct DeferredCpuTime {
     ns: u64,
     waits: u8,
 }
 
-impl PendingTime {
+impl DeferredCpuTime {
     /// The nanoseconds that this sight of the thread stands for: all that it has used and that was not
     /// counted yet. `None` for one that is not at work, whose time has to wait.
     pub fn take(&mut self, thread: &ThreadInfo) -> Option<u64> {

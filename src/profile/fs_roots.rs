@@ -11,7 +11,7 @@ const MAX_PROCESSES: usize = 4_096;
 
 /// The root directories that processes have, by number. Of the first process's nothing is kept.
 #[derive(Debug, Default)]
-pub(crate) struct Roots {
+pub(crate) struct FsRoots {
     by_pid: HashMap<Pid, u32>,
     /// By the label of a process's frame.
     by_label: HashMap<LabelId, u32>,
@@ -21,7 +21,7 @@ impl Profile {
     /// Says which of the file systems that processes see this one does: the same number for all that see
     /// the same, 0 for the first one's. To be said before its first sample. It counts only for processes
     /// that have [frames of their own](super::options::ProfileOptions::subprocesses).
-    pub fn sees_root(&mut self, pid: Pid, root: u32) {
+    pub fn set_fs_root(&mut self, pid: Pid, root: u32) {
         let by_pid = &mut self.roots.by_pid;
         if by_pid.len() >= MAX_PROCESSES {
             by_pid.clear();
@@ -30,7 +30,7 @@ impl Profile {
     }
 
     /// Makes a process's frame stand for what it sees.
-    pub(crate) fn has_frame(&mut self, pid: Pid, label: LabelId) {
+    pub(crate) fn bind_frame(&mut self, pid: Pid, label: LabelId) {
         if let Some(root) = self.roots.by_pid.get(&pid) {
             self.roots.by_label.insert(label, *root);
         }

@@ -21,7 +21,7 @@
 //!
 //! **Nanoseconds.** A sample of a thread on a CPU weighs all that the thread has used since it was
 //! last seen on one. What a thread used before it fell asleep is not laid on the sleep, but waits for
-//! the next sample on a CPU; see [`super::deferred_cpu::PendingTime`]. So over a recording the weights sum up to
+//! the next sample on a CPU; see [`super::deferred_cpu::DeferredCpuTime`]. So over a recording the weights sum up to
 //! what the threads have used. Under `--gil` a sample without the GIL is left out with its time, and
 //! the sum estimates the time on a CPU with the GIL: samples come at random moments, so a thread that
 //! held it for a share of its time has it in that share of its samples.
@@ -35,8 +35,8 @@ use super::{MAX_PROCESS_DEPTH, Profile, micros};
 use crate::cpython::code::frame_table::{Frame, FrameTable};
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
-use crate::rss::attribution::by_stack::{Ledger, Now};
-use crate::rss::attribution::{self, Growth, Share};
+use crate::rss::attribution::by_stack::{Attribution, ThreadAt};
+use crate::rss::attribution::{self, Growth, ThreadDelta};
 use crate::sampler::sample::{RssChange, Sample};
 
 impl Profile {
@@ -82,7 +82,7 @@ impl Profile {
             self.changes = changes;
             if other != 0 {
                 let stack = not_python(&mut self.stacks, &mut self.labels, from);
-                self.growth.lay(&stack, other);
+                self.growth.charge(&stack, other);
             }
         }
         self.settle_ended(false);
@@ -109,7 +109,7 @@ impl Profile {
         pid: Pid,
         from: StackId,
         trace: &StackTrace,
-        share: (Share, &RssChange),
+        share: (ThreadDelta, &RssChange),
         frames: &FrameTable,
     ) {
         let Profile {
@@ -154,14 +154,14 @@ impl Profile {
             && (info.owns_gil || !options.gil_only)
             && live.needs_stack();
         let at_work = options.memory && live.growth.is_at_work(trace);
-        let grows = at_work || (options.memory && live.growth.wants_sleep(trace, share.0));
+        let grows = at_work || (options.memory && live.growth.needs_idle_stack(trace, share.0));
         if options.memory && !grows {
-            let now = Now::Asleep(None);
+            let now = ThreadAt::Idle(None);
             live.growth.look(share.0, share.1, now, &mut self.growth);
         }
         if is_left_out && !may_inherit && !grows {
             if on_cpu {
-                live.ran_in(None);
+                live.record_running(None);
             }
             return;
         }
@@ -195,18 +195,18 @@ impl Profile {
         }
         if grows {
             let now = if at_work {
-                Now::AtWork(stack)
+                ThreadAt::Running(stack)
             } else {
-                Now::Asleep(Some(stack))
+                ThreadAt::Idle(Some(stack))
             };
             live.growth.look(share.0, share.1, now, &mut self.growth);
         }
         if is_left_out && on_cpu && !may_inherit {
-            live.ran_in(None);
+            live.record_running(None);
         } else if on_cpu {
-            live.ran_in(Some(stack));
+            live.record_running(Some(stack));
         } else if may_inherit {
-            live.slept_in(stack);
+            live.record_idle(stack);
         }
         if is_left_out {
             return;
@@ -239,9 +239,9 @@ impl Profile {
             let waiting = live.growth.waiting();
             if waiting != Growth::default() {
                 let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
-                self.growth.lay_both(&stack, waiting);
+                self.growth.charge_both(&stack, waiting);
             }
-            let Some((stack, ns)) = live.owed() else {
+            let Some((stack, ns)) = live.unattributed() else {
                 continue;
             };
             self.stacks.add(stack, ns);
@@ -282,7 +282,7 @@ impl Profile {
             .labels
             .intern(text.map_or(Label::TooMany, Label::Process));
         if text.is_some() {
-            self.has_frame(pid, name);
+            self.bind_frame(pid, name);
         }
         let stack = child(&mut self.stacks, &mut self.labels, above, name);
         // Only those of this tick are needed; one that is asked for again finds its label.

@@ -32,8 +32,8 @@ use tables::threads::{Slice, ThreadId, ThreadTable};
 use crate::cpython::code::frame_table::TOO_MANY;
 use crate::os::Pid;
 
-use fs_roots::Roots;
-use memory::suspects::Marks;
+use fs_roots::FsRoots;
+use memory::suspects::Checkpoints;
 use memory::weights::GrowthTable;
 use thread_state::LiveThreads;
 
@@ -55,13 +55,13 @@ pub struct Profile {
     growth_timeline: GrowthTimeline,
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
-    changes: Vec<attribution::Share>,
-    marks: Marks,
+    changes: Vec<attribution::ThreadDelta>,
+    marks: Checkpoints,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
     processes: HashMap<Pid, (ProcessLabel, StackId)>,
-    roots: Roots,
+    roots: FsRoots,
 }
 
 impl Profile {
@@ -79,11 +79,11 @@ impl Profile {
             growth_timeline: GrowthTimeline::default(),
             growth: GrowthTable::default(),
             changes: Vec::new(),
-            marks: Marks::default(),
+            marks: Checkpoints::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
-            roots: Roots::default(),
+            roots: FsRoots::default(),
         }
     }
 

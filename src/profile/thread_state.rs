@@ -1,14 +1,14 @@
 //! [`LiveThreads`]: what is remembered of each thread from one tick to the next.
 //!
 //! Two things. Most samples of a thread share their roots with the sample before, so the nodes of that
-//! one are kept. And time that no stack is known for [waits](PendingTime) for the next tick that finds the
+//! one are kept. And time that no stack is known for [waits](DeferredCpuTime) for the next tick that finds the
 //! thread on a CPU. What no such tick ever comes for goes to the thread's last stack on a CPU; see
-//! [`LiveThread::owed`].
+//! [`LiveThread::unattributed`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::deferred_cpu::PendingTime;
+use super::deferred_cpu::DeferredCpuTime;
 use super::tables::stacks::StackId;
 use super::tables::threads::{ThreadId, ThreadKey};
 use crate::cpython::code::frame_table::FrameId;
@@ -39,9 +39,9 @@ pub(crate) struct LiveThread {
     /// The node of each of its frames, root first.
     nodes: Vec<StackId>,
     walked_from: Option<StackId>,
-    pub pending: PendingTime,
+    pub pending: DeferredCpuTime,
     pub growth: ThreadGrowth<StackId>,
-    heir: Heir,
+    fallback_stack: Heir,
     last_tick: u64,
     /// Its entry among those that are kept apart, where they are.
     pub row: Option<ThreadId>,
@@ -94,25 +94,25 @@ impl LiveThread {
     }
 
     /// Takes note that the thread was on a CPU in this stack; `None`: in a sample that is left out.
-    pub fn ran_in(&mut self, stack: Option<StackId>) {
-        self.heir = stack.map_or(Heir::LeftOut, Heir::Running);
+    pub fn record_running(&mut self, stack: Option<StackId>) {
+        self.fallback_stack = stack.map_or(Heir::LeftOut, Heir::Running);
     }
 
     /// Whether time would be lost for want of a stack.
     pub fn needs_stack(&self) -> bool {
-        self.pending.ns() > 0 && matches!(self.heir, Heir::Nobody | Heir::Asleep(_))
+        self.pending.ns() > 0 && matches!(self.fallback_stack, Heir::Nobody | Heir::Asleep(_))
     }
 
     /// Takes note that the thread slept in this stack.
-    pub fn slept_in(&mut self, stack: StackId) {
-        self.heir = Heir::Asleep(stack);
+    pub fn record_idle(&mut self, stack: StackId) {
+        self.fallback_stack = Heir::Asleep(stack);
     }
 
     /// What a thread that is seen no more has used since it was last seen on a CPU, in nanoseconds,
     /// and the stack that gets it: the last one on a CPU or, if it never was, the one that it slept
     /// in.
-    pub fn owed(&self) -> Option<(StackId, u64)> {
-        match self.heir {
+    pub fn unattributed(&self) -> Option<(StackId, u64)> {
+        match self.fallback_stack {
             Heir::Running(stack) | Heir::Asleep(stack) if self.pending.ns() > 0 => {
                 Some((stack, self.pending.ns()))
             }

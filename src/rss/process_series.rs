@@ -170,12 +170,12 @@ impl MemorySeries {
 mod tests {
     #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
-    use crate::os::procfs::smaps::Shares;
+    use crate::os::procfs::smaps::MemoryFootprint;
 
     fn reading(pid: Pid, mib: u64) -> MemoryReading {
         MemoryReading {
             pid,
-            shares: Some(Shares {
+            shares: Some(MemoryFootprint {
                 pss_bytes: mib << 20,
                 uss_bytes: mib << 19,
                 swap_bytes: mib,

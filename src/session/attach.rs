@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, mem, thread};
 
-use super::errors::{Advised, say};
+use super::errors::{UserError, print_stderr};
 use super::launch::Launched;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
-use crate::os::diagnose::stopped::Standstill;
+use crate::os::diagnose::stopped::StoppedReason;
 use crate::os::process::TargetProcess;
 use crate::sampler::processes::launch;
 use crate::sampler::processes::root::Root;
@@ -60,12 +60,12 @@ pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
             Err(error @ AttachError::NotPython { .. }) if subprocesses => {
                 let hint = "wait until it has started one, or give the pid of the Python process";
                 let message = format!("{error}, and no process below it is");
-                return Err(Advised::failure(message, hint).into());
+                return Err(UserError::failure(message, hint).into());
             }
             result => {
                 let root = result?;
-                if let Some(standstill) = Standstill::of(root.pid()) {
-                    say(&format!("warning: {standstill}"));
+                if let Some(standstill) = StoppedReason::of(root.pid()) {
+                    print_stderr(&format!("warning: {standstill}"));
                 }
                 return Ok(root);
             }
@@ -79,7 +79,7 @@ pub fn warn_without_gc(root: &Root, sampling: &Sampling) {
         && sampling.show_collections
         && process.python().layout.gc.collecting.is_none()
     {
-        say(&format!(
+        print_stderr(&format!(
             "warning: Python {} does not tell when it collects garbage (3.7 and later do): --gc shows \
              nothing",
             process.version()
@@ -97,7 +97,7 @@ pub fn warn_without_gil(root: &Root, sampling: &Sampling) {
     if sampling.gil_only
         && gils.is_ok_and(|gils| !gils.is_empty() && gils.iter().all(|one| one.gil.is_none()))
     {
-        say(&format!(
+        print_stderr(&format!(
             "warning: process {} is a free-threaded Python {} and runs without a GIL: --gil, which counts \
              only its holder, counts nothing; leave it out to see all threads that run",
             process.pid(),
@@ -109,7 +109,7 @@ pub fn warn_without_gil(root: &Root, sampling: &Sampling) {
 /// What became of attaching to a launched program.
 pub enum Launching {
     /// We are attached.
-    Attached(Box<Root>),
+    TapeMetadata(Box<Root>),
     /// A Python that ended, or was to be stopped, before its interpreter was up.
     EndedEarly,
     /// A program that ended, or was to be stopped, without being Python.
@@ -145,7 +145,7 @@ pub fn attach_launched(
     let mut had_child = false;
     let tell = |child: &TargetProcess| {
         had_child = true;
-        say(&format!(
+        print_stderr(&format!(
             "warning: the program is no Python, but has started one (process {}: {}): add -s \
              (--subprocesses) to look at it",
             child.pid(),
@@ -153,7 +153,7 @@ pub fn attach_launched(
         ));
     };
     if let Some(root) = launch::attach_launched(pid, subprocesses, goes_on, tell)? {
-        return Ok(Launching::Attached(Box::new(root)));
+        return Ok(Launching::TapeMetadata(Box::new(root)));
     }
     // Which it was can only be told by its name: it lived too short to be looked into.
     let name = program.file_name().unwrap_or_default().to_string_lossy();
@@ -169,10 +169,10 @@ pub fn attach_launched(
 }
 
 /// The failure to tell of a launched program that was no Python.
-pub fn never_python(what: &NeverPython) -> Advised {
+pub fn never_python(what: &NeverPython) -> UserError {
     let program = &what.program;
     if what.had_child {
-        return Advised::failure(
+        return UserError::failure(
             format!("'{program}' was no Python itself, but has started one: nothing was looked at"),
             "add -s (--subprocesses) to look at the processes below it, too",
         );
@@ -182,7 +182,7 @@ pub fn never_python(what: &NeverPython) -> Advised {
     } else {
         ""
     };
-    Advised::failure(
+    UserError::failure(
         format!("'{program}' never ran a Python{below}: there was nothing to look at"),
         "launch the interpreter itself: pyspy-rs record -- python3 SCRIPT",
     )

@@ -17,7 +17,7 @@ pub const USAGE: u8 = 2;
 
 /// A failure of the command line's own, with its advice.
 #[derive(Debug)]
-pub struct Advised {
+pub struct UserError {
     /// What is wrong.
     pub message: String,
     /// What to do about it.
@@ -26,10 +26,10 @@ pub struct Advised {
     pub status: u8,
 }
 
-impl Advised {
+impl UserError {
     /// A failure (exit status 1).
-    pub fn failure(message: impl Into<String>, hint: impl Into<String>) -> Advised {
-        Advised {
+    pub fn failure(message: impl Into<String>, hint: impl Into<String>) -> UserError {
+        UserError {
             message: message.into(),
             hint: hint.into(),
             status: FAILURE,
@@ -37,13 +37,13 @@ impl Advised {
     }
 }
 
-impl fmt::Display for Advised {
+impl fmt::Display for UserError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl std::error::Error for Advised {}
+impl std::error::Error for UserError {}
 
 /// Prints a failure on stderr and returns the exit status it asks for. A reader who closed our
 /// stdout has seen enough: no message, and no failure.
@@ -51,11 +51,11 @@ pub fn report(error: &anyhow::Error) -> u8 {
     if is_broken_pipe(error) {
         return 0;
     }
-    say(&format!("error: {error:#}"));
+    print_stderr(&format!("error: {error:#}"));
     let (hint, status) = advice(error);
     if let Some(hint) = hint {
         let words: Vec<_> = std::env::args_os().skip(1).collect();
-        say(&format!("hint: {}", with_command(&hint, &words)));
+        print_stderr(&format!("hint: {}", with_command(&hint, &words)));
     }
     status
 }
@@ -81,7 +81,7 @@ fn with_command(hint: &str, words: &[OsString]) -> String {
 }
 
 fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
-    if let Some(advised) = error.downcast_ref::<Advised>() {
+    if let Some(advised) = error.downcast_ref::<UserError>() {
         return (Some(advised.hint.clone()), advised.status);
     }
     let attach = error.downcast_ref::<AttachError>();
@@ -115,7 +115,7 @@ pub fn without_number(text: &str) -> &str {
 
 /// One line on stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more: a
 /// recording must survive that.
-pub fn say(line: &str) {
+pub fn print_stderr(line: &str) {
     let _ = writeln!(io::stderr(), "{}", for_terminal(line));
 }
 

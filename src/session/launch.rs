@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid as NixPid;
 
-use super::errors::{Advised, report, without_number};
+use super::errors::{UserError, report, without_number};
 use super::signals::StopSignals;
 use crate::os::Pid;
 use crate::os::process::launch::{self, LaunchError};
@@ -105,7 +105,7 @@ pub fn status_of_failure(status: u8, error: anyhow::Error) -> anyhow::Result<u8>
     Ok(status)
 }
 
-fn cannot_run(program: &Program, error: &LaunchError) -> Advised {
+fn cannot_run(program: &Program, error: &LaunchError) -> UserError {
     use std::io::ErrorKind;
     let name = program.file.to_string_lossy();
     let hint = match error.cause.kind() {
@@ -116,5 +116,5 @@ fn cannot_run(program: &Program, error: &LaunchError) -> Advised {
         }
         _ => "check that it is a program, and that you may run it",
     };
-    Advised::failure(without_number(&error.to_string()), hint)
+    UserError::failure(without_number(&error.to_string()), hint)
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicBool;
 
 use crate::os::Pid;
 use crate::sampler::SamplerOptions;
-use crate::sampler::capture::options::{Look, Pausing};
+use crate::sampler::capture::options::{CaptureOptions, Pausing};
 
 /// Which process to look at.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,12 +18,12 @@ pub enum Target {
     /// The only Python process that runs.
     OnlyOne,
     /// One in a container.
-    Inside(Inside),
+    ContainerTarget(ContainerTarget),
 }
 
 /// A process by what its container knows it by.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inside {
+pub struct ContainerTarget {
     /// Which container, in one of the ways of [`Containers::processes_in`](crate::os::container::find::Containers).
     pub container: String,
     /// Its number in there; without one it is the only Python.
@@ -65,7 +65,7 @@ impl Sampling {
     pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
         SamplerOptions {
             rate_hz: f64::from(self.rate_hz),
-            look: Look {
+            look: CaptureOptions {
                 pausing: if self.nonblocking {
                     Pausing::Never
                 } else {
@@ -74,8 +74,8 @@ impl Sampling {
                 cpu_time: self.cpu_time,
                 memory: self.memory,
                 gil: self.gil_only || self.show_collections,
-                hurries: false,
-                holds: false,
+                skip_leaf_match: false,
+                keep_paused: false,
             },
             subprocesses: self.subprocesses,
             stop: Arc::clone(stop),

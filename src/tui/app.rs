@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use ratatui::buffer::Buffer;
 
 use super::terminal::input::Command;
-use super::terminal::screen::{self, Shared};
+use super::terminal::screen::{self, ScreenChannel};
 use super::terminal::suspend;
 use super::terminal::term::{LeaveOnDrop, Terminal};
 use super::{Ending, SampleSource};
@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 
 /// What is counted of the samples.
-pub trait Counts {
+pub trait Model {
     /// What is known at the end of an interval, for another thread to draw.
     type Seen: Default + Send + Sync + 'static;
 
@@ -41,7 +41,7 @@ pub trait Counts {
 }
 
 /// How that is shown.
-pub trait Picture: Clone + Send + 'static {
+pub trait View: Clone + Send + 'static {
     /// What is shown.
     type Seen: Default + Send + Sync + 'static;
 
@@ -53,7 +53,7 @@ pub trait Picture: Clone + Send + 'static {
     /// cells, each ended by a newline.
     fn text(&self, seen: &Self::Seen, width: u16, height: u16) -> String;
     /// Does what the user wants; quitting and starting anew are not the picture's.
-    fn obey(&mut self, command: Command);
+    fn handle(&mut self, command: Command);
 }
 
 /// Shows the picture until the source ends or `stop` is set, then leaves the last picture as text
@@ -73,16 +73,16 @@ pub trait Picture: Clone + Send + 'static {
 /// # Errors
 /// `Unsupported` when stdout is no terminal that a table can be drawn on; any error of the terminal
 /// later. The terminal is as it was before in every case.
-pub fn run<P: Picture>(
+pub fn run<P: View>(
     source: &mut impl SampleSource,
-    counts: &mut impl Counts<Seen = P::Seen>,
+    counts: &mut impl Model<Seen = P::Seen>,
     picture: P,
     delay: Duration,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Ending> {
     let terminal = Arc::new(Terminal::open()?);
     let mut signals = screen::signals()?;
-    let shared = Arc::new(Shared::new(Arc::clone(stop)));
+    let shared = Arc::new(ScreenChannel::new(Arc::clone(stop)));
 
     let leave = LeaveOnDrop;
     terminal.enter()?;
@@ -121,7 +121,7 @@ pub fn run<P: Picture>(
 }
 
 /// Prints the last picture, and what became of the program, on the normal screen.
-fn leave_picture<P: Picture>(
+fn leave_picture<P: View>(
     picture: &P,
     last: &P::Seen,
     (width, height): (u16, u16),
@@ -146,12 +146,12 @@ impl Drop for FinishOnDrop<'_> {
     }
 }
 
-fn sample<C: Counts>(
+fn sample<C: Model>(
     source: &mut impl SampleSource,
     counts: &mut C,
     delay: Duration,
     terminal: &Terminal,
-    shared: &Shared<C::Seen>,
+    shared: &ScreenChannel<C::Seen>,
 ) -> (Ending, Arc<C::Seen>) {
     let mut last_picture = Instant::now();
     let mut last = None;

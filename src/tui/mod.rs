@@ -3,7 +3,7 @@
 //!
 //! [`app::run`] samples in the thread that calls it, since only the thread that attached to the target
 //! may hold it still; a second thread owns the terminal. They share what was last
-//! [seen](app::Counts::Seen), so that a slow terminal never holds up a sample.
+//! [seen](app::Model::Seen), so that a slow terminal never holds up a sample.
 
 pub mod app;
 pub mod memory;
@@ -22,7 +22,7 @@ use crate::profile::options::ProcessLabel;
 use crate::sampler::sample::Sample;
 
 use top::state::{Filter, TopState};
-use top::view::{Title, View};
+use top::view::{Title, TopView};
 
 /// Where samples come from. `next` sleeps until the next one is due, and gives `None` when all
 /// processes have ended or the `stop` flag of [`app::run`] is set.
@@ -76,7 +76,7 @@ pub fn run(
     } else {
         options.rate
     };
-    let view = View::new(options.title, per_second);
+    let view = TopView::new(options.title, per_second);
     let mut state = TopState::new(options.filter, options.full_filenames);
     app::run(source, &mut state, view, options.delay, stop)
 }

@@ -8,7 +8,8 @@ use crate::support::{Recording, Target, for_each_interpreter};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use pyspy_rs::{
-    Look, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler, SamplerOptions,
+    CaptureOptions, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler,
+    SamplerOptions,
 };
 use serde_json::Value;
 
@@ -46,13 +47,13 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
     let (mut sampler, first) = loop {
         let options = SamplerOptions {
             rate_hz: 200.0,
-            look: Look {
+            look: CaptureOptions {
                 memory: false,
                 pausing,
                 cpu_time: true,
                 gil: true,
-                holds: false,
-                hurries: false,
+                keep_paused: false,
+                skip_leaf_match: false,
             },
             subprocesses: false,
             stop: Arc::clone(&stop),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyspy_rs::internals::{
-    Attached, Inspector, Local, PythonThread, ReadError, RemoteMemory, SampleError, Tape,
+    Local, PythonThread, ReadError, RemoteMemory, SampleError, StackReader, Tape, TapeMetadata,
     ValueOptions, shorten_path,
 };
 use pyspy_rs::{Frame, FrameTable};
@@ -90,7 +90,7 @@ pub fn tape_of(major: u32, minor: u32) -> Recorded {
 /// # Errors
 /// When the threads cannot be listed.
 pub fn parse(
-    attached: &Attached,
+    attached: &TapeMetadata,
     memory: &impl RemoteMemory,
     options: ValueOptions,
 ) -> Result<Parsed, SampleError> {
@@ -102,24 +102,24 @@ pub fn parse(
 /// # Errors
 /// When the threads cannot be listed.
 pub fn parse_some(
-    attached: &Attached,
+    attached: &TapeMetadata,
     memory: &impl RemoteMemory,
     options: ValueOptions,
     with_locals: impl Fn(usize) -> bool,
 ) -> Result<Parsed, SampleError> {
-    let mut inspector = Inspector::new(attached.python.clone());
-    inspector.begin_sample(true);
-    let list = inspector.threads(memory, || attached.tasks.clone())?;
+    let mut reader = StackReader::new(attached.python.clone());
+    reader.begin_sample(true);
+    let list = reader.threads(memory, || attached.tasks.clone())?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
     let mut table = FrameTable::default();
     let mut count = 0;
     let mut threads = Vec::new();
     for mut thread in list.threads {
         let mut stack = Vec::new();
-        inspector.copy(memory, &thread);
-        let resolved = inspector
+        reader.copy(memory, &thread);
+        let resolved = reader
             .walk(memory, &mut thread, false, &mut stack)
-            .and_then(|_| inspector.resolve(memory, &thread, &stack, &mut table));
+            .and_then(|_| reader.resolve(memory, &thread, &stack, &mut table));
         let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(error) => {
@@ -129,13 +129,13 @@ pub fn parse_some(
         };
         table.shorten_new(|filename| shorten_path(filename, |_| false).into());
         let mut frames = Vec::new();
-        let shown = stack.iter().zip(inspector.shown(&thread));
+        let shown = stack.iter().zip(reader.shown(&thread));
         let shown: Vec<_> = shown.filter(|(_, is_shown)| *is_shown).collect();
         for ((raw, _), id) in shown.into_iter().zip(&*resolved.frames) {
             let frame = table.get(*id).expect("a frame of this table");
             count += 1;
             let locals = match with_locals(count) {
-                true => inspector.frame_locals(memory, raw, options),
+                true => reader.frame_locals(memory, raw, options),
                 false => Ok(Vec::new()),
             };
             let locals = locals.unwrap_or_else(|error| {
@@ -145,7 +145,7 @@ pub fn parse_some(
             frames.push((frame.clone(), locals));
         }
         threads.push(ParsedThread {
-            name: inspector.thread_name(memory, &thread),
+            name: reader.thread_name(memory, &thread),
             collecting: thread.collects(&stack),
             thread,
             frames,

@@ -4,14 +4,14 @@ use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Cli;
-use crate::session::errors::{USAGE, say};
+use crate::session::errors::{USAGE, print_stderr};
 
 /// Prints a wrong command line's error (or the help and the version, which clap treats the same)
 /// and returns the exit status.
 pub fn usage(error: &clap::Error) -> u8 {
     if let Some((what, hint)) = unavailable(error) {
-        say(&format!("error: {what}"));
-        say(&format!("hint: {hint}"));
+        print_stderr(&format!("error: {what}"));
+        print_stderr(&format!("hint: {hint}"));
     } else {
         let _ = error.print();
     }

@@ -4,7 +4,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
 
 use super::report::{
-    Access, Features, FileSymbols, Namespace, Own, Process, PythonPart, Symbols, Threads, Way,
+    Access, AccessMethod, Features, FileSymbols, Namespace, Own, Process, PythonPart, Symbols,
+    Threads,
 };
 use crate::cpython::process::PythonProcess;
 use crate::os::diagnose::facts::{Counters, OwnFacts, ProcessFacts, Program, thread_name};
@@ -105,7 +106,7 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let readable = mappings.iter().find(|mapping| mapping.readable);
     // Without the right to read, the address is not even looked at.
     let at = RemoteAddr(readable.map_or(4096, |mapping| mapping.start));
-    let way = |result: std::io::Result<()>| Way {
+    let way = |result: std::io::Result<()>| AccessMethod {
         works: Some(result.is_ok()),
         error: result
             .err()
@@ -114,7 +115,7 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let mut access = Access {
         process_vm_readv: way(try_process_vm_readv(pid, at)),
         proc_mem: way(try_proc_mem(pid, at)),
-        ptrace_seize: Way::default(),
+        ptrace_seize: AccessMethod::default(),
     };
     if !seizes {
         return (access, None);
@@ -123,7 +124,7 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let lives = |tid: &Tid| RunState::of_thread(pid, *tid).is_ok_and(|s| s != RunState::Zombie);
     let tid = task_ids(pid).into_iter().find(lives).unwrap_or(pid);
     let seized = try_seize(pid, tid);
-    access.ptrace_seize = Way {
+    access.ptrace_seize = AccessMethod {
         works: Some(seized.is_ok()),
         error: seized.as_ref().err().map(PauseError::to_string),
     };

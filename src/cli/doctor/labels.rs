@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::report::{FileSymbols, Process, Way};
+use super::report::{AccessMethod, FileSymbols, Process};
 use crate::text::units::brief;
 
 /// Characters of a text from outside that are shown on a line.
@@ -58,7 +58,7 @@ pub fn user(process: &Process) -> String {
 }
 
 /// How a way into a process was found.
-pub fn way(way: &Way) -> String {
+pub fn way(way: &AccessMethod) -> String {
     match (way.works, &way.error) {
         (Some(true), _) => "works".to_owned(),
         (Some(false), error) => format!("no: {}", or_unknown(error.as_deref())),

@@ -25,7 +25,7 @@ use crate::session::attach;
 use crate::session::errors::FAILURE;
 use crate::session::options::Target;
 use crate::text::escape::in_json;
-use report::{Problem, Report, SCHEMA, Verdict, Way};
+use report::{AccessMethod, Problem, Report, SCHEMA, Verdict};
 
 /// Prints the page, and returns the exit status: 0 when the process can be profiled.
 ///
@@ -34,10 +34,10 @@ use report::{Problem, Report, SCHEMA, Verdict, Way};
 pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
-        Target::Inside(inside) => container::find(inside)?,
+        Target::ContainerTarget(inside) => container::find(inside)?,
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
     };
-    let report = examine(pid, options.nonblocking);
+    let report = inspect(pid, options.nonblocking);
     if options.json {
         let text = serde_json::to_string_pretty(&report)?;
         to_stdout(|out| writeln!(out, "{}", in_json(&text)))?;
@@ -48,7 +48,7 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
 }
 
 /// Collects all of the page. Nothing of it fails: what cannot be found out is missing.
-fn examine(pid: Pid, nonblocking: bool) -> Report {
+fn inspect(pid: Pid, nonblocking: bool) -> Report {
     let own = OwnFacts::gather(Path::new("/"));
     let attached = attach::attach_until(Instant::now() + attach::PATIENCE, pid);
     let facts = ProcessFacts::gather(pid);
@@ -133,7 +133,7 @@ fn look_inside(
     if let Some(error) = pause_error {
         report.problems.push(remedies::of_pausing(pid, error));
     }
-    let forbidden = |way: &Way| way.works == Some(false);
+    let forbidden = |way: &AccessMethod| way.works == Some(false);
     if let Some(access) = &report.access
         && forbidden(&access.process_vm_readv)
         && can_read

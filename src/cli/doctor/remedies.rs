@@ -105,7 +105,7 @@ fn python_children(pid: Pid) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::os::permission::Place;
+    use crate::os::permission::Environment;
 
     #[test]
     fn each_permission_has_a_command_with_the_pid() {
@@ -116,7 +116,7 @@ mod tests {
                 PermissionProblem::OtherUser {
                     pid,
                     owner,
-                    place: Place::Machine,
+                    place: Environment::Machine,
                 },
                 "sudo env",
                 "",

@@ -163,16 +163,16 @@ pub struct PythonPart {
 #[derive(Debug, Default, Serialize)]
 pub struct Access {
     /// Reading several places of its memory in one call.
-    pub process_vm_readv: Way,
+    pub process_vm_readv: AccessMethod,
     /// Reading one place at a time.
-    pub proc_mem: Way,
+    pub proc_mem: AccessMethod,
     /// Pausing a thread.
-    pub ptrace_seize: Way,
+    pub ptrace_seize: AccessMethod,
 }
 
 /// One way.
 #[derive(Debug, Default, Serialize)]
-pub struct Way {
+pub struct AccessMethod {
     /// Whether it is open; `None`: not tried.
     pub works: Option<bool>,
     /// What the system said.

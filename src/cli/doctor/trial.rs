@@ -10,7 +10,7 @@ use super::report::{PythonName, TestSample};
 use crate::cli::report::timing;
 use crate::cpython::process::PythonProcess;
 use crate::cpython::stack::trace::StackTrace;
-use crate::sampler::capture::options::{Look, Pausing};
+use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::{Sampler, SamplerOptions};
 
 /// Samples a second, as `record` takes them unless told otherwise.
@@ -29,10 +29,10 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
         process,
         SamplerOptions {
             rate_hz: f64::from(RATE_HZ),
-            look: Look {
+            look: CaptureOptions {
                 pausing,
                 gil: true,
-                ..Look::default()
+                ..CaptureOptions::default()
             },
             subprocesses: false,
             stop: Arc::new(AtomicBool::new(false)),
@@ -81,7 +81,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
     let used = used.filter(|_| stats.samples > 0);
     test.cpu_us_per_sample =
         used.map(|(after, before)| us(after.saturating_sub(before)) / stats.samples as f64);
-    test.look_us = stats.mean_look().map(us);
+    test.look_us = stats.mean_sample_time().map(us);
     test.pauses = stats.pauses.count();
     test.pause_median_us = stats.pauses.median().map(us);
     test.pause_p99_us = stats.pauses.p99().map(us);

@@ -12,7 +12,7 @@ use crate::cpython::values::ValueOptions;
 use crate::os::core_file::{CoreFile, CoreOptions};
 use crate::os::process::image::ProcessImage;
 use crate::sampler::capture::core;
-use crate::session::errors::{Advised, say};
+use crate::session::errors::{UserError, print_stderr};
 use crate::text::units::mib;
 
 /// Dumps a core file, and returns the exit status.
@@ -28,7 +28,7 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
     let (size, whole) = core.sizes();
     let mut core = PythonCore::find(core)?;
     if size < whole {
-        say(&format!(
+        print_stderr(&format!(
             "warning: the core file is cut off, {} of {} are there: what is missing cannot be shown",
             mib(size),
             mib(whole)
@@ -46,7 +46,7 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
 fn warn_of_missing_files(core: &PythonCore) {
     let image = Path::new(&core.found().image);
     if !core.core().has_file(image) {
-        say(&format!(
+        print_stderr(&format!(
             "warning: the build of {} that ran is not here, so some built-in objects cannot be shown; \
              give it with --exe, or its root folder with --sysroot",
             image.display()
@@ -60,20 +60,20 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
         (options.locals > 0).then(|| core.frame_locals(frame, values))
     };
     let mut frames = FrameTable::default();
-    let snapshot = core::examine(core, &mut frames, locals).map_err(|error| {
+    let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
         let hint = match core.core().is_cut_off() {
             true => {
                 "it is cut off: let it be written whole (ulimit -c unlimited, room on the disk)"
             }
             false => "its memory is damaged, or was being changed; -vv shows what was read",
         };
-        Advised::failure(
+        UserError::failure(
             format!("cannot list the threads in the core file: {error}"),
             hint,
         )
     })?;
     if snapshot.searched > 0 {
-        say(&format!(
+        print_stderr(&format!(
             "warning: the core file lacks parts of the C stacks of {} threads: their outer frames were \
              searched for, and those of generators among them may be missing",
             snapshot.searched

@@ -29,12 +29,12 @@ use crate::os::process::list::ProcessSummary;
 use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::sampler::capture;
-use crate::sampler::capture::options::{Look, Pausing};
-use crate::sampler::capture::tracked_threads::Watch;
+use crate::sampler::capture::options::{CaptureOptions, Pausing};
+use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
 use crate::session::attach;
-use crate::session::errors::{Advised, say};
+use crate::session::errors::{UserError, print_stderr};
 use crate::session::options::Target;
 use crate::text::escape::command_line;
 use model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
@@ -55,7 +55,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     }
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
-        Target::Inside(inside) => container::find(inside)?,
+        Target::ContainerTarget(inside) => container::find(inside)?,
         Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
     };
     let mut frames = FrameTable::default();
@@ -81,7 +81,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     }
     if let (Some(target), true) = (other, processes.is_empty()) {
         let command = command_line(&target.command_line());
-        return Err(Advised::failure(
+        return Err(UserError::failure(
             format!("process {pid} ({command}) is no Python, and those below it have ended"),
             "try again, or record it: record -s samples what it starts later, too",
         )
@@ -113,7 +113,7 @@ pub(crate) fn print(
     })?;
     let of_threads = processes.iter().flat_map(|process| &process.errors);
     for error in of_threads.chain(errors) {
-        say(&format!("warning: {error}"));
+        print_stderr(&format!("warning: {error}"));
     }
     Ok(())
 }
@@ -123,14 +123,14 @@ fn wants_colour() -> bool {
     choice != anstream::ColorChoice::Never
 }
 
-fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> Advised {
+fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> UserError {
     let hint = match error {
         SampleError::ProcessExited => "it ended while it was read",
         SampleError::TornRead(_) if nonblocking => "try again, or without --nonblocking",
         SampleError::TornRead(_) => "try again; -vv shows what was read",
         SampleError::CannotPause(_) => "try --nonblocking, which leaves the threads alone",
     };
-    Advised::failure(format!("cannot read process {pid}: {error}"), hint)
+    UserError::failure(format!("cannot read process {pid}: {error}"), hint)
 }
 
 /// Why a process could not be looked at.
@@ -204,22 +204,22 @@ fn look(
     frames: &mut FrameTable,
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
-    let look = Look {
+    let look = CaptureOptions {
         pausing: if options.nonblocking {
             Pausing::Never
         } else {
             Pausing::Running
         },
-        holds: true,
-        ..Look::default()
+        keep_paused: true,
+        ..CaptureOptions::default()
     };
     let values = ValueOptions::level(options.locals, options.show_secrets);
     let locals = |process: &PythonProcess, frame: &RawFrame| {
         (options.locals > 0).then(|| process.frame_locals(frame, values))
     };
-    let snapshot = match capture::take(
+    let snapshot = match capture::capture(
         process,
-        &mut Watch::default(),
+        &mut TrackedThreads::default(),
         frames,
         look,
         Instant::now(),
@@ -231,17 +231,17 @@ fn look(
             if TOLD_UNPAUSED.swap(true, Ordering::Relaxed) {
                 log::info!("{problem}");
             } else {
-                say(&format!(
+                print_stderr(&format!(
                     "warning: {problem}; going on without pausing (as with --nonblocking)"
                 ));
             }
-            let look = Look {
+            let look = CaptureOptions {
                 pausing: Pausing::Never,
                 ..look
             };
-            capture::take(
+            capture::capture(
                 process,
-                &mut Watch::default(),
+                &mut TrackedThreads::default(),
                 frames,
                 look,
                 Instant::now(),

@@ -12,7 +12,7 @@ use crate::os::core_file::signal::Signal;
 use crate::os::process::TargetProcess;
 use crate::os::process::usage::PageFaults;
 use crate::os::procfs::cgroup::MemoryLimit;
-use crate::os::procfs::smaps::Shares;
+use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::{Pid, Tid};
 
 /// One process in a dump.
@@ -97,7 +97,7 @@ pub struct MemoryDump {
     /// Threads of the process, those without Python too.
     pub threads: Option<u64>,
     /// What of its memory is its own.
-    pub shares: Option<Shares>,
+    pub shares: Option<MemoryFootprint>,
     /// Swapped out, in bytes.
     pub swap_bytes: Option<u64>,
     /// The tightest limit that its control groups set.
@@ -176,7 +176,7 @@ pub(crate) mod samples {
     use crate::cpython::stack::trace::ThreadInfo;
     use crate::os::process::usage::PageFaults;
     use crate::os::procfs::cgroup::{MemoryLimit, Version};
-    use crate::os::procfs::smaps::Shares;
+    use crate::os::procfs::smaps::MemoryFootprint;
 
     fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {
         FrameDump {
@@ -245,7 +245,7 @@ pub(crate) mod samples {
                 rss_bytes: 59_873_690,
                 peak_rss_bytes: Some(63_963_136),
                 threads: Some(9),
-                shares: Some(Shares {
+                shares: Some(MemoryFootprint {
                     pss_bytes: 54_840_525,
                     uss_bytes: 52_533_657,
                     swap_bytes: 0,

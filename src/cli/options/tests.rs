@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use super::*;
 use crate::cli::args::Cli;
 use crate::output::tables::SortKey;
-use crate::session::options::{Inside, Program};
+use crate::session::options::{ContainerTarget, Program};
 use clap::Parser;
 use std::path::Path;
 
@@ -247,7 +247,7 @@ fn tables_go_to_stdout_and_keep_their_lines() {
 fn a_process_is_named_as_its_container_counts() {
     let inside = |pid| {
         let container = "web1".to_owned();
-        Target::Inside(Inside { container, pid })
+        Target::ContainerTarget(ContainerTarget { container, pid })
     };
     let line = "pyspy-rs dump --pid 7 --in-container web1";
     assert_eq!(dump(line).target, inside(Some(7)));

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::session::errors::say;
+use crate::session::errors::print_stderr;
 use crate::text::units::mib;
 
 /// From when on a rate is shown.
@@ -63,8 +63,8 @@ impl Progress {
     }
 
     /// Says something that stays, above the line.
-    pub fn say(&self, text: &str) {
-        self.bar.suspend(|| say(text));
+    pub fn print_stderr(&self, text: &str) {
+        self.bar.suspend(|| print_stderr(text));
     }
 
     /// Takes the line away.

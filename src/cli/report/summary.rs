@@ -323,7 +323,7 @@ mod tests {
         let stats = |missed_ticks| SamplerStats {
             samples: 101,
             missed_ticks,
-            looking: Duration::from_secs(1),
+            sampling_time: Duration::from_secs(1),
             ..SamplerStats::default()
         };
         assert_eq!(said(&profile, &stats(1), None).len(), 2);

@@ -42,7 +42,7 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
         return None;
     }
     let begin = format!("{} of {planned} looks were left out", stats.missed_ticks);
-    let mean = stats.mean_look()?;
+    let mean = stats.mean_sample_time()?;
     let holds = rate_that_holds(mean);
     Some(if holds < f64::from(rate_hz) {
         let advice = if nonblocking {
@@ -64,8 +64,8 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
 }
 
 /// The looks a second that can be taken where one takes so long, rounded down to two digits.
-fn rate_that_holds(mean_look: Duration) -> f64 {
-    let rate = USABLE / mean_look.as_secs_f64().max(1e-9);
+fn rate_that_holds(mean_sample_time: Duration) -> f64 {
+    let rate = USABLE / mean_sample_time.as_secs_f64().max(1e-9);
     let unit = 10_f64.powf(rate.log10().floor() - 1.0);
     if rate < 10.0 {
         rate.floor().max(1.0)
@@ -83,7 +83,7 @@ mod tests {
         let mut stats = SamplerStats {
             samples,
             missed_ticks,
-            looking: look * u32::try_from(samples).unwrap(),
+            sampling_time: look * u32::try_from(samples).unwrap(),
             ..SamplerStats::default()
         };
         for tick in 0..samples {

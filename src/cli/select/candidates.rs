@@ -11,7 +11,7 @@ use crate::os::Pid;
 use crate::os::process::TargetProcess;
 use crate::os::process::list::{ProcessSummary, all_processes};
 use crate::os::procfs::maps::{Mapping, read_mappings};
-use crate::session::errors::{Advised, USAGE, say};
+use crate::session::errors::{USAGE, UserError, print_stderr};
 use crate::text::escape::command_line;
 use crate::text::units::{mib, rough};
 
@@ -28,27 +28,27 @@ struct Candidate {
 ///
 /// # Errors
 /// A usage error when there is none or more than one; these are then listed on stderr.
-pub fn only_one() -> Result<Pid, Advised> {
+pub fn only_one() -> Result<Pid, UserError> {
     let candidates = find();
     match candidates.as_slice() {
         [one] => {
-            say(&format!(
+            print_stderr(&format!(
                 "Process {} is the only Python process: {}",
                 one.process.pid,
                 command_line(&one.process.command_line)
             ));
             Ok(one.process.pid)
         }
-        [] => Err(Advised {
+        [] => Err(UserError {
             message: "no --pid was given, and no Python process runs that we may read".to_owned(),
             hint: "give --pid PID, or run as root to see other users' processes".to_owned(),
             status: USAGE,
         }),
         several => {
             for line in table(several) {
-                say(&line);
+                print_stderr(&line);
             }
-            Err(Advised {
+            Err(UserError {
                 message: format!(
                     "no --pid was given, and {} Python processes run",
                     several.len()

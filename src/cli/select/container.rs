@@ -2,10 +2,10 @@
 
 use super::candidates;
 use crate::os::Pid;
-use crate::os::container::find::{Container, Containers, Inhabitant};
+use crate::os::container::find::{Container, ContainerProcess, Containers};
 use crate::os::process::list::ProcessSummary;
-use crate::session::errors::{Advised, say};
-use crate::session::options::Inside;
+use crate::session::errors::{UserError, print_stderr};
+use crate::session::options::ContainerTarget;
 use crate::text::escape::command_line;
 
 /// The most lines of a list.
@@ -18,9 +18,9 @@ const MAX_COMMAND: usize = 80;
 /// # Errors
 /// When there is no such container, or not exactly one such process; what there is was listed on stderr
 /// then.
-pub fn find(wanted: &Inside) -> Result<Pid, Advised> {
+pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
     let containers = Containers::read().map_err(|error| {
-        Advised::failure(
+        UserError::failure(
             format!("cannot look for containers: {error}"),
             "give --pid alone, as this system counts its processes",
         )
@@ -29,7 +29,7 @@ pub fn find(wanted: &Inside) -> Result<Pid, Advised> {
     if inhabitants.is_empty() {
         return Err(no_container(&wanted.container, &containers));
     }
-    let found: Vec<Inhabitant> = match wanted.pid {
+    let found: Vec<ContainerProcess> = match wanted.pid {
         Some(number) => {
             let all = inhabitants.iter();
             all.filter(|one| one.inside == number).copied().collect()
@@ -45,7 +45,7 @@ pub fn find(wanted: &Inside) -> Result<Pid, Advised> {
             let container = container.map_or("our own container".to_owned(), |found| {
                 format!("container {}", found.label())
             });
-            say(&format!(
+            print_stderr(&format!(
                 "Process {} of {container} is process {} here: {}",
                 one.inside,
                 one.pid,
@@ -62,22 +62,22 @@ fn is_python(pid: Pid) -> bool {
     ProcessSummary::of(pid).is_some_and(candidates::is_candidate)
 }
 
-fn no_container(name: &str, containers: &Containers) -> Advised {
+fn no_container(name: &str, containers: &Containers) -> UserError {
     let list = containers.list();
     let hidden = match containers.hidden {
         0 => String::new(),
         count => format!(" ({count} processes may not be looked at by this user)"),
     };
     if list.is_empty() {
-        return Advised::failure(
+        return UserError::failure(
             format!("there is no container '{name}': no process that we can see is in one"),
             format!("give --pid alone, as this system counts its processes{hidden}"),
         );
     }
     for line in table(&list) {
-        say(&line);
+        print_stderr(&line);
     }
-    Advised::failure(
+    UserError::failure(
         format!("no container has the id or host name '{name}'"),
         format!(
             "give one of those above, or the pid (as seen here) of any process in it: \
@@ -86,38 +86,42 @@ fn no_container(name: &str, containers: &Containers) -> Advised {
     )
 }
 
-fn no_process(wanted: &Inside, inhabitants: &[Inhabitant]) -> Advised {
+fn no_process(wanted: &ContainerTarget, inhabitants: &[ContainerProcess]) -> UserError {
     let name = &wanted.container;
-    say(&format!("{:>8}  {:>8}  COMMAND", "INSIDE", "HERE"));
+    print_stderr(&format!("{:>8}  {:>8}  COMMAND", "INSIDE", "HERE"));
     let mut sorted = inhabitants.to_vec();
     sorted.sort_by_key(|one| one.inside);
     for one in sorted.iter().take(MAX_LISTED) {
         let command = brief(one.pid);
-        say(&format!("{:>8}  {:>8}  {command}", one.inside, one.pid));
+        print_stderr(&format!("{:>8}  {:>8}  {command}", one.inside, one.pid));
     }
     say_rest(sorted.len());
     match wanted.pid {
-        Some(number) => Advised::failure(
+        Some(number) => UserError::failure(
             format!("container '{name}' has no process {number}"),
             "give --pid with a number of the first column",
         ),
-        None => Advised::failure(
+        None => UserError::failure(
             format!("container '{name}' has no Python process that we may read"),
             "its processes are listed above; root can read all of them",
         ),
     }
 }
 
-fn ambiguous(wanted: &Inside, found: &[Inhabitant], containers: &Containers) -> Advised {
+fn ambiguous(
+    wanted: &ContainerTarget,
+    found: &[ContainerProcess],
+    containers: &Containers,
+) -> UserError {
     let name = &wanted.container;
-    say(&format!(
+    print_stderr(&format!(
         "{:>8}  {:>8}  {:<32}  COMMAND",
         "INSIDE", "HERE", "CONTAINER"
     ));
     for one in found.iter().take(MAX_LISTED) {
         let container = containers.container_of(one.pid);
         let label = container.map_or("this one".to_owned(), |found| found.label());
-        say(&format!(
+        print_stderr(&format!(
             "{:>8}  {:>8}  {label:<32}  {}",
             one.inside,
             one.pid,
@@ -126,14 +130,14 @@ fn ambiguous(wanted: &Inside, found: &[Inhabitant], containers: &Containers) -> 
     }
     say_rest(found.len());
     match wanted.pid {
-        Some(number) => Advised::failure(
+        Some(number) => UserError::failure(
             format!(
                 "'{name}' means several containers, and {} of them have a process {number}",
                 found.len()
             ),
             "give more of the container's id, or --pid alone with a number of the second column",
         ),
-        None => Advised::failure(
+        None => UserError::failure(
             format!("container '{name}' has {} Python processes", found.len()),
             "give --pid with a number of the first column",
         ),
@@ -165,7 +169,7 @@ fn rest(count: usize) -> Option<String> {
 
 fn say_rest(count: usize) {
     if let Some(line) = rest(count) {
-        say(&line);
+        print_stderr(&line);
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::cli::args::TargetArgs;
 use crate::cli::args::usage::usage_error;
 use crate::os::Pid;
-use crate::session::options::{Inside, Program, Target};
+use crate::session::options::{ContainerTarget, Program, Target};
 
 /// A process that runs.
 pub(crate) fn running(pid: Option<Pid>, container: Option<String>) -> Target {
     match (container, pid) {
-        (Some(container), pid) => Target::Inside(Inside { container, pid }),
+        (Some(container), pid) => Target::ContainerTarget(ContainerTarget { container, pid }),
         (None, Some(pid)) => Target::Pid(pid),
         (None, None) => Target::OnlyOne,
     }

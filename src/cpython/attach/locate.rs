@@ -12,7 +12,7 @@ use super::candidate::{Candidate, is_marked};
 use super::error::AttachError;
 use super::scan;
 use super::version::{self, VersionSource};
-use crate::cpython::runtime::{Python, Roots, describe_build};
+use crate::cpython::runtime::{Runtime, RuntimeAddresses, describe_build};
 use crate::cpython::threads::interpreter::interpreters;
 use crate::os::Pid;
 use crate::os::elf::{ElfError, ElfFile};
@@ -24,9 +24,9 @@ use crate::os::procfs::maps::{Mapping, images};
 
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct LocatedRuntime {
     /// The interpreter.
-    pub python: Python,
+    pub python: Runtime,
     /// How its version was found out.
     pub version_source: VersionSource,
     /// How its state was found.
@@ -63,7 +63,7 @@ impl fmt::Display for RootsSource {
 ///
 /// # Errors
 /// See [`AttachError`].
-pub fn find(target: &impl ProcessImage) -> Result<Found, AttachError> {
+pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
     let pid = target.pid();
     let mappings = target
         .maps()
@@ -148,7 +148,7 @@ fn identify(
     pid: Pid,
     mut candidate: Candidate<'_>,
     mappings: &[Mapping],
-) -> Result<Found, AttachError> {
+) -> Result<LocatedRuntime, AttachError> {
     let image = candidate.image.path.display().to_string();
     debug!(
         "looking for an interpreter in {image}, loaded at bias {:#x}",
@@ -165,7 +165,7 @@ fn identify(
         info!("process {pid}: its CPython was built with Py_TRACE_REFS");
         description = description.with_trace_refs();
     }
-    let roots = Roots {
+    let roots = RuntimeAddresses {
         interpreters_head: RemoteAddr::NULL,
         runtime: candidate.runtime(),
         tstate_current: candidate.tstate_current,
@@ -175,7 +175,7 @@ fn identify(
             StrFormat::Pep393 { .. } => 4,
         },
     };
-    let python = Python {
+    let python = Runtime {
         version,
         layout: description.layout,
         semantics: description.semantics,
@@ -192,8 +192,8 @@ fn identify(
         "process {pid}: its interpreters start at {}, by {roots_source}",
         roots.interpreters_head
     );
-    let found = Found {
-        python: Python { roots, ..python },
+    let found = LocatedRuntime {
+        python: Runtime { roots, ..python },
         version_source,
         roots_source,
         image,
@@ -246,10 +246,10 @@ fn has_trace_refs(
 /// Where the list of interpreters starts.
 fn find_roots(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     candidate: &Candidate<'_>,
     mappings: &[Mapping],
-) -> Option<(Roots, RootsSource)> {
+) -> Option<(RuntimeAddresses, RootsSource)> {
     let known = python.roots;
     let runtime_state = &python.layout.runtime_state;
     if let (Some((runtime, by)), Some(field)) = (candidate.runtime, runtime_state.interpreters_head)
@@ -263,7 +263,7 @@ fn find_roots(
         && let Some(head) = candidate.symbol("interp_head", true)
     {
         return Some((
-            Roots {
+            RuntimeAddresses {
                 interpreters_head: head,
                 ..known
             },
@@ -276,7 +276,7 @@ fn find_roots(
             let runtime = head.offset_signed(-i64::from(field));
             from_runtime(python, runtime, head)
         }
-        None => Roots {
+        None => RuntimeAddresses {
             interpreters_head: head,
             ..known
         },
@@ -284,7 +284,11 @@ fn find_roots(
     Some((roots, RootsSource::Scan))
 }
 
-fn from_runtime(python: &Python, runtime: RemoteAddr, interpreters_head: RemoteAddr) -> Roots {
+fn from_runtime(
+    python: &Runtime,
+    runtime: RemoteAddr,
+    interpreters_head: RemoteAddr,
+) -> RuntimeAddresses {
     let tstate_current = match python.semantics.gil_holder {
         GilHolder::Runtime => python
             .layout
@@ -293,7 +297,7 @@ fn from_runtime(python: &Python, runtime: RemoteAddr, interpreters_head: RemoteA
             .map(|at| runtime.offset(at.into())),
         GilHolder::Symbol | GilHolder::Interpreter => None,
     };
-    Roots {
+    RuntimeAddresses {
         interpreters_head,
         runtime: Some(runtime),
         tstate_current,
@@ -320,7 +324,7 @@ fn next_func_version(candidate: &Candidate<'_>, layout: &Layout) -> Option<Remot
 }
 
 /// Whether some interpreter has a thread: until then there is nothing to see.
-fn is_running(memory: &impl RemoteMemory, python: &Python) -> bool {
+fn is_running(memory: &impl RemoteMemory, python: &Runtime) -> bool {
     interpreters(memory, python).is_ok_and(|list| {
         list.iter()
             .any(|interpreter| !interpreter.threads_head.is_null())

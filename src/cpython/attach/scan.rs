@@ -4,7 +4,7 @@ use log::debug;
 
 use python_offsets::peek_debug_offsets;
 
-use crate::cpython::runtime::{Python, Roots};
+use crate::cpython::runtime::{Runtime, RuntimeAddresses};
 use crate::cpython::threads::interpreter::{Interpreter, interpreters, thread};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
@@ -22,7 +22,7 @@ const MAX_HELD: usize = 256;
 /// interpreters can be reached.
 pub(crate) fn interpreters_head(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
     mappings: &[Mapping],
 ) -> Option<RemoteAddr> {
@@ -109,7 +109,7 @@ fn is_writable(mappings: &[Mapping], addr: RemoteAddr) -> bool {
 /// first thread points back to it.
 fn reachable(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     variable: RemoteAddr,
     addr: RemoteAddr,
 ) -> usize {
@@ -128,8 +128,8 @@ fn reachable(
     if threads_head.is_null() || thread(memory, python, interpreter, threads_head).is_err() {
         return 0;
     }
-    let here = Python {
-        roots: Roots {
+    let here = Runtime {
+        roots: RuntimeAddresses {
             interpreters_head: variable,
             ..python.roots
         },

@@ -23,7 +23,7 @@ use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::read_i32;
-use crate::cpython::stack::copy::LastStack;
+use crate::cpython::stack::copy::ResolvedStack;
 use crate::cpython::stack::frame_cache::MAX_KEPT;
 use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::values::object::Objects;
@@ -50,7 +50,7 @@ pub struct CodeCache {
     /// Bytes that were added to `codes` and `files` since they were empty.
     bytes: usize,
     /// Instructions that were remembered in all of `codes` since it was empty.
-    memos: usize,
+    cached_frames: usize,
     /// Which stack is resolved.
     round: u64,
     /// Code objects that were read so far.
@@ -70,7 +70,7 @@ impl CodeCache {
         objects: Objects<'_, M>,
         generation: Option<Generation>,
         stack: &[RawFrame],
-        last: &mut LastStack,
+        last: &mut ResolvedStack,
         table: &mut FrameTable,
     ) -> Result<Arc<[FrameId]>, ReadError> {
         self.round = self.round.wrapping_add(1);
@@ -78,11 +78,11 @@ impl CodeCache {
         // Frames that stand where they stood, with the same code, have the same names.
         let names = last.ids.len();
         last.truncate(last.kept.min(stack.len()));
-        let is_believed = generation.is_some() && generation == last.generation;
+        let is_valid = generation.is_some() && generation == last.generation;
         let fresh = stack.get(..stack.len() - last.ids.len());
-        let codes: &[_] = if is_believed { &[] } else { &last.codes };
-        self.look_again(objects, generation, fresh.unwrap_or_default(), codes);
-        if !is_believed && !self.are_as_they_were(generation, last) {
+        let codes: &[_] = if is_valid { &[] } else { &last.codes };
+        self.revalidate(objects, generation, fresh.unwrap_or_default(), codes);
+        if !is_valid && !self.all_still_valid(generation, last) {
             last.truncate(0);
         }
         let kept = last.ids.len();
@@ -132,12 +132,12 @@ impl CodeCache {
     }
 
     /// Whether all code objects that a stack ran are known to be what they were when its names were told.
-    fn are_as_they_were(&self, generation: Option<Generation>, last: &LastStack) -> bool {
+    fn all_still_valid(&self, generation: Option<Generation>, last: &ResolvedStack) -> bool {
         last.codes.iter().all(|(addr, _)| {
             self.codes.get(addr).is_some_and(|cached| {
                 cached.code.is_some()
                     && cached.read <= last.reads
-                    && cached.is_believed(self.round, generation)
+                    && cached.is_valid(self.round, generation)
             })
         })
     }
@@ -149,7 +149,7 @@ impl CodeCache {
 
     /// Looks again at the code objects of these frames, and at these, that are known but cannot be
     /// believed without, all at once. What is not the same any more is forgotten.
-    fn look_again<M: RemoteMemory>(
+    fn revalidate<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
         generation: Option<Generation>,
@@ -160,7 +160,7 @@ impl CodeCache {
         let in_stack = stack.iter().map(|raw| raw.executable);
         for addr in in_stack.chain(codes.iter().map(|(addr, _)| *addr)) {
             let cached = self.codes.get(&addr);
-            let code = cached.filter(|cached| !cached.is_believed(self.round, generation));
+            let code = cached.filter(|cached| !cached.is_valid(self.round, generation));
             if code.is_some_and(|cached| cached.code.is_some()) {
                 doubtful.push(addr);
             }
@@ -186,7 +186,7 @@ impl CodeCache {
             if !same {
                 self.codes.remove(&addr);
             } else if let Some(cached) = self.codes.get_mut(&addr) {
-                cached.checked_in = self.round;
+                cached.validated_in_round = self.round;
                 cached.generation = generation;
             }
         }
@@ -195,14 +195,15 @@ impl CodeCache {
     /// Forgets everything when it has become too much.
     fn make_room(&mut self) {
         let len = self.codes.len().max(self.code_types.len());
-        let is_full =
-            len > MAX_CODES || self.bytes > MAX_CACHED_BYTES || self.memos > MAX_INSTRUCTIONS;
+        let is_full = len > MAX_CODES
+            || self.bytes > MAX_CACHED_BYTES
+            || self.cached_frames > MAX_INSTRUCTIONS;
         if is_full {
             self.codes.clear();
             self.code_types.clear();
             self.files.clear();
             self.bytes = 0;
-            self.memos = 0;
+            self.cached_frames = 0;
         }
     }
 
@@ -221,15 +222,15 @@ impl CodeCache {
         let Some(code) = code else {
             return Ok(None);
         };
-        let key = (raw.instruction, raw.tlbc_index, raw.is_generators);
+        let key = (raw.instruction, raw.tlbc_index, raw.owned_by_generator);
         if let Some(frame) = code.frames.get(&key) {
             return Ok(*frame);
         }
         let instruction = byte_offset(objects, raw, code.instructions)?;
         // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
         // is still being set up is not there yet, and a shim's code never is.
-        if (!raw.is_generators && instruction < code.first_traceable) || code.is_shim() {
-            self.memos += code.remember(key, None);
+        if (!raw.owned_by_generator && instruction < code.first_traceable) || code.is_shim() {
+            self.cached_frames += code.remember(key, None);
             return Ok(None);
         }
         let format = objects.python.semantics.line_table;
@@ -243,7 +244,7 @@ impl CodeCache {
             first_line: u32::try_from(code.first_line).unwrap_or(0),
             columns: location.columns,
         });
-        self.memos += code.remember(key, Some(frame));
+        self.cached_frames += code.remember(key, Some(frame));
         Ok(Some(frame))
     }
 
@@ -256,7 +257,7 @@ impl CodeCache {
     ) -> Result<Option<&mut Code>, ReadError> {
         let round = self.round;
         let is_fresh = match self.codes.get(&addr) {
-            Some(cached) if cached.is_believed(round, generation) => true,
+            Some(cached) if cached.is_valid(round, generation) => true,
             // Of what is no code object, the type is all that is known.
             Some(Cached {
                 identity,
@@ -275,7 +276,7 @@ impl CodeCache {
             self.codes.insert(addr, cached);
         }
         Ok(self.codes.get_mut(&addr).and_then(|cached| {
-            cached.checked_in = round;
+            cached.validated_in_round = round;
             cached.generation = generation;
             cached.code.as_mut()
         }))
@@ -295,7 +296,7 @@ impl CodeCache {
             }
             return Ok(Cached {
                 identity,
-                checked_in: self.round,
+                validated_in_round: self.round,
                 generation: None,
                 read: self.reads,
                 code: None,
@@ -326,7 +327,7 @@ impl CodeCache {
         self.bytes += code.name.len() + code.table.len();
         Ok(Cached {
             identity,
-            checked_in: self.round,
+            validated_in_round: self.round,
             generation: None,
             read: self.reads,
             code: Some(code),

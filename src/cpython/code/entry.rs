@@ -12,7 +12,7 @@ use crate::os::memory::address::RemoteAddr;
 pub(crate) struct Cached {
     pub identity: Identity,
     /// The round in which it was looked at last.
-    pub checked_in: u64,
+    pub validated_in_round: u64,
     /// The interpreter's count before that.
     pub generation: Option<Generation>,
     /// Which one it was of those that were read.
@@ -39,8 +39,8 @@ pub(crate) struct Code {
 
 impl Cached {
     /// Whether it is known to be the same still, without another look.
-    pub fn is_believed(&self, round: u64, generation: Option<Generation>) -> bool {
-        self.checked_in == round || (generation.is_some() && self.generation == generation)
+    pub fn is_valid(&self, round: u64, generation: Option<Generation>) -> bool {
+        self.validated_in_round == round || (generation.is_some() && self.generation == generation)
     }
 }
 

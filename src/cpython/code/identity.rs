@@ -5,7 +5,7 @@ use python_offsets::layout::Offset;
 
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, RecordBuffer, read_ptr, span};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
@@ -31,7 +31,7 @@ impl Generation {
 ///
 /// Interpreters may give each other's memory a new use; since a [`Generation`] names its
 /// interpreter, what was seen in one is not believed in another.
-pub fn generation_field(python: &Python, interpreter: RemoteAddr) -> Option<(RemoteAddr, usize)> {
+pub fn generation_field(python: &Runtime, interpreter: RemoteAddr) -> Option<(RemoteAddr, usize)> {
     let layout = &python.layout.interpreter_state;
     let in_interpreter = |field: Offset| interpreter.offset(field.into());
     let dropped = layout
@@ -92,7 +92,7 @@ impl Identity {
     }
 
     /// All but the contents, from a copy of the code object's start.
-    fn decode(python: &Python, record: &Record<'_>) -> Result<Identity, ReadError> {
+    fn decode(python: &Runtime, record: &Record<'_>) -> Result<Identity, ReadError> {
         let layout = &python.layout;
         let code = &layout.code_object;
         Ok(Identity {
@@ -108,7 +108,7 @@ impl Identity {
 }
 
 /// How much of a code object holds its identity.
-fn head_len(python: &Python) -> usize {
+fn head_len(python: &Runtime) -> usize {
     let layout = &python.layout;
     let code = &layout.code_object;
     span(&[

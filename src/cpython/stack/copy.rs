@@ -7,66 +7,66 @@
 
 use std::sync::Arc;
 
-use super::frame_cache::Chain;
-use super::walk::{Leaf, shows_ends};
+use super::frame_cache::FrameCache;
+use super::walk::{LeafState, clears_executable_on_return};
 use crate::cpython::code::frame_table::FrameId;
 use crate::cpython::code::identity::Generation;
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::memory::prefetch::{ReadAhead, Shape};
+use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
 
 /// Frames of a data stack (3.11+) stand one after another, and what is beyond the innermost is
 /// where the next will be.
-const STACK: Shape = Shape {
+const STACK: PrefetchPolicy = PrefetchPolicy {
     gap: 2048,
     beyond: 512,
     before: 2048,
 };
 /// Frames that are objects of their own stand anywhere, those of a deep stack mostly one after another: to
 /// copy what lies between two takes the kernel less time than to look for the second.
-const OBJECTS: Shape = Shape {
+const OBJECTS: PrefetchPolicy = PrefetchPolicy {
     gap: 1024,
     beyond: 0,
     before: 0,
 };
-const ROOTS: Shape = Shape {
+const ROOTS: PrefetchPolicy = PrefetchPolicy {
     gap: 64,
     beyond: 0,
     before: 0,
 };
 
 /// In so many walks in a row the outermost frame must have been the same to be believed.
-const ENDS: u32 = 4;
+const ROOT_CONFIRMATIONS: u32 = 4;
 
 /// A thread's copied state and stack.
 pub struct ThreadCopy {
-    pub(crate) roots: ReadAhead,
-    pub(crate) frames: ReadAhead,
+    pub(crate) roots: Prefetch,
+    pub(crate) frames: Prefetch,
     root_ranges: Vec<(RemoteAddr, usize)>,
     roots_again: Vec<u8>,
     /// Whether frames show that they have ended.
-    shows_ends: bool,
+    clears_executable_on_return: bool,
     /// Where the outermost frame stood in the last walk that was the same before and after, and in how many
     /// such walks in a row.
-    ends: (Option<RemoteAddr>, u32),
+    root_candidate: (Option<RemoteAddr>, u32),
     /// Where it stands by enough of them.
     outermost: Option<RemoteAddr>,
     /// Where ends what must be the same in a thread state, from its start.
-    telling: u64,
-    agrees: bool,
+    compared_len: u64,
+    roots_unchanged: bool,
     generation: Option<Generation>,
     /// The frames of the last walk.
-    pub(crate) chain: Chain,
+    pub(crate) chain: FrameCache,
     /// The names of the last stack: most of the next one is the same.
-    pub(crate) last: LastStack,
+    pub(crate) last: ResolvedStack,
     /// Its size when that was last added to the size of all.
     pub(crate) counted: usize,
 }
 
 /// The names of a stack.
 #[derive(Default)]
-pub(crate) struct LastStack {
+pub(crate) struct ResolvedStack {
     /// Of how many frames, from the root on, the names are those of the frames in the chain.
     pub kept: usize,
     /// Root first, `None` for a frame that is not shown.
@@ -82,7 +82,7 @@ pub(crate) struct LastStack {
     pub reads: u64,
 }
 
-impl LastStack {
+impl ResolvedStack {
     /// Keeps the names of so many frames from the root on.
     pub fn truncate(&mut self, kept: usize) {
         if kept >= self.ids.len() {
@@ -98,27 +98,27 @@ impl LastStack {
 
 impl ThreadCopy {
     /// A copy of nothing yet.
-    pub fn new(python: &Python) -> ThreadCopy {
+    pub fn new(python: &Runtime) -> ThreadCopy {
         let has_stack = python.layout.thread_state.datastack_chunk.is_some();
         ThreadCopy {
-            roots: ReadAhead::new(ROOTS),
-            frames: ReadAhead::new(if has_stack { STACK } else { OBJECTS }),
+            roots: Prefetch::new(ROOTS),
+            frames: Prefetch::new(if has_stack { STACK } else { OBJECTS }),
             root_ranges: Vec::new(),
             roots_again: Vec::new(),
-            shows_ends: shows_ends(python),
-            ends: (None, 0),
+            clears_executable_on_return: clears_executable_on_return(python),
+            root_candidate: (None, 0),
             outermost: None,
-            telling: if has_stack {
+            compared_len: if has_stack {
                 u64::MAX
             } else {
                 // The frame, and how deep it is. Python 2.7 counts the time behind them: a state that is
                 // the same as a whole is rare.
                 u64::from(python.layout.thread_state.current_frame) + 16
             },
-            agrees: false,
+            roots_unchanged: false,
             generation: None,
-            chain: Chain::default(),
-            last: LastStack::default(),
+            chain: FrameCache::default(),
+            last: ResolvedStack::default(),
             counted: 0,
         }
     }
@@ -146,7 +146,7 @@ impl ThreadCopy {
         }
         self.roots.filled(filled);
         self.frames.filled(filled);
-        self.agrees = filled && self.is_same_again(state);
+        self.roots_unchanged = filled && self.is_same_again(state);
         let value = u64::from_le_bytes(count);
         self.generation = (filled && counter.is_some())
             .then(|| Generation::new(interpreter, value))
@@ -180,7 +180,7 @@ impl ThreadCopy {
 
     /// Whether what leads to the innermost frame was the same before and after the frames.
     fn is_same_again(&self, state: RemoteAddr) -> bool {
-        let end = RemoteAddr(state.0.saturating_add(self.telling));
+        let end = RemoteAddr(state.0.saturating_add(self.compared_len));
         let (mut before, mut after) = (self.roots.bytes(), self.roots_again.as_slice());
         self.root_ranges.iter().all(|&(addr, len)| {
             let (Some((first, rest)), Some((again, rest_again))) =
@@ -189,13 +189,13 @@ impl ThreadCopy {
                 return false;
             };
             (before, after) = (rest, rest_again);
-            let telling = if addr < state {
+            let compared_len = if addr < state {
                 len
             } else {
                 let until_end = end.0.saturating_sub(addr.0);
                 usize::try_from(until_end).map_or(len, |until_end| until_end.min(len))
             };
-            first.get(..telling) == again.get(..telling)
+            first.get(..compared_len) == again.get(..compared_len)
         })
     }
 
@@ -214,27 +214,28 @@ impl ThreadCopy {
 
     /// Whether nothing contradicts that the stack that was walked, with such a leaf, was the thread's while it
     /// was copied. `races`: the thread ran meanwhile.
-    pub fn is_steady(&mut self, leaf: Leaf, races: bool) -> bool {
+    pub fn is_consistent(&mut self, leaf: LeafState, races: bool) -> bool {
         let outermost = self.chain.outermost();
-        if self.agrees {
-            let (last, count) = self.ends;
+        if self.roots_unchanged {
+            let (last, count) = self.root_candidate;
             let count = if outermost == last {
                 count.saturating_add(1)
             } else {
                 1
             };
-            self.ends = (outermost, count);
-            if count >= ENDS {
+            self.root_candidate = (outermost, count);
+            if count >= ROOT_CONFIRMATIONS {
                 self.outermost = outermost;
             }
         }
         // What C calls hangs on a shim on the C stack, whose place is used again: the chain may end too soon.
         let is_rooted = outermost.is_some() && self.outermost == outermost;
-        let may_be_cut = races && self.shows_ends && self.outermost.is_some() && !is_rooted;
+        let may_be_cut =
+            races && self.clears_executable_on_return && self.outermost.is_some() && !is_rooted;
         let is_there = match leaf {
-            Leaf::Runs => true,
-            Leaf::Lives => is_rooted || (self.agrees && !may_be_cut),
-            Leaf::Waits | Leaf::Unknown => self.agrees && !may_be_cut,
+            LeafState::Executing => true,
+            LeafState::NotReturned => is_rooted || (self.roots_unchanged && !may_be_cut),
+            LeafState::AwaitingCallee | LeafState::Unknown => self.roots_unchanged && !may_be_cut,
         };
         is_there && self.is_whole()
     }
@@ -245,12 +246,12 @@ impl ThreadCopy {
     }
 
     /// Puts the roots as they were after the stack was copied in the place of those before.
-    pub fn take_later(&mut self) {
+    pub fn use_later_roots(&mut self) {
         self.roots.swap(&mut self.roots_again);
     }
 
     /// Whether the roots were the same before and after.
-    pub fn agrees(&self) -> bool {
-        self.agrees
+    pub fn roots_unchanged(&self) -> bool {
+        self.roots_unchanged
     }
 }

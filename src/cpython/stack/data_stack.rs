@@ -17,7 +17,7 @@ use python_offsets::semantics::InstructionPointer;
 use super::walk::{self, RawFrame};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_ptr};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
@@ -40,13 +40,13 @@ const MAX_CODE: u64 = 64 << 20;
 /// When the data stack cannot be read.
 pub(crate) fn complete(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     thread: RemoteAddr,
     stack: &mut Vec<RawFrame>,
 ) -> Result<bool, ReadError> {
     // What is left of a frame on an emptied C stack.
     while stack.pop_if(|frame| frame.executable.is_null()).is_some() {}
-    let known = stack.iter().rev().find(|frame| !frame.is_generators);
+    let known = stack.iter().rev().find(|frame| !frame.owned_by_generator);
     let (Some(known), Some(field)) = (known.copied(), python.layout.thread_state.datastack_chunk)
     else {
         return Ok(false);
@@ -96,7 +96,7 @@ pub(crate) fn complete(
 /// What tells frames from other words.
 struct Search<'a, M> {
     memory: &'a M,
-    python: &'a Python,
+    python: &'a Runtime,
     code_type: RemoteAddr,
     /// What was looked at already, and whether it is a code object.
     tried: HashMap<RemoteAddr, bool>,
@@ -104,7 +104,7 @@ struct Search<'a, M> {
 
 impl<'a, M: RemoteMemory> Search<'a, M> {
     /// `code` is a code object.
-    fn new(memory: &'a M, python: &'a Python, code: RemoteAddr) -> Result<Self, ReadError> {
+    fn new(memory: &'a M, python: &'a Runtime, code: RemoteAddr) -> Result<Self, ReadError> {
         let field = python.layout.pyobject.ob_type;
         Ok(Search {
             memory,
@@ -149,14 +149,14 @@ impl<'a, M: RemoteMemory> Search<'a, M> {
     /// The frame that these bytes are, if they are one.
     fn frame(&mut self, record: &Record<'_>) -> Option<RawFrame> {
         let owner = self.python.layout.interpreter_frame.owner;
-        if owner.is_some_and(|at| record.u8(at).ok() != Some(walk::OWNED_BY_THREAD)) {
+        if owner.is_some_and(|at| record.u8(at).ok() != Some(walk::FRAME_OWNED_BY_THREAD)) {
             return None;
         }
         let (frame, _) = walk::decode(self.python, record).ok()?;
         let frame = frame?;
         let is_frame = self.is_within(&frame) && self.is_code(frame.executable);
         is_frame.then_some(RawFrame {
-            is_loose: false,
+            is_unlinked: false,
             ..frame
         })
     }

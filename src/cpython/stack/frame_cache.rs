@@ -1,4 +1,4 @@
-//! [`Chain`]: the frames that the last walk of a thread went through, so that the next one need not follow
+//! [`FrameCache`]: the frames that the last walk of a thread went through, so that the next one need not follow
 //! those that are what they were.
 //!
 //! A stack mostly differs from the one before it in a few frames at its leaf. Of a frame, a walk takes
@@ -10,28 +10,28 @@
 use super::walk::RawFrame;
 use crate::cpython::read::record::Record;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::memory::prefetch::ReadAhead;
+use crate::os::memory::prefetch::Prefetch;
 
 /// The longest stack that is kept to compare the next one with.
 pub(crate) const MAX_KEPT: usize = 20_000;
 
 /// The frames of a walk.
 #[derive(Default)]
-pub(crate) struct Chain {
+pub(crate) struct FrameCache {
     /// All that were gone through, those that are not shown too, root first.
     links: Vec<Link>,
     /// The bytes of their heads, one after another.
-    heads: Vec<u8>,
+    frame_bytes: Vec<u8>,
     head_len: usize,
     /// Where in `links` an address may be: the place is a mix of its bits, so what stands there may be
     /// about another one.
-    guesses: Vec<u32>,
+    slots: Vec<u32>,
     /// The frames of the stack, root first.
     frames: Vec<RawFrame>,
-    /// Whether a thread that races would have lost some of them: see [`Chain::begin`].
+    /// Whether a thread that races would have lost some of them: see [`FrameCache::begin`].
     is_cut: bool,
     /// Room for what the next walk finds.
-    pub fresh: Fresh,
+    pub fresh: NewFrames,
 }
 
 struct Link {
@@ -42,24 +42,24 @@ struct Link {
 
 /// What a walk found before it came to frames that are known. Leaf first.
 #[derive(Default)]
-pub(crate) struct Fresh {
+pub(crate) struct NewFrames {
     pub links: Vec<(RemoteAddr, Option<RawFrame>)>,
     /// Of the first [`MAX_KEPT`] only: with more, none is of use.
-    pub heads: Vec<u8>,
+    pub frame_bytes: Vec<u8>,
     /// Whether some of the frames would be left out if the thread raced.
     pub is_cut: bool,
 }
 
-impl Fresh {
+impl NewFrames {
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.links.clear();
-        self.heads.clear();
+        self.frame_bytes.clear();
         self.is_cut = false;
     }
 }
 
-impl Chain {
+impl FrameCache {
     /// Starts a walk that takes heads of so many bytes. Of a thread that `races`, frames that have ended
     /// are left out; a chain that has such frames is of no use then.
     pub fn begin(&mut self, head_len: usize, races: bool) {
@@ -68,7 +68,7 @@ impl Chain {
         }
         self.head_len = head_len;
         if self.links.is_empty() {
-            self.heads.clear();
+            self.frame_bytes.clear();
             self.is_cut = false;
             if self.frames.capacity() > MAX_KEPT {
                 self.frames = Vec::new();
@@ -80,15 +80,15 @@ impl Chain {
     /// The place from the root of the frame that stood at this address.
     #[inline]
     pub fn find(&self, addr: RemoteAddr) -> Option<usize> {
-        let guess = *self.guesses.get(self.slot(addr))? as usize;
+        let guess = *self.slots.get(self.slot(addr))? as usize;
         let link = self.links.get(guess)?;
         (link.addr == addr).then_some(guess)
     }
 
     /// How many of the first `most` frames, from the root on, have the head that they had.
-    pub fn count_same(&self, copy: &ReadAhead, most: usize) -> usize {
+    pub fn count_same(&self, copy: &Prefetch, most: usize) -> usize {
         let places = self.links.iter().take(most).map(|link| link.addr);
-        copy.count_same(places, self.head_len, &self.heads)
+        copy.count_same(places, self.head_len, &self.frame_bytes)
     }
 
     /// Where the outermost frame stands that is no shim.
@@ -108,21 +108,25 @@ impl Chain {
         let mut frames = self.frames.iter().take(link.frames);
         shims == outermost.take(place + 1).count()
             && !(calls_c && link.frames > 0)
-            && !frames.any(|frame| frame.is_generators)
+            && !frames.any(|frame| frame.owned_by_generator)
     }
 
     /// The head of a frame as it was.
     pub fn record(&self, place: usize) -> Option<Record<'_>> {
-        let head = self.heads.chunks_exact(self.head_len.max(1)).nth(place)?;
+        let head = self
+            .frame_bytes
+            .chunks_exact(self.head_len.max(1))
+            .nth(place)?;
         let link = self.links.get(place)?;
         Some(Record::new("_PyInterpreterFrame", link.addr, head))
     }
 
     /// Puts the `fresh` frames in the place of all but the first `same` ones. How many frames of the stack
     /// have stayed.
-    pub fn replace(&mut self, same: usize, fresh: &Fresh) -> usize {
+    pub fn replace(&mut self, same: usize, fresh: &NewFrames) -> usize {
         self.links.truncate(same);
-        self.heads.truncate(same.saturating_mul(self.head_len));
+        self.frame_bytes
+            .truncate(same.saturating_mul(self.head_len));
         let stayed = self.links.last().map_or(0, |link| link.frames);
         self.frames.truncate(stayed);
         self.is_cut |= fresh.is_cut;
@@ -133,10 +137,10 @@ impl Chain {
             self.frames.extend(frames.filter_map(|(_, frame)| *frame));
             return stayed;
         }
-        let heads = fresh.heads.rchunks_exact(self.head_len.max(1));
-        for (&(addr, frame), head) in fresh.links.iter().rev().zip(heads) {
+        let frame_bytes = fresh.frame_bytes.rchunks_exact(self.head_len.max(1));
+        for (&(addr, frame), head) in fresh.links.iter().rev().zip(frame_bytes) {
             self.frames.extend(frame);
-            self.heads.extend_from_slice(head);
+            self.frame_bytes.extend_from_slice(head);
             self.links.push(Link {
                 addr,
                 frames: self.frames.len(),
@@ -147,7 +151,7 @@ impl Chain {
     }
 
     /// Keeps what a walk found that did not come to an end, but nothing to compare the next one with.
-    pub fn break_off(&mut self, fresh: &Fresh) {
+    pub fn keep_partial(&mut self, fresh: &NewFrames) {
         self.forget();
         self.frames.clear();
         let frames = fresh.links.iter().rev();
@@ -156,8 +160,8 @@ impl Chain {
 
     fn forget(&mut self) {
         self.links = Vec::new();
-        self.heads = Vec::new();
-        self.guesses = Vec::new();
+        self.frame_bytes = Vec::new();
+        self.slots = Vec::new();
     }
 
     /// The frames of the stack, leaf first.
@@ -166,7 +170,7 @@ impl Chain {
     }
 
     /// Forgets a stack that is too long to be compared with the next one.
-    pub fn shed(&mut self) {
+    pub fn drop_oversized(&mut self) {
         if self.frames.len() > MAX_KEPT {
             self.forget();
             self.frames = Vec::new();
@@ -185,11 +189,11 @@ impl Chain {
     /// About how many bytes this takes.
     pub fn size(&self) -> usize {
         self.links.capacity() * size_of::<Link>()
-            + self.heads.capacity()
-            + self.guesses.capacity() * size_of::<u32>()
+            + self.frame_bytes.capacity()
+            + self.slots.capacity() * size_of::<u32>()
             + self.frames.capacity() * size_of::<RawFrame>()
             + self.fresh.links.capacity() * size_of::<(RemoteAddr, Option<RawFrame>)>()
-            + self.fresh.heads.capacity()
+            + self.fresh.frame_bytes.capacity()
     }
 
     fn slot(&self, addr: RemoteAddr) -> usize {
@@ -197,14 +201,14 @@ impl Chain {
         // in a row spread over all places (Knuth's multiplicative hashing); the top half of the product tells
         // them apart.
         let mixed = (addr.0 >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-        usize::try_from(mixed).unwrap_or(0) & self.guesses.len().wrapping_sub(1)
+        usize::try_from(mixed).unwrap_or(0) & self.slots.len().wrapping_sub(1)
     }
 
     /// Takes note of where the last link is.
     fn guess(&mut self, addr: RemoteAddr) {
-        if self.guesses.len() < 2 * self.links.len() {
+        if self.slots.len() < 2 * self.links.len() {
             let len = (4 * self.links.len()).next_power_of_two().max(64);
-            self.guesses = vec![0; len];
+            self.slots = vec![0; len];
             for place in 0..self.links.len() {
                 let slot = self.links.get(place).map(|link| self.slot(link.addr));
                 self.put(slot, place);
@@ -215,7 +219,7 @@ impl Chain {
     }
 
     fn put(&mut self, slot: Option<usize>, place: usize) {
-        if let Some(guess) = slot.and_then(|slot| self.guesses.get_mut(slot)) {
+        if let Some(guess) = slot.and_then(|slot| self.slots.get_mut(slot)) {
             // No more than MAX_KEPT are looked for.
             *guess = u32::try_from(place).unwrap_or(u32::MAX);
         }

@@ -7,7 +7,7 @@ use python_offsets::semantics::GilHolder;
 use super::interpreter::{Interpreter, interpreters};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_i32, read_ptr, span};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
@@ -18,7 +18,7 @@ use crate::os::memory::address::RemoteAddr;
 /// When the fields cannot be read.
 pub fn holder(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     lock: Option<RemoteAddr>,
 ) -> Result<Option<RemoteAddr>, ReadError> {
     let holder = match python.semantics.gil_holder {
@@ -52,7 +52,7 @@ pub fn holder(
 /// When the fields cannot be read.
 pub fn holds(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     lock: Option<RemoteAddr>,
     thread: RemoteAddr,
 ) -> Result<Option<bool>, ReadError> {
@@ -88,7 +88,7 @@ pub fn holds(
 /// When the field cannot be read.
 pub fn lock_of(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     interpreter: Interpreter,
 ) -> Result<Option<RemoteAddr>, ReadError> {
     let Some(ceval_gil) = python.layout.interpreter_state.ceval_gil else {
@@ -114,7 +114,7 @@ pub struct InterpreterGil {
 /// When the list or a GIL cannot be read.
 pub fn interpreter_gils(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
 ) -> Result<Vec<InterpreterGil>, ReadError> {
     let mut owners = HashMap::new();
     let found = interpreters(memory, python)?;
@@ -137,7 +137,7 @@ pub fn interpreter_gils(
 /// Whether a GIL is used at all: in a free-threaded build it may be switched on and off.
 fn is_enabled(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     gil: RemoteAddr,
 ) -> Result<bool, ReadError> {
     Ok(match python.layout.gil_runtime_state.enabled {
@@ -160,7 +160,7 @@ pub struct Collection {
 /// When the flag cannot be read.
 pub fn collection(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     interpreter: Interpreter,
 ) -> Result<Option<Collection>, ReadError> {
     let Some(collecting) = python.layout.gc.collecting else {

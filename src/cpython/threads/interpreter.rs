@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_ptr, span};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
@@ -57,7 +57,7 @@ impl ThreadState {
 /// When the list cannot be read, or has a loop.
 pub fn interpreters(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
 ) -> Result<Vec<Interpreter>, ReadError> {
     let layout = &python.layout.interpreter_state;
     let mut found: Vec<Interpreter> = Vec::new();
@@ -97,7 +97,7 @@ pub fn interpreters(
 /// how many threads other interpreters have.
 pub fn threads(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     interpreter: Interpreter,
     known: usize,
 ) -> (Vec<ThreadState>, Option<ReadError>) {
@@ -125,7 +125,7 @@ pub fn threads(
 /// When it cannot be read, or belongs to another interpreter: then the list was changed under us.
 pub fn thread(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     interpreter: Interpreter,
     addr: RemoteAddr,
 ) -> Result<ThreadState, ReadError> {

@@ -4,7 +4,7 @@ use super::gil::{self, Collection};
 use super::interpreter::{self, ThreadState};
 use super::tid_map::ThreadIds;
 use crate::cpython::read::error::{ReadError, SampleError};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::cpython::stack::walk::RawFrame;
 use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
@@ -58,7 +58,7 @@ pub struct ThreadList {
 /// The threads of all interpreters, without the kernel's ids.
 pub(crate) fn list_threads(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
 ) -> Result<ThreadList, SampleError> {
     let mut list = ThreadList::default();
     for interpreter in interpreter::interpreters(memory, python)? {

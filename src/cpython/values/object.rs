@@ -4,7 +4,7 @@ use python_offsets::semantics::StrFormat;
 
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{RecordBuffer, read_ptr};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
@@ -22,7 +22,7 @@ pub struct Objects<'a, M> {
     /// The target's memory.
     pub memory: &'a M,
     /// The interpreter that the objects belong to.
-    pub python: &'a Python,
+    pub python: &'a Runtime,
 }
 
 impl<M> Clone for Objects<'_, M> {

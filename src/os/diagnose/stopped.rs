@@ -1,4 +1,4 @@
-//! [`Standstill`]: why a process does not go on, for a while that may be long.
+//! [`StoppedReason`]: why a process does not go on, for a while that may be long.
 
 use std::fmt;
 use std::path::Path;
@@ -15,7 +15,7 @@ const BETWEEN: Duration = Duration::from_millis(10);
 
 /// What keeps a process from going on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standstill {
+pub enum StoppedReason {
     /// Job control: Ctrl-Z, or `kill -STOP`.
     Stopped {
         /// The process.
@@ -30,13 +30,13 @@ pub enum Standstill {
     },
 }
 
-impl Standstill {
+impl StoppedReason {
     /// Whether a process stands still. Takes a few hundredths of a second if it is traced and stopped, else
     /// one look.
-    pub fn of(pid: Pid) -> Option<Standstill> {
+    pub fn of(pid: Pid) -> Option<StoppedReason> {
         for _ in 0..LOOKS {
             match RunState::of_thread(pid, pid) {
-                Ok(RunState::Stopped) => return Some(Standstill::Stopped { pid }),
+                Ok(RunState::Stopped) => return Some(StoppedReason::Stopped { pid }),
                 Ok(RunState::Traced) if !others_go_on(pid) => std::thread::sleep(BETWEEN),
                 _ => return None,
             }
@@ -45,7 +45,7 @@ impl Standstill {
             .ok()
             .and_then(|status| status.tracer);
         let by = tracer.map(|thread| permission::tracer(Path::new("/"), thread));
-        Some(Standstill::Held { pid, by })
+        Some(StoppedReason::Held { pid, by })
     }
 }
 
@@ -64,15 +64,15 @@ fn others_go_on(pid: Pid) -> bool {
     })
 }
 
-impl fmt::Display for Standstill {
+impl fmt::Display for StoppedReason {
     /// One line that says what is so, and how it ends.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Standstill::Stopped { pid } => write!(
+            StoppedReason::Stopped { pid } => write!(
                 f,
                 "process {pid} is stopped, so its stacks do not move; kill -CONT {pid} lets it go on"
             ),
-            Standstill::Held {
+            StoppedReason::Held {
                 pid,
                 by: Some((tracer, command)),
             } => write!(
@@ -80,7 +80,7 @@ impl fmt::Display for Standstill {
                 "process {pid} is held by process {tracer} ({command}), so its stacks do not move until \
                  that lets it go on"
             ),
-            Standstill::Held { pid, by: None } => write!(
+            StoppedReason::Held { pid, by: None } => write!(
                 f,
                 "process {pid} is held by a debugger that we cannot see, so its stacks do not move"
             ),
@@ -101,11 +101,11 @@ mod tests {
     fn says_what_keeps_a_process() {
         let cat = Cat::start(&mut Command::new("cat"));
         let pid = cat.pid();
-        assert_eq!(Standstill::of(pid), None);
+        assert_eq!(StoppedReason::of(pid), None);
         // Held by ourselves, as by a debugger.
         let guard = PauseGuard::pause(pid, &[pid]).unwrap();
         if guard.paused().count() == 1 {
-            let held = Standstill::of(pid).unwrap().to_string();
+            let held = StoppedReason::of(pid).unwrap().to_string();
             let own = std::process::id();
             let by = format!("process {pid} is held by process {own} (");
             assert!(held.starts_with(&by), "{held}");
@@ -115,7 +115,7 @@ mod tests {
         while RunState::of_thread(pid, pid).unwrap() != RunState::Stopped {
             std::thread::yield_now();
         }
-        assert_eq!(Standstill::of(pid), Some(Standstill::Stopped { pid }));
-        assert_eq!(Standstill::of(0), None);
+        assert_eq!(StoppedReason::of(pid), Some(StoppedReason::Stopped { pid }));
+        assert_eq!(StoppedReason::of(0), None);
     }
 }

@@ -20,7 +20,7 @@ pub enum PermissionProblem {
         /// Its owner, by name or number.
         owner: String,
         /// Where we are.
-        place: Place,
+        place: Environment,
     },
     /// The Yama security module lets a process look into its descendants only.
     Yama {
@@ -34,7 +34,7 @@ pub enum PermissionProblem {
         /// The process.
         pid: Pid,
         /// Where we are.
-        place: Place,
+        place: Environment,
     },
     /// We are root in a user namespace that the process isn't in, as in a container without root rights.
     UserNamespace {
@@ -73,7 +73,7 @@ pub enum PermissionProblem {
 
 /// Where we run, which decides on how to get a right.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Place {
+pub enum Environment {
     /// On the machine itself.
     #[default]
     Machine,
@@ -94,7 +94,7 @@ struct Facts {
     tracer: Option<(Pid, String)>,
     yama_scope: u32,
     other_user_namespace: bool,
-    place: Place,
+    place: Environment,
 }
 
 /// `CAP_SYS_PTRACE` in the kernel's include/uapi/linux/capability.h.
@@ -133,13 +133,13 @@ impl PermissionProblem {
                               pyspy-rs record -o profile.svg -- python …";
         match self {
             PermissionProblem::OtherUser {
-                place: Place::Machine,
+                place: Environment::Machine,
                 ..
             }
             | PermissionProblem::NotDumpable { .. } => format!("run it as root: {SUDO}"),
             // Docker's root has no power over other users' processes without the capability.
             PermissionProblem::OtherUser {
-                place: Place::Container,
+                place: Environment::Container,
                 owner,
                 ..
             } => format!(
@@ -147,7 +147,7 @@ impl PermissionProblem {
                 owner.trim_start_matches("user ")
             ),
             PermissionProblem::OtherUser {
-                place: Place::Pod, ..
+                place: Environment::Pod, ..
             } => "run it as root, from a debug container: kubectl debug -it POD --image=IMAGE \
                   --target=CONTAINER --profile=general"
                 .into(),
@@ -162,15 +162,15 @@ impl PermissionProblem {
                  sudo sysctl kernel.yama.ptrace_scope=0, or {LAUNCH}"
             ),
             PermissionProblem::NoCapability {
-                place: Place::Pod, ..
+                place: Environment::Pod, ..
             } => r#"add to the container: securityContext: {capabilities: {add: ["SYS_PTRACE"]}}"#
                 .into(),
             PermissionProblem::NoCapability {
-                place: Place::Container,
+                place: Environment::Container,
                 ..
             } => "start the container with --cap-add SYS_PTRACE, or run pyspy-rs outside of it".into(),
             PermissionProblem::NoCapability {
-                place: Place::Machine,
+                place: Environment::Machine,
                 ..
             } => "leave CAP_SYS_PTRACE to whatever starts it; for a service of systemd: \
                   CapabilityBoundingSet=CAP_SYS_PTRACE"
@@ -216,7 +216,7 @@ impl std::fmt::Display for PermissionProblem {
             ),
             PermissionProblem::NoCapability {
                 pid,
-                place: Place::Machine,
+                place: Environment::Machine,
             } => write!(
                 f,
                 "looking into process {pid} needs the capability CAP_SYS_PTRACE, which this root lacks"
@@ -290,11 +290,11 @@ fn gather(pid: Pid, root: &Path) -> Facts {
         _ => false,
     };
     let place = if std::env::var_os("KUBERNETES_SERVICE_HOST").is_some() {
-        Place::Pod
+        Environment::Pod
     } else if container::is_inside(root) {
-        Place::Container
+        Environment::Container
     } else {
-        Place::Machine
+        Environment::Machine
     };
     Facts {
         root: own_uid == 0,
@@ -344,7 +344,7 @@ fn judge(pid: Pid, facts: Facts) -> PermissionProblem {
         return PermissionProblem::OtherUser { pid, owner, place };
     }
     match facts.yama_scope {
-        0 if place != Place::Machine => PermissionProblem::NoCapability { pid, place },
+        0 if place != Environment::Machine => PermissionProblem::NoCapability { pid, place },
         0 if facts.owner.is_some() => PermissionProblem::NotDumpable { pid },
         0 => PermissionProblem::Unknown { pid, root: false },
         scope => PermissionProblem::Yama { pid, scope },

@@ -66,7 +66,7 @@ fn each_cause_has_its_remedy() {
         ),
         (
             Facts {
-                place: Place::Container,
+                place: Environment::Container,
                 ..root()
             },
             "SYS_PTRACE capability",
@@ -74,7 +74,7 @@ fn each_cause_has_its_remedy() {
         ),
         (
             Facts {
-                place: Place::Pod,
+                place: Environment::Pod,
                 ..root()
             },
             "SYS_PTRACE capability",
@@ -104,7 +104,7 @@ fn each_cause_has_its_remedy() {
         (
             Facts {
                 owner: Some(7),
-                place: Place::Container,
+                place: Environment::Container,
                 ..user()
             },
             "belongs to alice",
@@ -113,7 +113,7 @@ fn each_cause_has_its_remedy() {
         (
             Facts {
                 owner: Some(7),
-                place: Place::Pod,
+                place: Environment::Pod,
                 ..user()
             },
             "belongs to alice",
@@ -200,7 +200,7 @@ fn each_state_of_yama_has_its_remedy() {
         ]);
         let facts = Facts {
             // That of whoever runs this test.
-            place: Place::Machine,
+            place: Environment::Machine,
             ..gather(42, machine.path())
         };
         let found = judge(42, facts);
@@ -262,7 +262,7 @@ fn the_facts_come_from_proc() {
     ]);
     let facts = gather(42, folder.path());
     assert!(!facts.root && facts.has_ptrace_capability);
-    assert_eq!(facts.place, Place::Container);
+    assert_eq!(facts.place, Environment::Container);
     assert_eq!(facts.owner, Some(54321));
     assert_eq!(facts.owner_name.as_deref(), Some("user 54321"));
     assert_eq!(facts.tracer, Some((8, "evil\u{fffd}[31m".into())));

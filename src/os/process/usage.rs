@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use super::TargetProcess;
 use crate::os::Pid;
 use crate::os::procfs::cgroup::MemoryLimit;
-use crate::os::procfs::smaps::Shares;
+use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
 
@@ -34,12 +34,12 @@ impl TargetProcess {
         Memory::read(self.view)
     }
 
-    /// How much of its memory is its own: some ten milliseconds for each GiB, see [`Shares::read`].
+    /// How much of its memory is its own: some ten milliseconds for each GiB, see [`MemoryFootprint::read`].
     ///
     /// # Errors
     /// When it has ended, or the kernel (before 4.14) does not tell.
-    pub fn memory_shares(&self) -> io::Result<Shares> {
-        Shares::read(self.view)
+    pub fn memory_shares(&self) -> io::Result<MemoryFootprint> {
+        MemoryFootprint::read(self.view)
     }
 
     /// Its page faults since it started, those of threads that have ended too.

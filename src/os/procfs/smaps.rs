@@ -1,4 +1,4 @@
-//! [`Shares`]: how much of a process's memory is its own, from `/proc/PID/smaps_rollup`.
+//! [`MemoryFootprint`]: how much of a process's memory is its own, from `/proc/PID/smaps_rollup`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ const MAX_ROLLUP: u64 = 1 << 14;
 
 /// The parts of the resident memory, as proc_pid_smaps(5) tells them apart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Shares {
+pub struct MemoryFootprint {
     /// PSS, in bytes: its own pages, and of those that N processes share the Nth part.
     pub pss_bytes: u64,
     /// USS, in bytes: the pages that no other process has mapped, which its end would free. Without
@@ -20,7 +20,7 @@ pub struct Shares {
     pub swap_bytes: u64,
 }
 
-impl Shares {
+impl MemoryFootprint {
     /// Reads them. The kernel visits every resident page for that: some ten milliseconds per GiB, with
     /// the process's memory map locked against changes (from Linux 5.10 on it lets those pass in
     /// between). So this is for once a second, not for every sample.
@@ -28,12 +28,12 @@ impl Shares {
     /// # Errors
     /// `NotFound` when there is no such process, or the kernel (before 4.14) has no such file;
     /// `InvalidData` for a process without memory, or a file that is not as documented.
-    pub fn read(pid: Pid) -> io::Result<Shares> {
+    pub fn read(pid: Pid) -> io::Result<MemoryFootprint> {
         let mut text = String::with_capacity(1024);
         let read = File::open(format!("/proc/{pid}/smaps_rollup"))
             .and_then(|file| file.take(MAX_ROLLUP).read_to_string(&mut text));
         match read {
-            Ok(_) => Shares::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into()),
+            Ok(_) => MemoryFootprint::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into()),
             // It ended between the opening and the reading; std has no kind for that.
             Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {
                 Err(io::ErrorKind::NotFound.into())
@@ -42,8 +42,8 @@ impl Shares {
         }
     }
 
-    fn parse(text: &str) -> Option<Shares> {
-        let mut shares = Shares::default();
+    fn parse(text: &str) -> Option<MemoryFootprint> {
+        let mut shares = MemoryFootprint::default();
         let mut pss = None;
         for line in text.lines() {
             let Some((key, value)) = line.split_once(':') else {
@@ -62,7 +62,7 @@ impl Shares {
                 _ => {}
             }
         }
-        Some(Shares {
+        Some(MemoryFootprint {
             pss_bytes: pss?,
             ..shares
         })
@@ -81,30 +81,33 @@ mod tests {
             Shared_Clean:       1608 kB\nPrivate_Clean:        40 kB\nPrivate_Dirty:       112 kB\n\
             Private_Hugetlb:    2048 kB\nSwap:                  8 kB\nSwapPss:               4 kB\n";
         assert_eq!(
-            Shares::parse(text),
-            Some(Shares {
+            MemoryFootprint::parse(text),
+            Some(MemoryFootprint {
                 pss_bytes: 220 << 10,
                 uss_bytes: 152 << 10,
                 swap_bytes: 8 << 10,
             })
         );
-        assert_eq!(Shares::parse(""), None);
-        assert_eq!(Shares::parse("Pss: many kB\n"), None);
+        assert_eq!(MemoryFootprint::parse(""), None);
+        assert_eq!(MemoryFootprint::parse("Pss: many kB\n"), None);
         let huge = format!(
             "Pss: {0} kB\nPrivate_Dirty: {0} kB\nPrivate_Clean: {0} kB\n",
             u64::MAX
         );
-        assert_eq!(Shares::parse(&huge).unwrap().uss_bytes, u64::MAX);
+        assert_eq!(MemoryFootprint::parse(&huge).unwrap().uss_bytes, u64::MAX);
     }
 
     #[test]
     fn what_we_touch_is_ours() {
         let own = std::process::id().cast_signed();
         let touched = std::hint::black_box(vec![1u8; 32 << 20]);
-        let shares = Shares::read(own).unwrap();
+        let shares = MemoryFootprint::read(own).unwrap();
         assert!(shares.uss_bytes >= 32 << 20, "{shares:?}");
         assert!(shares.pss_bytes >= shares.uss_bytes, "{shares:?}");
         drop(touched);
-        assert_eq!(Shares::read(0).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(
+            MemoryFootprint::read(0).unwrap_err().kind(),
+            io::ErrorKind::NotFound
+        );
     }
 }

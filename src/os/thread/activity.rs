@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use nix::libc::ESRCH;
 
-use super::fd_budget::Kept;
+use super::fd_budget::FdPermit;
 use super::state::RunState;
 use crate::os::{Pid, Tid};
 
@@ -54,7 +54,7 @@ pub struct Activity {
 pub struct ActivityReader {
     pid: Pid,
     tid: Tid,
-    /// `None` when [too many](Kept) are open: they are opened for each question then.
+    /// `None` when [too many](FdPermit) are open: they are opened for each question then.
     files: Option<Files>,
 }
 
@@ -69,7 +69,7 @@ struct Files {
     /// The same, on a crowded machine only.
     status: OnceCell<Option<File>>,
     /// For all three.
-    _kept: Kept,
+    _kept: FdPermit,
 }
 
 impl ActivityReader {
@@ -83,7 +83,7 @@ impl ActivityReader {
             tid,
             files: None,
         };
-        if let Some(kept) = Kept::take(3) {
+        if let Some(kept) = FdPermit::take(3) {
             let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
             // It takes the right to trace, which we may lack though we may read memory.
             let syscall = open("syscall").filter(|file| is_running(file).is_ok());

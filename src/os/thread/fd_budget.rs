@@ -1,4 +1,4 @@
-//! [`Kept`]: leave to keep descriptors open, of which a process may only have so many.
+//! [`FdPermit`]: leave to keep descriptors open, of which a process may only have so many.
 //!
 //! Whoever asks the kernel the same thing again and again is several times as fast through a file that
 //! stays open, and can do without: it opens the file for each question then. So all of them share one
@@ -20,12 +20,12 @@ static KEPT: AtomicUsize = AtomicUsize::new(0);
 
 /// So many descriptors of the budget. They are given back with this value.
 #[derive(Debug)]
-pub(crate) struct Kept(usize);
+pub(crate) struct FdPermit(usize);
 
-impl Kept {
+impl FdPermit {
     /// Takes so many, if there are as many left.
-    pub fn take(count: usize) -> Option<Kept> {
-        Kept::take_of(&KEPT, budget(), count).then_some(Kept(count))
+    pub fn take(count: usize) -> Option<FdPermit> {
+        FdPermit::take_of(&KEPT, budget(), count).then_some(FdPermit(count))
     }
 
     fn take_of(kept: &AtomicUsize, budget: usize, count: usize) -> bool {
@@ -35,7 +35,7 @@ impl Kept {
     }
 }
 
-impl Drop for Kept {
+impl Drop for FdPermit {
     fn drop(&mut self) {
         KEPT.fetch_sub(self.0, Ordering::Relaxed);
     }
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn nobody_gets_more_than_is_left_and_what_is_given_back_is_left_again() {
         let kept = AtomicUsize::new(0);
-        let take = |count| Kept::take_of(&kept, 5, count);
+        let take = |count| FdPermit::take_of(&kept, 5, count);
         assert!(take(2) && take(2));
         assert!(!take(2), "only one is left");
         assert!(take(1));
@@ -90,8 +90,8 @@ mod tests {
             soft <= now && (most == 0 || most + FOR_OTHERS <= now),
             "{most} of {now}"
         );
-        assert!(Kept::take(usize::MAX).is_none());
+        assert!(FdPermit::take(usize::MAX).is_none());
         // Other tests of this process take some too, but never all.
-        assert!(most == 0 || Kept::take(1).is_some());
+        assert!(most == 0 || FdPermit::take(1).is_some());
     }
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use super::fd_budget::Kept;
+use super::fd_budget::FdPermit;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::{Pid, Tid};
 
@@ -12,8 +12,8 @@ use crate::os::{Pid, Tid};
 #[derive(Debug)]
 pub struct FaultReader {
     path: String,
-    /// `None` when [too many](Kept) are open: it is opened for each question then.
-    file: Option<(File, Kept)>,
+    /// `None` when [too many](FdPermit) are open: it is opened for each question then.
+    file: Option<(File, FdPermit)>,
 }
 
 impl FaultReader {
@@ -37,7 +37,7 @@ impl FaultReader {
         let file = File::open(&path)?;
         Ok(FaultReader {
             path,
-            file: Kept::take(1).map(|kept| (file, kept)),
+            file: FdPermit::take(1).map(|kept| (file, kept)),
         })
     }
 

@@ -1,4 +1,4 @@
-//! [`Urgent`]: the calling thread before all ordinary ones, for work of microseconds that others wait
+//! [`RealtimeGuard`]: the calling thread before all ordinary ones, for work of microseconds that others wait
 //! for.
 
 use std::io;
@@ -12,32 +12,32 @@ const LEAST: libc::c_int = 1;
 /// While this lives, the calling thread gets a CPU as soon as it wants one (`SCHED_RR`, sched(7)).
 /// Threads and processes that it starts do not inherit that.
 #[derive(Debug)]
-pub struct Urgent {
+pub struct RealtimeGuard {
     /// It is the thread's, so it stays there.
     _bound_to_thread: PhantomData<*const ()>,
 }
 
-impl Urgent {
+impl RealtimeGuard {
     /// Makes the calling thread urgent.
     ///
     /// # Errors
     /// `PermissionDenied` without `CAP_SYS_NICE` and where the resource limit `RLIMIT_RTPRIO` is 0,
     /// as both mostly are for ordinary users and in containers; `Other` when somebody chose another
     /// way of scheduling for us.
-    pub fn request() -> io::Result<Urgent> {
+    pub fn request() -> io::Result<RealtimeGuard> {
         // SAFETY: it takes a thread, here ours, and no memory.
         let policy = unsafe { libc::sched_getscheduler(0) };
         if policy & !libc::SCHED_RESET_ON_FORK != libc::SCHED_OTHER {
             return Err(io::Error::other("we are scheduled in another way already"));
         }
         schedule(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, LEAST)?;
-        Ok(Urgent {
+        Ok(RealtimeGuard {
             _bound_to_thread: PhantomData,
         })
     }
 }
 
-impl Drop for Urgent {
+impl Drop for RealtimeGuard {
     fn drop(&mut self) {
         // Nobody needs a permission to be less. (Without one the flag that was set has to stay.)
         let _ = schedule(libc::SCHED_OTHER, 0)
@@ -80,10 +80,10 @@ mod tests {
     #[test]
     fn a_thread_is_urgent_for_a_while_and_its_children_never() {
         assert_eq!(own(), libc::SCHED_OTHER);
-        match Urgent::request() {
+        match RealtimeGuard::request() {
             Ok(urgent) => {
                 assert_eq!(own(), libc::SCHED_RR);
-                assert!(Urgent::request().is_err());
+                assert!(RealtimeGuard::request().is_err());
                 assert_eq!(std::thread::spawn(own).join().unwrap(), libc::SCHED_OTHER);
                 let child = Command::new("cat").arg("/proc/self/stat").output().unwrap();
                 let stat = String::from_utf8(child.stdout).unwrap();

@@ -52,7 +52,7 @@ fn pool() -> Profile {
         rss_change: None,
     };
     for (pid, root) in [(7, 0), (8, 0), (9, 1)] {
-        profile.sees_root(pid, root);
+        profile.set_fs_root(pid, root);
     }
     let sample = Sample {
         processes: [7, 8, 9].map(process).to_vec(),

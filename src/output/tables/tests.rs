@@ -70,7 +70,7 @@ pub(crate) fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
                 rss_change: Some(RssChange {
                     bytes: *bytes,
                     // All of it while this very stack was read.
-                    in_look: *bytes,
+                    during_sample: *bytes,
                     ..RssChange::default()
                 }),
             }],

@@ -6,7 +6,7 @@
 //! was never given back.
 //!
 //! A program that is recorded from its start has loaded much before it leaks anything. So only what
-//! came after a [`Marks`] counts, somewhere in the first half.
+//! came after a [`Checkpoints`] counts, somewhere in the first half.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub struct Suspect {
 /// What each stack had grown by at two moments of the recording, the later one twice as late: at the
 /// end, the earlier one lies between a quarter and a half.
 #[derive(Debug, Default)]
-pub(crate) struct Marks {
+pub(crate) struct Checkpoints {
     earlier: Mark,
     later: Mark,
 }
@@ -48,7 +48,7 @@ struct Mark {
     growth: Vec<Growth>,
 }
 
-impl Marks {
+impl Checkpoints {
     /// Whether it is time for the next one.
     pub fn is_due(&self, elapsed: Duration) -> bool {
         elapsed >= FIRST_MARK.max(self.later.at.saturating_mul(2))
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::profile::options::ProfileOptions;
     use crate::profile::tables::labels::Label;
-    use crate::rss::attribution::by_stack::Ledger as _;
+    use crate::rss::attribution::by_stack::Attribution as _;
 
     /// A profile with these stacks, root first, and what each added and gave back.
     struct Built {
@@ -192,10 +192,10 @@ mod tests {
             id
         }
 
-        fn lay(&mut self, names: &[&str], changes: &[i64]) {
+        fn charge(&mut self, names: &[&str], changes: &[i64]) {
             let id = self.stack(names);
             for change in changes {
-                self.profile.growth.lay(&id, *change);
+                self.profile.growth.charge(&id, *change);
             }
         }
 
@@ -212,10 +212,10 @@ mod tests {
     #[test]
     fn what_a_caller_gives_back_was_made_by_what_it_called() {
         let mut built = Built::new();
-        built.lay(&["main", "handle", "parse"], &[9_000]);
-        built.lay(&["main", "handle", "remember"], &[800]);
-        built.lay(&["main", "handle"], &[-8_990]);
-        built.lay(&["main", "load"], &[5_000, -4_990]);
+        built.charge(&["main", "handle", "parse"], &[9_000]);
+        built.charge(&["main", "handle", "remember"], &[800]);
+        built.charge(&["main", "handle"], &[-8_990]);
+        built.charge(&["main", "load"], &[5_000, -4_990]);
         let found = built.suspects(Duration::ZERO);
         let first = found.first().unwrap();
         assert_eq!(first, &("remember".to_owned(), 800));
@@ -225,9 +225,9 @@ mod tests {
     #[test]
     fn what_nobody_near_gives_back_is_taken_from_the_largest() {
         let mut built = Built::new();
-        built.lay(&["a", "reads"], &[700]);
-        built.lay(&["b", "keeps"], &[500]);
-        built.lay(&["c", "drops"], &[-600]);
+        built.charge(&["a", "reads"], &[700]);
+        built.charge(&["b", "keeps"], &[500]);
+        built.charge(&["c", "drops"], &[-600]);
         let found = built.suspects(Duration::ZERO);
         assert_eq!(found.first().unwrap(), &("keeps".to_owned(), 500));
     }
@@ -235,7 +235,7 @@ mod tests {
     #[test]
     fn the_load_at_the_start_is_no_suspect() {
         let mut built = Built::new();
-        built.lay(&["main", "imports"], &[100_000]);
+        built.charge(&["main", "imports"], &[100_000]);
         for at in [4, 8, 16] {
             let at = Duration::from_secs(at);
             assert!(built.profile.marks.is_due(at));
@@ -243,7 +243,7 @@ mod tests {
             built.profile.marks.set(at, growth);
             assert!(!built.profile.marks.is_due(at));
         }
-        built.lay(&["main", "leaks"], &[300]);
+        built.charge(&["main", "leaks"], &[300]);
         let leaks = [("leaks".to_owned(), 300)];
         assert_eq!(built.suspects(Duration::ZERO), leaks);
         assert_eq!(built.suspects(Duration::from_secs(9)), leaks);
@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn nothing_without_memory() {
         let mut built = Built::new();
-        built.lay(&["main"], &[100]);
+        built.charge(&["main"], &[100]);
         assert_eq!(built.suspects(Duration::ZERO).len(), 1);
         built.profile.options.memory = false;
         assert!(built.suspects(Duration::ZERO).is_empty());

@@ -3,7 +3,7 @@
 use crate::profile::Profile;
 use crate::profile::tables::stacks::StackId;
 use crate::rss::attribution::Growth;
-use crate::rss::attribution::by_stack::{Caught, Ledger};
+use crate::rss::attribution::by_stack::{Attribution, ObservedGrowth};
 
 impl Profile {
     /// What a stack by itself weighs: the bytes that it added with [`ProfileOptions::memory`], its
@@ -81,7 +81,7 @@ impl Profile {
 pub(crate) struct GrowthTable {
     /// By [`StackId::index`], as far as there is any.
     by_stack: Vec<Growth>,
-    caught: Vec<Caught>,
+    observed: Vec<ObservedGrowth>,
     total: Growth,
     /// Bytes added to stacks since they were last [taken](GrowthTable::take_news).
     news: Vec<(StackId, u64)>,
@@ -101,8 +101,8 @@ impl GrowthTable {
     }
 }
 
-impl Ledger<StackId> for GrowthTable {
-    fn lay(&mut self, stack: &StackId, bytes: i64) {
+impl Attribution<StackId> for GrowthTable {
+    fn charge(&mut self, stack: &StackId, bytes: i64) {
         if bytes == 0 {
             return;
         }
@@ -115,14 +115,17 @@ impl Ledger<StackId> for GrowthTable {
         }
     }
 
-    fn catch(&mut self, stack: &StackId, caught: Caught) {
-        if let Some(known) = slot(&mut self.caught, *stack) {
-            known.bytes += caught.bytes;
-            known.for_ns = known.for_ns.saturating_add(caught.for_ns);
+    fn observe(&mut self, stack: &StackId, observed: ObservedGrowth) {
+        if let Some(known) = slot(&mut self.observed, *stack) {
+            known.bytes += observed.bytes;
+            known.for_ns = known.for_ns.saturating_add(observed.for_ns);
         }
     }
 
-    fn caught(&self, stack: &StackId) -> Caught {
-        self.caught.get(stack.index()).copied().unwrap_or_default()
+    fn observed(&self, stack: &StackId) -> ObservedGrowth {
+        self.observed
+            .get(stack.index())
+            .copied()
+            .unwrap_or_default()
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Growth, Share, signed};
+use super::{Growth, ThreadDelta, signed};
 use crate::cpython::code::frame_table::FrameId;
 use crate::cpython::stack::trace::StackTrace;
 use crate::sampler::sample::RssChange;
@@ -15,7 +15,7 @@ const MAX_WAKES: u8 = 30;
 /// that waits for a CPU while it is looked at is caught with less than it adds.
 /// And a helper that is hardly ever caught may alternate with one that grows faster than we look: what is
 /// wrongly taken away from their caller would go to all that was caught lately, so this is a last resort.
-const SLACK: f64 = 64.0;
+const OVERSHOOT: f64 = 64.0;
 /// As long as a look takes, in nanoseconds: a stack that was seen for less is hardly known.
 const SHORT_NS: u64 = 20_000;
 /// After so many looks, what was caught counts half.
@@ -25,20 +25,20 @@ const MAX_CAUGHT: usize = 64;
 
 /// What a stack was caught with.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Caught {
+pub struct ObservedGrowth {
     /// What came and went while it was looked at.
     pub bytes: Growth,
     /// For how long it was looked at in all, in nanoseconds.
     pub for_ns: u64,
 }
 
-impl Caught {
+impl ObservedGrowth {
     /// How many bytes can have come (or gone, if `released`) in some time at the most. Memory comes in
     /// pieces of so many bytes.
     fn most(&self, released: bool, piece: f64, ns: u64) -> f64 {
-        let caught = self.bytes.side(released) as f64;
+        let observed = self.bytes.side(released) as f64;
         // Three standard deviations, and what may be if there was nothing at all.
-        let most = caught + 3.0 * (caught * piece).sqrt() + 5.0 * piece;
+        let most = observed + 3.0 * (observed * piece).sqrt() + 5.0 * piece;
         most * ns as f64 / self.for_ns.max(1) as f64
     }
 
@@ -50,27 +50,27 @@ impl Caught {
 }
 
 /// Where changes are laid, by stack. `S` is whatever stands for one.
-pub trait Ledger<S> {
+pub trait Attribution<S> {
     /// Lays a change, in bytes, on a stack.
-    fn lay(&mut self, stack: &S, bytes: i64);
+    fn charge(&mut self, stack: &S, bytes: i64);
     /// Lays what came and what went on a stack.
-    fn lay_both(&mut self, stack: &S, growth: Growth) {
-        self.lay(stack, signed(growth.grown_bytes));
-        self.lay(stack, -signed(growth.released_bytes));
+    fn charge_both(&mut self, stack: &S, growth: Growth) {
+        self.charge(stack, signed(growth.grown_bytes));
+        self.charge(stack, -signed(growth.released_bytes));
     }
     /// Adds to what a stack was caught with.
-    fn catch(&mut self, stack: &S, caught: Caught);
+    fn observe(&mut self, stack: &S, observed: ObservedGrowth);
     /// What a stack was caught with so far.
-    fn caught(&self, stack: &S) -> Caught;
+    fn observed(&self, stack: &S) -> ObservedGrowth;
 }
 
 /// What a look finds a thread at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Now<S> {
+pub enum ThreadAt<S> {
     /// [At work](ThreadGrowth::is_at_work) in this stack.
-    AtWork(S),
-    /// Asleep; in which stack if that is [wanted](ThreadGrowth::wants_sleep).
-    Asleep(Option<S>),
+    Running(S),
+    /// Asleep; in which stack if that is [wanted](ThreadGrowth::needs_idle_stack).
+    Idle(Option<S>),
 }
 
 /// What is remembered of one thread from look to look.
@@ -86,9 +86,9 @@ pub struct ThreadGrowth<S> {
     /// Looks since something waits.
     waited: u32,
     /// The last stack at work or, if there was none, one that it slept in.
-    heir: Option<S>,
+    fallback_stack: Option<S>,
     /// Stacks that were caught lately, and the bytes.
-    caught: Vec<(S, Growth)>,
+    observed: Vec<(S, Growth)>,
     /// How often anything was caught, and how many bytes that were.
     pieces: (u64, u64),
     /// Looks since those were halved.
@@ -103,8 +103,8 @@ impl<S> Default for ThreadGrowth<S> {
             wakes: 0,
             waiting: Growth::default(),
             waited: 0,
-            heir: None,
-            caught: Vec::new(),
+            fallback_stack: None,
+            observed: Vec::new(),
             pieces: (0, 0),
             looks: 0,
         }
@@ -135,45 +135,45 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
     }
 
     /// Whether [`ThreadGrowth::look`] wants to know the stack of a thread that sleeps.
-    pub fn wants_sleep(&self, trace: &StackTrace, share: Share) -> bool {
+    pub fn needs_idle_stack(&self, trace: &StackTrace, share: ThreadDelta) -> bool {
         let has_python = !trace.frames.is_empty();
         has_python
-            && self.heir.is_none()
-            && (share != Share::default() || self.waiting != Growth::default())
+            && self.fallback_stack.is_none()
+            && (share != ThreadDelta::default() || self.waiting != Growth::default())
     }
 
     /// Lays a look's change on stacks: the thread's `share` of the process's `change`.
     pub fn look(
         &mut self,
-        share: Share,
+        share: ThreadDelta,
         change: &RssChange,
-        now: Now<S>,
-        ledger: &mut impl Ledger<S>,
+        now: ThreadAt<S>,
+        ledger: &mut impl Attribution<S>,
     ) {
         self.looks += 1;
         if self.looks > HALF_LIFE {
             self.forget();
         }
         let (now, sleep) = match now {
-            Now::AtWork(now) => (Some(now), None),
-            Now::Asleep(sleep) => (None, sleep),
+            ThreadAt::Running(now) => (Some(now), None),
+            ThreadAt::Idle(sleep) => (None, sleep),
         };
         let mut between = share.between;
         if let Some(now) = &now {
-            self.catch(now, share.in_look, change, ledger);
-            ledger.lay(now, share.in_look);
+            self.observe(now, share.during_sample, change, ledger);
+            ledger.charge(now, share.during_sample);
         } else {
-            between += share.in_look;
+            between += share.during_sample;
         }
         let before = std::mem::replace(&mut self.before, now.clone());
         if between != 0 {
             self.lay_between(between, change, before.as_ref(), now.as_ref(), ledger);
         }
         if let Some(now) = now {
-            self.heir = Some(now);
+            self.fallback_stack = Some(now);
             self.settle(ledger);
         } else {
-            self.heir = self.heir.take().or(sleep);
+            self.fallback_stack = self.fallback_stack.take().or(sleep);
             self.waited = self.waited.saturating_add(1);
             if self.waited > PATIENCE {
                 self.settle(ledger);
@@ -183,12 +183,12 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
 
     /// Lays what still waits on the last stack at work or, if there was none, on one that the thread
     /// slept in: nothing better will come.
-    pub fn settle(&mut self, ledger: &mut impl Ledger<S>) {
+    pub fn settle(&mut self, ledger: &mut impl Attribution<S>) {
         self.waited = 0;
-        if let Some(heir) = &self.heir
+        if let Some(fallback_stack) = &self.fallback_stack
             && self.waiting != Growth::default()
         {
-            ledger.lay_both(heir, std::mem::take(&mut self.waiting));
+            ledger.charge_both(fallback_stack, std::mem::take(&mut self.waiting));
         }
     }
 
@@ -197,14 +197,20 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         self.waiting
     }
 
-    fn catch(&mut self, now: &S, bytes: i64, change: &RssChange, ledger: &mut impl Ledger<S>) {
+    fn observe(
+        &mut self,
+        now: &S,
+        bytes: i64,
+        change: &RssChange,
+        ledger: &mut impl Attribution<S>,
+    ) {
         let mut growth = Growth::default();
         growth.count(bytes);
-        ledger.catch(
+        ledger.observe(
             now,
-            Caught {
+            ObservedGrowth {
                 bytes: growth,
-                for_ns: change.look_ns,
+                for_ns: change.sample_ns,
             },
         );
         if bytes == 0 {
@@ -212,13 +218,13 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         }
         self.pieces.0 += 1;
         self.pieces.1 = self.pieces.1.saturating_add(bytes.unsigned_abs());
-        if let Some((_, known)) = self.caught.iter_mut().find(|(stack, _)| stack == now) {
+        if let Some((_, known)) = self.observed.iter_mut().find(|(stack, _)| stack == now) {
             *known += growth;
-        } else if self.caught.len() < MAX_CAUGHT {
-            self.caught.push((now.clone(), growth));
+        } else if self.observed.len() < MAX_CAUGHT {
+            self.observed.push((now.clone(), growth));
         } else {
             let all = |known: &Growth| known.grown_bytes.saturating_add(known.released_bytes);
-            let least = self.caught.iter_mut().min_by_key(|(_, known)| all(known));
+            let least = self.observed.iter_mut().min_by_key(|(_, known)| all(known));
             if let Some(least) = least.filter(|(_, known)| all(known) < all(&growth)) {
                 *least = (now.clone(), growth);
             }
@@ -227,11 +233,11 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
 
     fn forget(&mut self) {
         self.looks = 0;
-        for (_, known) in &mut self.caught {
+        for (_, known) in &mut self.observed {
             known.grown_bytes /= 2;
             known.released_bytes /= 2;
         }
-        self.caught
+        self.observed
             .retain(|(_, known)| known.grown_bytes > 1 || known.released_bytes > 1);
     }
 
@@ -241,52 +247,55 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         change: &RssChange,
         before: Option<&S>,
         now: Option<&S>,
-        ledger: &mut impl Ledger<S>,
+        ledger: &mut impl Attribution<S>,
     ) {
         let released = bytes < 0;
         let before_now = [before.filter(|before| now != Some(*before)), now];
-        let ends: Vec<(&S, Caught)> = before_now
+        let ends: Vec<(&S, ObservedGrowth)> = before_now
             .into_iter()
             .flatten()
-            .map(|end| (end, ledger.caught(end)))
+            .map(|end| (end, ledger.observed(end)))
             .collect();
         // Programs take memory in larger pieces than the kernel gives it.
         let piece = self.pieces.1 as f64 / self.pieces.0.max(1) as f64;
-        let piece = piece.max(change.grain as f64);
-        let ns = change.between_ns / ends.len().max(1) as u64;
-        let most = |caught: &Caught| caught.most(released, piece, ns);
-        let at_most = ends.iter().map(|(_, caught)| most(caught)).sum::<f64>();
-        let known = self.caught.iter();
+        let piece = piece.max(change.granularity as f64);
+        let ns = change.gap_ns / ends.len().max(1) as u64;
+        let most = |observed: &ObservedGrowth| observed.most(released, piece, ns);
+        let at_most = ends.iter().map(|(_, observed)| most(observed)).sum::<f64>();
+        let known = self.observed.iter();
         let known = known
             .map(|(_, known)| known.side(released) as f64)
             .sum::<f64>();
         let all = bytes.unsigned_abs() as f64;
-        let is_too_much = known > 0.0 && all > SLACK * at_most;
+        let is_too_much = known > 0.0 && all > OVERSHOOT * at_most;
         let mut left = bytes;
         let mut give = |stack: &S, part: f64| {
             let part = (part.round() as i64).min(left.abs()) * bytes.signum();
             left -= part;
-            ledger.lay(stack, part);
+            ledger.charge(stack, part);
         };
-        let likely = |caught: &Caught| caught.likely(released, piece);
-        let all_likely = ends.iter().map(|(_, caught)| likely(caught)).sum::<f64>();
-        for (end, caught) in &ends {
+        let likely = |observed: &ObservedGrowth| observed.likely(released, piece);
+        let all_likely = ends
+            .iter()
+            .map(|(_, observed)| likely(observed))
+            .sum::<f64>();
+        for (end, observed) in &ends {
             if is_too_much {
-                give(end, most(caught));
+                give(end, most(observed));
             } else {
-                give(end, all * likely(caught) / all_likely);
+                give(end, all * likely(observed) / all_likely);
             }
         }
         if is_too_much {
-            for (stack, caught) in &self.caught {
-                let share = caught.side(released) as f64 / known;
+            for (stack, observed) in &self.observed {
+                let share = observed.side(released) as f64 / known;
                 give(stack, (all - at_most) * share);
             }
         }
         // Only what rounding leaves, unless there was nobody at all.
-        match (now.or(before), self.caught.first()) {
-            (Some(stack), _) => ledger.lay(stack, left),
-            (None, Some((stack, _))) if known > 0.0 => ledger.lay(stack, left),
+        match (now.or(before), self.observed.first()) {
+            (Some(stack), _) => ledger.charge(stack, left),
+            (None, Some((stack, _))) if known > 0.0 => ledger.charge(stack, left),
             _ => self.waiting.count(left),
         }
     }

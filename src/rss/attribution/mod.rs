@@ -98,20 +98,20 @@ impl AddAssign for Growth {
 
 /// A change that is one thread's, or one stack's: in bytes, negative if given back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Share {
+pub struct ThreadDelta {
     /// Between the last look and this one.
     pub between: i64,
     /// While this look was taken.
-    pub in_look: i64,
+    pub during_sample: i64,
 }
 
 /// Shares a change among a process's threads: puts each one's into `shares`, in their order, and
 /// returns the bytes that are left for none of them. All together is the change, to the byte.
-pub fn split(change: &RssChange, threads: &[StackTrace], shares: &mut Vec<Share>) -> i64 {
+pub fn split(change: &RssChange, threads: &[StackTrace], shares: &mut Vec<ThreadDelta>) -> i64 {
     shares.clear();
-    shares.resize(threads.len(), Share::default());
+    shares.resize(threads.len(), ThreadDelta::default());
     let between = split_bytes(
-        change.bytes - change.in_look,
+        change.bytes - change.during_sample,
         change,
         threads,
         |place, bytes| {
@@ -120,12 +120,12 @@ pub fn split(change: &RssChange, threads: &[StackTrace], shares: &mut Vec<Share>
             }
         },
     );
-    let in_look = split_bytes(change.in_look, change, threads, |place, bytes| {
+    let during_sample = split_bytes(change.during_sample, change, threads, |place, bytes| {
         if let Some(share) = shares.get_mut(place) {
-            share.in_look = bytes;
+            share.during_sample = bytes;
         }
     });
-    between + in_look
+    between + during_sample
 }
 
 fn split_bytes(

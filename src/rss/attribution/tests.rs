@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::by_stack::{Caught, Ledger, Now, ThreadGrowth};
+use super::by_stack::{Attribution, ObservedGrowth, ThreadAt, ThreadGrowth};
 use super::*;
 use crate::cpython::code::frame_table::{Frame, FrameTable};
 
@@ -14,22 +14,22 @@ const PAGE: u64 = 4096;
 #[derive(Debug, Default)]
 struct Book {
     laid: BTreeMap<&'static str, Growth>,
-    caught: BTreeMap<&'static str, Caught>,
+    observed: BTreeMap<&'static str, ObservedGrowth>,
 }
 
-impl Ledger<&'static str> for Book {
-    fn lay(&mut self, stack: &&'static str, bytes: i64) {
+impl Attribution<&'static str> for Book {
+    fn charge(&mut self, stack: &&'static str, bytes: i64) {
         self.laid.entry(stack).or_default().count(bytes);
     }
 
-    fn catch(&mut self, stack: &&'static str, caught: Caught) {
-        let known = self.caught.entry(stack).or_default();
-        known.bytes += caught.bytes;
-        known.for_ns += caught.for_ns;
+    fn observe(&mut self, stack: &&'static str, observed: ObservedGrowth) {
+        let known = self.observed.entry(stack).or_default();
+        known.bytes += observed.bytes;
+        known.for_ns += observed.for_ns;
     }
 
-    fn caught(&self, stack: &&'static str) -> Caught {
-        self.caught.get(stack).copied().unwrap_or_default()
+    fn observed(&self, stack: &&'static str) -> ObservedGrowth {
+        self.observed.get(stack).copied().unwrap_or_default()
     }
 }
 
@@ -55,25 +55,28 @@ struct Looks {
 }
 
 impl Looks {
-    fn look(&mut self, now: Now<&'static str>, between: i64, in_look: i64) {
+    fn look(&mut self, now: ThreadAt<&'static str>, between: i64, during_sample: i64) {
         let change = RssChange {
-            bytes: between + in_look,
-            in_look,
-            look_ns: 20_000,
-            between_ns: 980_000,
-            grain: PAGE,
+            bytes: between + during_sample,
+            during_sample,
+            sample_ns: 20_000,
+            gap_ns: 980_000,
+            granularity: PAGE,
             other_faults: 0,
         };
-        let share = Share { between, in_look };
+        let share = ThreadDelta {
+            between,
+            during_sample,
+        };
         self.thread.look(share, &change, now, &mut self.book);
     }
 
-    fn works(&mut self, stack: &'static str, between: i64, in_look: i64) {
-        self.look(Now::AtWork(stack), between, in_look);
+    fn works(&mut self, stack: &'static str, between: i64, during_sample: i64) {
+        self.look(ThreadAt::Running(stack), between, during_sample);
     }
 
     fn sleeps(&mut self, between: i64) {
-        self.look(Now::Asleep(Some("sleep")), between, 0);
+        self.look(ThreadAt::Idle(Some("sleep")), between, 0);
     }
 }
 
@@ -158,12 +161,12 @@ fn every_byte_is_laid_once() {
                 .rotate_left(salt as u32)
         };
         let bytes = |salt| (number(salt) % 100_000) as i64 - 45_000;
-        let (between, in_look) = (bytes(7), bytes(29) / 50);
-        sum += between + in_look;
+        let (between, during_sample) = (bytes(7), bytes(29) / 50);
+        sum += between + during_sample;
         if number(3).is_multiple_of(4) {
-            looks.look(Now::Asleep(None), between, in_look);
+            looks.look(ThreadAt::Idle(None), between, during_sample);
         } else {
-            looks.works(stacks[(number(11) % 3) as usize], between, in_look);
+            looks.works(stacks[(number(11) % 3) as usize], between, during_sample);
         }
     }
     looks.thread.settle(&mut looks.book);

@@ -11,7 +11,7 @@ use super::baseline::{self, Reading, USUAL_FALLS};
 use super::drift::SHARE_OF_RSS;
 use super::robust_stats::{Point, mann_kendall, theil_sen};
 use super::trend::{GOES_ON, LEAST_GROWTH, NEARLY_ALL, SOME_TREND, bytes, growth, rise, seconds};
-use super::verdict::{Unclear, Verdict};
+use super::verdict::{Inconclusive, Verdict};
 
 /// What has risen by less than this share of the whole rise has stopped.
 const STOPPED: f64 = 0.1;
@@ -47,9 +47,9 @@ pub fn verdict(elapsed: Duration, readings: &[Reading], points: &[Point]) -> Ver
     let slope_of = |points: Option<&[Point]>| theil_sen(points.unwrap_or_default()).slope;
     let before = slope_of(points.get(..points.len() - half));
     let why = if slope_of(points.get(half..)) < GOES_ON * before {
-        Unclear::Slowing(bytes(rise))
+        Inconclusive::Slowing(bytes(rise))
     } else {
-        Unclear::Unsteady(bytes(rise))
+        Inconclusive::Unsteady(bytes(rise))
     };
     Verdict::Inconclusive { elapsed, why }
 }

@@ -34,24 +34,24 @@ pub enum Verdict {
         /// How long the recording is.
         elapsed: Duration,
         /// Why not.
-        why: Unclear,
+        why: Inconclusive,
     },
 }
 
 /// Why there is no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unclear {
+pub enum Inconclusive {
     /// The recording is shorter than [`SHORTEST`](super::trend::SHORTEST).
     Short,
     /// There are too few readings in it, this many.
-    FewLooks(usize),
+    TooFewSamples(usize),
     /// The baseline rose by this many bytes, ever more slowly.
     Slowing(u64),
     /// It rose by this many bytes, at no steady rate.
     Unsteady(u64),
     /// It rose by this many bytes, but as much was given back before, and not often enough to tell
     /// what stays.
-    GivesBack(u64),
+    ReleasedBefore(u64),
 }
 
 impl Verdict {
@@ -91,15 +91,17 @@ impl fmt::Display for Verdict {
                 write!(f, "one step of {} after {}", mib(bytes), time(at))
             }
             Verdict::Inconclusive { elapsed, why } => {
-                if let Unclear::FewLooks(looks) = why {
+                if let Inconclusive::TooFewSamples(looks) = why {
                     return write!(f, "inconclusive: {looks} looks are too few");
                 }
                 write!(f, "inconclusive: {} is too short", time(elapsed))?;
                 let (bytes, how) = match why {
-                    Unclear::Short | Unclear::FewLooks(_) => return Ok(()),
-                    Unclear::Slowing(bytes) => (bytes, "ever more slowly"),
-                    Unclear::Unsteady(bytes) => (bytes, "unsteadily"),
-                    Unclear::GivesBack(bytes) => (bytes, "but has given as much back before"),
+                    Inconclusive::Short | Inconclusive::TooFewSamples(_) => return Ok(()),
+                    Inconclusive::Slowing(bytes) => (bytes, "ever more slowly"),
+                    Inconclusive::Unsteady(bytes) => (bytes, "unsteadily"),
+                    Inconclusive::ReleasedBefore(bytes) => {
+                        (bytes, "but has given as much back before")
+                    }
                 };
                 write!(f, "; it grew by {}, {how}", mib(bytes))
             }
@@ -172,15 +174,15 @@ mod tests {
                 "stable after 11 h, in which it grew by 1.00 MiB",
             ),
             (
-                inconclusive(Unclear::Short),
+                inconclusive(Inconclusive::Short),
                 "inconclusive: 60 s is too short",
             ),
             (
-                inconclusive(Unclear::FewLooks(3)),
+                inconclusive(Inconclusive::TooFewSamples(3)),
                 "inconclusive: 3 looks are too few",
             ),
             (
-                inconclusive(Unclear::Slowing(2 << 20)),
+                inconclusive(Inconclusive::Slowing(2 << 20)),
                 "inconclusive: 60 s is too short; it grew by 2.00 MiB, ever more slowly",
             ),
         ] {

@@ -1,4 +1,4 @@
-//! [`examine`]: the stacks of all threads in a core file. Nothing moves there, so that there is nothing
+//! [`capture_from_core`]: the stacks of all threads in a core file. Nothing moves there, so that there is nothing
 //! to pause, to ask or to read twice.
 
 use super::merge::merge;
@@ -9,7 +9,7 @@ use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::cpython::stack::walk::RawFrame;
 use crate::os::process::image::ProcessImage;
 
-/// What [`examine`] saw.
+/// What [`capture_from_core`] saw.
 #[derive(Debug)]
 pub struct PostMortem<T> {
     /// The stacks, the main thread's first, then the oldest thread's.
@@ -27,7 +27,7 @@ pub struct PostMortem<T> {
 ///
 /// # Errors
 /// When the interpreters could not be listed.
-pub fn examine<T>(
+pub fn capture_from_core<T>(
     core: &mut PythonCore,
     frames: &mut FrameTable,
     mut inspect: impl FnMut(&PythonCore, &RawFrame) -> T,

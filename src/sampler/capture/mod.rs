@@ -1,4 +1,4 @@
-//! [`take`]: the stacks of all threads of a process at one moment, and how to be sure that they are.
+//! [`capture`]: the stacks of all threads of a process at one moment, and how to be sure that they are.
 //!
 //! A thread that is on a CPU and holds the GIL is paused, read and let go. A thread that sleeps in the
 //! kernel is not touched: its stack cannot move, and stopping it could end its wait early. It is read
@@ -27,30 +27,30 @@ use crate::cpython::threads::list::PythonThread;
 use crate::os::ptrace::pause::{PauseError, PauseGuard};
 use crate::os::{Pid, Tid};
 use merge::merge;
-use options::{Look, Pausing, Snapshot};
-use retry::Race;
-use thread_sample::Part;
-use tracked_threads::{Watch, Watched};
+use options::{CaptureOptions, Pausing, Snapshot};
+use retry::LeafMatch;
+use thread_sample::ThreadSample;
+use tracked_threads::{TrackedThread, TrackedThreads};
 
 /// How often a thread that moved while it was read is read again before it is given up.
 const ATTEMPTS: u32 = 4;
 /// The same for one that runs and is not to be paused: a try takes some microseconds. Of
 /// 64, on 3.10, none was whole in up to eight looks of a hundred at a program that calls all the time.
-const ATTEMPTS_RUNNING: u32 = 192;
+const RUNNING_RETRIES: u32 = 192;
 /// The same for one whose outermost frame is not linked at the moment: that is a few instructions in
 /// CPython, but greenlet unlinks frames around each switch, which a program that does little else is
 /// in a quarter of its time.
-const ATTEMPTS_LOOSE: u32 = 16;
+const UNLINKED_RETRIES: u32 = 16;
 /// After how many tries a stack is believed that looks odd each time.
-const ATTEMPTS_SUSPECT: u32 = 8;
+const SUSPECT_RETRIES: u32 = 8;
 /// How long a thread runs on that stood where no stack can be read: a few instructions are enough.
 const ONWARD: Duration = Duration::from_micros(20);
 
 /// A snapshot that is being taken.
-struct Taking<'a, F> {
+struct Capture<'a, F> {
     process: &'a mut PythonProcess,
     frames: &'a mut FrameTable,
-    look: Look,
+    look: CaptureOptions,
     inspect: F,
     stack: Vec<RawFrame>,
     guards: Vec<PauseGuard>,
@@ -69,11 +69,11 @@ struct Taking<'a, F> {
 ///
 /// # Errors
 /// When the process has ended, or its interpreters could not be listed.
-pub fn take<T>(
+pub fn capture<T>(
     process: &mut PythonProcess,
-    watch: &mut Watch,
+    watch: &mut TrackedThreads,
     frames: &mut FrameTable,
-    look: Look,
+    look: CaptureOptions,
     now: Instant,
     inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Snapshot<T>, SampleError> {
@@ -83,7 +83,7 @@ pub fn take<T>(
     if watch.is_old(now, look.gil) {
         watch.list(process, now)?;
     }
-    let mut taking = Taking {
+    let mut taking = Capture {
         process,
         frames,
         look,
@@ -96,7 +96,7 @@ pub fn take<T>(
         torn: 0,
         pauses: Vec::new(),
     };
-    taking.asks_all = look.cpu_time || watch.is_crowded(now);
+    taking.asks_all = look.cpu_time || watch.is_cpu_contended(now);
     watch.ask(taking.asks_all);
     if look.pausing == Pausing::Running {
         let running = watch.threads.iter().filter(|watched| watched.runs());
@@ -109,7 +109,7 @@ pub fn take<T>(
         tids.dedup();
         taking.pause(&tids)?;
     }
-    let interpreter = |watched: &Watched| watched.thread.state.interpreter.addr;
+    let interpreter = |watched: &TrackedThread| watched.thread.state.interpreter.addr;
     let mut interpreters = watch.threads.iter().map(interpreter);
     let first = interpreters.next();
     taking.lets_go = interpreters.all(|other| Some(other) == first);
@@ -119,7 +119,7 @@ pub fn take<T>(
     for watched in watch.threads.iter_mut().rev() {
         parts.extend(taking.thread(watched)?);
     }
-    taking.let_all_go();
+    taking.resume_all();
     for part in &mut parts {
         let name = &mut part.trace.thread.name;
         *name = taking.process.thread_name(&part.thread).or(name.take());
@@ -129,7 +129,7 @@ pub fn take<T>(
     watch.note_pauses(&taking.pauses, now);
     let mut on_cpu_ns = HashMap::new();
     if look.cpu_time {
-        on_cpu_ns.extend(watch.threads.iter().filter_map(Watched::on_cpu_ns));
+        on_cpu_ns.extend(watch.threads.iter().filter_map(TrackedThread::on_cpu_ns));
     }
     let parts = parts.into_iter().map(|part| (part.trace, part.inspected));
     let (traces, inspected) = merge(parts, !taking.lets_go);
@@ -143,26 +143,29 @@ pub fn take<T>(
     })
 }
 
-impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
+impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Capture<'_, F> {
     /// Reads one thread; `None` when it has ended or could not be read.
-    fn thread(&mut self, watched: &mut Watched) -> Result<Option<Part<T>>, SampleError> {
+    fn thread(
+        &mut self,
+        watched: &mut TrackedThread,
+    ) -> Result<Option<ThreadSample<T>>, SampleError> {
         if watched.has_ended {
             return Ok(None);
         }
         if let Some(kept) = watched.kept() {
-            return Ok(Some(Part::again(&watched.thread, kept)));
+            return Ok(Some(ThreadSample::again(&watched.thread, kept)));
         }
         if watched.activity.is_none() {
             // It is new since the kernel was asked.
-            self.ask_again(watched, false)?;
+            self.refresh_state(watched, false)?;
         }
         let active = watched.runs();
         let seen = watched.activity;
         let waits_for_cpu = seen.is_some_and(|activity| activity.waits_for_cpu);
         let may_race = self.look.pausing == Pausing::Never && active;
-        let mut attempts = if may_race { ATTEMPTS_RUNNING } else { ATTEMPTS };
+        let mut attempts = if may_race { RUNNING_RETRIES } else { ATTEMPTS };
         let mut attempt = 0;
-        let mut race = Race::new(self.look.hurries);
+        let mut race = LeafMatch::new(self.look.skip_leaf_match);
         while attempt < attempts {
             attempt += 1;
             if watched.has_ended {
@@ -175,70 +178,71 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             } else {
                 ONWARD * attempt
             };
-            let may_go = attempt == 1 && !self.look.holds;
+            let may_go = attempt == 1 && !self.look.keep_paused;
             let was_held = self.is_paused(&watched.thread);
             let races = may_race.then_some(&mut race);
             let read = self.read(&mut watched.thread, active, races, may_go);
             let held = self.is_paused(&watched.thread);
             let part = read.as_ref().ok().and_then(Option::as_ref);
-            let is_steady = part.is_some_and(|part| {
-                part.is_steady && (!part.is_suspect || attempt > ATTEMPTS_SUSPECT)
+            let is_consistent = part.is_some_and(|part| {
+                part.is_consistent && (!part.has_hidden_caller || attempt > SUSPECT_RETRIES)
             });
             let still = match (was_held, held) {
                 (true, true) => true,
                 // It was let go once it was copied, so the copy must have all of it.
-                (true, false) => is_steady,
+                (true, false) => is_consistent,
                 (false, _) => {
-                    watched.stood_still(is_steady) && (may_race || self.stays_out(watched))
+                    watched.did_not_run_since(is_consistent)
+                        && (may_race || self.still_without_gil(watched))
                 }
             };
             match read {
-                Ok(Some(mut part)) if still && !part.is_loose => {
+                Ok(Some(mut part)) if still && !part.is_unlinked => {
                     part.trace.thread.waits_for_cpu = waits_for_cpu;
                     if !held {
                         watched.keep(&part.trace);
                     }
-                    self.let_go(&watched.thread);
+                    self.resume_if_allowed(&watched.thread);
                     if !may_race || !watched.runs() {
                         return Ok(Some(part));
                     }
                     let leaf = part.leaf;
-                    if let Some(part) = race.choose(part, leaf) {
+                    if let Some(part) = race.accept_if_leaf_matches(part, leaf) {
                         return Ok(Some(part));
                     }
                 }
                 Ok(Some(_)) if still => {
                     if active {
-                        attempts = attempts.max(ATTEMPTS_LOOSE);
+                        attempts = attempts.max(UNLINKED_RETRIES);
                     }
                     debug!("{}: a frame was not linked yet", watched.thread.label());
-                    self.let_go_on(&watched.thread, onward);
+                    self.resume_and_wait(&watched.thread, onward);
                 }
                 Err(error) if error.process_is_gone() => return Err(SampleError::ProcessExited),
                 Err(error) if error.program_is_replaced() => return Err(error.into()),
                 Err(ReadError::ThreadEnded) => {
                     debug!("{} ended before it could be read", watched.thread.label());
                     watched.has_ended = true;
-                    self.let_go(&watched.thread);
+                    self.resume_if_allowed(&watched.thread);
                 }
                 Err(error) if still && active && attempt < attempts && error.may_pass() => {
                     debug!("{}: {error}", watched.thread.label());
-                    self.let_go_on(&watched.thread, onward);
+                    self.resume_and_wait(&watched.thread, onward);
                 }
                 Err(error) if still => {
                     self.errors
                         .push(format!("{}: {error}", watched.thread.label()));
-                    self.let_go(&watched.thread);
+                    self.resume_if_allowed(&watched.thread);
                     return Ok(None);
                 }
                 _ => debug!("{} moved while it was read", watched.thread.label()),
             }
-            if let Some(part) = race.give_up(attempt >= attempts) {
+            if let Some(part) = race.take_fallback(attempt >= attempts) {
                 return Ok(Some(part));
             }
             // One that is raced with is asked about now and then: it may have ended, or sleep by now.
             if !watched.has_ended && (!may_race || attempt % ATTEMPTS == 0) {
-                self.ask_again(watched, attempt >= ATTEMPTS / 2)?;
+                self.refresh_state(watched, attempt >= ATTEMPTS / 2)?;
             }
         }
         self.torn += 1;
@@ -251,18 +255,22 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
 
     /// Whether a thread that runs may change its stack at any time. One without the GIL is in C, or
     /// about to sleep, and a pause could end that sleep early.
-    fn must_pause(&self, watched: &Watched) -> bool {
-        self.look.holds
+    fn must_pause(&self, watched: &TrackedThread) -> bool {
+        self.look.keep_paused
             || (!watched.waits_for_cpu() && self.process.holds_gil(&watched.thread) != Some(false))
     }
 
     /// Whether a thread that was not paused although it runs still has no GIL.
-    fn stays_out(&self, watched: &Watched) -> bool {
+    fn still_without_gil(&self, watched: &TrackedThread) -> bool {
         !watched.runs() || !self.must_pause(watched)
     }
 
-    /// Asks the kernel about a thread, and pauses it if it runs and must be; `insists`: if it runs.
-    fn ask_again(&mut self, watched: &mut Watched, insists: bool) -> Result<(), SampleError> {
+    /// Asks the kernel about a thread, and pauses it if it runs and must be; `force_pause`: if it runs.
+    fn refresh_state(
+        &mut self,
+        watched: &mut TrackedThread,
+        force_pause: bool,
+    ) -> Result<(), SampleError> {
         watched.ask(self.asks_all);
         let thread = &watched.thread;
         match thread.os_thread_id {
@@ -270,7 +278,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
                 if self.look.pausing == Pausing::Running
                     && watched.runs()
                     && !self.is_paused(thread)
-                    && (insists || self.must_pause(watched)) =>
+                    && (force_pause || self.must_pause(watched)) =>
             {
                 self.pause(&[tid])
             }
@@ -303,13 +311,13 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
     }
 
     /// Lets a thread go that was read, if it may be.
-    fn let_go(&mut self, thread: &PythonThread) {
+    fn resume_if_allowed(&mut self, thread: &PythonThread) {
         if self.lets_go {
-            self.let_go_now(thread);
+            self.resume(thread);
         }
     }
 
-    fn let_go_now(&mut self, thread: &PythonThread) {
+    fn resume(&mut self, thread: &PythonThread) {
         let Some(tid) = thread.os_thread_id else {
             return;
         };
@@ -319,15 +327,15 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
     }
 
     /// Lets a thread go on that stood where its stack cannot be read.
-    fn let_go_on(&mut self, thread: &PythonThread, onward: Duration) {
-        self.let_go_now(thread);
+    fn resume_and_wait(&mut self, thread: &PythonThread, onward: Duration) {
+        self.resume(thread);
         // Let go and caught at once it would not get one instruction further.
         if !onward.is_zero() {
             std::thread::sleep(onward);
         }
     }
 
-    fn let_all_go(&mut self) {
+    fn resume_all(&mut self) {
         for mut guard in self.guards.drain(..) {
             let left: Vec<Tid> = guard.paused().collect();
             for tid in left {
@@ -342,18 +350,18 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         &mut self,
         thread: &mut PythonThread,
         active: bool,
-        mut races: Option<&mut Race<Part<T>>>,
+        mut races: Option<&mut LeafMatch<ThreadSample<T>>>,
         may_go: bool,
-    ) -> Result<Option<Part<T>>, ReadError> {
-        if self.look.gil || self.look.holds {
+    ) -> Result<Option<ThreadSample<T>>, ReadError> {
+        if self.look.gil || self.look.keep_paused {
             // Who collected garbage before he was paused may run Python since.
-            self.process.look_at_gil(thread);
+            self.process.refresh_gil_state(thread);
         }
         let is_enough = self.process.copy(thread);
         if may_go && is_enough {
-            self.let_go(thread);
+            self.resume_if_allowed(thread);
         }
-        let Taking {
+        let Capture {
             process,
             frames,
             stack,
@@ -363,7 +371,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
         let may_race = races.is_some();
         let walk = process.walk(thread, may_race, stack)?;
         let race = races.as_deref_mut();
-        if race.is_some_and(|race| !race.is_of_use(walk, stack)) {
+        if race.is_some_and(|race| !race.observe(walk, stack)) {
             return Ok(None);
         }
         let resolved = process.resolve(thread, stack, frames)?;
@@ -378,10 +386,10 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Taking<'_, F> {
             .filter(|(_, is_shown)| *is_shown)
             .map(|(frame, _)| inspect(process, frame))
             .collect();
-        let mut part = Part::new(thread, active, process.pid(), walk, resolved, stack);
+        let mut part = ThreadSample::new(thread, active, process.pid(), walk, resolved, stack);
         part.inspected = inspected;
-        part.is_loose = part.is_loose && !process.is_entered_from(thread, stack);
-        part.is_suspect &= may_race;
+        part.is_unlinked = part.is_unlinked && !process.c_entry_is_on_stack(thread, stack);
+        part.has_hidden_caller &= may_race;
         Ok(Some(part))
     }
 }

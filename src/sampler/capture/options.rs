@@ -1,4 +1,4 @@
-//! [`Look`] and [`Snapshot`]: what is asked of a look at a process, and what it saw.
+//! [`CaptureOptions`] and [`Snapshot`]: what is asked of a look at a process, and what it saw.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -16,9 +16,9 @@ pub enum Pausing {
     Never,
 }
 
-/// What [`take`](super::take) does.
+/// What [`capture`](super::capture) does.
 #[derive(Clone, Copy, Debug)]
-pub struct Look {
+pub struct CaptureOptions {
     /// Whether threads are paused.
     pub pausing: Pausing,
     /// Whether the kernel is asked for how long each thread has been on a CPU.
@@ -28,29 +28,29 @@ pub struct Look {
     pub memory: bool,
     /// Whether a thread stays paused until its frames were inspected; else it is let go as soon as its
     /// stack was copied, if the copy is enough.
-    pub holds: bool,
+    pub keep_paused: bool,
     /// Whether it must be known who holds the GIL, and collects garbage, at this very moment. Else that
     /// may be a millisecond old, as the list of threads is.
     pub gil: bool,
     /// Whether looks were missed before this one. Then there is no time to wait for the stack of the very
     /// frame in which a thread was found that is not paused; another one that it had will do.
-    pub hurries: bool,
+    pub skip_leaf_match: bool,
 }
 
-impl Default for Look {
-    fn default() -> Look {
-        Look {
+impl Default for CaptureOptions {
+    fn default() -> CaptureOptions {
+        CaptureOptions {
             pausing: Pausing::Running,
             cpu_time: false,
             memory: false,
-            holds: false,
+            keep_paused: false,
             gil: false,
-            hurries: false,
+            skip_leaf_match: false,
         }
     }
 }
 
-/// What [`take`](super::take) saw.
+/// What [`capture`](super::capture) saw.
 #[derive(Debug)]
 pub struct Snapshot<T> {
     /// The stacks, the oldest thread first: the main thread, in the order of their start the others.

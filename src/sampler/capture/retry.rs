@@ -1,4 +1,4 @@
-//! [`Race`]: which of the stacks is taken of a thread that runs on while it is read.
+//! [`LeafMatch`]: which of the stacks is taken of a thread that runs on while it is read.
 
 use super::thread_sample::innermost;
 use crate::cpython::reader::Walk;
@@ -11,11 +11,11 @@ use crate::os::memory::address::RemoteAddr;
 /// that is whole sees too few of the latter. But in which frame the look found the thread, the first walk
 /// says, be the stack whole or not. So a stack is waited for that ends in that very frame, and another is
 /// only taken when none comes.
-pub struct Race<P> {
+pub struct LeafMatch<P> {
     /// Where the innermost frame stood when the look found the thread.
     found: Option<RemoteAddr>,
     /// A stack that is whole, but ends elsewhere.
-    spare: Option<P>,
+    fallback: Option<P>,
     /// What all readings took, in frames.
     cost: usize,
 }
@@ -26,21 +26,21 @@ const MAX_COST: usize = 1_500;
 /// What a reading takes beside its frames.
 const READING: usize = 30;
 
-impl<P> Race<P> {
-    /// Nothing was read yet. Who `hurries` is content with the first stack that is whole.
-    pub fn new(hurries: bool) -> Race<P> {
-        Race {
+impl<P> LeafMatch<P> {
+    /// Nothing was read yet. Who `skip_leaf_match` is content with the first stack that is whole.
+    pub fn new(skip_leaf_match: bool) -> LeafMatch<P> {
+        LeafMatch {
             found: None,
-            spare: None,
-            cost: if hurries { MAX_COST } else { 0 },
+            fallback: None,
+            cost: if skip_leaf_match { MAX_COST } else { 0 },
         }
     }
 
     /// Takes note of a walk. Whether its stack is of any use.
-    pub fn is_of_use(&mut self, walk: Walk, stack: &[RawFrame]) -> bool {
+    pub fn observe(&mut self, walk: Walk, stack: &[RawFrame]) -> bool {
         self.cost = self.cost.saturating_add(READING + stack.len());
         let found = *self.found.get_or_insert(walk.innermost);
-        self.spare.is_none() || innermost(stack) == found
+        self.fallback.is_none() || innermost(stack) == found
     }
 
     /// Takes note that code objects had to be read for a stack, in some 15 reads for each: nothing more is
@@ -50,17 +50,17 @@ impl<P> Race<P> {
     }
 
     /// The part, whose stack ends at `leaf`, if it is what is waited for; else it is put by.
-    pub fn choose(&mut self, part: P, leaf: RemoteAddr) -> Option<P> {
+    pub fn accept_if_leaf_matches(&mut self, part: P, leaf: RemoteAddr) -> Option<P> {
         if self.found.is_none_or(|found| found == leaf) {
             return Some(part);
         }
-        self.spare = Some(part);
+        self.fallback = Some(part);
         None
     }
 
     /// What was put by, when it is time to be content with it: as the last reading was made, at the latest.
-    pub fn give_up(&mut self, is_last: bool) -> Option<P> {
-        self.spare.take_if(|_| is_last || self.cost >= MAX_COST)
+    pub fn take_fallback(&mut self, is_last: bool) -> Option<P> {
+        self.fallback.take_if(|_| is_last || self.cost >= MAX_COST)
     }
 }
 
@@ -74,29 +74,29 @@ mod tests {
             executable: RemoteAddr(0x10),
             instruction: 0,
             tlbc_index: 0,
-            is_generators: false,
-            is_loose: false,
+            owned_by_generator: false,
+            is_unlinked: false,
         }
     }
 
     /// Where the stack ends that is taken, and after how many readings. Each is where the thread's innermost
     /// frame was before its stack was copied, the stack's frames, leaf first, and whether it is whole.
     fn taken<'a>(readings: impl Iterator<Item = (u64, &'a [u64], bool)>) -> Option<(u64, usize)> {
-        let mut race = Race::new(false);
+        let mut race = LeafMatch::new(false);
         for (count, (before, frames, is_whole)) in (1..).zip(readings) {
             let stack: Vec<RawFrame> = frames.iter().copied().map(frame).collect();
             let walk = Walk {
-                is_steady: is_whole,
+                is_consistent: is_whole,
                 innermost: RemoteAddr(before),
-                has_begun: true,
+                leaf_has_started: true,
             };
             let leaf = innermost(&stack);
-            let chosen = if race.is_of_use(walk, &stack) && is_whole {
-                race.choose(leaf, leaf)
+            let chosen = if race.observe(walk, &stack) && is_whole {
+                race.accept_if_leaf_matches(leaf, leaf)
             } else {
                 None
             };
-            if let Some(chosen) = chosen.or_else(|| race.give_up(false)) {
+            if let Some(chosen) = chosen.or_else(|| race.take_fallback(false)) {
                 return Some((chosen.0, count));
             }
         }
@@ -138,15 +138,17 @@ mod tests {
 
     #[test]
     fn who_hurries_takes_the_first_that_is_whole() {
-        let mut race = Race::new(true);
+        let mut race = LeafMatch::new(true);
         let [found, other] = [3, 2].map(RemoteAddr);
         let walk = Walk {
-            is_steady: false,
+            is_consistent: false,
             innermost: found,
-            has_begun: true,
+            leaf_has_started: true,
         };
-        assert!(race.is_of_use(walk, &[frame(2)]));
-        let chosen = race.choose(other, other).or_else(|| race.give_up(false));
+        assert!(race.observe(walk, &[frame(2)]));
+        let chosen = race
+            .accept_if_leaf_matches(other, other)
+            .or_else(|| race.take_fallback(false));
         assert_eq!(chosen, Some(other));
     }
 

@@ -1,4 +1,4 @@
-//! [`Part`]: what a snapshot holds of one thread.
+//! [`ThreadSample`]: what a snapshot holds of one thread.
 
 use crate::cpython::reader::{Resolved, Walk};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
@@ -8,21 +8,21 @@ use crate::os::Pid;
 use crate::os::memory::address::RemoteAddr;
 
 /// One thread's part of a snapshot, before stacks of one OS thread are put together.
-pub struct Part<T> {
+pub struct ThreadSample<T> {
     pub thread: PythonThread,
     pub trace: StackTrace,
     pub inspected: Vec<T>,
     /// Whether its outermost frame is not linked to its caller at this very moment.
-    pub is_loose: bool,
+    pub is_unlinked: bool,
     /// Whether nothing contradicts that this was the thread's stack.
-    pub is_steady: bool,
+    pub is_consistent: bool,
     /// Whether it looks as if it never was, though it may have been.
-    pub is_suspect: bool,
+    pub has_hidden_caller: bool,
     /// Where its innermost frame stands, shown or not; null without one.
     pub leaf: RemoteAddr,
 }
 
-impl<T> Part<T> {
+impl<T> ThreadSample<T> {
     /// Of a thread of the process `pid`, what was walked and resolved of its `stack`.
     pub fn new(
         thread: &PythonThread,
@@ -31,7 +31,7 @@ impl<T> Part<T> {
         walk: Walk,
         resolved: Resolved,
         stack: &[RawFrame],
-    ) -> Part<T> {
+    ) -> ThreadSample<T> {
         let info = ThreadInfo {
             os_thread_id: thread.os_thread_id,
             pthread_id: thread.state.pthread_id,
@@ -45,33 +45,33 @@ impl<T> Part<T> {
             cpu_ns: None,
             faults: None,
         };
-        Part {
+        ThreadSample {
             thread: thread.clone(),
             trace: StackTrace {
                 thread: info,
                 frames: resolved.frames,
             },
             inspected: Vec::new(),
-            is_loose: stack.last().is_some_and(|frame| frame.is_loose),
-            is_steady: walk.is_steady
+            is_unlinked: stack.last().is_some_and(|frame| frame.is_unlinked),
+            is_consistent: walk.is_consistent
                 && !resolved.is_new
-                && (walk.has_begun || !resolved.hides_leaf),
-            is_suspect: resolved.hides_caller,
+                && (walk.leaf_has_started || !resolved.has_hidden_leaf),
+            has_hidden_caller: resolved.has_hidden_caller,
             leaf: innermost(stack),
         }
     }
 
     /// Of a thread that has slept since its stack was read.
-    pub fn again(thread: &PythonThread, kept: &StackTrace) -> Part<T> {
+    pub fn again(thread: &PythonThread, kept: &StackTrace) -> ThreadSample<T> {
         let mut trace = kept.clone();
         trace.thread.owns_gil = thread.owns_gil;
-        Part {
+        ThreadSample {
             thread: thread.clone(),
             trace,
             inspected: Vec::new(),
-            is_loose: false,
-            is_steady: true,
-            is_suspect: false,
+            is_unlinked: false,
+            is_consistent: true,
+            has_hidden_caller: false,
             leaf: RemoteAddr::NULL,
         }
     }

@@ -1,4 +1,4 @@
-//! [`Watch`]: what is remembered of a process's threads from one look to the next.
+//! [`TrackedThreads`]: what is remembered of a process's threads from one look to the next.
 //!
 //! Most threads of most programs sleep most of the time. A thread that was read while it slept, and
 //! of which the kernel says that it has not run since, has the same stack still: one cheap question
@@ -28,13 +28,13 @@ const NAMES_EVERY: Duration = Duration::from_millis(100);
 /// A pause that took so long had to wait until the thread got a CPU.
 const LONG_PAUSE: Duration = Duration::from_micros(500);
 /// For how long after one it is asked whether threads have a CPU.
-const CROWDED_FOR: Duration = Duration::from_secs(1);
+const CONTENTION_HOLD: Duration = Duration::from_secs(1);
 
 /// What is remembered of a process's threads; empty before the first look.
 #[derive(Debug, Default)]
-pub struct Watch {
+pub struct TrackedThreads {
     /// Newest first, as the interpreter keeps them.
-    pub(crate) threads: Vec<Watched>,
+    pub(crate) threads: Vec<TrackedThread>,
     /// What could not be read of the list.
     pub(crate) errors: Vec<String>,
     /// Room for the stack that is being read.
@@ -42,12 +42,12 @@ pub struct Watch {
     listed: Option<Instant>,
     named: Option<Instant>,
     /// When a thread had to wait for a CPU so that it could stop.
-    crowded: Option<Instant>,
+    contended_at: Option<Instant>,
 }
 
 /// One thread.
 #[derive(Debug)]
-pub(crate) struct Watched {
+pub(crate) struct TrackedThread {
     pub thread: PythonThread,
     /// `None` when it is not known which kernel thread it is.
     reader: Option<ActivityReader>,
@@ -61,7 +61,7 @@ pub(crate) struct Watched {
     ran: bool,
 }
 
-impl Watch {
+impl TrackedThreads {
     /// Whether names of threads may be looked for in this look.
     pub(crate) fn may_look_for_names(&mut self, now: Instant) -> bool {
         let may = self.named.is_none_or(|named| now - named >= NAMES_EVERY);
@@ -85,20 +85,22 @@ impl Watch {
     }
 
     /// Whether threads had to wait for a CPU lately.
-    pub(crate) fn is_crowded(&self, now: Instant) -> bool {
-        let crowded = self.crowded;
-        crowded.is_some_and(|crowded| now.saturating_duration_since(crowded) < CROWDED_FOR)
+    pub(crate) fn is_cpu_contended(&self, now: Instant) -> bool {
+        let contended_at = self.contended_at;
+        contended_at.is_some_and(|contended_at| {
+            now.saturating_duration_since(contended_at) < CONTENTION_HOLD
+        })
     }
 
     /// Takes note of how long the threads of a look were paused.
     pub(crate) fn note_pauses(&mut self, pauses: &[Duration], now: Instant) {
         if pauses.iter().any(|pause| *pause >= LONG_PAUSE) {
-            self.crowded = Some(now);
+            self.contended_at = Some(now);
         }
     }
 
     /// The threads that may have run since they were last asked for their page faults, each once.
-    pub(crate) fn ran_since_asked(&self) -> Vec<Tid> {
+    pub(crate) fn ran_since_fault_read(&self) -> Vec<Tid> {
         let ran = self.threads.iter().filter(|watched| watched.ran);
         let mut tids: Vec<Tid> = ran
             .filter_map(|watched| watched.thread.os_thread_id)
@@ -110,7 +112,7 @@ impl Watch {
     }
 
     /// All threads were asked that have run.
-    pub(crate) fn were_asked(&mut self) {
+    pub(crate) fn mark_faults_read(&mut self) {
         self.threads.iter_mut().for_each(|one| one.ran = false);
     }
 
@@ -140,7 +142,7 @@ impl Watch {
             return Ok(());
         }
         let old = std::mem::take(&mut self.threads);
-        let mut old: HashMap<RemoteAddr, Watched> = old
+        let mut old: HashMap<RemoteAddr, TrackedThread> = old
             .into_iter()
             .map(|watched| (watched.thread.state.addr, watched))
             .collect();
@@ -149,8 +151,8 @@ impl Watch {
                 .remove(&thread.state.addr)
                 .filter(|old| old.is_of(&thread))
             {
-                Some(watched) => Watched { thread, ..watched },
-                None => Watched::new(pid, thread),
+                Some(watched) => TrackedThread { thread, ..watched },
+                None => TrackedThread::new(pid, thread),
             }
         });
         self.threads = threads.collect();
@@ -158,11 +160,11 @@ impl Watch {
     }
 }
 
-impl Watched {
-    fn new(pid: Pid, thread: PythonThread) -> Watched {
+impl TrackedThread {
+    fn new(pid: Pid, thread: PythonThread) -> TrackedThread {
         let tid = thread.os_thread_id;
         let reader = tid.map(|tid| ActivityReader::open(pid, tid)).transpose();
-        Watched {
+        TrackedThread {
             // Between the list and here. Anything else, such as too many open files, only means that
             // the kernel cannot be asked.
             has_ended: reader.as_ref().is_err_and(is_missing),
@@ -245,17 +247,17 @@ impl Watched {
     }
 
     /// Whether a thread that was not paused has not moved since the kernel was asked about it.
-    /// `is_steady` is what its stack alone says.
-    pub fn stood_still(&mut self, is_steady: bool) -> bool {
+    /// `is_consistent` is what its stack alone says.
+    pub fn did_not_run_since(&mut self, is_consistent: bool) -> bool {
         let (Some(reader), Some(before)) = (&self.reader, self.activity) else {
-            return is_steady;
+            return is_consistent;
         };
         match before {
             Activity {
                 runs: true,
                 waits_for_cpu: false,
                 ..
-            } => is_steady,
+            } => is_consistent,
             // The kernel counts how often a thread got a CPU: the same count means that it has none
             // still.
             Activity {
@@ -269,7 +271,7 @@ impl Watched {
                 }
             },
             // Where it does not count, the stack has to tell.
-            Activity { count: None, .. } => is_steady && reader.runs().is_ok_and(|runs| !runs),
+            Activity { count: None, .. } => is_consistent && reader.runs().is_ok_and(|runs| !runs),
         }
     }
 }

@@ -23,9 +23,9 @@ pub struct ProcessDescription {
 
 /// The processes that are looked at, some that were, and what stands between them.
 #[derive(Debug, Default)]
-pub(crate) struct Descriptions(HashMap<Pid, ProcessDescription>);
+pub(crate) struct ProcessNames(HashMap<Pid, ProcessDescription>);
 
-impl Descriptions {
+impl ProcessNames {
     /// That of a process.
     pub fn get(&self, pid: Pid) -> Option<&ProcessDescription> {
         self.0.get(&pid)
@@ -63,7 +63,7 @@ impl Descriptions {
     }
 
     /// Names what is no Python between a new child's parent and those that are known, such as a shell.
-    pub fn fill_up_to(&mut self, parent: Pid) {
+    pub fn add_ancestors(&mut self, parent: Pid) {
         let mut between = Vec::new();
         let mut pid = parent;
         while !self.0.contains_key(&pid) {

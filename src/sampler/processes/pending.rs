@@ -1,4 +1,4 @@
-//! [`Relatives`]: the processes that are no Python yet, or no longer: the root's descendants as they
+//! [`PendingProcesses`]: the processes that are no Python yet, or no longer: the root's descendants as they
 //! come, and whoever has replaced the program that we knew by another one.
 
 use std::collections::{HashMap, HashSet};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 
 use super::root::Root;
-use super::sampled::Observed;
+use super::sampled::SampledProcess;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
@@ -24,9 +24,9 @@ const INTERVAL_OF_ALL: Duration = Duration::from_millis(25);
 /// Looking at all takes no more than one in so many parts of the time, whatever that does to the interval.
 const MAX_SHARE: u32 = 20;
 /// A process that has run the same program for long is looked at as much less often.
-const LAZINESS: u32 = 10;
+const BACKOFF_DIVISOR: u32 = 10;
 /// It is tried at least that often, since it may load Python's library late.
-const LAZIEST: Duration = Duration::from_secs(10);
+const MAX_BACKOFF: Duration = Duration::from_secs(10);
 /// But its program's name that often: it may execute a Python.
 const NAMED_EVERY: Duration = Duration::from_millis(250);
 /// A program that ran for so long shows by now what it is. Until then tries may cost more.
@@ -38,16 +38,16 @@ const MAX_LOOKING: Duration = Duration::from_millis(20);
 /// How long threads are asked for that are the process's own.
 const OWN_THREADS_FOR: Duration = Duration::from_secs(10);
 /// How long a root may be no Python before it is told: a shell may be on its way to the next.
-const TOLD_AFTER: Duration = Duration::from_secs(1);
+const NOTICE_DELAY: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
-pub(crate) struct Relatives {
+pub(crate) struct PendingProcesses {
     root: Pid,
     root_start: u64,
     /// `None` when children are nobody's business.
     children: Option<Descendants>,
     looked: Option<Instant>,
-    waiting: HashMap<Pid, Waiting>,
+    waiting: HashMap<Pid, Pending>,
     /// What the user should know.
     notices: Vec<String>,
 }
@@ -63,7 +63,7 @@ struct Descendants {
 }
 
 /// A process that may run Python later.
-struct Waiting {
+struct Pending {
     parent: Option<Pid>,
     /// Its program's path, empty when unknown, and when that was first seen.
     exe: PathBuf,
@@ -72,22 +72,22 @@ struct Waiting {
     next_look: Instant,
     next_try: Option<Instant>,
     /// When it replaced a Python that we knew, and whether that was told.
-    lost: Option<Instant>,
+    execed_at: Option<Instant>,
     told: bool,
 }
 
 /// What a try at a process came to.
-enum Try {
+enum AttachAttempt {
     Found(Box<PythonProcess>),
     Gone,
     Wait,
 }
 
-impl Relatives {
+impl PendingProcesses {
     /// Of a tree's root; `children`: its descendants too.
-    pub fn new(root: &Root, children: bool, now: Instant) -> Relatives {
+    pub fn new(root: &Root, children: bool, now: Instant) -> PendingProcesses {
         let target = root.target();
-        let mut relatives = Relatives {
+        let mut relatives = PendingProcesses {
             root: target.pid(),
             root_start: target.start_time(),
             children: children.then(|| Descendants {
@@ -101,16 +101,16 @@ impl Relatives {
             notices: Vec::new(),
         };
         if let Root::Other { .. } = root {
-            let root = Waiting::new(None, now);
+            let root = Pending::new(None, now);
             relatives.waiting.insert(target.pid(), root);
         }
         relatives
     }
 
     /// Waits for a process that we knew as Python to be one again.
-    pub fn lost(&mut self, pid: Pid, parent: Option<Pid>, now: Instant) {
-        let mut waiting = Waiting::new(parent, now);
-        waiting.lost = Some(now);
+    pub fn execed_at(&mut self, pid: Pid, parent: Option<Pid>, now: Instant) {
+        let mut waiting = Pending::new(parent, now);
+        waiting.execed_at = Some(now);
         self.waiting.insert(pid, waiting);
     }
 
@@ -136,7 +136,7 @@ impl Relatives {
     /// no error: nobody asked for it.
     pub fn find(
         &mut self,
-        observed: &[Observed],
+        observed: &[SampledProcess],
         now: Instant,
     ) -> Vec<(PythonProcess, Option<Pid>)> {
         let is_due = |looked| now.saturating_duration_since(looked) >= INTERVAL;
@@ -148,7 +148,7 @@ impl Relatives {
             let observed: HashSet<Pid> = observed.iter().map(|one| one.process.pid()).collect();
             for child in children.new_ones(&observed, self.root, &self.waiting, now) {
                 if !observed.contains(&child.pid) {
-                    let new = Waiting::new(Some(child.parent), now);
+                    let new = Pending::new(Some(child.parent), now);
                     self.waiting.entry(child.pid).or_insert(new);
                 }
             }
@@ -169,11 +169,11 @@ impl Relatives {
             let mut parents = observed.iter().map(|one| &one.process);
             let parent = parents.find(|one| Some(one.pid()) == waiting.parent);
             match waiting.look(pid, parent, now) {
-                Ok(Try::Wait) => {}
-                Ok(Try::Gone) => {
+                Ok(AttachAttempt::Wait) => {}
+                Ok(AttachAttempt::Gone) => {
                     self.waiting.remove(&pid);
                 }
-                Ok(Try::Found(process)) => {
+                Ok(AttachAttempt::Found(process)) => {
                     let version = process.version();
                     info!("process {pid} is CPython {version}");
                     if waiting.told {
@@ -185,7 +185,7 @@ impl Relatives {
                 }
                 Err(error) => {
                     debug!("process {pid}: {error}");
-                    if pid == self.root && waiting.is_to_be_told(&error, now) {
+                    if pid == self.root && waiting.should_notify(&error, now) {
                         self.notices.push(notice(pid, &error));
                     }
                 }
@@ -210,7 +210,7 @@ impl Descendants {
         &mut self,
         observed: &HashSet<Pid>,
         root: Pid,
-        waiting: &HashMap<Pid, Waiting>,
+        waiting: &HashMap<Pid, Pending>,
         now: Instant,
     ) -> Vec<Child> {
         let mut known = observed.clone();
@@ -255,15 +255,15 @@ fn below(mut new: Vec<Child>, known: &mut HashSet<Pid>) -> Vec<Child> {
     }
 }
 
-impl Waiting {
-    fn new(parent: Option<Pid>, now: Instant) -> Waiting {
-        Waiting {
+impl Pending {
+    fn new(parent: Option<Pid>, now: Instant) -> Pending {
+        Pending {
             parent,
             exe: PathBuf::new(),
             seen: now,
             next_look: now,
             next_try: Some(now),
-            lost: None,
+            execed_at: None,
             told: false,
         }
     }
@@ -274,7 +274,7 @@ impl Waiting {
         pid: Pid,
         parent: Option<&PythonProcess>,
         now: Instant,
-    ) -> Result<Try, AttachError> {
+    ) -> Result<AttachAttempt, AttachError> {
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
             // It has none where we may not know, where it has ended, and where its main thread has.
@@ -284,7 +284,7 @@ impl Waiting {
             {
                 PathBuf::new()
             }
-            Err(_) => return Ok(Try::Gone),
+            Err(_) => return Ok(AttachAttempt::Gone),
         };
         if exe != self.exe {
             self.exe = exe;
@@ -292,27 +292,29 @@ impl Waiting {
             self.next_try = Some(now);
         }
         let age = now.saturating_duration_since(self.seen);
-        self.next_look = now + (age / LAZINESS).clamp(INTERVAL, NAMED_EVERY);
+        self.next_look = now + (age / BACKOFF_DIVISOR).clamp(INTERVAL, NAMED_EVERY);
         if self.next_try.is_none_or(|next| now < next) {
-            return Ok(Try::Wait);
+            return Ok(AttachAttempt::Wait);
         }
         let begin = Instant::now();
         let fork = parent.and_then(|parent| parent.attach_to_fork(pid));
         let attached = fork.map_or_else(|| PythonProcess::attach(pid), Ok);
         let share = if age < YOUNG { SHARES.0 } else { SHARES.1 };
-        let pause = (begin.elapsed() * share).max((age / LAZINESS).min(LAZIEST));
+        let pause = (begin.elapsed() * share).max((age / BACKOFF_DIVISOR).min(MAX_BACKOFF));
         self.next_try = Some(now + pause);
         match attached {
             // After a vfork it still has its parent's memory, which is no stack of its own.
             Ok(mut process) => {
                 let is_own = age > OWN_THREADS_FOR || process.owns_a_thread();
                 Ok(if is_own {
-                    Try::Found(Box::new(process))
+                    AttachAttempt::Found(Box::new(process))
                 } else {
-                    Try::Wait
+                    AttachAttempt::Wait
                 })
             }
-            Err(AttachError::NoSuchProcess(_) | AttachError::Ended { .. }) => Ok(Try::Gone),
+            Err(AttachError::NoSuchProcess(_) | AttachError::Ended { .. }) => {
+                Ok(AttachAttempt::Gone)
+            }
             Err(error) => {
                 if error.is_final() {
                     self.next_try = None;
@@ -323,11 +325,11 @@ impl Waiting {
     }
 
     /// Whether it is time to tell that it is no Python any more: once.
-    fn is_to_be_told(&mut self, error: &AttachError, now: Instant) -> bool {
-        let is_long = |lost| now.saturating_duration_since(lost) >= TOLD_AFTER;
+    fn should_notify(&mut self, error: &AttachError, now: Instant) -> bool {
+        let is_long = |execed_at| now.saturating_duration_since(execed_at) >= NOTICE_DELAY;
         let is_sure = match error {
-            AttachError::NotPython { .. } => self.lost.is_some_and(is_long),
-            error => error.is_final() && self.lost.is_some(),
+            AttachError::NotPython { .. } => self.execed_at.is_some_and(is_long),
+            error => error.is_final() && self.execed_at.is_some(),
         };
         let is_now = is_sure && !self.told;
         self.told |= is_now;

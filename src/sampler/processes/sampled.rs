@@ -1,4 +1,4 @@
-//! [`Observed`]: a process that is looked at, and what is remembered of it.
+//! [`SampledProcess`]: a process that is looked at, and what is remembered of it.
 
 use std::time::{Duration, Instant};
 
@@ -9,10 +9,10 @@ use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::SampleError;
 use crate::os::Pid;
 use crate::sampler::capture;
-use crate::sampler::capture::options::{Look, Pausing};
-use crate::sampler::capture::tracked_threads::Watch;
+use crate::sampler::capture::options::{CaptureOptions, Pausing};
+use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::resources::cpu_times::CpuTimes;
-use crate::sampler::resources::rss::RssChanges;
+use crate::sampler::resources::rss::RssTracker;
 use crate::sampler::sample::{ProcessSample, Sample};
 use crate::sampler::stats::SamplerStats;
 
@@ -26,13 +26,13 @@ const SAME_FOR: Duration = Duration::from_millis(1);
 const PAUSE_AGAIN: Duration = Duration::from_secs(1);
 
 /// One process that is looked at.
-pub(crate) struct Observed {
+pub(crate) struct SampledProcess {
     pub process: PythonProcess,
     /// Its parent, where that is looked at too.
     pub parent: Option<Pid>,
-    pub watch: Watch,
+    pub watch: TrackedThreads,
     /// When it was found to run another program than the one that we know.
-    pub lost: Option<Instant>,
+    pub execed_at: Option<Instant>,
     /// When it was last asked whether it does.
     is_same: Option<Instant>,
     /// When its threads were last found not to be pausable.
@@ -40,33 +40,33 @@ pub(crate) struct Observed {
     cpu_times: CpuTimes,
     /// Its resident memory, and when it was asked for.
     rss: Option<(Instant, u64)>,
-    rss_changes: RssChanges,
+    rss_changes: RssTracker,
 }
 
 /// What a look has found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum SampleOutcome {
     /// The process that we know.
     Process,
     /// It runs another program.
-    AnotherProgram,
+    Execed,
     /// It has ended.
     Nothing,
 }
 
-impl Observed {
+impl SampledProcess {
     /// A process that was not looked at yet.
-    pub fn new(process: PythonProcess, parent: Option<Pid>) -> Observed {
-        Observed {
+    pub fn new(process: PythonProcess, parent: Option<Pid>) -> SampledProcess {
+        SampledProcess {
             process,
             parent,
-            watch: Watch::default(),
-            lost: None,
+            watch: TrackedThreads::default(),
+            execed_at: None,
             is_same: None,
             unpausable: None,
             cpu_times: CpuTimes::default(),
             rss: None,
-            rss_changes: RssChanges::default(),
+            rss_changes: RssTracker::default(),
         }
     }
 
@@ -74,27 +74,27 @@ impl Observed {
     pub fn replace(&mut self, process: PythonProcess) {
         self.process = process;
         self.forget();
-        self.lost = None;
+        self.execed_at = None;
         self.is_same = None;
     }
 
     /// What held of the last program alone.
     fn forget(&mut self) {
-        self.watch = Watch::default();
-        self.rss_changes = RssChanges::default();
+        self.watch = TrackedThreads::default();
+        self.rss_changes = RssTracker::default();
     }
 
     /// What to make of a process whose program was found to be gone, `now`.
-    fn lose(&mut self, now: Instant) -> Seen {
+    fn mark_execed(&mut self, now: Instant) -> SampleOutcome {
         let pid = self.process.pid();
         if self.process.target().has_ended() {
             debug!("process {pid} has ended");
-            return Seen::Nothing;
+            return SampleOutcome::Nothing;
         }
         info!("process {pid} runs another program now");
         self.forget();
-        self.lost = Some(now);
-        Seen::AnotherProgram
+        self.execed_at = Some(now);
+        SampleOutcome::Execed
     }
 
     /// Whether the program that we know is gone. Reads by the process's id may bring what its next one
@@ -107,15 +107,15 @@ impl Observed {
     pub fn look(
         &mut self,
         frames: &mut FrameTable,
-        look: &Look,
+        look: &CaptureOptions,
         now: Instant,
         stats: &mut SamplerStats,
         sample: &mut Sample,
-    ) -> Seen {
+    ) -> SampleOutcome {
         let is_fresh = |asked| now.saturating_duration_since(asked) < SAME_FOR;
         if !self.is_same.is_some_and(is_fresh) {
             if self.is_replaced() {
-                return self.lose(now);
+                return self.mark_execed(now);
             }
             self.is_same = Some(now);
         }
@@ -128,18 +128,18 @@ impl Observed {
             Some(tried) if was_tried(tried) => Pausing::Never,
             _ => look.pausing,
         };
-        let asked = Look {
+        let asked = CaptureOptions {
             pausing,
-            hurries: sample.missed_ticks > 0,
+            skip_leaf_match: sample.missed_ticks > 0,
             ..*look
         };
         let (process, watch) = (&mut self.process, &mut self.watch);
-        match capture::take(process, watch, frames, asked, now, |_, _| ()) {
+        match capture::capture(process, watch, frames, asked, now, |_, _| ()) {
             // What could not be read may be no error, but the next program.
             Ok(snapshot)
                 if (snapshot.torn > 0 || !snapshot.errors.is_empty()) && self.is_replaced() =>
             {
-                self.lose(now)
+                self.mark_execed(now)
             }
             Ok(mut snapshot) => {
                 if look.cpu_time {
@@ -150,7 +150,7 @@ impl Observed {
                 if look.memory {
                     let (process, watch) = (self.process.target(), &mut self.watch);
                     let changes = &mut self.rss_changes;
-                    rss_change = changes.tell(process, at_start, watch, &mut snapshot, started);
+                    rss_change = changes.update(process, at_start, watch, &mut snapshot, started);
                 }
                 let rss_bytes = match self.rss_changes.last() {
                     Some(bytes) if look.memory => Some(bytes),
@@ -166,14 +166,14 @@ impl Observed {
                     rss_change,
                 });
                 sample.errors.extend(snapshot.errors);
-                Seen::Process
+                SampleOutcome::Process
             }
             Err(SampleError::ProcessExited) => {
                 debug!("process {} has ended", self.process.pid());
-                Seen::Nothing
+                SampleOutcome::Nothing
             }
-            Err(_) if !self.process.target().is_same_process() => Seen::Nothing,
-            Err(_) if self.is_replaced() => self.lose(now),
+            Err(_) if !self.process.target().is_same_process() => SampleOutcome::Nothing,
+            Err(_) if self.is_replaced() => self.mark_execed(now),
             Err(SampleError::CannotPause(problem)) => {
                 // Reading is allowed, or we would not be here. Of a family that one debugger traces,
                 // one process is enough to be told of.
@@ -192,7 +192,7 @@ impl Observed {
                 sample
                     .errors
                     .push(format!("process {}: {error}", self.process.pid()));
-                Seen::Process
+                SampleOutcome::Process
             }
         }
     }

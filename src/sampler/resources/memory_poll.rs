@@ -1,6 +1,6 @@
-//! [`MemoryWatch`]: what is too dear to be asked at each look, once a second and beside the looks.
+//! [`MemoryPoller`]: what is too dear to be asked at each look, once a second and beside the looks.
 //!
-//! The kernel walks over all pages of a process to add up its [`Shares`]; for a large one that takes
+//! The kernel walks over all pages of a process to add up its [`MemoryFootprint`]; for a large one that takes
 //! longer than the time between two looks. So a thread of its own asks, and a look only takes what
 //! has been answered meanwhile.
 
@@ -11,7 +11,7 @@ use log::debug;
 
 use crate::os::Pid;
 use crate::os::process::TargetProcess;
-use crate::os::procfs::smaps::Shares;
+use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
 
@@ -29,31 +29,31 @@ pub struct MemoryReading {
     /// Which process.
     pub pid: Pid,
     /// Its own, shared and swapped memory; `None` where the kernel has no such count.
-    pub shares: Option<Shares>,
+    pub shares: Option<MemoryFootprint>,
     /// The most that it ever had resident (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
 }
 
 /// Asks the processes that are looked at, in a thread that ends with this value.
 #[derive(Debug)]
-pub(crate) struct MemoryWatch {
+pub(crate) struct MemoryPoller {
     /// `None` after the thread could not be started.
-    thread: Option<(SyncSender<Vec<Asked>>, Receiver<Answer>)>,
+    thread: Option<(SyncSender<Vec<PollTarget>>, Receiver<Answer>)>,
     is_asked: bool,
     next: Instant,
 }
 
 /// A process. Its pid alone may be another's by the time that it is asked.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct PollTarget {
     pid: Pid,
     start_ticks: u64,
 }
 
-impl Asked {
+impl PollTarget {
     /// This process.
-    pub fn of(process: &TargetProcess) -> Asked {
-        Asked {
+    pub fn of(process: &TargetProcess) -> PollTarget {
+        PollTarget {
             pid: process.pid(),
             start_ticks: process.start_time(),
         }
@@ -66,10 +66,10 @@ struct Answer {
     took: Duration,
 }
 
-impl MemoryWatch {
+impl MemoryPoller {
     /// Starts the thread; the first question is due at `now`.
-    pub fn start(now: Instant) -> MemoryWatch {
-        let (questions, asked) = sync_channel::<Vec<Asked>>(1);
+    pub fn start(now: Instant) -> MemoryPoller {
+        let (questions, asked) = sync_channel::<Vec<PollTarget>>(1);
         let (answer, answers) = sync_channel(1);
         let thread = std::thread::Builder::new().name("memory".to_owned());
         let started = thread.spawn(move || {
@@ -85,7 +85,7 @@ impl MemoryWatch {
         if let Err(error) = &started {
             debug!("no thread to ask for PSS and USS: {error}");
         }
-        MemoryWatch {
+        MemoryPoller {
             thread: started.ok().map(|_| (questions, answers)),
             is_asked: false,
             next: now,
@@ -97,7 +97,7 @@ impl MemoryWatch {
     pub fn look(
         &mut self,
         now: Instant,
-        processes: impl Iterator<Item = Asked>,
+        processes: impl Iterator<Item = PollTarget>,
     ) -> Vec<MemoryReading> {
         let Some((questions, answers)) = &self.thread else {
             return Vec::new();
@@ -120,12 +120,12 @@ impl MemoryWatch {
 }
 
 /// `None` for a process that has ended, also if another has its pid by now.
-fn read(asked: Asked) -> Option<MemoryReading> {
-    let Asked { pid, start_ticks } = asked;
+fn read(asked: PollTarget) -> Option<MemoryReading> {
+    let PollTarget { pid, start_ticks } = asked;
     let memory = Memory::read(pid).ok()?;
     let reading = MemoryReading {
         pid,
-        shares: Shares::read(pid).ok(),
+        shares: MemoryFootprint::read(pid).ok(),
         peak_rss_bytes: memory.peak_rss_bytes,
     };
     // If it is still there, it was there all the while.
@@ -142,17 +142,17 @@ mod tests {
     fn a_look_never_waits_and_the_answer_comes_with_a_later_one() {
         let pid = std::process::id().cast_signed();
         let start_ticks = ProcStat::of_process(pid).unwrap().start_ticks;
-        let own = Asked { pid, start_ticks };
+        let own = PollTarget { pid, start_ticks };
         // Ones that have ended: nobody has the first's pid, and we have the second's.
         let ended = [
-            Asked { pid: 0, ..own },
-            Asked {
+            PollTarget { pid: 0, ..own },
+            PollTarget {
                 start_ticks: start_ticks - 1,
                 ..own
             },
         ];
         let mut now = Instant::now();
-        let mut watch = MemoryWatch::start(now);
+        let mut watch = MemoryPoller::start(now);
         // The first look asks.
         let asked = ended.into_iter().chain([own]);
         assert!(watch.look(now, asked).is_empty());

@@ -1,4 +1,4 @@
-//! [`RssChanges`]: how much resident memory came or went since the last look, and whose page faults
+//! [`RssTracker`]: how much resident memory came or went since the last look, and whose page faults
 //! that were.
 //!
 //! Page faults are asked for sparingly: a thread's `stat` takes the kernel ten times as long as
@@ -13,7 +13,7 @@ use crate::os::process::TargetProcess;
 use crate::os::thread::page_faults::FaultReader;
 use crate::os::{Pid, Tid, page_size};
 use crate::sampler::capture::options::Snapshot;
-use crate::sampler::capture::tracked_threads::Watch;
+use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::sample::RssChange;
 
 /// How long an answer about the only thread that runs may hold.
@@ -31,11 +31,11 @@ const FEW: usize = 64;
 
 /// What is remembered of one process.
 #[derive(Debug, Default)]
-pub struct RssChanges {
+pub struct RssTracker {
     /// The last reading whose change was told, in bytes, and when that was.
     settled: Option<(u64, Instant)>,
     /// The smallest change that was seen, in bytes.
-    grain: Option<u64>,
+    granularity: Option<u64>,
     /// Looks without a change.
     quiet: u32,
     process: Option<Faults>,
@@ -73,7 +73,7 @@ impl Faults {
     }
 }
 
-impl RssChanges {
+impl RssTracker {
     /// Whether resident memory is worth reading when a look starts: it has changed lately.
     pub fn wants_start(&self) -> bool {
         self.quiet < QUIET
@@ -81,12 +81,12 @@ impl RssChanges {
 
     /// The change that a look has found, whose threads are given their page faults. `at_start` is
     /// resident memory in bytes as the look started, `now`, if that was
-    /// [wanted](RssChanges::wants_start).
-    pub fn tell<T>(
+    /// [wanted](RssTracker::wants_start).
+    pub fn update<T>(
         &mut self,
         process: &TargetProcess,
         at_start: Option<u64>,
-        watch: &mut Watch,
+        watch: &mut TrackedThreads,
         snapshot: &mut Snapshot<T>,
         now: Instant,
     ) -> Option<RssChange> {
@@ -108,10 +108,10 @@ impl RssChanges {
         let until = if at_start.is_some() { now } else { end };
         let mut change = RssChange {
             bytes: change(settled, at_end),
-            in_look: at_start.map_or(0, |bytes| change(bytes, at_end)),
-            look_ns: at_start.map_or(0, |_| nanos(took)),
-            between_ns: nanos(until.saturating_duration_since(since)),
-            grain: self.grain.unwrap_or(page_size()),
+            during_sample: at_start.map_or(0, |bytes| change(bytes, at_end)),
+            sample_ns: at_start.map_or(0, |_| nanos(took)),
+            gap_ns: nanos(until.saturating_duration_since(since)),
+            granularity: self.granularity.unwrap_or(page_size()),
             other_faults: 0,
         };
         let size = change.bytes.unsigned_abs();
@@ -120,10 +120,13 @@ impl RssChanges {
             return Some(change);
         }
         self.quiet = 0;
-        self.grain = Some(self.grain.map_or(size, |grain| grain.min(size)));
+        self.granularity = Some(
+            self.granularity
+                .map_or(size, |granularity| granularity.min(size)),
+        );
         let grows = change.bytes > 0;
         let pages = (size / page_size()).max(1);
-        let ran = watch.ran_since_asked();
+        let ran = watch.ran_since_fault_read();
         let is_old = self
             .asked
             .is_none_or(|asked| now.saturating_duration_since(asked) >= ASK_EVERY);
@@ -149,7 +152,7 @@ impl RssChanges {
                 give(snapshot, tid, faults);
             }
         }
-        watch.were_asked();
+        watch.mark_faults_read();
         change.other_faults = self.of_others(by_threads, pages, now);
         if self.threads.len() > FEW + 2 * snapshot.traces.len() {
             let tids: Vec<Tid> = watch.tids().collect();
@@ -164,13 +167,13 @@ impl RssChanges {
     }
 
     /// The first look: from here on is counted.
-    fn begin(&mut self, pid: Pid, rss_bytes: u64, watch: &mut Watch, now: Instant) {
+    fn begin(&mut self, pid: Pid, rss_bytes: u64, watch: &mut TrackedThreads, now: Instant) {
         self.settled = Some((rss_bytes, now));
         self.asked = Some(now);
         for tid in watch.tids() {
             self.of_thread(pid, tid);
         }
-        watch.were_asked();
+        watch.mark_faults_read();
         let reader = FaultReader::of_process(pid).ok();
         self.process = reader.map(Faults::new);
         self.process.as_mut().and_then(Faults::new_ones);

@@ -1,4 +1,4 @@
-//! [`Urgency`]: looks are taken in time, and nobody waits for us while a thread is paused.
+//! [`PriorityControl`]: looks are taken in time, and nobody waits for us while a thread is paused.
 //!
 //! On a machine that has more to do than CPUs, a sampler that waits for its turn looks late, misses
 //! looks just when much is going on, and leaves a thread paused for milliseconds if it loses its CPU in
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use log::{debug, info};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::os::thread::realtime::Urgent;
+use crate::os::thread::realtime::RealtimeGuard;
 
 /// How long a stretch is over which the sampler's own use of the CPU is measured.
 const STRETCH: Duration = Duration::from_millis(100);
@@ -21,41 +21,41 @@ const LITTLE: f64 = 0.15;
 /// Who sleeps so much too long had to wait for a CPU.
 const LATE: Duration = Duration::from_micros(500);
 /// For how long after the last sign of a crowded machine it goes first. While it does, there are few.
-const CROWDED_FOR: Duration = Duration::from_secs(10);
+const CONTENTION_HOLD: Duration = Duration::from_secs(10);
 
 /// Whether the sampler goes first.
 #[derive(Debug)]
-pub struct Urgency {
-    urgent: Option<Urgent>,
+pub struct PriorityControl {
+    urgent: Option<RealtimeGuard>,
     /// Whether there is a point in asking (again).
     may_be: bool,
     /// The last sign of a crowded machine.
     crowded: Option<Instant>,
     /// Whether looking took too much of a CPU in the last stretch.
-    takes_much: bool,
+    over_budget: bool,
     /// The start of a stretch, and the CPU time of this thread then.
     stretch: Option<(Instant, Duration)>,
 }
 
-impl Urgency {
+impl PriorityControl {
     /// Does not go first yet. If it does, then on this OS thread.
-    pub fn new() -> Urgency {
-        Urgency {
+    pub fn new() -> PriorityControl {
+        PriorityControl {
             urgent: None,
             may_be: true,
             crowded: None,
-            takes_much: false,
+            over_budget: false,
             stretch: None,
         }
     }
 
     fn decide(&mut self, now: Instant) {
         let since = |crowded| now.saturating_duration_since(crowded);
-        let is_crowded = self.crowded.is_some_and(|at| since(at) < CROWDED_FOR);
-        if !is_crowded || self.takes_much {
+        let is_cpu_contended = self.crowded.is_some_and(|at| since(at) < CONTENTION_HOLD);
+        if !is_cpu_contended || self.over_budget {
             self.urgent = None;
         } else if self.urgent.is_none() {
-            match Urgent::request() {
+            match RealtimeGuard::request() {
                 Ok(urgent) => {
                     debug!("the machine is crowded: looks go first");
                     self.urgent = Some(urgent);
@@ -88,17 +88,17 @@ impl Urgency {
         let cpu = Duration::from(cpu);
         if let Some((begun, cpu_then)) = self.stretch.replace((now, cpu)) {
             let wall = now.saturating_duration_since(begun).as_secs_f64();
-            self.weigh(cpu.saturating_sub(cpu_then).as_secs_f64() / wall.max(f64::EPSILON));
+            self.update_load(cpu.saturating_sub(cpu_then).as_secs_f64() / wall.max(f64::EPSILON));
             self.decide(now);
         }
     }
 
     /// `share`: the part of one CPU that was used.
-    fn weigh(&mut self, share: f64) {
+    fn update_load(&mut self, share: f64) {
         if share > TOO_MUCH {
-            self.takes_much = true;
+            self.over_budget = true;
         } else if share < LITTLE {
-            self.takes_much = false;
+            self.over_budget = false;
         }
     }
 }
@@ -110,13 +110,13 @@ mod tests {
     #[test]
     fn it_goes_first_on_a_crowded_machine_only_and_when_it_takes_little() {
         let start = Instant::now();
-        let mut urgency = Urgency::new();
+        let mut urgency = PriorityControl::new();
         let mut seconds = 0;
         let mut after = |overslept, waited, share: Option<f64>| {
             seconds += 1;
             let now = start + Duration::from_secs(seconds);
             if let Some(share) = share {
-                urgency.weigh(share);
+                urgency.update_load(share);
             }
             // Without this the CPU time of the test would count.
             urgency.stretch = Some((now, Duration::ZERO));

@@ -1,4 +1,4 @@
-//! [`Pace`]: when to look next. Deadlines are absolute, so that a late look does not shift those
+//! [`Timer`]: when to look next. Deadlines are absolute, so that a late look does not shift those
 //! after it, and randomly spaced, so that no program can run in step with us.
 
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ const LONGEST_GAP: f64 = 10.0;
 
 /// A schedule with exponentially distributed gaps around a mean.
 #[derive(Debug)]
-pub struct Pace {
+pub struct Timer {
     mean: Duration,
     deadline: Instant,
     random: SplitMix,
@@ -23,11 +23,11 @@ pub struct Tick {
     pub missed: u64,
 }
 
-impl Pace {
+impl Timer {
     /// A schedule of `rate_hz` looks a second on average, whose first is now.
-    pub fn new(rate_hz: f64, now: Instant, seed: u64) -> Pace {
+    pub fn new(rate_hz: f64, now: Instant, seed: u64) -> Timer {
         let mean = Duration::try_from_secs_f64(1.0 / rate_hz).unwrap_or(Duration::MAX);
-        Pace {
+        Timer {
             mean,
             deadline: now,
             random: SplitMix(seed),
@@ -95,7 +95,7 @@ mod tests {
     #[test]
     fn the_mean_rate_is_the_one_asked_for() {
         let start = Instant::now();
-        let mut pace = Pace::new(1000.0, start, 7);
+        let mut pace = Timer::new(1000.0, start, 7);
         for _ in 0..20_000 {
             let tick = pace.tick(pace.deadline());
             assert_eq!(tick, Tick::default());
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn passed_deadlines_are_left_out_and_counted() {
         let start = Instant::now();
-        let mut pace = Pace::new(1000.0, start, 7);
+        let mut pace = Timer::new(1000.0, start, 7);
         let late = start + Duration::from_secs(2);
         let tick = pace.tick(late);
         assert_eq!(tick.lateness, Duration::from_secs(2));
@@ -124,7 +124,7 @@ mod tests {
     #[test]
     fn looks_that_take_time_do_not_lower_the_rate() {
         let start = Instant::now();
-        let mut pace = Pace::new(1000.0, start, 7);
+        let mut pace = Timer::new(1000.0, start, 7);
         let (mut now, mut missed) = (start, 0);
         for _ in 0..10_000 {
             now = now.max(pace.deadline());

@@ -9,7 +9,7 @@ use crate::rss::leak::verdict::Verdict;
 use crate::rss::process_series::SharePoint;
 use crate::sampler::sample::Sample;
 use crate::tui::SampleSource;
-use crate::tui::app::Counts;
+use crate::tui::app::Model;
 use crate::tui::rows::growth::fill_in;
 use crate::tui::rows::row::Row;
 
@@ -112,7 +112,7 @@ fn highest_first(mut rows: Vec<Row>) -> Vec<Row> {
     rows
 }
 
-impl Counts for MemoryState {
+impl Model for MemoryState {
     type Seen = MemorySeen;
 
     fn add(&mut self, sample: &Sample, source: &impl SampleSource) {

@@ -25,11 +25,11 @@ pub enum Command {
 /// Decodes what is typed. Keeps its place in an escape sequence between two reads.
 #[derive(Debug, Default)]
 pub struct Keys {
-    place: Place,
+    place: EscapeState,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Place {
+enum EscapeState {
     #[default]
     Ground,
     /// After ESC.
@@ -45,8 +45,8 @@ impl Keys {
     pub fn decode(&mut self, bytes: &[u8]) -> Vec<Command> {
         let mut commands: Vec<Command> = bytes.iter().filter_map(|b| self.byte(*b)).collect();
         // A terminal sends a sequence in one piece, so an ESC at the end is the key itself.
-        if self.place == Place::Escape {
-            self.place = Place::Ground;
+        if self.place == EscapeState::Escape {
+            self.place = EscapeState::Ground;
             commands.push(Command::CloseHelp);
         }
         commands
@@ -54,13 +54,15 @@ impl Keys {
 
     fn byte(&mut self, byte: u8) -> Option<Command> {
         match (self.place, byte) {
-            (_, 0x1b) => self.place = Place::Escape,
-            (Place::Escape, b'[') => self.place = Place::Sequence,
-            (Place::Escape, b'O') => self.place = Place::Single,
-            (Place::Sequence, 0x20..=0x3f) => {}
-            (Place::Ground, _) => return command(byte),
+            (_, 0x1b) => self.place = EscapeState::Escape,
+            (EscapeState::Escape, b'[') => self.place = EscapeState::Sequence,
+            (EscapeState::Escape, b'O') => self.place = EscapeState::Single,
+            (EscapeState::Sequence, 0x20..=0x3f) => {}
+            (EscapeState::Ground, _) => return command(byte),
             // The end of a sequence, a byte that no sequence has, or Alt with a key.
-            (Place::Escape | Place::Single | Place::Sequence, _) => self.place = Place::Ground,
+            (EscapeState::Escape | EscapeState::Single | EscapeState::Sequence, _) => {
+                self.place = EscapeState::Ground
+            }
         }
         None
     }

@@ -14,14 +14,14 @@ use signal_hook::low_level::emulate_default_handler;
 use super::input::{Command, Keys};
 use super::suspend;
 use super::term::{self, Input, Terminal};
-use crate::tui::app::Picture;
+use crate::tui::app::View;
 
 /// How soon a signal, a new snapshot or the end is noticed.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the sampling thread and the screen thread tell each other.
 #[derive(Debug)]
-pub struct Shared<T> {
+pub struct ScreenChannel<T> {
     /// The caller's: everything is to end. Also set by us when the user quits.
     pub stop: Arc<AtomicBool>,
     /// The sampling thread has ended.
@@ -35,7 +35,7 @@ pub struct Shared<T> {
     seen: Mutex<Option<Arc<T>>>,
 }
 
-impl<T> Shared<T> {
+impl<T> ScreenChannel<T> {
     /// Nothing said yet.
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         Self {
@@ -79,10 +79,10 @@ impl Drop for StopOnPanic<'_> {
 ///
 /// # Errors
 /// The terminal's refusal. `stop` is set then.
-pub fn show<P: Picture>(
+pub fn show<P: View>(
     terminal: &Terminal,
     signals: &mut Signals,
-    shared: &Shared<P::Seen>,
+    shared: &ScreenChannel<P::Seen>,
     mut picture: P,
 ) -> io::Result<P> {
     let _stop = StopOnPanic(&shared.stop);
@@ -94,10 +94,10 @@ pub fn show<P: Picture>(
     shown.map(|()| picture)
 }
 
-fn show_until_end<P: Picture>(
+fn show_until_end<P: View>(
     terminal: &Terminal,
     signals: &mut Signals,
-    shared: &Shared<P::Seen>,
+    shared: &ScreenChannel<P::Seen>,
     picture: &mut P,
 ) -> io::Result<()> {
     let mut keys = Keys::default();
@@ -149,7 +149,7 @@ fn show_until_end<P: Picture>(
                     match command {
                         Command::Reset => shared.reset.store(true, Ordering::SeqCst),
                         Command::Quit => shared.stop.store(true, Ordering::SeqCst),
-                        command => picture.obey(command),
+                        command => picture.handle(command),
                     }
                     stale = true;
                 }

@@ -4,14 +4,14 @@
 use python_offsets::layout::Offset;
 use python_offsets::semantics::{Executable, FrameRoot, InstructionPointer};
 
-use super::frame_cache::{Chain, Fresh, MAX_KEPT};
+use super::frame_cache::{FrameCache, MAX_KEPT, NewFrames};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_ptr};
-use crate::cpython::runtime::Python;
+use crate::cpython::runtime::Runtime;
 use crate::cpython::threads::interpreter::ThreadState;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::memory::prefetch::ReadAhead;
+use crate::os::memory::prefetch::Prefetch;
 
 /// The deepest stack that is followed. Recursion limits that people set stay below this.
 const MAX_FRAMES: usize = 200_000;
@@ -29,30 +29,30 @@ pub struct RawFrame {
     /// Which copy of the instructions a free-threaded build runs (0: the code object's own).
     pub tlbc_index: u32,
     /// Whether the frame lives in a generator or coroutine (3.11+; before, always false).
-    pub is_generators: bool,
-    /// Whether the chain ends at this frame though it cannot: see [`is_loose`].
-    pub is_loose: bool,
+    pub owned_by_generator: bool,
+    /// Whether the chain ends at this frame though it cannot: see [`is_unlinked`].
+    pub is_unlinked: bool,
 }
 
 /// `FRAME_OWNED_BY_THREAD`, in the same place as the next.
-pub(crate) const OWNED_BY_THREAD: u8 = 0;
+pub(crate) const FRAME_OWNED_BY_THREAD: u8 = 0;
 /// `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h` (`pycore_interpframe_structs.h`
 /// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
-const OWNED_BY_GENERATOR: u8 = 1;
+const FRAME_OWNED_BY_GENERATOR: u8 = 1;
 
 /// How far a chain of frames can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leaf {
+pub enum LeafState {
     /// That cannot be told.
     Unknown,
     /// The innermost frame is one that runs.
-    Runs,
+    Executing,
     /// The innermost frame ran right before, and no frame had ended when it was copied; all are on the data
     /// stack, in one piece. What C calls, and what generators are called by, stands elsewhere and is copied
     /// later: the same places may be part of another stack by then.
-    Lives,
+    NotReturned,
     /// The innermost frame waits for one that it called, which is not there.
-    Waits,
+    AwaitingCallee,
 }
 
 /// The frames of a thread from its innermost one on, without entry and shim frames, put into `chain`,
@@ -69,12 +69,12 @@ pub enum Leaf {
 /// When a frame cannot be read, the chain has a loop or is too long.
 pub(crate) fn walk(
     memory: &impl RemoteMemory,
-    copy: &ReadAhead,
-    python: &Python,
+    copy: &Prefetch,
+    python: &Runtime,
     innermost: RemoteAddr,
     races: bool,
-    chain: &mut Chain,
-) -> Result<(Leaf, usize), ReadError> {
+    chain: &mut FrameCache,
+) -> Result<(LeafState, usize), ReadError> {
     let mut fresh = std::mem::take(&mut chain.fresh);
     fresh.clear();
     chain.begin(frame_len(python), races);
@@ -82,7 +82,7 @@ pub(crate) fn walk(
     let result = match followed {
         Ok((leaf, same)) => Ok((leaf, chain.replace(same, &fresh))),
         Err(error) => {
-            chain.break_off(&fresh);
+            chain.keep_partial(&fresh);
             Err(error)
         }
     };
@@ -95,14 +95,14 @@ pub(crate) fn walk(
 /// Follows the frames up to one from which on they are known: how many those are.
 fn follow(
     memory: &impl RemoteMemory,
-    copy: &ReadAhead,
-    python: &Python,
+    copy: &Prefetch,
+    python: &Runtime,
     innermost: RemoteAddr,
     races: bool,
-    chain: &Chain,
-    fresh: &mut Fresh,
-) -> Result<(Leaf, usize), ReadError> {
-    let shows_ends = shows_ends(python);
+    chain: &FrameCache,
+    fresh: &mut NewFrames,
+) -> Result<(LeafState, usize), ReadError> {
+    let clears_executable_on_return = clears_executable_on_return(python);
     let mut addr = innermost;
     let len = frame_len(python);
     let mut bytes = [0; LARGEST];
@@ -112,7 +112,7 @@ fn follow(
     // Brent's way to find a loop: each frame is compared with one before it, which is moved up at
     // every power of two. A loop is noticed within three times its length and what leads to it.
     let (mut steps, mut next_mark, mut marked) = (0, 1, RemoteAddr::NULL);
-    let mut leaf = Leaf::Unknown;
+    let mut leaf = LeafState::Unknown;
     let (mut above_is_called_by_c, mut passed_shim) = (false, false);
     let mut same = None;
     while !addr.is_null() {
@@ -145,43 +145,47 @@ fn follow(
         if !above_is_called_by_c && runs(python, &record)? {
             if races {
                 fresh.clear();
-                leaf = Leaf::Runs;
+                leaf = LeafState::Executing;
             } else {
                 fresh.is_cut |= addr != innermost;
             }
         } else if races && addr == innermost && waits(python, &record)? {
-            leaf = Leaf::Waits;
+            leaf = LeafState::AwaitingCallee;
         }
-        if races && shows_ends && addr == innermost && is_threads(python, &record)? {
-            leaf = Leaf::Lives;
+        if races
+            && clears_executable_on_return
+            && addr == innermost
+            && owned_by_thread(python, &record)?
+        {
+            leaf = LeafState::NotReturned;
         }
         if let Some(place) = known {
-            if leaf == Leaf::Lives && !chain.is_plain(place, passed_shim) {
-                leaf = Leaf::Unknown;
+            if leaf == LeafState::NotReturned && !chain.is_plain(place, passed_shim) {
+                leaf = LeafState::Unknown;
             }
             return Ok((leaf, place + 1));
         }
         let (frame, previous) = decode(python, &record)?;
         passed_shim |= frame.is_none();
-        if let Some(frame) = frame.filter(|_| shows_ends) {
+        if let Some(frame) = frame.filter(|_| clears_executable_on_return) {
             if frame.executable.is_null() {
                 // It has ended, and what it called, too.
                 if races {
                     fresh.clear();
-                    leaf = Leaf::Unknown;
+                    leaf = LeafState::Unknown;
                     addr = previous;
                     continue;
                 }
                 fresh.is_cut = true;
             }
-            if leaf == Leaf::Lives && (passed_shim || frame.is_generators) {
-                leaf = Leaf::Unknown;
+            if leaf == LeafState::NotReturned && (passed_shim || frame.owned_by_generator) {
+                leaf = LeafState::Unknown;
             }
         }
-        above_is_called_by_c = frame.is_none() || is_called_by_c(python, &record)?;
+        above_is_called_by_c = frame.is_none() || is_entry(python, &record)?;
         fresh.links.push((addr, frame));
         if fresh.links.len() <= MAX_KEPT {
-            fresh.heads.extend_from_slice(record.bytes());
+            fresh.frame_bytes.extend_from_slice(record.bytes());
         }
         addr = previous;
     }
@@ -194,7 +198,7 @@ fn follow(
 /// When the `_PyCFrame` of 3.11 and 3.12 cannot be read.
 pub fn innermost(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     thread: &ThreadState,
 ) -> Result<RemoteAddr, ReadError> {
     match python.semantics.frame_root {
@@ -212,9 +216,9 @@ pub fn innermost(
 ///
 /// # Errors
 /// When one of the two `_PyCFrame`s cannot be read.
-pub fn is_entered_from(
+pub fn c_entry_is_on_stack(
     memory: &impl RemoteMemory,
-    python: &Python,
+    python: &Runtime,
     thread: &ThreadState,
     stack: &[RawFrame],
 ) -> Result<bool, ReadError> {
@@ -234,7 +238,7 @@ pub fn is_entered_from(
 }
 
 /// Whether a frame says that it runs, or waits for C.
-fn runs(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+fn runs(python: &Runtime, record: &Record<'_>) -> Result<bool, ReadError> {
     let stacktop = python.layout.interpreter_frame.stacktop;
     Ok(match stacktop {
         Some(at) => record.i32(at)? < 0,
@@ -243,7 +247,7 @@ fn runs(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
 }
 
 /// Whether a frame says that it waits for another that it called without C.
-fn waits(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+fn waits(python: &Runtime, record: &Record<'_>) -> Result<bool, ReadError> {
     let layout = &python.layout.interpreter_frame;
     let Some(stacktop) = layout.stacktop else {
         return Ok(false);
@@ -256,20 +260,20 @@ fn waits(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
 
 /// Whether a frame that has ended has no executable any more (3.14+: `clear_thread_frame` in Python/ceval.c).
 /// That of a generator function, which ends as it makes the generator, keeps it.
-pub(crate) fn shows_ends(python: &Python) -> bool {
+pub(crate) fn clears_executable_on_return(python: &Runtime) -> bool {
     matches!(python.semantics.executable, Executable::StackRef { .. })
 }
 
 /// Whether a frame stands on its thread's data stack.
-fn is_threads(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+fn owned_by_thread(python: &Runtime, record: &Record<'_>) -> Result<bool, ReadError> {
     Ok(match python.layout.interpreter_frame.owner {
-        Some(at) => record.u8(at)? == OWNED_BY_THREAD,
+        Some(at) => record.u8(at)? == FRAME_OWNED_BY_THREAD,
         None => false,
     })
 }
 
 /// Whether a frame says that C called it, where versions without shims say so.
-fn is_called_by_c(python: &Python, record: &Record<'_>) -> Result<bool, ReadError> {
+fn is_entry(python: &Runtime, record: &Record<'_>) -> Result<bool, ReadError> {
     Ok(match python.layout.interpreter_frame.is_entry {
         Some(at) => record.u8(at)? != 0,
         None => false,
@@ -281,7 +285,7 @@ const LARGEST: usize = 1024;
 
 /// How much of a frame is copied: up to the last byte that is looked at, and none beyond. The first local
 /// variable comes right behind, and a frame that holds another one still stands where it stood.
-pub(crate) fn frame_len(python: &Python) -> usize {
+pub(crate) fn frame_len(python: &Runtime) -> usize {
     let layout = &python.layout.interpreter_frame;
     let instruction = match python.semantics.instruction_pointer {
         InstructionPointer::LastiBytes | InstructionPointer::LastiUnits => 4,
@@ -304,7 +308,7 @@ pub(crate) fn frame_len(python: &Python) -> usize {
 /// One frame, `None` where it is a shim, and the one that called it.
 #[inline]
 pub(crate) fn decode(
-    python: &Python,
+    python: &Runtime,
     record: &Record<'_>,
 ) -> Result<(Option<RawFrame>, RemoteAddr), ReadError> {
     let layout = &python.layout.interpreter_frame;
@@ -325,15 +329,15 @@ pub(crate) fn decode(
         InstructionPointer::Pointer => record.u64(layout.instr_ptr)?,
     };
     let tlbc_index = layout.tlbc_index.map_or(Ok(0), |at| record.u32(at))?;
-    let is_generators = owner == Some(OWNED_BY_GENERATOR);
-    let is_loose = previous.is_null() && is_loose(python, is_generators);
+    let owned_by_generator = owner == Some(FRAME_OWNED_BY_GENERATOR);
+    let is_unlinked = previous.is_null() && is_unlinked(python, owned_by_generator);
     let frame = RawFrame {
         addr: record.addr(),
         executable,
         instruction,
         tlbc_index,
-        is_generators,
-        is_loose,
+        owned_by_generator,
+        is_unlinked,
     };
     Ok((Some(frame), previous))
 }
@@ -345,9 +349,9 @@ pub(crate) fn decode(
 /// generator's frame that is suspect, though one called from C alone looks the same. There a new
 /// `_PyCFrame` is the thread's own before its `current_frame` is set, too (`_PyEval_EvalFrameDefault`
 /// in Python/ceval.c): what an old one has left in its place on the C stack may be a suspended
-/// generator's frame. [`is_entered_from`] tells.
-fn is_loose(python: &Python, is_generators: bool) -> bool {
-    is_generators || python.semantics.has_shims()
+/// generator's frame. [`c_entry_is_on_stack`] tells.
+fn is_unlinked(python: &Runtime, owned_by_generator: bool) -> bool {
+    owned_by_generator || python.semantics.has_shims()
 }
 
 #[cfg(test)]

@@ -1,22 +1,22 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use super::*;
-use crate::cpython::runtime::Roots;
+use crate::cpython::runtime::RuntimeAddresses;
 use crate::os::memory::MemoryError;
-use crate::os::memory::prefetch::Shape;
+use crate::os::memory::prefetch::PrefetchPolicy;
 use python_offsets::{Description, LayoutSource, PythonVersion, describe};
 
-fn python(minor: u8) -> Python {
+fn python(minor: u8) -> Runtime {
     let version = PythonVersion::parse(&format!("3.{minor}.0")).unwrap();
     let Description {
         layout, semantics, ..
     } = describe(version, None).unwrap();
-    Python {
+    Runtime {
         version,
         layout,
         semantics,
         layout_source: LayoutSource::Table,
-        roots: Roots {
+        roots: RuntimeAddresses {
             interpreters_head: RemoteAddr::NULL,
             runtime: None,
             tstate_current: None,
@@ -39,7 +39,7 @@ fn the_first_variable_is_no_part_of_a_frames_head() {
         let record = Record::new("_PyInterpreterFrame", RemoteAddr(8), &fields);
         decode(&python, &record).unwrap();
         runs(&python, &record).unwrap();
-        is_called_by_c(&python, &record).unwrap();
+        is_entry(&python, &record).unwrap();
     }
 }
 
@@ -51,7 +51,7 @@ struct Frames(Vec<u8>);
 
 impl Frames {
     /// What each runs, and who owns it.
-    fn new(python: &Python, frames: &[(u64, u8)]) -> Frames {
+    fn new(python: &Runtime, frames: &[(u64, u8)]) -> Frames {
         let layout = &python.layout.interpreter_frame;
         let mut bytes = vec![0; frames.len() * SIZE as usize];
         for (place, (executable, owner)) in frames.iter().enumerate() {
@@ -90,29 +90,29 @@ fn a_stack_is_believed_whose_frames_have_not_ended_and_are_in_one_piece() {
     python.semantics.executable = Executable::StackRef { tag_mask: 1 };
     const ENDED: u64 = 1;
     let code = 0x5000;
-    let live = (code, OWNED_BY_THREAD);
-    let ended = (ENDED, OWNED_BY_THREAD);
-    let generator = (code, OWNED_BY_GENERATOR);
+    let live = (code, FRAME_OWNED_BY_THREAD);
+    let ended = (ENDED, FRAME_OWNED_BY_THREAD);
+    let generator = (code, FRAME_OWNED_BY_GENERATOR);
     let shim = (code, python.semantics.shim_owners[0]);
     // The frames from the outermost on, which of them are there when the last one is where the thread was
     // found, and whether that can be believed.
-    let cases: [(&[_], &[usize], Leaf); 10] = [
-        (&[live, live, live], &[0, 1, 2], Leaf::Lives),
-        (&[shim, live, live], &[1, 2], Leaf::Lives),
-        (&[shim, shim, live], &[2], Leaf::Lives),
-        (&[live, live, ended], &[0, 1], Leaf::Unknown),
-        (&[live, ended, ended], &[0], Leaf::Unknown),
-        (&[live, ended, live], &[0], Leaf::Unknown),
-        (&[shim, live, shim, live], &[1, 3], Leaf::Unknown),
-        (&[live, generator, live], &[0, 1, 2], Leaf::Unknown),
-        (&[live, generator], &[0, 1], Leaf::Unknown),
-        (&[live, shim], &[0], Leaf::Unknown),
+    let cases: [(&[_], &[usize], LeafState); 10] = [
+        (&[live, live, live], &[0, 1, 2], LeafState::NotReturned),
+        (&[shim, live, live], &[1, 2], LeafState::NotReturned),
+        (&[shim, shim, live], &[2], LeafState::NotReturned),
+        (&[live, live, ended], &[0, 1], LeafState::Unknown),
+        (&[live, ended, ended], &[0], LeafState::Unknown),
+        (&[live, ended, live], &[0], LeafState::Unknown),
+        (&[shim, live, shim, live], &[1, 3], LeafState::Unknown),
+        (&[live, generator, live], &[0, 1, 2], LeafState::Unknown),
+        (&[live, generator], &[0, 1], LeafState::Unknown),
+        (&[live, shim], &[0], LeafState::Unknown),
     ];
     for (number, (frames, left, leaf)) in cases.into_iter().enumerate() {
         let memory = Frames::new(&python, frames);
-        let mut copy = ReadAhead::new(Shape::default());
+        let mut copy = Prefetch::new(PrefetchPolicy::default());
         let innermost = addr(frames.len() - 1);
-        let mut chain = Chain::default();
+        let mut chain = FrameCache::default();
         // The second time all frames are known.
         for round in 0..2 {
             copy.prepare();
@@ -128,7 +128,7 @@ fn a_stack_is_believed_whose_frames_have_not_ended_and_are_in_one_piece() {
             assert_eq!(walked.unwrap().0, leaf, "case {number}, round {round}");
         }
         // One that does not run has all of them, and what had ended is not believed later.
-        let mut chain = Chain::default();
+        let mut chain = FrameCache::default();
         walk(&memory, &copy, &python, innermost, false, &mut chain).unwrap();
         let python_frames = frames.iter().filter(|frame| **frame != shim).count();
         assert_eq!(chain.stack().len(), python_frames, "case {number}");

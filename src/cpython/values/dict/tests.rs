@@ -10,7 +10,7 @@ use python_offsets::layout::DictKeys;
 use python_offsets::{PythonVersion, describe};
 
 use super::*;
-use crate::cpython::runtime::{Python, Roots};
+use crate::cpython::runtime::{Runtime, RuntimeAddresses};
 use crate::os::memory::MemoryError;
 
 /// Memory made of words; everything else is unmapped.
@@ -44,15 +44,15 @@ impl RemoteMemory for Words {
     }
 }
 
-fn python(major: u8, minor: u8) -> Python {
+fn python(major: u8, minor: u8) -> Runtime {
     let version = PythonVersion::new(major, minor, 1);
     let description = describe(version, None).unwrap();
-    Python {
+    Runtime {
         version,
         layout: description.layout,
         semantics: description.semantics,
         layout_source: description.source,
-        roots: Roots {
+        roots: RuntimeAddresses {
             interpreters_head: RemoteAddr::NULL,
             runtime: None,
             tstate_current: None,
@@ -67,7 +67,7 @@ const KEYS: u64 = 0x2000;
 const VALUES: u64 = 0x3000;
 
 /// A dict object: `ma_used`, keys and values where the layout has them.
-fn put_dict(memory: &mut Words, python: &Python, used: u64, values: u64) {
+fn put_dict(memory: &mut Words, python: &Runtime, used: u64, values: u64) {
     let layout = &python.layout.dict_object;
     memory.put(DICT, &[0; 8]);
     memory.words.retain(|(addr, _)| {
@@ -91,7 +91,7 @@ fn put_dict(memory: &mut Words, python: &Python, used: u64, values: u64) {
     }
 }
 
-fn items(memory: &Words, python: &Python, cap: usize) -> Result<Vec<(u64, u64)>, ReadError> {
+fn items(memory: &Words, python: &Runtime, cap: usize) -> Result<Vec<(u64, u64)>, ReadError> {
     let objects = Objects { memory, python };
     let items = objects.dict_items(RemoteAddr(DICT), cap)?;
     Ok(items.iter().map(|(key, value)| (key.0, value.0)).collect())
@@ -110,7 +110,7 @@ fn a_python_2_table_has_holes_and_dummies() {
 }
 
 /// 3.3 to 3.5, of which no interpreter is at hand: entries straight after a header of four words.
-fn keys_table() -> Python {
+fn keys_table() -> Runtime {
     let mut python = python(3, 6);
     python.semantics.dict_format = DictFormat::KeysTable;
     python.layout.dict_keys = DictKeys {

@@ -69,7 +69,7 @@ pub struct Container {
 
 /// A process with its number inside of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Inhabitant {
+pub struct ContainerProcess {
     /// Its number as we see it.
     pub pid: Pid,
     /// Its number as the container sees it.
@@ -163,7 +163,11 @@ impl Containers {
     /// All containers but the one that we are in, by their first processes.
     pub fn list(&self) -> Vec<Container> {
         let mut homes: BTreeMap<&Home, Vec<&Seen>> = BTreeMap::new();
-        for seen in self.processes.values().filter(|seen| self.is_away(seen)) {
+        for seen in self
+            .processes
+            .values()
+            .filter(|seen| self.in_other_container(seen))
+        {
             homes.entry(&seen.home).or_default().push(seen);
         }
         let mut list: Vec<Container> = homes.into_iter().filter_map(container).collect();
@@ -174,16 +178,21 @@ impl Containers {
     /// The processes of the containers that `name` means, by pid: of that id, or whose id starts so; of
     /// that host name; of that control group; or which the process with that number (as we see it) is in.
     /// Empty when there is none.
-    pub fn processes_in(&self, name: &str) -> Vec<Inhabitant> {
+    pub fn processes_in(&self, name: &str) -> Vec<ContainerProcess> {
         let member = name.parse().ok().and_then(|pid| self.processes.get(&pid));
         let (found, level) = match member {
             Some(member) => {
                 let of = self.processes.values();
-                let found: Vec<&Seen> = of.filter(|seen| self.are_together(seen, member)).collect();
+                let found: Vec<&Seen> = of
+                    .filter(|seen| self.same_container(seen, member))
+                    .collect();
                 (found, member.numbers.len())
             }
             None => {
-                let of = self.processes.values().filter(|seen| self.is_away(seen));
+                let of = self
+                    .processes
+                    .values()
+                    .filter(|seen| self.in_other_container(seen));
                 let found: Vec<&Seen> = of.filter(|seen| seen.is_called(name)).collect();
                 // A process in there may have made namespaces of its own.
                 let level = found.iter().map(|seen| seen.numbers.len()).min();
@@ -191,7 +200,7 @@ impl Containers {
             }
         };
         let inhabitant = |seen: &&Seen| {
-            Some(Inhabitant {
+            Some(ContainerProcess {
                 pid: seen.pid,
                 inside: *seen.numbers.get(level.checked_sub(1)?)?,
             })
@@ -203,17 +212,18 @@ impl Containers {
     pub fn container_of(&self, pid: Pid) -> Option<Container> {
         let of = self.processes.get(&pid)?;
         let processes = self.processes.values();
-        let processes = processes.filter(|seen| self.is_away(seen) && seen.home == of.home);
+        let processes =
+            processes.filter(|seen| self.in_other_container(seen) && seen.home == of.home);
         container((&of.home, processes.collect()))
     }
 
     /// Whether a process is in a container that we are not in.
-    fn is_away(&self, seen: &Seen) -> bool {
+    fn in_other_container(&self, seen: &Seen) -> bool {
         seen.home != self.own && (seen.home.numbers != self.own.numbers || seen.home.id.is_some())
     }
 
     /// Whether a process is in the container that another one is in, or in one within it.
-    fn are_together(&self, seen: &Seen, member: &Seen) -> bool {
+    fn same_container(&self, seen: &Seen, member: &Seen) -> bool {
         if seen.home == member.home {
             return true;
         }

@@ -49,7 +49,7 @@ fn example() -> Containers {
     ])
 }
 
-fn pids(found: &[Inhabitant]) -> Vec<(Pid, Pid)> {
+fn pids(found: &[ContainerProcess]) -> Vec<(Pid, Pid)> {
     found.iter().map(|one| (one.pid, one.inside)).collect()
 }
 

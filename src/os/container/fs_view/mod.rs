@@ -31,7 +31,7 @@ const MAX_LINKS: usize = 40;
 const MAX_DEPTH: usize = 200;
 /// How much later than the process's start a file must have changed to count as newer. The start is
 /// known to a hundredth of a second by another clock, which may have been set since.
-const SLACK: Duration = Duration::from_secs(1);
+const OVERSHOOT: Duration = Duration::from_secs(1);
 /// Kernel interfaces: to read there can have effects, or wait for ever.
 const NO_FILES: [FsType; 5] = [
     statfs::PROC_SUPER_MAGIC,
@@ -150,7 +150,10 @@ impl FileView {
     /// A package manager keeps the times that its files were packed with; so the time at which the
     /// file came to be there counts, too.
     fn is_newer(&self, meta: &Metadata) -> bool {
-        let Some(limit) = self.started.and_then(|started| started.checked_add(SLACK)) else {
+        let Some(limit) = self
+            .started
+            .and_then(|started| started.checked_add(OVERSHOOT))
+        else {
             return false;
         };
         [meta.modified(), meta.created()]

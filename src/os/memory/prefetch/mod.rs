@@ -1,10 +1,10 @@
-//! [`ReadAhead`]: what was read of a target last time, copied in one call before it is asked for
+//! [`Prefetch`]: what was read of a target last time, copied in one call before it is asked for
 //! again.
 //!
 //! A sample asks for mostly the same places as the one before: the same lists, the same stack. So
 //! the places that were read are remembered as *ranges*. Their owner copies the ranges of several
-//! read-aheads in one vectored call ([`ReadAhead::prepare`], [`ReadAhead::add_parts`],
-//! [`ReadAhead::filled`]), and [`Ahead`] then answers from the copy. What lies elsewhere is read from
+//! read-aheads in one vectored call ([`Prefetch::prepare`], [`Prefetch::add_parts`],
+//! [`Prefetch::filled`]), and [`Prefetched`] then answers from the copy. What lies elsewhere is read from
 //! the target as always, and remembered for the next time. A range that nobody asked for in 64 to
 //! 128 fills is forgotten.
 
@@ -31,7 +31,7 @@ const MAX_TRIMMED: usize = 16;
 
 /// How ranges are made from what was read.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shape {
+pub struct PrefetchPolicy {
     /// Ranges that are no farther apart, in bytes, become one.
     pub gap: u64,
     /// How far a range reaches beyond what was asked for, in bytes, so far as the page goes: a stack
@@ -44,8 +44,8 @@ pub struct Shape {
 
 /// Ranges of a target's memory, and a copy of them.
 #[derive(Debug)]
-pub struct ReadAhead {
-    shape: Shape,
+pub struct Prefetch {
+    shape: PrefetchPolicy,
     /// By address, not overlapping.
     ranges: Vec<Range>,
     /// The copies of all ranges, one after another.
@@ -64,10 +64,10 @@ pub struct ReadAhead {
     has_grown: Cell<bool>,
 }
 
-impl ReadAhead {
+impl Prefetch {
     /// One that knows no ranges yet.
-    pub fn new(shape: Shape) -> ReadAhead {
-        ReadAhead {
+    pub fn new(shape: PrefetchPolicy) -> Prefetch {
+        Prefetch {
             shape,
             ranges: Vec::new(),
             bytes: Vec::new(),
@@ -83,8 +83,8 @@ impl ReadAhead {
     }
 
     /// The target's memory through the copy.
-    pub fn over<'a, M>(&'a self, memory: &'a M) -> Ahead<'a, M> {
-        Ahead {
+    pub fn over<'a, M>(&'a self, memory: &'a M) -> Prefetched<'a, M> {
+        Prefetched {
             ahead: self,
             memory,
         }
@@ -166,7 +166,7 @@ impl ReadAhead {
         self.missed_bytes.set(0);
         self.has_grown.set(false);
         wanted.sort_unstable_by_key(|(start, ..)| *start);
-        let Shape { gap, beyond, .. } = self.shape;
+        let PrefetchPolicy { gap, beyond, .. } = self.shape;
         let (mut at, mut total) = (0, 0u64);
         let mut wanted = wanted.into_iter().peekable();
         while let Some((start, mut end, mut used)) = wanted.next() {
@@ -353,14 +353,14 @@ impl ReadAhead {
     }
 }
 
-/// A target's memory, answered from the copies of a [`ReadAhead`] where it has them.
+/// A target's memory, answered from the copies of a [`Prefetch`] where it has them.
 #[derive(Debug)]
-pub struct Ahead<'a, M> {
-    ahead: &'a ReadAhead,
+pub struct Prefetched<'a, M> {
+    ahead: &'a Prefetch,
     memory: &'a M,
 }
 
-impl<M: RemoteMemory> RemoteMemory for Ahead<'_, M> {
+impl<M: RemoteMemory> RemoteMemory for Prefetched<'_, M> {
     #[inline]
     fn view(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
         self.ahead.copied(addr.0, len)

@@ -1,4 +1,4 @@
-//! What a [`ReadAhead`](super::ReadAhead) remembers.
+//! What a [`Prefetch`](super::Prefetch) remembers.
 
 use std::cell::Cell;
 use std::ops;

@@ -62,7 +62,7 @@ impl RemoteMemory for Counted {
     }
 }
 
-fn fill(ahead: &mut ReadAhead, memory: &Counted) {
+fn fill(ahead: &mut Prefetch, memory: &Counted) {
     ahead.prepare();
     let mut parts = Vec::new();
     ahead.add_parts(&mut parts);
@@ -71,7 +71,7 @@ fn fill(ahead: &mut ReadAhead, memory: &Counted) {
 }
 
 /// Reads so many bytes at this distance from the start, and compares them with what is there.
-fn read(ahead: &ReadAhead, memory: &Counted, at: u64, len: usize) {
+fn read(ahead: &Prefetch, memory: &Counted, at: u64, len: usize) {
     let mut buf = vec![0; len];
     let mut expected = vec![0; len];
     let addr = RemoteAddr(START + at);
@@ -83,7 +83,7 @@ fn read(ahead: &ReadAhead, memory: &Counted, at: u64, len: usize) {
 #[test]
 fn what_was_asked_for_once_comes_with_one_call() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape::default());
+    let mut ahead = Prefetch::new(PrefetchPolicy::default());
     let places = [(0x10, 8), (0x8000, 100), (0x18, 8), (0x7000, 16)];
     for (round, calls) in [(1, 4), (2, 0), (3, 0)] {
         fill(&mut ahead, &memory);
@@ -101,7 +101,7 @@ fn what_was_asked_for_once_comes_with_one_call() {
 #[test]
 fn the_copy_is_of_the_fill_and_the_next_one_is_new() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape::default());
+    let mut ahead = Prefetch::new(PrefetchPolicy::default());
     let addr = RemoteAddr(START);
     read(&ahead, &memory, 0, 8);
     fill(&mut ahead, &memory);
@@ -123,13 +123,13 @@ fn a_stack_that_grows_is_read_in_blocks_and_stays_within_its_pages() {
         .missing
         .borrow_mut()
         .extend([START + PAGE, START + 6 * PAGE]);
-    let mut ahead = ReadAhead::new(Shape {
+    let mut ahead = Prefetch::new(PrefetchPolicy {
         gap: 2048,
         beyond: 512,
         before: 2048,
     });
     // From the innermost frame down to the outermost, 100 bytes each.
-    let walk = |ahead: &ReadAhead, depth: u64| {
+    let walk = |ahead: &Prefetch, depth: u64| {
         for frame in (0..depth).rev() {
             read(ahead, &memory, 2 * PAGE + frame * 100, 72);
         }
@@ -159,7 +159,7 @@ fn a_stack_that_grows_is_read_in_blocks_and_stays_within_its_pages() {
 #[test]
 fn what_nobody_asks_for_any_more_is_not_copied_for_ever() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape::default());
+    let mut ahead = Prefetch::new(PrefetchPolicy::default());
     read(&ahead, &memory, 0x9000, 4000);
     for _ in 0..2 * KEPT {
         fill(&mut ahead, &memory);
@@ -172,7 +172,7 @@ fn what_nobody_asks_for_any_more_is_not_copied_for_ever() {
 #[test]
 fn a_range_that_is_gone_does_not_take_the_others_along() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape::default());
+    let mut ahead = Prefetch::new(PrefetchPolicy::default());
     read(&ahead, &memory, 0, 8);
     read(&ahead, &memory, 3 * PAGE, 8);
     fill(&mut ahead, &memory);
@@ -195,7 +195,7 @@ fn an_endless_stack_is_not_kept() {
             Ok(())
         }
     }
-    let mut ahead = ReadAhead::new(Shape {
+    let mut ahead = Prefetch::new(PrefetchPolicy {
         gap: 2048,
         beyond: 512,
         before: 2048,
@@ -229,9 +229,9 @@ fn an_endless_stack_is_not_kept() {
 #[test]
 fn what_is_the_same_as_before_counts_as_asked_for_and_what_is_not_ends_the_count() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape {
+    let mut ahead = Prefetch::new(PrefetchPolicy {
         gap: 64,
-        ..Shape::default()
+        ..PrefetchPolicy::default()
     });
     // Two ranges, by turns.
     let places: Vec<u64> = (0..8).map(|n| n / 2 * 48 + n % 2 * 0x4000).collect();
@@ -274,9 +274,9 @@ fn what_is_the_same_as_before_counts_as_asked_for_and_what_is_not_ends_the_count
 #[test]
 fn what_is_not_there_for_a_moment_is_left_out_and_comes_back() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape {
+    let mut ahead = Prefetch::new(PrefetchPolicy {
         gap: 2048,
-        ..Shape::default()
+        ..PrefetchPolicy::default()
     });
     let places: Vec<u64> = (0x800..0x6000).step_by(0x100).collect();
     for at in &places {
@@ -295,7 +295,7 @@ fn what_is_not_there_for_a_moment_is_left_out_and_comes_back() {
         let addr = |page: &u64| START + page * PAGE;
         memory.missing.replace(missing.iter().map(addr).collect());
         ahead.prepare();
-        let copy = |ahead: &mut ReadAhead| {
+        let copy = |ahead: &mut Prefetch| {
             let mut parts = Vec::new();
             ahead.add_parts(&mut parts);
             memory.read_many(&mut parts).is_ok()
@@ -325,7 +325,7 @@ fn what_is_not_there_for_a_moment_is_left_out_and_comes_back() {
 #[test]
 fn without_a_gap_nothing_is_left_out() {
     let memory = Counted::new();
-    let mut ahead = ReadAhead::new(Shape::default());
+    let mut ahead = Prefetch::new(PrefetchPolicy::default());
     read(&ahead, &memory, 0x10, 8);
     fill(&mut ahead, &memory);
     assert!(!ahead.trim(&memory));

@@ -68,8 +68,8 @@ fn process(pid: Pid, rss_bytes: u64, change: i64, frame: FrameId) -> ProcessSamp
         rss_bytes: Some(rss_bytes),
         rss_change: Some(RssChange {
             bytes: change,
-            between_ns: EVERY * 1_000_000_000,
-            grain: 4096,
+            gap_ns: EVERY * 1_000_000_000,
+            granularity: 4096,
             ..RssChange::default()
         }),
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::tests::{check, seconds, texts};
 use crate::cpython::code::frame_table::FrameTable;
-use crate::os::procfs::smaps::Shares;
+use crate::os::procfs::smaps::MemoryFootprint;
 use crate::output::format::Format;
 use crate::output::{Meta, write};
 use crate::profile::Profile;
@@ -32,7 +32,7 @@ fn family() -> Profile {
         if (100..200).contains(&tick) {
             processes.push(process(8, 10 + tick / 10));
         }
-        let shares = Shares {
+        let shares = MemoryFootprint {
             pss_bytes: 40 << 20,
             uss_bytes: 30 << 20,
             swap_bytes: 5 << 20,

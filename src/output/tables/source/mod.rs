@@ -14,7 +14,7 @@ const TAB: usize = 8;
 /// A source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileKey {
-    /// In which of the file systems that processes see; see [`sees_root`](crate::profile::Profile::sees_root).
+    /// In which of the file systems that processes see; see [`set_fs_root`](crate::profile::Profile::set_fs_root).
     pub root: u32,
     /// Its whole path there.
     pub path: String,

@@ -45,7 +45,7 @@ pub struct FunctionRow {
     /// A label of it, for its name and its file; the line of the label is any of its lines.
     pub label: LabelId,
     /// Which of the file systems that the processes see its file is in; 0 for the first process's, or
-    /// where they are not told apart. See [`Profile::sees_root`].
+    /// where they are not told apart. See [`Profile::set_fs_root`].
     pub root: u32,
     /// The line on which it starts, where it is known and lines are kept apart by it.
     pub first_line: Option<u32>,
@@ -56,7 +56,7 @@ pub struct FunctionRow {
 }
 
 /// The functions of a profile, in the order of first sight. Threads and processes are not told apart, but
-/// for the files that they [see](Profile::sees_root) if that is asked for.
+/// for the files that they [see](Profile::set_fs_root) if that is asked for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FunctionTable {
     /// One row a function.

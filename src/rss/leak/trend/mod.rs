@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use super::baseline::{self, BLOCKS, Reading};
 use super::robust_stats::{Line, Point, mann_kendall, theil_sen};
-use super::verdict::{Unclear, Verdict};
+use super::verdict::{Inconclusive, Verdict};
 use super::{drift, plateau};
 use crate::rss::series::RssSeries;
 
@@ -100,11 +100,11 @@ impl RssSeries {
         let enough = u32::try_from(envelope.len()).is_ok_and(|points| points + 4 >= BLOCKS);
         let unclear = |why| trend(Verdict::Inconclusive { elapsed, why }, &envelope);
         if elapsed < SHORTEST {
-            unclear(Unclear::Short)
+            unclear(Inconclusive::Short)
         } else if enough {
             judge(elapsed, &readings, envelope)
         } else {
-            unclear(Unclear::FewLooks(readings.len()))
+            unclear(Inconclusive::TooFewSamples(readings.len()))
         }
     }
 
@@ -179,7 +179,7 @@ fn judge(elapsed: Duration, readings: &[Reading], envelope: Vec<Point>) -> Trend
             {
                 return trend(settled, &points);
             }
-            let why = Unclear::GivesBack(bytes(grown));
+            let why = Inconclusive::ReleasedBefore(bytes(grown));
             return trend(Verdict::Inconclusive { elapsed, why }, &points);
         }
     }

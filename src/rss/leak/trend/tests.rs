@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::rss::leak::verdict::{Unclear, Verdict};
+use crate::rss::leak::verdict::{Inconclusive, Verdict};
 use crate::rss::series::RssSeries;
 
 pub(crate) const MIB: f64 = 1_048_576.0;
@@ -299,19 +299,22 @@ fn says_when_it_cannot_say() {
         Verdict::Inconclusive { why, .. } => Some(why),
         _ => None,
     };
-    assert_eq!(why(verdict(24.0, |at| at * MIB)), Some(Unclear::Short));
+    assert_eq!(why(verdict(24.0, |at| at * MIB)), Some(Inconclusive::Short));
     assert_eq!(
         why(RssSeries::default().trend().verdict),
-        Some(Unclear::Short)
+        Some(Inconclusive::Short)
     );
     let mut rare = RssSeries::default();
     for minute in 0..10 {
         rare.add(Duration::from_secs(minute * 60), 1 << 20);
     }
-    assert_eq!(why(rare.trend().verdict), Some(Unclear::FewLooks(10)));
+    assert_eq!(
+        why(rare.trend().verdict),
+        Some(Inconclusive::TooFewSamples(10))
+    );
     // Half of what is there now was given back a moment after the start.
     let back = verdict(60.0, |at| (if at < 5.0 { 90.0 } else { 30.0 + at }) * MIB);
-    let Some(Unclear::GivesBack(bytes)) = why(back) else {
+    let Some(Inconclusive::ReleasedBefore(bytes)) = why(back) else {
         panic!("{back}");
     };
     // What has come since, from its 35 MiB then.

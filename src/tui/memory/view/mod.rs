@@ -13,7 +13,7 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 use super::sparkline::{curve, growth, mebibytes};
 use super::state::MemorySeen;
 use crate::os::Pid;
-use crate::tui::app::Picture;
+use crate::tui::app::View;
 use crate::tui::rows::row::Row;
 use crate::tui::terminal::input::Command;
 use crate::tui::top::view::{MIN_NAME_WIDTH, Title, clean, cut, lines};
@@ -38,7 +38,7 @@ pub struct MemoryView {
     pub file: Option<String>,
 }
 
-impl Picture for MemoryView {
+impl View for MemoryView {
     type Seen = MemorySeen;
 
     fn pid(&self) -> Pid {
@@ -62,7 +62,7 @@ impl Picture for MemoryView {
         text
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         if command == Command::ToggleLines {
             self.by_line = !self.by_line;
         }

@@ -10,7 +10,7 @@ use super::MemoryView;
 use crate::rss::attribution::Growth;
 use crate::rss::leak::verdict::Verdict;
 use crate::rss::process_series::SharePoint;
-use crate::tui::app::Picture;
+use crate::tui::app::View;
 use crate::tui::memory::state::MemorySeen;
 use crate::tui::rows::row::Row;
 use crate::tui::terminal::input::Command;
@@ -113,7 +113,7 @@ fn numbers_verdict_plot_and_functions() {
             "Press q to quit, l for lines. Dots: what is left in the troughs. Will be in memo",
         ]
     );
-    view.obey(Command::ToggleLines);
+    view.handle(Command::ToggleLines);
     let shown = screen(&view, &seen(), 80, 24);
     assert!(
         shown

@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::os::{Pid, Tid};
-use crate::profile::deferred_cpu::PendingTime;
+use crate::profile::deferred_cpu::DeferredCpuTime;
 use crate::sampler::sample::Sample;
 use crate::tui::SampleSource;
-use crate::tui::app::Counts;
+use crate::tui::app::Model;
 use crate::tui::rows::counter::Rows;
 use crate::tui::rows::growth::FunctionGrowth;
 use crate::tui::rows::row::Row;
@@ -160,7 +160,7 @@ pub struct TopState {
     /// Number of the stack that is being counted.
     stack: u64,
     /// By thread, the time that waits for a stack, and the last sample that showed the thread.
-    pending: HashMap<(Pid, Option<Tid>, u64), (PendingTime, u64)>,
+    pending: HashMap<(Pid, Option<Tid>, u64), (DeferredCpuTime, u64)>,
     /// Time of the interval's start and of the last sample, from the start of sampling.
     interval: Option<(Duration, Duration)>,
     /// Everything of the running interval but the rows.
@@ -336,7 +336,7 @@ impl TopState {
     }
 }
 
-impl Counts for TopState {
+impl Model for TopState {
     type Seen = Snapshot;
 
     fn add(&mut self, sample: &Sample, source: &impl SampleSource) {

@@ -286,8 +286,8 @@ fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
         let mut sample = sample(vec![trace]);
         sample.processes[0].rss_change = Some(RssChange {
             bytes: change,
-            between_ns: 10_000_000,
-            look_ns: 20_000,
+            gap_ns: 10_000_000,
+            sample_ns: 20_000,
             other_faults,
             ..RssChange::default()
         });

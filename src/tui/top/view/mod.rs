@@ -11,7 +11,7 @@ use ratatui::text::{Line, Span};
 use super::help::{HELP_HEIGHT, draw_footer, draw_help};
 use super::state::{Column, Snapshot};
 use crate::os::Pid;
-use crate::tui::app::Picture;
+use crate::tui::app::View;
 use crate::tui::memory::sparkline;
 use crate::tui::rows::row::Row;
 use crate::tui::terminal::input::Command;
@@ -38,7 +38,7 @@ pub struct Title {
 
 /// What the user chose to see.
 #[derive(Clone, Debug)]
-pub struct View {
+pub struct TopView {
     /// What is looked at.
     pub title: Title,
     /// What a row counts in a second at most, to turn counts into seconds: samples, or nanoseconds.
@@ -51,7 +51,7 @@ pub struct View {
     pub help: bool,
 }
 
-impl View {
+impl TopView {
     /// The view at the start: functions, the busiest of the moment first.
     pub fn new(title: Title, per_second: f64) -> Self {
         Self {
@@ -210,7 +210,7 @@ impl View {
     }
 }
 
-impl Picture for View {
+impl View for TopView {
     type Seen = Snapshot;
 
     fn pid(&self) -> Pid {
@@ -246,7 +246,7 @@ impl Picture for View {
         text
     }
 
-    fn obey(&mut self, command: Command) {
+    fn handle(&mut self, command: Command) {
         match command {
             Command::Sort(column) => self.sort = column,
             Command::ToggleLines => self.by_line = !self.by_line,

@@ -8,9 +8,9 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Title, View};
+use super::{Title, TopView};
 use crate::rss::attribution::Growth;
-use crate::tui::app::Picture;
+use crate::tui::app::View;
 use crate::tui::rows::row::Row;
 use crate::tui::top::state::{Column, Snapshot};
 
@@ -56,17 +56,17 @@ fn snapshot() -> Snapshot {
     }
 }
 
-fn view() -> View {
+fn view() -> TopView {
     let title = Title {
         command: "python app.py --n 3".into(),
         pid: 42,
         version: "3.12.1".into(),
     };
-    View::new(title, 100.0)
+    TopView::new(title, 100.0)
 }
 
 /// The screen as a terminal shows it, without blank lines at the end.
-fn screen(view: &View, snapshot: &Snapshot, width: u16, height: u16) -> String {
+fn screen(view: &TopView, snapshot: &Snapshot, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal
         .draw(|frame| view.draw(snapshot, frame.buffer_mut()))
