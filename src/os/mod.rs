@@ -1,5 +1,5 @@
-//! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
-//! here knows Python.
+//! A process as Linux shows it: memory, mappings, ELF files, threads, RSS. Nothing here knows
+//! Python.
 
 pub mod container;
 pub mod core_file;
@@ -35,7 +35,7 @@ fn sysconf(name: nix::unistd::SysconfVar) -> Option<u64> {
     u64::try_from(nix::unistd::sysconf(name).ok()??).ok()
 }
 
-/// A text from outside with its control characters replaced, so that it can be put on a terminal.
+/// Foreign text with its control characters replaced, so that it can be written to a terminal.
 pub(crate) fn printable(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
