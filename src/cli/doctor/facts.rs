@@ -11,7 +11,7 @@ use crate::cpython::process::PythonProcess;
 use crate::os::diagnose::facts::{Counters, OwnFacts, ProcessFacts, Program, thread_name};
 use crate::os::diagnose::probe::{try_proc_mem, try_process_vm_readv, try_seize};
 use crate::os::elf::ElfFile;
-use crate::os::elf::symbol_info::Quality;
+use crate::os::elf::symbol_info::SymbolInfo;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::process::{TargetProcess, mapped_files};
 use crate::os::procfs::maps::{Image, images, read_mappings};
@@ -70,7 +70,7 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
         executable: executable.map(|path| path.display().to_string()),
         executable_is,
         state: match facts.state {
-            _ if facts.kernel_thread => "a thread of the kernel",
+            _ if facts.kernel_thread => "a kernel thread",
             RunState::Running => "running",
             RunState::Sleeping => "sleeping",
             RunState::DiskWait => "in an uninterruptible wait (mostly for a disk)",
@@ -248,7 +248,7 @@ pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
             symbols.main.push(file_symbols(target, path, quality));
             continue;
         }
-        let Quality {
+        let SymbolInfo {
             symtab,
             dynsym,
             debuglink,
@@ -269,21 +269,21 @@ pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
     Some(symbols)
 }
 
-fn quality(target: &TargetProcess, image: &Image) -> Result<Quality, String> {
+fn quality(target: &TargetProcess, image: &Image) -> Result<SymbolInfo, String> {
     let base = image.base().ok_or("it is not mapped")?;
     let elf = match target.open_mapped(base) {
         Ok(file) => ElfFile::open(file),
         // As for finding the interpreter: what the loader needs is in memory.
         Err(_) => ElfFile::from_memory(target.memory(), RemoteAddr(base.start)),
     };
-    elf.map(|elf| elf.quality())
+    elf.map(|elf| elf.symbol_info())
         .map_err(|error| error.to_string())
 }
 
 fn file_symbols(
     target: &TargetProcess,
     path: String,
-    quality: Result<Quality, String>,
+    quality: Result<SymbolInfo, String>,
 ) -> FileSymbols {
     let error = quality.as_ref().err().cloned();
     let quality = quality.unwrap_or_default();

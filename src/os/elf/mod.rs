@@ -1,8 +1,8 @@
-//! [`ElfFile`]: the few parts of an ELF file that say where things are, read one by one.
+//! [`ElfFile`]: addresses, symbols and build id of an ELF file, read on demand.
 //!
-//! A library may have 30 MB, of which a lookup needs some headers and two tables. The headers are
-//! read with `pread`, the tables are mapped while they are searched. Everything in the file is
-//! untrusted: counts and sizes have caps and sums are checked.
+//! A library may have 30 MB, of which a lookup needs some headers and two tables. Headers are read
+//! with `pread`; tables are mapped while they are searched. The file is untrusted: counts and sizes
+//! have caps, and sums are checked.
 
 pub mod source;
 pub mod symbol_info;
@@ -22,11 +22,11 @@ use super::memory::address::RemoteAddr;
 use super::procfs::maps::Mapping;
 use source::Source;
 
-/// No real program has more segments or sections than this; libpython has 12 and 40.
+/// Cap on segments and sections; libpython has 12 and 40.
 const MAX_HEADERS: usize = 4096;
-/// The longest table of section names that is read, in bytes.
+/// Cap on the table of section names, in bytes.
 const MAX_NAMES: u64 = 1 << 20;
-/// The longest note segment that is read, in bytes.
+/// Cap on a note segment, in bytes.
 const MAX_NOTES: u64 = 1 << 16;
 
 /// Why an ELF file could not be used.
@@ -46,42 +46,35 @@ impl From<goblin::error::Error> for ElfError {
     }
 }
 
-/// Addresses of a file before it was loaded: add the load bias to get the target's.
+/// A range of addresses before loading: add the load bias to get the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualRange {
-    /// First virtual address.
     pub vaddr: u64,
-    /// Size in bytes.
     pub size: u64,
 }
 
-/// An ELF file whose headers have been read.
 #[derive(Debug)]
 pub struct ElfFile<'m> {
     source: Source<'m>,
     ctx: Ctx,
     segments: Vec<ProgramHeader>,
-    /// With their names; empty when the file has been stripped of them.
+    /// With their names; empty when the file has no section headers.
     sections: Vec<(String, SectionHeader)>,
 }
 
 impl ElfFile<'static> {
-    /// Reads the headers of a file.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is not an ELF file.
     pub fn open(file: File) -> Result<ElfFile<'static>, ElfError> {
         ElfFile::parse(Source::file(file)?)
     }
 }
 
 impl<'m> ElfFile<'m> {
-    /// Reads the headers of a file as it lies loaded in a process's memory, for when the file itself
-    /// can't be opened any more. `base` is where its first byte is mapped. Only what is loaded can
-    /// be found: `.dynsym`, but neither `.symtab` nor the sections.
+    /// Reads the headers of a file as loaded in a process's memory, for when the file itself cannot
+    /// be opened. `base` is where its first byte is mapped. Only loaded parts can be found:
+    /// `.dynsym`, but neither `.symtab` nor the sections.
     ///
     /// # Errors
-    /// When the memory cannot be read or holds no ELF header.
+    /// When the memory cannot be read or does not contain an ELF header.
     pub fn from_memory(
         memory: &'m dyn RemoteMemory,
         base: RemoteAddr,
@@ -104,7 +97,7 @@ impl<'m> ElfFile<'m> {
         let segments = ProgramHeader::parse(&bytes, 0, count, ctx)?;
         source.set_segments(&segments);
 
-        // The sections are a help, not a need: what is wrong with them only means there are none.
+        // Sections are optional: errors in them only mean that there are none.
         let sections = if source.is_memory() {
             Vec::new()
         } else {
@@ -118,13 +111,13 @@ impl<'m> ElfFile<'m> {
         })
     }
 
-    /// Whether it is read from the memory that it was loaded into, where only what was loaded can be
+    /// Whether it is read from the memory that it was loaded into, where only loaded parts can be
     /// found.
     pub fn is_in_memory(&self) -> bool {
         self.source.is_memory()
     }
 
-    /// Where a section is to be loaded, if the file has section headers and such a section.
+    /// The address range of a section, if the file has section headers and such a section.
     pub fn section(&self, name: &str) -> Option<VirtualRange> {
         self.sections
             .iter()
@@ -135,8 +128,8 @@ impl<'m> ElfFile<'m> {
             })
     }
 
-    /// Where the file's writable data goes: its `.data` and `.bss` (and any other writable section,
-    /// largest last), or its writable segments when it has no section headers.
+    /// The ranges of writable data: `.data` and `.bss` (and any other writable section, largest
+    /// last), or the writable segments when there are no section headers.
     pub fn writable_ranges(&self) -> Vec<VirtualRange> {
         let mut ranges: Vec<VirtualRange> = self
             .sections
@@ -163,15 +156,16 @@ impl<'m> ElfFile<'m> {
         ranges
     }
 
-    /// What to add (wrapping) to a virtual address of the file to get the target's address, worked
-    /// out from one mapping of the file. 0 for a program that isn't position-independent. `None`
-    /// when no segment of the file covers that part of it.
+    /// The difference (wrapping) between the target's addresses and the file's virtual addresses,
+    /// derived from one mapping of the file. 0 for a program that is not position-independent.
+    /// `None` when no segment of the file covers the mapping's offset.
     pub fn load_bias(&self, mapping: &Mapping) -> Option<u64> {
         let page = super::page_size();
         let page_start = |value: u64| value & !(page - 1);
         let starts_here = |segment: &&ProgramHeader| page_start(segment.p_offset) == mapping.offset;
         // Two segments can share a page of the file, at the end of one and the start of the other;
-        // each maps it. The one that starts there and has the mapping's rights is the better guess.
+        // each maps it. The one that starts there and has the mapping's permissions is the better
+        // match.
         let segment = self
             .loads()
             .filter(starts_here)
@@ -188,7 +182,7 @@ impl<'m> ElfFile<'m> {
         Some(mapping.start.wrapping_sub(vaddr))
     }
 
-    /// The build id that the linker gave it (`NT_GNU_BUILD_ID`).
+    /// The build id written by the linker (`NT_GNU_BUILD_ID`).
     pub fn build_id(&self) -> Option<Vec<u8>> {
         self.segments
             .iter()
@@ -228,7 +222,7 @@ fn read_sections(
         .map(|section| {
             let name = names.get(section.sh_name..).unwrap_or_default();
             let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-            // Only a few known names are looked for; a longer one need not be kept whole.
+            // Only a few known names are searched for; longer ones can be cut.
             let name = name.get(..64).unwrap_or(name);
             (String::from_utf8_lossy(name).into_owned(), section)
         })

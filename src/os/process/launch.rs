@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use crate::os::procfs::status::Status;
 use crate::os::ptrace::pause::PauseGuard;
-use crate::os::ptrace::wait::{self, Event, For};
+use crate::os::ptrace::wait::{self, Event, WaitFor};
 use crate::os::{Pid, printable};
 
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ impl ChildProcess {
     pub fn try_wait(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             PauseGuard::settle();
-            self.exit = exit_of(wait::poll(self.pid, For::End));
+            self.exit = exit_of(wait::poll(self.pid, WaitFor::End));
         }
         self.exit
     }
