@@ -171,7 +171,7 @@ fn what_there_is_instead_is_listed() {
     let (first, second) = (one.pid.to_string(), two.pid.to_string());
 
     let stderr = refused(&["--pid", &inner, "--in-container", &name]);
-    has(&stderr, &["means several containers", &first, &second]);
+    has(&stderr, &["matches several containers", &first, &second]);
 
     let stderr = refused(&["--pid", "9999", "--in-container", &first]);
     has(&stderr, &["INSIDE", "has no process 9999", &first]);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::report::{AccessMethod, FileSymbols, Process};
-use crate::text::units::brief;
+use crate::text::units::short_duration;
 
 /// Characters of a text from outside that are shown on a line.
 const MAX_TEXT: usize = 1_000;
@@ -102,7 +102,7 @@ pub fn file_symbols(file: &FileSymbols) -> String {
 /// Microseconds as people read them.
 pub fn us(us: Option<f64>) -> String {
     let time = us.and_then(|us| Duration::try_from_secs_f64(us / 1e6).ok());
-    time.map_or_else(|| "unknown".to_owned(), brief)
+    time.map_or_else(|| "unknown".to_owned(), short_duration)
 }
 
 /// A text from outside, not too long for a line.

@@ -9,7 +9,7 @@ use super::report::{
     Access, Features, Own, Process, PythonPart, Report, Symbols, TestSample, Threads,
 };
 use crate::text::escape::{command_line, for_terminal};
-use crate::text::units::{mib, rough};
+use crate::text::units::{mib, rough_duration};
 
 /// Where the facts begin.
 const INDENT: usize = 20;
@@ -113,7 +113,7 @@ impl<W: Write> Page<'_, W> {
         let age = process
             .age_seconds
             .and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let age = age.map(|age| format!(", started {} ago", rough(age)));
+        let age = age.map(|age| format!(", started {} ago", rough_duration(age)));
         self.line(
             "state",
             format!("{}{}", process.state, age.unwrap_or_default()),

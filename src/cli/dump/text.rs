@@ -9,7 +9,7 @@ use super::{core_text, interpreters};
 use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::values::locals::Local;
 use crate::text::escape::{command_line, for_terminal};
-use crate::text::units::{mib, rate, rough};
+use crate::text::units::{mib, rate, rough_duration};
 
 /// How to print.
 #[derive(Clone, Copy, Debug)]
@@ -146,12 +146,12 @@ fn memory_details(memory: &MemoryDump) -> Vec<String> {
             Some(growth) => format!(
                 "Memory growth: {} per minute, on average since its start {} ago",
                 mib(growth as u64),
-                rough(age)
+                rough_duration(age)
             ),
             None => format!(
                 "Memory growth: {} since its start {} ago",
                 mib(memory.rss_bytes),
-                rough(age)
+                rough_duration(age)
             ),
         });
     }

@@ -12,9 +12,10 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
-use crate::os::{Pid, printable};
+use crate::text::sanitize::printable;
 
 /// The most processes that are looked at: Linux has no more at once (`PID_MAX_LIMIT`).
 const MAX_PROCESSES: usize = 1 << 22;
@@ -275,7 +276,7 @@ impl Container {
             // By which it can be named, too.
             (None, None) => self.first.to_string(),
         };
-        printable(&label)
+        printable(&label).into_owned()
     }
 }
 
