@@ -204,5 +204,8 @@ fn the_numbers_of_our_own_namespace_are_taken_as_they_are() {
         "python3",
     ]));
     assert_eq!(status, Some(2), "{stderr}");
-    assert!(stderr.contains("a program starts here"), "{stderr}");
+    assert!(
+        stderr.contains("cannot be combined with a program to launch"),
+        "{stderr}"
+    );
 }

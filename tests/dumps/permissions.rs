@@ -79,7 +79,7 @@ fn assert_went_on(said: &(String, String), reason: &str) {
         .collect();
     assert_eq!(warnings.len(), 1, "{stderr}");
     assert!(warnings[0].contains(reason), "{stderr}");
-    assert!(warnings[0].contains("going on without pausing"), "{stderr}");
+    assert!(warnings[0].contains("continuing without pausing"), "{stderr}");
 }
 
 /// The program that forbids system calls to another one.

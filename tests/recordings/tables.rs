@@ -299,10 +299,10 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
         let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(said.contains(expected), "{said}");
     };
-    refused(&["--only", "f"], "--only and --sort are for tables");
+    refused(&["--only", "f"], "--only and --sort need a table");
     refused(
         &["-f", "raw", "--sort", "own"],
-        "--only and --sort are for tables",
+        "--only and --sort need a table",
     );
     refused(&["-f", "functions", "--sort", "growth"], "add --memory");
     refused(&["-f", "lines", "--function", "load"], "say --only load");
