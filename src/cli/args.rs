@@ -246,6 +246,10 @@ pub struct RecordArgs {
     #[arg(short, long, ignore_case = true, value_parser = format_parser(), help_heading = "Output")]
     pub format: Option<Format>,
 
+    /// Write how the recording went as JSON too: counts, rates, errors, memory; `-` is stdout
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub summary: Option<PathBuf>,
+
     /// In a table, show only this function: `load`, `Thing.load` or `app.py:load`, where
     /// `*` stands for any text; can be given more than once
     #[arg(long, value_name = "FUNCTION", help_heading = "Output")]

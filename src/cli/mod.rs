@@ -37,6 +37,7 @@ mod redact_command;
 pub mod signals;
 pub mod sources;
 pub mod summary;
+pub mod summary_json;
 pub mod timing;
 pub mod top;
 mod which;

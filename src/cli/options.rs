@@ -126,6 +126,8 @@ pub struct RecordOptions {
     pub output: Option<PathBuf>,
     /// In which format.
     pub format: Format,
+    /// The file to write a summary to.
+    pub summary: Option<PathBuf>,
     /// What a table shows; without its sources.
     pub tables: TableOptions,
     /// Which line a frame carries.
@@ -201,6 +203,11 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let target = target(args.target, "record")?;
     // A table is there to be read at once.
     let to_stdout = || format.is_table().then(|| PathBuf::from("-"));
+    let output = args.output.or_else(to_stdout);
+    if args.summary.is_some() && args.summary == output {
+        let message = "--summary and the recording need a file each: give another one with -o FILE";
+        return Err(usage_error("record", message));
+    }
     Ok(RecordOptions {
         target,
         sampling,
@@ -208,8 +215,9 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
             RecordFor::Unlimited => None,
             RecordFor::Time(time) => Some(time),
         },
-        output: args.output.or_else(to_stdout),
+        output,
         format,
+        summary: args.summary,
         tables,
         lines: match (args.nolineno, args.function) {
             // A table's rows are functions or lines, whatever the labels of stacks are.
@@ -301,6 +309,7 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             format: by_ending
                 .filter(|format| *format != Format::Flamegraph)
                 .unwrap_or(Format::Timeline),
+            summary: None,
             lines: Lines::Current,
             show_threads: false,
             full_filenames: args.full_filenames,

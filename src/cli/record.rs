@@ -1,6 +1,7 @@
 //! `record`: samples into a profile, the profile into a file.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -15,7 +16,7 @@ use super::program::{GRACE, Launched, status_of_failure};
 use super::progress::{Progress, Status};
 use super::signals::StopSignals;
 use super::sources::Sources;
-use super::{summary, timing};
+use super::{summary, summary_json, timing};
 use crate::output::{self, Format, Meta, OutputFile};
 use crate::profile::{ProcessLabel, Profile, ProfileOptions};
 use crate::sampler::{Root, Sampler, SamplerOptions, SamplerStats};
@@ -30,6 +31,17 @@ pub(super) enum Ending {
     Signal,
     /// No process is left.
     ProgramEnded,
+}
+
+impl Ending {
+    /// The word for it in a summary.
+    fn word(self) -> &'static str {
+        match self {
+            Ending::Duration => "duration",
+            Ending::Signal => "signal",
+            Ending::ProgramEnded => "program",
+        }
+    }
 }
 
 /// Records, and returns the exit status: 0, or a launched program's own.
@@ -98,22 +110,35 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
     }
 }
 
-/// The place of the file, taken before anything starts. Shared with the thread that ends us at a
+/// The files to write, created before anything starts. Shared with the thread that ends us at a
 /// second signal, so that nothing is left behind then.
-pub(super) struct Place(Arc<Mutex<Option<OutputFile>>>);
+pub(super) struct Place(Arc<Mutex<Option<Files>>>);
+
+/// A recording's files.
+struct Files {
+    recording: OutputFile,
+    summary: Option<OutputFile>,
+}
 
 impl Place {
     pub(super) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
         let path = options.output.clone().unwrap_or_else(|| {
             output::default_file_name(target, SystemTime::now(), options.format).into()
         });
-        let file = OutputFile::create(&path).map_err(|error| {
-            Advised::failure(
-                error.to_string(),
-                "give a file in a folder that is there and may be written: -o FILE",
-            )
-        })?;
-        Ok(Place(Arc::new(Mutex::new(Some(file)))))
+        let create = |path: &Path, option: &str| {
+            OutputFile::create(path).map_err(|error| {
+                let hint = format!(
+                    "give a file in a folder that is there and may be written: {option} FILE"
+                );
+                Advised::failure(error.to_string(), hint)
+            })
+        };
+        let summary = options.summary.as_deref();
+        let files = Files {
+            recording: create(&path, "-o")?,
+            summary: summary.map(|path| create(path, "--summary")).transpose()?,
+        };
+        Ok(Place(Arc::new(Mutex::new(Some(files)))))
     }
 
     fn guard_against_signals(&self) -> anyhow::Result<StopSignals> {
@@ -125,8 +150,8 @@ impl Place {
         let place = Arc::clone(&self.0);
         move || {
             // While it is being written it is locked; then the temporary file stays.
-            if let Ok(mut file) = place.try_lock() {
-                drop(file.take());
+            if let Ok(mut files) = place.try_lock() {
+                drop(files.take());
             }
         }
     }
@@ -135,8 +160,8 @@ impl Place {
 impl Drop for Place {
     /// Leaves nothing behind where nothing was written; the signals' thread holds on to its half.
     fn drop(&mut self) {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(file.take());
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(files.take());
     }
 }
 
@@ -256,7 +281,7 @@ impl Recording {
         }
     }
 
-    /// Writes the file and says so.
+    /// Writes the files and says so.
     pub(super) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
         let mut meta = self.meta.clone();
         if options.format == Format::Lines {
@@ -264,27 +289,15 @@ impl Recording {
             meta.tables.sources = self.sources.read(files);
         }
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut file) = slot.take() else {
-            // A second signal took it and is about to end us.
+        let Some(Files {
+            recording: mut file,
+            summary,
+        }) = slot.take()
+        else {
+            // A second signal took them and is about to end us.
             return Ok(());
         };
         let path = file.path().to_owned();
-        let to_pipe = file.is_stdout();
-        let written = output::write(options.format, &self.profile, &meta, &mut file)
-            .and_then(|()| file.flush())
-            .and_then(|()| file.commit());
-        drop(slot);
-        match written {
-            Ok(()) => {}
-            Err(error) if to_pipe && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => {
-                return Err(Advised::failure(
-                    error.to_string(),
-                    "the recording is lost; free some space, or write elsewhere with -o FILE",
-                )
-                .into());
-            }
-        }
         let closing = summary::Closing {
             profile: &self.profile,
             stats: &self.stats,
@@ -293,6 +306,28 @@ impl Recording {
             path: &path,
             last_error: self.last_error.as_deref(),
         };
+        let to_pipe = file.is_stdout();
+        let written = output::write(options.format, &self.profile, &meta, &mut file)
+            .and_then(|()| file.flush())
+            .and_then(|()| file.commit());
+        let is_cut_off = match written {
+            Ok(()) => false,
+            Err(error) => {
+                expect_broken_pipe(to_pipe, &error, "-o")?;
+                true
+            }
+        };
+        if let Some(mut file) = summary {
+            let to_pipe = file.is_stdout();
+            summary_json::write(closing, &meta, self.ending.word(), &mut file)
+                .and_then(|()| file.flush())
+                .and_then(|()| file.commit())
+                .or_else(|error| expect_broken_pipe(to_pipe, &error, "--summary"))?;
+        }
+        drop(slot);
+        if is_cut_off {
+            return Ok(());
+        }
         for line in summary::lines(closing) {
             say(&line);
         }
@@ -301,6 +336,18 @@ impl Recording {
         }
         Ok(())
     }
+}
+
+/// A pipe whose reader has ended is no failure; all else is. `option` names the file.
+fn expect_broken_pipe(to_pipe: bool, error: &io::Error, option: &str) -> anyhow::Result<()> {
+    if to_pipe && error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(());
+    }
+    let hint = match option {
+        "-o" => "the recording is lost; free some space, or write elsewhere with -o FILE",
+        _ => "the recording is written; free some space, or write elsewhere with --summary FILE",
+    };
+    Err(Advised::failure(error.to_string(), hint).into())
 }
 
 /// What a profile is to keep for these options.

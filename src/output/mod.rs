@@ -22,6 +22,7 @@ use std::time::{Duration, SystemTime};
 
 pub use format::{Format, UnknownFormat, default_file_name};
 pub use function_name::FunctionName;
+pub use memory_report::MemoryReport;
 pub use output_file::OutputFile;
 pub use source::{FileKey, Source};
 pub use tables::{SortKey, TableOptions};
