@@ -11,9 +11,10 @@
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use pyspy_rs::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use pyspy_rs::profile::{Profile, ProfileOptions};
-use pyspy_rs::sampler::{ProcessSample, Sample};
+use pyspy_rs::{
+    Frame, FrameId, FrameTable, ProcessSample, Profile, ProfileOptions, Sample, StackTrace,
+    ThreadInfo,
+};
 
 const DEPTH: usize = 30;
 

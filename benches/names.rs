@@ -13,22 +13,22 @@ mod support;
 use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use pyspy_rs::cpython::line_table::locate;
-use pyspy_rs::cpython::{FrameTable, Inspector};
+use pyspy_rs::FrameTable;
+use pyspy_rs::internals::{StackReader, locate_line};
 use python_offsets::semantics::LineTable;
 
 use support::{Recorded, recorded};
 
 /// Walks and names every stack of a recorded program, as one sample does.
-fn sample(recorded: &Recorded, inspector: &mut Inspector, frames: &mut FrameTable) -> usize {
+fn sample(recorded: &Recorded, reader: &mut StackReader, frames: &mut FrameTable) -> usize {
     let mut stack = Vec::new();
     let mut named = 0;
-    for mut thread in recorded.threads(inspector) {
-        inspector.copy(&recorded.memory, &thread);
-        inspector
+    for mut thread in recorded.threads(reader) {
+        reader.copy(&recorded.memory, &thread);
+        reader
             .walk(&recorded.memory, &mut thread, false, &mut stack)
             .unwrap();
-        let resolved = inspector
+        let resolved = reader
             .resolve(&recorded.memory, &thread, &stack, frames)
             .unwrap();
         named += resolved.frames.len();
@@ -40,19 +40,19 @@ fn sample(recorded: &Recorded, inspector: &mut Inspector, frames: &mut FrameTabl
 fn by_version(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("names/version");
     for recorded in recorded() {
-        let mut inspector = recorded.inspector();
+        let mut reader = recorded.reader();
         let mut frames = FrameTable::default();
-        let named = sample(&recorded, &mut inspector, &mut frames);
+        let named = sample(&recorded, &mut reader, &mut frames);
         group.throughput(Throughput::Elements(named as u64));
         group.bench_function(format!("{}/first", recorded.version), |bench| {
             bench.iter_batched(
-                || (recorded.inspector(), FrameTable::default()),
-                |(mut inspector, mut frames)| sample(&recorded, &mut inspector, &mut frames),
+                || (recorded.reader(), FrameTable::default()),
+                |(mut reader, mut frames)| sample(&recorded, &mut reader, &mut frames),
                 BatchSize::SmallInput,
             );
         });
         group.bench_function(format!("{}/again", recorded.version), |bench| {
-            bench.iter(|| sample(&recorded, &mut inspector, &mut frames));
+            bench.iter(|| sample(&recorded, &mut reader, &mut frames));
         });
     }
     group.finish();
@@ -81,9 +81,9 @@ fn line_tables(criterion: &mut Criterion) {
     for (name, format, entry, step) in tables {
         let table = entry.repeat(ENTRIES);
         let last = step * ENTRIES as i64 - 1;
-        assert!(locate(format, &table, 1, last).line > Some(ENTRIES as u32 - 2));
+        assert!(locate_line(format, &table, 1, last).line > Some(ENTRIES as u32 - 2));
         group.bench_function(name, |bench| {
-            bench.iter(|| locate(format, black_box(&table), 1, black_box(last)));
+            bench.iter(|| locate_line(format, black_box(&table), 1, black_box(last)));
         });
     }
     group.finish();

@@ -24,12 +24,12 @@ use support::recorded;
 fn by_version(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("walk/version");
     for recorded in recorded() {
-        let mut inspector = recorded.inspector();
+        let mut reader = recorded.reader();
         let mut stack = Vec::new();
         let mut frames = 0;
-        for mut thread in recorded.threads(&mut inspector) {
-            inspector.copy(&recorded.memory, &thread);
-            inspector
+        for mut thread in recorded.threads(&mut reader) {
+            reader.copy(&recorded.memory, &thread);
+            reader
                 .walk(&recorded.memory, &mut thread, false, &mut stack)
                 .unwrap();
             frames += stack.len() as u64;
@@ -37,9 +37,9 @@ fn by_version(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements(frames));
         group.bench_function(&recorded.version, |bench| {
             bench.iter(|| {
-                for mut thread in recorded.threads(&mut inspector) {
-                    inspector.copy(&recorded.memory, &thread);
-                    inspector
+                for mut thread in recorded.threads(&mut reader) {
+                    reader.copy(&recorded.memory, &thread);
+                    reader
                         .walk(&recorded.memory, &mut thread, false, &mut stack)
                         .unwrap();
                 }
@@ -61,14 +61,14 @@ fn by_depth(criterion: &mut Criterion) {
     for recorded in recorded().iter().filter(|one| is_wanted(&one.version)) {
         for depth in [30, 300, 1000] {
             let (deep, mut thread) = deepened(recorded, depth);
-            let mut inspector = deep.inspector();
+            let mut reader = deep.reader();
             let mut stack = Vec::new();
             group.throughput(Throughput::Elements(depth as u64));
             group.bench_function(format!("{}/{depth}", deep.version), |bench| {
                 bench.iter(|| {
-                    inspector.begin_sample(false);
-                    inspector.copy(&deep.memory, &thread);
-                    inspector
+                    reader.begin_sample(false);
+                    reader.copy(&deep.memory, &thread);
+                    reader
                         .walk(&deep.memory, &mut thread, false, &mut stack)
                         .unwrap();
                     stack.len()

@@ -1,19 +1,68 @@
-//! pyspy-rs: see inside a running CPython from another process.
+//! pyspy-rs: a sampling profiler and memory observer for running CPython processes, from outside.
 //!
-//! The modules are the floors of a house, lowest first; each imports only those below it
-//! (`tests/layers.rs` checks that). A sample travels upwards: memory of the target, interpreter
-//! structures, samples, a profile, a file or a screen.
+//! The modules are floors, lowest first; each imports only those below it (`tests/layers.rs` checks
+//! that). A sample travels upwards: memory of the target, interpreter structures, samples, a profile,
+//! a file or a screen. `ARCHITECTURE.md` follows one through the files.
 
-pub mod target;
+pub(crate) mod text;
 
-pub mod cpython;
+pub(crate) mod os;
 
-pub mod sampler;
+pub(crate) mod cpython;
 
-pub mod profile;
+pub(crate) mod sampler;
 
-pub mod output;
+pub(crate) mod rss;
 
-pub mod tui;
+pub(crate) mod profile;
 
-pub mod cli;
+pub(crate) mod output;
+
+pub(crate) mod tui;
+
+pub(crate) mod session;
+
+pub(crate) mod cli;
+
+pub use cli::run;
+pub use cpython::attach::error::AttachError;
+pub use cpython::code::frame_table::{Columns, Frame, FrameId, FrameTable};
+pub use cpython::process::PythonProcess;
+pub use cpython::stack::trace::{StackTrace, ThreadInfo};
+pub use os::{Pid, Tid};
+pub use output::format::Format;
+pub use output::{Meta, write};
+pub use profile::Profile;
+pub use profile::options::{ProcessLabel, ProfileOptions};
+pub use sampler::capture::options::{CaptureOptions, Pausing};
+pub use sampler::sample::{ProcessSample, RssChange, Sample};
+pub use sampler::stats::SamplerStats;
+pub use sampler::{Sampler, SamplerOptions};
+
+/// What this crate's own tests and benchmarks need besides the public items. Not an interface.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::cpython::code::frame_table::TOO_MANY;
+    pub use crate::cpython::code::line_table::locate as locate_line;
+    pub use crate::cpython::code::short_path::shorten as shorten_path;
+    pub use crate::cpython::core::PythonCore;
+    pub use crate::cpython::read::error::{ReadError, SampleError};
+    pub use crate::cpython::reader::{MAX_SAMPLE_READS, StackReader};
+    pub use crate::cpython::runtime::Runtime;
+    pub use crate::cpython::stack::walk::RawFrame;
+    pub use crate::cpython::tape::TapeMetadata;
+    pub use crate::cpython::threads::interpreter::interpreters;
+    pub use crate::cpython::threads::list::PythonThread;
+    pub use crate::cpython::threads::names::ThreadNames;
+    pub use crate::cpython::values::ValueOptions;
+    pub use crate::cpython::values::locals::Local;
+    pub use crate::cpython::values::object::Objects;
+    pub use crate::os::core_file::{CoreFile, CoreOptions};
+    pub use crate::os::memory::address::RemoteAddr;
+    pub use crate::os::memory::tape::{RecordingMemory, Tape};
+    pub use crate::os::memory::{MemoryError, RemoteMemory};
+    pub use crate::profile::tables::labels::{Label, LabelTable};
+    pub use crate::profile::tables::stacks::{StackId, StackTable};
+    pub use crate::profile::tables::strings::StringTable;
+    pub use crate::sampler::capture::core::capture_from_core;
+}

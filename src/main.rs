@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    pyspy_rs::cli::run()
+    pyspy_rs::run()
 }

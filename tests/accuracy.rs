@@ -83,7 +83,7 @@ fn calmly<const LEN: usize>(
     for _ in 0..9 {
         let near = |(share, points): (&Share, &f64)| share.is_near(*points);
         let are_near = shares.iter().zip(points).all(near);
-        if are_near || !shares.iter().any(Share::is_crowded) {
+        if are_near || !shares.iter().any(Share::is_cpu_contended) {
             break;
         }
         shares = take();

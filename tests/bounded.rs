@@ -12,12 +12,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyspy_rs::cpython::{Frame, FrameId, FrameTable, StackTrace, TOO_MANY, ThreadInfo};
-use pyspy_rs::profile::{
-    Label, LabelTable, ProcessLabel, Profile, ProfileOptions, StackId, StackTable, StringTable,
+use pyspy_rs::internals::{Label, LabelTable, StackId, StackTable, StringTable, TOO_MANY};
+use pyspy_rs::{
+    Frame, FrameId, FrameTable, Pid, ProcessLabel, ProcessSample, Profile, ProfileOptions, Sample,
+    StackTrace, ThreadInfo,
 };
-use pyspy_rs::sampler::{ProcessSample, Sample};
-use pyspy_rs::target::Pid;
 
 fn frame(name: &str, line: usize) -> Frame {
     Frame {

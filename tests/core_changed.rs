@@ -15,9 +15,8 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use pyspy_rs::cpython::{FrameTable, PythonCore, ValueOptions};
-use pyspy_rs::sampler::post_mortem::examine;
-use pyspy_rs::target::{CoreFile, CoreOptions};
+use pyspy_rs::FrameTable;
+use pyspy_rs::internals::{CoreFile, CoreOptions, PythonCore, ValueOptions, capture_from_core};
 use support::cores::{crash, kernel_dumps};
 use support::for_each_kind;
 
@@ -28,7 +27,7 @@ fn read_all(core: &Path) -> Result<usize, String> {
     let mut frames = FrameTable::default();
     let options = ValueOptions::level(1, false);
     let inspect = |core: &PythonCore, frame: &_| core.frame_locals(frame, options).is_ok();
-    let snapshot = examine(&mut core, &mut frames, inspect).map_err(|e| e.to_string())?;
+    let snapshot = capture_from_core(&mut core, &mut frames, inspect).map_err(|e| e.to_string())?;
     Ok(snapshot.traces.iter().map(|trace| trace.frames.len()).sum())
 }
 

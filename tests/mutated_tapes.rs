@@ -17,9 +17,9 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use pyspy_rs::cpython::inspector::MAX_SAMPLE_READS;
-use pyspy_rs::cpython::{Attached, ValueOptions};
-use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::internals::{
+    MAX_SAMPLE_READS, MemoryError, RemoteAddr, RemoteMemory, Tape, TapeMetadata, ValueOptions,
+};
 
 use support::{parse_some, tape_of};
 
@@ -290,7 +290,7 @@ fn read_mutated(places: &Places<'_>, number: u64) -> Outcome {
     let before = USED.get();
     PEAK.set(before);
     let mut outcome = Outcome::default();
-    match Attached::from_tape(places.tape, &memory) {
+    match TapeMetadata::from_tape(places.tape, &memory) {
         Ok(attached) => match parse_some(&attached, &memory, options, |frame| {
             // The variables of every sixth frame, each time others.
             (frame as u64).wrapping_add(number).is_multiple_of(6)

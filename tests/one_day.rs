@@ -12,9 +12,10 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyspy_rs::cpython::{Columns, Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use pyspy_rs::profile::{Profile, ProfileOptions};
-use pyspy_rs::sampler::{ProcessSample, Sample, SamplerStats};
+use pyspy_rs::{
+    Columns, Frame, FrameId, FrameTable, ProcessSample, Profile, ProfileOptions, Sample,
+    SamplerStats, StackTrace, ThreadInfo,
+};
 
 /// 24 hours of them.
 const LOOKS: u64 = 24 * 3600 * 100;

@@ -9,11 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyspy_rs::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use pyspy_rs::output::{self, Format, Meta};
-use pyspy_rs::profile::{ProcessLabel, Profile, ProfileOptions};
-use pyspy_rs::sampler::{ProcessSample, Sample};
-use pyspy_rs::target::Pid;
+use pyspy_rs::{
+    Format, Frame, FrameId, FrameTable, Meta, Pid, ProcessLabel, ProcessSample, Profile,
+    ProfileOptions, Sample, StackTrace, ThreadInfo, write,
+};
 
 const MAIN: Pid = 4_100;
 const CHILD: Pid = 4_200;
@@ -189,7 +188,7 @@ fn meta() -> Meta {
 
 fn written(format: Format, profile: &Profile) -> String {
     let mut bytes = Vec::new();
-    output::write(format, profile, &meta(), &mut bytes).unwrap();
+    write(format, profile, &meta(), &mut bytes).unwrap();
     String::from_utf8(bytes).unwrap()
 }
 

@@ -1,7 +1,6 @@
 //! Stacks deeper than any that was recorded, made from a tape.
 
-use pyspy_rs::cpython::{Python, PythonThread};
-use pyspy_rs::target::{RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::internals::{PythonThread, RemoteAddr, RemoteMemory, Runtime, Tape};
 use python_offsets::semantics::FrameRoot;
 
 use crate::support::Recorded;
@@ -18,10 +17,10 @@ const SLOTS: u64 = 8 * 8;
 /// stack; before, every frame is an object of its own.
 pub fn deepened(recorded: &Recorded, depth: usize) -> (Recorded, PythonThread) {
     let python = &recorded.attached.python;
-    let mut inspector = recorded.inspector();
-    let mut thread = recorded.threads(&mut inspector).remove(0);
+    let mut reader = recorded.reader();
+    let mut thread = recorded.threads(&mut reader).remove(0);
     let mut stack = Vec::new();
-    let walked = inspector.walk(&recorded.memory, &mut thread, false, &mut stack);
+    let walked = reader.walk(&recorded.memory, &mut thread, false, &mut stack);
     walked.expect("a stack");
     let leaf = stack[0].addr;
 
@@ -63,16 +62,16 @@ pub fn deepened(recorded: &Recorded, depth: usize) -> (Recorded, PythonThread) {
         memory,
         attached: recorded.attached.clone(),
     };
-    let mut inspector = deep.inspector();
-    let mut thread = deep.threads(&mut inspector).remove(0);
-    let walked = inspector.walk(&deep.memory, &mut thread, false, &mut stack);
+    let mut reader = deep.reader();
+    let mut thread = deep.threads(&mut reader).remove(0);
+    let walked = reader.walk(&deep.memory, &mut thread, false, &mut stack);
     walked.expect("a deeper stack");
     assert!(stack.len() > depth, "{} of {depth}", stack.len());
     (deep, thread)
 }
 
 /// Copies the fields of a frame that say what it runs.
-fn copy_frame(memory: &mut Tape, python: &Python, from: RemoteAddr, to: RemoteAddr) {
+fn copy_frame(memory: &mut Tape, python: &Runtime, from: RemoteAddr, to: RemoteAddr) {
     let layout = &python.layout.interpreter_frame;
     let fields = [
         (Some(layout.executable), 8),

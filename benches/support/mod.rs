@@ -3,15 +3,15 @@
 use std::fs;
 use std::path::Path;
 
-use pyspy_rs::cpython::{Attached, Inspector, PythonThread};
-use pyspy_rs::target::{Tape, Tid};
+use pyspy_rs::Tid;
+use pyspy_rs::internals::{PythonThread, StackReader, Tape, TapeMetadata};
 
 /// A recorded process.
 pub struct Recorded {
     /// Its version, as in `3.12.1`.
     pub version: String,
     pub memory: Tape,
-    pub attached: Attached,
+    pub attached: TapeMetadata,
 }
 
 impl Recorded {
@@ -21,14 +21,14 @@ impl Recorded {
     }
 
     /// An inspector that has seen nothing yet.
-    pub fn inspector(&self) -> Inspector {
-        Inspector::new(self.attached.python.clone())
+    pub fn reader(&self) -> StackReader {
+        StackReader::new(self.attached.python.clone())
     }
 
     /// The threads whose stacks are recorded.
-    pub fn threads(&self, inspector: &mut Inspector) -> Vec<PythonThread> {
-        inspector.begin_sample(false);
-        let list = inspector.threads(&self.memory, || self.tasks()).unwrap();
+    pub fn threads(&self, reader: &mut StackReader) -> Vec<PythonThread> {
+        reader.begin_sample(false);
+        let list = reader.threads(&self.memory, || self.tasks()).unwrap();
         assert!(list.errors.is_empty() && !list.threads.is_empty());
         list.threads
     }
@@ -43,7 +43,7 @@ pub fn recorded() -> Vec<Recorded> {
         .filter(|path| path.extension().is_some_and(|end| end == "tape"))
         .map(|path| {
             let memory = Tape::from_bytes(&fs::read(path).unwrap()).expect("a sound tape");
-            let attached = Attached::from_tape(&memory, &memory).expect("the facts");
+            let attached = TapeMetadata::from_tape(&memory, &memory).expect("the facts");
             Recorded {
                 version: attached.python.version.to_string(),
                 memory,

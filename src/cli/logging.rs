@@ -4,7 +4,7 @@ use std::io::Write;
 
 use log::{Level, LevelFilter};
 
-use super::escape::for_terminal;
+use crate::text::escape::for_terminal;
 
 /// Starts logging: warnings; with `-v` what is found and done; with `-vv` details. Without `-v`
 /// the variable `RUST_LOG` decides, as it does for py-spy.

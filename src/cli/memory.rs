@@ -5,27 +5,31 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
-use super::attach::{self, Launching};
-use super::candidates;
-use super::errors::{Advised, say};
-use super::escape::{command_line, for_terminal};
-use super::inside;
-use super::options::{MemoryOptions, Program, Target};
-use super::program::{GRACE, Launched, status_of_failure};
-use super::record::{self, Place, Recording, profile_options};
-use super::signals::StopSignals;
-use super::sources::Sources;
-use super::timing;
-use crate::output::{Format, Meta};
-use crate::profile::Growth;
-use crate::sampler::{Root, Sampler, SamplerOptions};
-use crate::target::Pid;
-use crate::tui::live::{self, Counts};
-use crate::tui::memory_state::{MemorySeen, MemoryState};
-use crate::tui::memory_view::MemoryView;
-use crate::tui::state::Row;
-use crate::tui::view::Title;
-use crate::tui::{self, Ending};
+use super::options::MemoryOptions;
+use super::record::{self, PendingOutput, Recording, profile_options};
+use super::report::timing;
+use super::select::{candidates, container};
+use crate::os::Pid;
+use crate::output::Meta;
+use crate::output::format::Format;
+use crate::rss::attribution::Growth;
+use crate::sampler::processes::root::Root;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::session::attach::{self, Launching};
+use crate::session::errors::{UserError, print_stderr};
+use crate::session::launch::{GRACE, Launched, status_of_failure};
+use crate::session::options::{Program, Target};
+use crate::session::signals::StopSignals;
+use crate::session::sources::Sources;
+use crate::text::escape::{command_line, for_terminal};
+use crate::tui::Ending;
+use crate::tui::app::{self, Model};
+use crate::tui::memory::sparkline;
+use crate::tui::memory::state::{MemorySeen, MemoryState};
+use crate::tui::memory::view::MemoryView;
+use crate::tui::rows::row::Row;
+use crate::tui::terminal::term;
+use crate::tui::top::view::Title;
 
 /// Functions that are named below the verdict where stdout is no terminal.
 const NAMED_FUNCTIONS: usize = 5;
@@ -38,7 +42,7 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
     match &options.record.target {
         Target::Pid(pid) => watch_process(*pid, options),
         Target::OnlyOne => watch_process(candidates::only_one()?, options),
-        Target::Inside(inside) => watch_process(inside::find(inside)?, options),
+        Target::ContainerTarget(inside) => watch_process(container::find(inside)?, options),
         Target::Program(program) => watch_program(program, options),
     }
 }
@@ -61,9 +65,9 @@ fn watch_program(program: &Program, options: &MemoryOptions) -> anyhow::Result<u
         options.record.sampling.subprocesses,
         &signals.stop_flag(),
     ) {
-        Ok(Launching::Attached(root)) => watch(*root, options, place, &signals),
+        Ok(Launching::TapeMetadata(root)) => watch(*root, options, place, &signals),
         Ok(Launching::EndedEarly) => {
-            say("The program ended before it could be looked at");
+            print_stderr("The program ended before it could be looked at");
             Ok(record::Ending::ProgramEnded)
         }
         Ok(Launching::NeverPython(what)) => Err(attach::never_python(&what).into()),
@@ -85,17 +89,17 @@ fn watch_program(program: &Program, options: &MemoryOptions) -> anyhow::Result<u
 }
 
 /// The place of the file, before anything starts; `None` when none is to be written.
-fn take_place(options: &MemoryOptions, target: &str) -> anyhow::Result<Option<Place>> {
+fn take_place(options: &MemoryOptions, target: &str) -> anyhow::Result<Option<PendingOutput>> {
     let wanted = options.record.output.is_some();
     wanted
-        .then(|| Place::take(&options.record, target))
+        .then(|| PendingOutput::take(&options.record, target))
         .transpose()
 }
 
-fn catch_signals(place: Option<&Place>) -> anyhow::Result<StopSignals> {
-    let give_up = place.map(Place::give_up);
+fn catch_signals(place: Option<&PendingOutput>) -> anyhow::Result<StopSignals> {
+    let give_up = place.map(PendingOutput::give_up);
     StopSignals::catch(move || {
-        tui::term::leave();
+        term::leave();
         if let Some(give_up) = give_up {
             give_up();
         }
@@ -105,7 +109,7 @@ fn catch_signals(place: Option<&Place>) -> anyhow::Result<StopSignals> {
 fn watch(
     root: Root,
     options: &MemoryOptions,
-    place: Option<Place>,
+    place: Option<PendingOutput>,
     signals: &StopSignals,
 ) -> anyhow::Result<record::Ending> {
     let record = &options.record;
@@ -137,7 +141,7 @@ fn watch(
     let mut sampler = Sampler::new(root, sampling);
     let mut state = MemoryState::new(profile_options(record));
     let shown = if can_draw() {
-        live::run(&mut sampler, &mut state, view, options.delay, &stop)
+        app::run(&mut sampler, &mut state, view, options.delay, &stop)
     } else {
         print_lines(&mut sampler, &mut state, options.delay, &stop)
     };
@@ -166,7 +170,7 @@ fn watch(
     }
     shown.map_err(|error| {
         let hint = "the plot needs a terminal; `pyspy-rs memory … | cat` prints lines";
-        Advised::failure(error.to_string(), hint)
+        UserError::failure(error.to_string(), hint)
     })?;
     Ok(ending)
 }
@@ -191,7 +195,10 @@ fn print_lines(
         let mut last = state.seen();
         let mut next = Duration::ZERO;
         while let Some(sample) = sampler.next() {
-            sample.notices.iter().for_each(|notice| say(notice));
+            sample
+                .notices
+                .iter()
+                .for_each(|notice| print_stderr(notice));
             state.add(&sample, sampler);
             if sample.elapsed >= next {
                 let seen = state.tick();
@@ -235,7 +242,7 @@ fn line(seen: &MemorySeen, last: &MemorySeen) -> String {
         .map(|(bytes, row)| {
             format!(
                 "  {} {}",
-                tui::growth_text(bytes),
+                sparkline::growth(bytes),
                 for_terminal(&row.text())
             )
         });
@@ -244,7 +251,7 @@ fn line(seen: &MemorySeen, last: &MemorySeen) -> String {
         seen.elapsed.as_secs_f64(),
         mib(now),
         mib(peak),
-        tui::growth_text(seen.growth().unwrap_or(0)),
+        sparkline::growth(seen.growth().unwrap_or(0)),
         most.unwrap_or_default()
     )
 }
@@ -261,8 +268,8 @@ fn closing(seen: &MemorySeen) -> Vec<String> {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         lines.push(format!(
             "{:>9} grown, {:>9} freed  {}",
-            tui::growth_text(signed(grown_bytes)),
-            tui::growth_text(-signed(released_bytes)),
+            sparkline::growth(signed(grown_bytes)),
+            sparkline::growth(-signed(released_bytes)),
             for_terminal(&row.text())
         ));
     }

@@ -6,25 +6,31 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use super::attach::{self, Launching};
-use super::candidates;
-use super::errors::{Advised, say};
-use super::escape::{command_line, for_terminal};
-use super::inside;
-use super::options::{Lines, Program, RecordOptions, Target};
-use super::program::{GRACE, Launched, status_of_failure};
-use super::progress::{Progress, Status};
-use super::signals::StopSignals;
-use super::sources::Sources;
-use super::{summary, summary_json, timing};
-use crate::output::{self, Format, Meta, OutputFile};
-use crate::profile::{ProcessLabel, Profile, ProfileOptions};
-use crate::sampler::{Root, Sampler, SamplerOptions, SamplerStats};
-use crate::target::Pid;
+use super::options::{Lines, RecordOptions};
+use super::report::progress::{Progress, Status};
+use super::report::{summary, summary_json, timing};
+use super::select::{candidates, container};
+use crate::os::Pid;
+use crate::output::file::OutputFile;
+use crate::output::format::{self, Format};
+use crate::output::tables::lines;
+use crate::output::{self, Meta};
+use crate::profile::Profile;
+use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::sampler::processes::root::Root;
+use crate::sampler::stats::SamplerStats;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::session::attach::{self, Launching};
+use crate::session::errors::{UserError, print_stderr};
+use crate::session::launch::{GRACE, Launched, status_of_failure};
+use crate::session::options::{Program, Target};
+use crate::session::signals::StopSignals;
+use crate::session::sources::Sources;
+use crate::text::escape::{command_line, for_terminal};
 
 /// Why the sampling ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Ending {
+pub(crate) enum Ending {
     /// `--duration` is over.
     Duration,
     /// A signal told us to stop.
@@ -52,13 +58,13 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => record_process(*pid, options),
         Target::OnlyOne => record_process(candidates::only_one()?, options),
-        Target::Inside(inside) => record_process(inside::find(inside)?, options),
+        Target::ContainerTarget(inside) => record_process(container::find(inside)?, options),
         Target::Program(program) => record_program(program, options),
     }
 }
 
 fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
-    let place = Place::take(options, &pid.to_string())?;
+    let place = PendingOutput::take(options, &pid.to_string())?;
     let signals = place.guard_against_signals()?;
     signals.catch_interrupt()?;
     let root = attach::attach_tree(pid, options.sampling.subprocesses)?;
@@ -66,26 +72,26 @@ fn record_process(pid: Pid, options: &RecordOptions) -> anyhow::Result<u8> {
         Some(time) => format!(" for {} seconds", time.as_secs_f64()),
         None => String::new(),
     };
-    say(&format!(
+    print_stderr(&format!(
         "Sampling process {pid} {} times a second{length}. Press Control-C to exit.",
         options.sampling.rate_hz
     ));
     let recording = Recording::sample(root, options, &signals, options.hide_progress);
     if recording.ending == Ending::ProgramEnded {
-        say(&format!("Stopped sampling because process {pid} has ended"));
+        print_stderr(&format!("Stopped sampling because process {pid} has ended"));
     }
     recording.write(place, options)?;
     Ok(0)
 }
 
 fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<u8> {
-    let place = Place::take(options, &program.file.to_string_lossy())?;
+    let place = PendingOutput::take(options, &program.file.to_string_lossy())?;
     let signals = place.guard_against_signals()?;
     let mut launched = Launched::start(program, &signals)?;
     let stop = signals.stop_flag();
     let outcome = match attach::attach_launched(&launched, options.sampling.subprocesses, &stop) {
         // The progress line stays away: the terminal is the program's.
-        Ok(Launching::Attached(root)) => Recording::sample(*root, options, &signals, true),
+        Ok(Launching::TapeMetadata(root)) => Recording::sample(*root, options, &signals, true),
         // Nothing to see, but nothing wrong: a file without samples.
         Ok(Launching::EndedEarly) => Recording::empty(options, program),
         Ok(Launching::NeverPython(what)) => {
@@ -112,7 +118,7 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
 
 /// The files to write, created before anything starts. Shared with the thread that ends us at a
 /// second signal, so that nothing is left behind then.
-pub(super) struct Place(Arc<Mutex<Option<Files>>>);
+pub(crate) struct PendingOutput(Arc<Mutex<Option<Files>>>);
 
 /// A recording's files.
 struct Files {
@@ -120,17 +126,17 @@ struct Files {
     summary: Option<OutputFile>,
 }
 
-impl Place {
-    pub(super) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<Place> {
+impl PendingOutput {
+    pub(crate) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<PendingOutput> {
         let path = options.output.clone().unwrap_or_else(|| {
-            output::default_file_name(target, SystemTime::now(), options.format).into()
+            format::default_file_name(target, SystemTime::now(), options.format).into()
         });
         let create = |path: &Path, option: &str| {
             OutputFile::create(path).map_err(|error| {
                 let hint = format!(
                     "give a file in a folder that is there and may be written: {option} FILE"
                 );
-                Advised::failure(error.to_string(), hint)
+                UserError::failure(error.to_string(), hint)
             })
         };
         let summary = options.summary.as_deref();
@@ -138,7 +144,7 @@ impl Place {
             recording: create(&path, "-o")?,
             summary: summary.map(|path| create(path, "--summary")).transpose()?,
         };
-        Ok(Place(Arc::new(Mutex::new(Some(files)))))
+        Ok(PendingOutput(Arc::new(Mutex::new(Some(files)))))
     }
 
     fn guard_against_signals(&self) -> anyhow::Result<StopSignals> {
@@ -146,7 +152,7 @@ impl Place {
     }
 
     /// Takes back the place, from any thread, when we have to end at once.
-    pub(super) fn give_up(&self) -> impl FnOnce() + Send + 'static {
+    pub(crate) fn give_up(&self) -> impl FnOnce() + Send + 'static {
         let place = Arc::clone(&self.0);
         move || {
             // While it is being written it is locked; then the temporary file stays.
@@ -157,7 +163,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for PendingOutput {
     /// Leaves nothing behind where nothing was written; the signals' thread holds on to its half.
     fn drop(&mut self) {
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -166,13 +172,13 @@ impl Drop for Place {
 }
 
 /// What was sampled.
-pub(super) struct Recording {
-    pub(super) profile: Profile,
-    pub(super) stats: SamplerStats,
-    pub(super) meta: Meta,
-    pub(super) sources: Sources,
-    pub(super) ending: Ending,
-    pub(super) last_error: Option<String>,
+pub(crate) struct Recording {
+    pub(crate) profile: Profile,
+    pub(crate) stats: SamplerStats,
+    pub(crate) meta: Meta,
+    pub(crate) sources: Sources,
+    pub(crate) ending: Ending,
+    pub(crate) last_error: Option<String>,
 }
 
 impl Recording {
@@ -229,11 +235,11 @@ impl Recording {
                 log::info!("{error}");
             }
             for notice in &sample.notices {
-                progress.say(notice);
+                progress.print_stderr(notice);
             }
             for process in &sample.processes {
                 if let Some(root) = sources.see(process.pid) {
-                    profile.sees_root(process.pid, root);
+                    profile.set_fs_root(process.pid, root);
                 }
             }
             profile.add(&sample, sampler.frames(), &|pid| {
@@ -282,10 +288,14 @@ impl Recording {
     }
 
     /// Writes the files and says so.
-    pub(super) fn write(&self, place: Place, options: &RecordOptions) -> anyhow::Result<()> {
+    pub(crate) fn write(
+        &self,
+        place: PendingOutput,
+        options: &RecordOptions,
+    ) -> anyhow::Result<()> {
         let mut meta = self.meta.clone();
         if options.format == Format::Lines {
-            let files = output::lines::source_files(&self.profile, &meta.tables);
+            let files = lines::source_files(&self.profile, &meta.tables);
             meta.tables.sources = self.sources.read(files);
         }
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -329,10 +339,10 @@ impl Recording {
             return Ok(());
         }
         for line in summary::lines(closing) {
-            say(&line);
+            print_stderr(&line);
         }
         for line in output::tables::unmatched(&self.profile, &meta.tables) {
-            say(&line);
+            print_stderr(&line);
         }
         Ok(())
     }
@@ -347,11 +357,11 @@ fn expect_broken_pipe(to_pipe: bool, error: &io::Error, option: &str) -> anyhow:
         "-o" => "the recording is lost; free some space, or write elsewhere with -o FILE",
         _ => "the recording is written; free some space, or write elsewhere with --summary FILE",
     };
-    Err(Advised::failure(error.to_string(), hint).into())
+    Err(UserError::failure(error.to_string(), hint).into())
 }
 
 /// What a profile is to keep for these options.
-pub(super) fn profile_options(options: &RecordOptions) -> ProfileOptions {
+pub(crate) fn profile_options(options: &RecordOptions) -> ProfileOptions {
     ProfileOptions {
         show_line_numbers: options.lines != Lines::Hidden,
         function_only: options.lines == Lines::First,

@@ -2,21 +2,24 @@
 
 use std::io;
 
-use super::attach::{self, Launching};
-use super::candidates;
-use super::errors::{Advised, say};
-use super::escape::{command_line, for_terminal};
-use super::inside;
-use super::options::{Program, Target, TopOptions};
-use super::program::{GRACE, Launched, status_of_failure};
-use super::signals::StopSignals;
-use super::timing;
-use crate::cpython::FrameTable;
-use crate::profile::ProcessLabel;
-use crate::sampler::{Root, Sampler};
-use crate::target::{PauseGuard, Pid};
-use crate::tui::state::Filter;
-use crate::tui::view::Title;
+use super::options::TopOptions;
+use super::report::timing;
+use super::select::{candidates, container};
+use crate::cpython::code::frame_table::FrameTable;
+use crate::os::Pid;
+use crate::os::ptrace::pause::PauseGuard;
+use crate::profile::options::ProcessLabel;
+use crate::sampler::Sampler;
+use crate::sampler::processes::root::Root;
+use crate::session::attach::{self, Launching};
+use crate::session::errors::{UserError, print_stderr};
+use crate::session::launch::{GRACE, Launched, status_of_failure};
+use crate::session::options::{Program, Target};
+use crate::session::signals::StopSignals;
+use crate::text::escape::{command_line, for_terminal};
+use crate::tui::terminal::term;
+use crate::tui::top::state::Filter;
+use crate::tui::top::view::Title;
 use crate::tui::{self, Ending, SampleSource};
 
 impl SampleSource for Sampler {
@@ -46,7 +49,7 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
     match &options.target {
         Target::Pid(pid) => watch_process(*pid, options),
         Target::OnlyOne => watch_process(candidates::only_one()?, options),
-        Target::Inside(inside) => watch_process(inside::find(inside)?, options),
+        Target::ContainerTarget(inside) => watch_process(container::find(inside)?, options),
         Target::Program(program) => watch_program(program, options),
     }
 }
@@ -67,9 +70,9 @@ fn watch_program(program: &Program, options: &TopOptions) -> anyhow::Result<u8> 
         options.sampling.subprocesses,
         &signals.stop_flag(),
     ) {
-        Ok(Launching::Attached(root)) => watch(*root, options, &signals),
+        Ok(Launching::TapeMetadata(root)) => watch(*root, options, &signals),
         Ok(Launching::EndedEarly) => {
-            say("The program ended before it could be looked at");
+            print_stderr("The program ended before it could be looked at");
             Ok(Ending::ProgramEnded)
         }
         Ok(Launching::NeverPython(what)) => Err(attach::never_python(&what).into()),
@@ -87,7 +90,7 @@ fn watch_program(program: &Program, options: &TopOptions) -> anyhow::Result<u8> 
 }
 
 fn catch_signals() -> anyhow::Result<StopSignals> {
-    StopSignals::catch(tui::term::leave)
+    StopSignals::catch(term::leave)
 }
 
 fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Result<Ending> {
@@ -112,7 +115,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Res
     attach::warn_without_gil(&root, &options.sampling);
     let mut sampler = Sampler::new(root, options.sampling.for_sampler(&stop));
     let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
-        io::ErrorKind::Unsupported => Advised::failure(
+        io::ErrorKind::Unsupported => UserError::failure(
             error.to_string(),
             "top draws on a terminal; without one use record or dump",
         )

@@ -1,7 +1,8 @@
 //! How an interpreter was built, as far as its file tells.
 
-use super::PythonProcess;
-use crate::target::{ElfFile, Image, images};
+use super::process::PythonProcess;
+use crate::os::elf::ElfFile;
+use crate::os::procfs::maps::{Image, images};
 
 impl PythonProcess {
     /// Whether it is a debug build (`Py_DEBUG`, or `Py_REF_DEBUG` alone): these have a function that

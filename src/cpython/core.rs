@@ -1,4 +1,4 @@
-//! [`PythonCore`]: the interpreter in a core file. What is read of it is the [`Inspector`]'s work, as
+//! [`PythonCore`]: the interpreter in a core file. What is read of it is the [`StackReader`]'s work, as
 //! of a process that runs.
 
 use std::collections::HashMap;
@@ -9,20 +9,26 @@ use log::debug;
 use python_offsets::PythonVersion;
 use python_offsets::semantics::FrameRoot;
 
-use super::frame::RawFrame;
-use super::gil::{self, InterpreterGil};
-use super::inspector::{Inspector, Resolved};
-use super::locate::{self, Found};
-use super::source_path::shorten;
-use super::thread_list::{PythonThread, ThreadList};
-use super::{AttachError, FrameTable, Local, ReadError, SampleError, ValueOptions};
-use crate::target::{CoreFile, ProcessImage, Tid};
+use super::attach::error::AttachError;
+use super::attach::locate::{self, LocatedRuntime};
+use super::code::frame_table::FrameTable;
+use super::code::short_path::shorten;
+use super::read::error::{ReadError, SampleError};
+use super::reader::{Resolved, StackReader};
+use super::stack::walk::RawFrame;
+use super::threads::gil::{self, InterpreterGil};
+use super::threads::list::{PythonThread, ThreadList};
+use super::values::ValueOptions;
+use super::values::locals::Local;
+use crate::os::Tid;
+use crate::os::core_file::CoreFile;
+use crate::os::process::image::ProcessImage;
 
 /// A CPython in a core file.
 pub struct PythonCore {
     core: CoreFile,
-    found: Found,
-    inspector: Inspector,
+    found: LocatedRuntime,
+    reader: StackReader,
 }
 
 /// Why no interpreter was found in a core file, and what to do about it.
@@ -63,7 +69,7 @@ impl PythonCore {
         let found = locate::find(&core).map_err(|error| NoInterpreter::of(&core, error))?;
         Ok(PythonCore {
             core,
-            inspector: Inspector::new(found.python.clone()),
+            reader: StackReader::new(found.python.clone()),
             found,
         })
     }
@@ -74,21 +80,21 @@ impl PythonCore {
     }
 
     /// The interpreter, and how it was found.
-    pub fn found(&self) -> &Found {
+    pub fn found(&self) -> &LocatedRuntime {
         &self.found
     }
 
     /// The interpreter's version.
     pub fn version(&self) -> PythonVersion {
-        self.inspector.python().version
+        self.reader.python().version
     }
 
-    /// All interpreters, as [`PythonProcess::interpreter_gils`](super::PythonProcess::interpreter_gils).
+    /// All interpreters, as [`PythonProcess::interpreter_gils`](super::process::PythonProcess::interpreter_gils).
     ///
     /// # Errors
     /// When they cannot be read.
     pub fn interpreter_gils(&self) -> Result<Vec<InterpreterGil>, ReadError> {
-        gil::interpreter_gils(self.core.memory(), self.inspector.python())
+        gil::interpreter_gils(self.core.memory(), self.reader.python())
     }
 
     /// Lists the threads of all interpreters.
@@ -96,13 +102,13 @@ impl PythonCore {
     /// # Errors
     /// When the interpreters themselves cannot be listed.
     pub fn threads(&mut self) -> Result<ThreadList, SampleError> {
-        self.inspector.begin_sample(true);
+        self.reader.begin_sample(true);
         let core = &self.core;
         let tasks = || -> Vec<(Tid, Tid)> {
             let tids = core.threads().iter().map(|thread| thread.tid);
             tids.map(|tid| (tid, tid)).collect()
         };
-        let mut list = self.inspector.threads(core.memory(), tasks)?;
+        let mut list = self.reader.threads(core.memory(), tasks)?;
         // The registers name the kernel's thread without fail, even where gcore has seen it from
         // outside of its container.
         let by_registers: HashMap<u64, Tid> = core
@@ -130,18 +136,18 @@ impl PythonCore {
         frames: &mut FrameTable,
     ) -> Result<CoreStack, ReadError> {
         let memory = self.core.memory();
-        self.inspector.look_at_gil(memory, thread);
-        self.inspector.copy(memory, thread);
-        let walked = self.inspector.walk(memory, thread, false, stack);
+        self.reader.refresh_gil_state(memory, thread);
+        self.reader.copy(memory, thread);
+        let walked = self.reader.walk(memory, thread, false, stack);
         let breaks_off = match &walked {
             Ok(_) if stack.is_empty() => self.lacks_c_frame(thread),
-            Ok(_) => stack.last().is_some_and(|frame| frame.is_loose),
+            Ok(_) => stack.last().is_some_and(|frame| frame.is_unlinked),
             Err(ReadError::Memory(_)) => !stack.is_empty(),
             Err(_) => false,
         };
         let mut end = StackEnd::Linked;
         if breaks_off {
-            end = match self.inspector.find_outer(memory, thread, stack) {
+            end = match self.reader.find_outer(memory, thread, stack) {
                 Ok(true) => StackEnd::Found,
                 Ok(false) => StackEnd::Missing,
                 Err(error) => {
@@ -152,30 +158,30 @@ impl PythonCore {
         } else {
             walked?;
         }
-        let resolved = self.inspector.resolve(memory, thread, stack, frames)?;
+        let resolved = self.reader.resolve(memory, thread, stack, frames)?;
         Ok(CoreStack { resolved, end })
     }
 
     /// Whether a thread without frames should have some: up to 3.12 a structure on its C stack leads to
     /// them, which is not the one in its state as long as it runs Python.
     fn lacks_c_frame(&self, thread: &PythonThread) -> bool {
-        let python = self.inspector.python();
+        let python = self.reader.python();
         let place = thread.state.frame_root.distance_from(thread.state.addr);
         let size = u64::from(python.layout.thread_state.size);
         python.semantics.frame_root == FrameRoot::CFrame && place.is_none_or(|place| place >= size)
     }
 
-    /// Which frames of a stack are shown: see [`Inspector::shown`].
+    /// Which frames of a stack are shown: see [`StackReader::shown`].
     pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
-        self.inspector.shown(thread)
+        self.reader.shown(thread)
     }
 
-    /// A thread's name: see [`Inspector::thread_name`].
+    /// A thread's name: see [`StackReader::thread_name`].
     pub fn thread_name(&mut self, thread: &PythonThread) -> Option<Arc<str>> {
-        self.inspector.thread_name(self.core.memory(), thread)
+        self.reader.thread_name(self.core.memory(), thread)
     }
 
-    /// The variables of a frame: see [`Inspector::frame_locals`].
+    /// The variables of a frame: see [`StackReader::frame_locals`].
     ///
     /// # Errors
     /// When they cannot be read.
@@ -184,8 +190,7 @@ impl PythonCore {
         frame: &RawFrame,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
-        self.inspector
-            .frame_locals(self.core.memory(), frame, options)
+        self.reader.frame_locals(self.core.memory(), frame, options)
     }
 
     /// Gives the frames that are new in the table their short filenames, by looking for packages where

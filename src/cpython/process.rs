@@ -1,27 +1,34 @@
 //! [`PythonProcess`]: a live process with an interpreter in it. What is read of it is the
-//! [`Inspector`]'s work.
+//! [`StackReader`]'s work.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use python_offsets::PythonVersion;
 
-use super::frame::RawFrame;
-use super::gil::{self, InterpreterGil};
-use super::inspector::{Inspector, Resolved, Walk};
-use super::locate::{self, Found};
-use super::source_path::shorten;
-use super::thread_list::{PythonThread, ThreadList};
-use super::{
-    AttachError, FrameTable, Local, Objects, Python, ReadError, SampleError, ValueOptions,
-};
-use crate::target::{AddressSpace, LiveMemory, Pid, TargetProcess, Tid};
+use super::attach::error::AttachError;
+use super::attach::locate::{self, LocatedRuntime};
+use super::code::frame_table::FrameTable;
+use super::code::short_path::shorten;
+use super::read::error::{ReadError, SampleError};
+use super::reader::{Resolved, StackReader, Walk};
+use super::runtime::Runtime;
+use super::stack::walk::RawFrame;
+use super::threads::gil::{self, InterpreterGil};
+use super::threads::list::{PythonThread, ThreadList};
+use super::values::ValueOptions;
+use super::values::locals::Local;
+use super::values::object::Objects;
+use crate::os::memory::live::LiveMemory;
+use crate::os::process::TargetProcess;
+use crate::os::procfs::mm_layout::AddressSpace;
+use crate::os::{Pid, Tid};
 
 /// A running CPython that we are attached to.
 pub struct PythonProcess {
     target: TargetProcess,
-    found: Found,
-    inspector: Inspector,
+    found: LocatedRuntime,
+    reader: StackReader,
     short_filenames: HashMap<Arc<str>, Arc<str>>,
 }
 
@@ -40,7 +47,7 @@ impl PythonProcess {
         let found = locate::find(&target)?;
         Ok(PythonProcess {
             target,
-            inspector: Inspector::new(found.python.clone()),
+            reader: StackReader::new(found.python.clone()),
             found,
             short_filenames: HashMap::new(),
         })
@@ -60,7 +67,7 @@ impl PythonProcess {
         let process = PythonProcess {
             target,
             found: self.found.clone(),
-            inspector: Inspector::new(self.found.python.clone()),
+            reader: StackReader::new(self.found.python.clone()),
             short_filenames: HashMap::new(),
         };
         // It may have executed one while we opened it, and so may the one that it is compared with.
@@ -80,13 +87,13 @@ impl PythonProcess {
     }
 
     /// The interpreter, and how it was found.
-    pub fn found(&self) -> &Found {
+    pub fn found(&self) -> &LocatedRuntime {
         &self.found
     }
 
     /// The interpreter's layout and roots.
-    pub fn python(&self) -> &Python {
-        self.inspector.python()
+    pub fn python(&self) -> &Runtime {
+        self.reader.python()
     }
 
     /// The interpreter's version.
@@ -96,7 +103,7 @@ impl PythonProcess {
 
     /// Readers for the interpreter's objects.
     pub fn objects(&self) -> Objects<'_, LiveMemory> {
-        self.inspector.objects(self.target.memory())
+        self.reader.objects(self.target.memory())
     }
 
     /// The process's tasks, as pairs of the id in its own PID namespace and the id in ours.
@@ -110,7 +117,7 @@ impl PythonProcess {
     /// When the interpreters themselves cannot be listed.
     pub fn threads(&mut self) -> Result<ThreadList, SampleError> {
         let target = &self.target;
-        self.inspector.threads(target.memory(), || tasks(target))
+        self.reader.threads(target.memory(), || tasks(target))
     }
 
     /// Whether one of the interpreter's threads is one of the process's own tasks. After a vfork, and for a
@@ -130,33 +137,33 @@ impl PythonProcess {
         gil::interpreter_gils(self.target.memory(), self.python())
     }
 
-    /// Starts a new sample: see [`Inspector::begin_sample`].
+    /// Starts a new sample: see [`StackReader::begin_sample`].
     pub fn begin_sample(&mut self, new_names: bool) {
-        self.inspector.begin_sample(new_names);
+        self.reader.begin_sample(new_names);
     }
 
-    /// Whether a thread holds the GIL: see [`Inspector::holds_gil`].
+    /// Whether a thread holds the GIL: see [`StackReader::holds_gil`].
     pub fn holds_gil(&self, thread: &PythonThread) -> Option<bool> {
-        self.inspector.holds_gil(self.target.memory(), thread)
+        self.reader.holds_gil(self.target.memory(), thread)
     }
 
-    /// Whether this is a thread's whole stack: see [`Inspector::is_entered_from`].
-    pub fn is_entered_from(&self, thread: &PythonThread, stack: &[RawFrame]) -> bool {
-        self.inspector
-            .is_entered_from(self.target.memory(), thread, stack)
+    /// Whether this is a thread's whole stack: see [`StackReader::c_entry_is_on_stack`].
+    pub fn c_entry_is_on_stack(&self, thread: &PythonThread, stack: &[RawFrame]) -> bool {
+        self.reader
+            .c_entry_is_on_stack(self.target.memory(), thread, stack)
     }
 
-    /// Looks again who has the GIL and collects: see [`Inspector::look_at_gil`].
-    pub fn look_at_gil(&self, thread: &mut PythonThread) {
-        self.inspector.look_at_gil(self.target.memory(), thread);
+    /// Looks again who has the GIL and collects: see [`StackReader::refresh_gil_state`].
+    pub fn refresh_gil_state(&self, thread: &mut PythonThread) {
+        self.reader.refresh_gil_state(self.target.memory(), thread);
     }
 
-    /// Copies a thread's state and stack: see [`Inspector::copy`].
+    /// Copies a thread's state and stack: see [`StackReader::copy`].
     pub fn copy(&mut self, thread: &PythonThread) -> bool {
-        self.inspector.copy(self.target.memory(), thread)
+        self.reader.copy(self.target.memory(), thread)
     }
 
-    /// Pass 1: see [`Inspector::walk`].
+    /// Pass 1: see [`StackReader::walk`].
     ///
     /// # Errors
     /// When the chain cannot be followed; `stack` then holds what was read before.
@@ -166,16 +173,15 @@ impl PythonProcess {
         races: bool,
         stack: &mut Vec<RawFrame>,
     ) -> Result<Walk, ReadError> {
-        self.inspector
-            .walk(self.target.memory(), thread, races, stack)
+        self.reader.walk(self.target.memory(), thread, races, stack)
     }
 
-    /// A thread's name: see [`Inspector::thread_name`].
+    /// A thread's name: see [`StackReader::thread_name`].
     pub fn thread_name(&mut self, thread: &PythonThread) -> Option<Arc<str>> {
-        self.inspector.thread_name(self.target.memory(), thread)
+        self.reader.thread_name(self.target.memory(), thread)
     }
 
-    /// Pass 2: see [`Inspector::resolve`].
+    /// Pass 2: see [`StackReader::resolve`].
     ///
     /// # Errors
     /// When a code object cannot be read.
@@ -185,13 +191,13 @@ impl PythonProcess {
         stack: &[RawFrame],
         frames: &mut FrameTable,
     ) -> Result<Resolved, ReadError> {
-        self.inspector
+        self.reader
             .resolve(self.target.memory(), thread, stack, frames)
     }
 
-    /// Which frames of a stack are shown: see [`Inspector::shown`].
+    /// Which frames of a stack are shown: see [`StackReader::shown`].
     pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
-        self.inspector.shown(thread)
+        self.reader.shown(thread)
     }
 
     /// Gives the frames that are new in the table their short filenames, by looking for packages in
@@ -212,7 +218,7 @@ impl PythonProcess {
         });
     }
 
-    /// The variables of a frame: see [`Inspector::frame_locals`].
+    /// The variables of a frame: see [`StackReader::frame_locals`].
     ///
     /// # Errors
     /// When they cannot be read, or too much was read in this sample already.
@@ -221,7 +227,7 @@ impl PythonProcess {
         frame: &RawFrame,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
-        self.inspector
+        self.reader
             .frame_locals(self.target.memory(), frame, options)
     }
 }

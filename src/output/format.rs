@@ -74,19 +74,19 @@ impl Format {
     }
 
     /// Whether the profile must keep the order of its samples for this format
-    /// ([`ProfileOptions::timeline`](crate::profile::ProfileOptions::timeline)).
+    /// ([`ProfileOptions::timeline`](crate::profile::options::ProfileOptions::timeline)).
     pub fn needs_timeline(self) -> bool {
         matches!(self, Format::Speedscope | Format::Chrometrace)
     }
 
     /// Whether the format shows memory and no samples, so that growth must be sampled for it
-    /// ([`ProfileOptions::memory`](crate::profile::ProfileOptions::memory)).
+    /// ([`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory)).
     pub fn needs_memory(self) -> bool {
         matches!(self, Format::Timeline | Format::Mprof)
     }
 
     /// Whether this is a table of functions or lines, for people to read rather than for a viewer
-    /// ([`ProfileOptions::keep_first_lines`](crate::profile::ProfileOptions::keep_first_lines)).
+    /// ([`ProfileOptions::keep_first_lines`](crate::profile::options::ProfileOptions::keep_first_lines)).
     pub fn is_table(self) -> bool {
         matches!(self, Format::Lines | Format::Functions)
     }

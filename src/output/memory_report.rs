@@ -1,13 +1,14 @@
 //! [`MemoryReport`]: what a recording's memory did, for the formats that are JSON.
 
-use crate::profile::{Profile, Verdict};
+use crate::profile::Profile;
+use crate::rss::leak::verdict::Verdict;
 
 /// How many stacks are named.
 const SUSPECTS: usize = 3;
 
 /// An object with the verdict and its numbers; a key that says nothing is left out.
 #[derive(serde::Serialize)]
-pub struct MemoryReport {
+pub(crate) struct MemoryReport {
     /// `stable`, `growing`, `step` or `inconclusive`.
     pub verdict: &'static str,
     /// The verdict as the closing line has it.
@@ -34,7 +35,7 @@ pub struct MemoryReport {
 
 /// A stack that may leak.
 #[derive(serde::Serialize)]
-pub struct SuspectReport {
+pub(crate) struct SuspectReport {
     /// What it has added to resident memory and never given back.
     pub kept_bytes: u64,
     /// Root first.

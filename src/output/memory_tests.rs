@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::cpython::{Frame, FrameTable, StackTrace, ThreadInfo};
-use crate::profile::ProfileOptions;
-use crate::sampler::{ProcessSample, RssChange, Sample};
+use crate::cpython::code::frame_table::{Frame, FrameTable};
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::profile::options::ProfileOptions;
+use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 
 /// A thread that adds 3 MiB in `load (1 bytes, x)`, gives back 1 MiB in `drop`, and a library that
 /// adds 4 KiB.

@@ -1,34 +1,31 @@
 //! A [`Profile`] in somebody's file format: one file per format, all with the same `write`.
 
-pub mod chrometrace;
-pub mod csv;
-pub mod flamegraph;
-pub mod folded;
+pub mod file;
 pub mod format;
-pub mod function_name;
-pub mod functions;
-pub mod lines;
-mod memory_report;
-pub mod mprof;
-pub mod output_file;
-mod palette;
-pub mod source;
-pub mod speedscope;
+pub mod memory;
+pub mod memory_report;
+pub mod palette;
+pub mod stacks;
 pub mod tables;
-pub mod timeline;
+
+use memory::mprof;
+use memory::timeline;
+use stacks::chrometrace;
+use stacks::flamegraph;
+use stacks::folded;
+use stacks::speedscope;
+use tables::functions;
+use tables::lines;
 
 use std::io::{self, Write};
 use std::time::{Duration, SystemTime};
 
-pub use format::{Format, UnknownFormat, default_file_name};
-pub use function_name::FunctionName;
-pub use memory_report::MemoryReport;
-pub use output_file::OutputFile;
-pub use source::{FileKey, Source};
-pub use tables::{SortKey, TableOptions};
+use format::Format;
+use tables::TableOptions;
 
-use crate::profile::clean::clean;
-use crate::profile::{Counts, Profile};
+use crate::profile::Profile;
+use crate::profile::options::Counts;
+use crate::text::sanitize::clean;
 
 /// What a file says of its recording besides the profile.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

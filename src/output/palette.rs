@@ -6,7 +6,8 @@
 
 use inferno::flamegraph::color::Color;
 
-use crate::profile::{Label, LabelId, Profile};
+use crate::profile::Profile;
+use crate::profile::tables::labels::{Label, LabelId};
 
 /// Whose code a function is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,24 +18,24 @@ enum Owner {
 }
 
 /// The colour of what is no function: "all", processes, threads.
-pub(super) const NEUTRAL: Color = Color {
+pub(crate) const NEUTRAL: Color = Color {
     r: 214,
     g: 214,
     b: 210,
 };
 
 /// The background: plain, so that it competes with no frame.
-pub(super) const BACKGROUND: Color = Color {
+pub(crate) const BACKGROUND: Color = Color {
     r: 252,
     g: 252,
     b: 250,
 };
 
 /// What a search has found: no function has this hue, and black text is readable on it.
-pub(super) const FOUND: &str = "#f48cff";
+pub(crate) const FOUND: &str = "#f48cff";
 
 /// The colour of a label.
-pub(super) fn color(profile: &Profile, id: LabelId) -> Color {
+pub(crate) fn color(profile: &Profile, id: LabelId) -> Color {
     match (profile.labels().get(id), profile.file(id)) {
         (Some(Label::Python { name, .. }), Some(file)) => {
             function_color(profile.string(name), file)

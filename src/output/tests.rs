@@ -6,9 +6,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::cpython::{Frame, FrameTable, StackTrace, ThreadInfo};
-use crate::profile::{ProcessLabel, ProfileOptions};
-use crate::sampler::{ProcessSample, Sample};
+use crate::cpython::code::frame_table::{Frame, FrameTable};
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::sampler::sample::{ProcessSample, Sample};
 
 fn busy_thread(name: &str) -> ThreadInfo {
     ThreadInfo {

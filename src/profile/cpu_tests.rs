@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::*;
-use crate::cpython::{Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use crate::sampler::{ProcessSample, Sample};
+use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::sampler::sample::{ProcessSample, Sample};
 
 /// What one tick saw of one thread: thread, function, and what it did.
 #[derive(Clone, Copy)]

@@ -6,56 +6,36 @@
 //! the order of the samples ask for [`ProfileOptions::timeline`], which costs 16 bytes (24 with
 //! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
 
-mod add;
-mod baseline;
-pub mod clean;
-mod creep;
-mod function_table;
-pub mod growth;
-pub mod growth_timeline;
-pub mod label_table;
-mod live_threads;
-pub mod memory_series;
-mod options;
-mod pending_time;
-mod risen;
-mod robust;
-mod roots;
-pub mod rss_series;
-pub mod stack_table;
-pub mod string_table;
-pub mod suspects;
-pub mod thread_table;
-pub mod trend;
-pub mod verdict;
-mod weights;
+pub mod deferred_cpu;
+pub mod fs_roots;
+pub mod ingest;
+pub mod memory;
+pub mod options;
+pub mod tables;
+pub mod thread_state;
+
+use crate::rss::attribution;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-pub use function_table::{Amount, FunctionRow, FunctionTable, LineRow};
-pub use growth::{Growth, ThreadGrowth};
-pub use growth_timeline::{FunctionGrowth, GrowthCell, GrowthTimeline};
-pub use label_table::{Label, LabelId, LabelTable};
-pub use memory_series::{MemorySeries, ProcessMemory, SharePoint};
-pub use options::{Counts, ProcessLabel, ProfileOptions};
-pub use pending_time::PendingTime;
-pub use rss_series::{RssPoint, RssSeries};
-pub use stack_table::{StackId, StackTable};
-pub use string_table::{StringId, StringTable};
-pub use suspects::Suspect;
-pub use thread_table::{Slice, Thread, ThreadId, ThreadTable};
-pub use trend::Trend;
-pub use verdict::{Unclear, Verdict};
+use crate::rss::process_series::MemorySeries;
+use crate::rss::series::RssSeries;
+use memory::timeline::GrowthTimeline;
+use options::{Counts, ProcessLabel, ProfileOptions};
+use tables::labels::{Label, LabelId, LabelTable};
+use tables::stacks::{StackId, StackTable};
+use tables::strings::{StringId, StringTable};
+use tables::threads::{Slice, ThreadId, ThreadTable};
 
-use crate::cpython::TOO_MANY;
-use crate::target::Pid;
+use crate::cpython::code::frame_table::TOO_MANY;
+use crate::os::Pid;
 
-use live_threads::LiveThreads;
-use roots::Roots;
-use suspects::Marks;
-use weights::GrowthTable;
+use fs_roots::FsRoots;
+use memory::suspects::Checkpoints;
+use memory::weights::GrowthTable;
+use thread_state::LiveThreads;
 
 /// Longest chain of parents that process frames show. A chain is as long as its process tree is
 /// deep; this bound is against labels that go in a circle.
@@ -75,13 +55,13 @@ pub struct Profile {
     growth_timeline: GrowthTimeline,
     growth: GrowthTable,
     /// Room for the threads' shares of a change.
-    changes: Vec<growth::Share>,
-    marks: Marks,
+    changes: Vec<attribution::ThreadDelta>,
+    marks: Checkpoints,
     counts: Counts,
     last_elapsed: Duration,
     /// The label that each process had when its frame was made, and the frame's stack.
     processes: HashMap<Pid, (ProcessLabel, StackId)>,
-    roots: Roots,
+    roots: FsRoots,
 }
 
 impl Profile {
@@ -99,11 +79,11 @@ impl Profile {
             growth_timeline: GrowthTimeline::default(),
             growth: GrowthTable::default(),
             changes: Vec::new(),
-            marks: Marks::default(),
+            marks: Checkpoints::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
-            roots: Roots::default(),
+            roots: FsRoots::default(),
         }
     }
 
@@ -267,12 +247,4 @@ fn micros(time: Duration) -> u64 {
 #[cfg(test)]
 mod cpu_tests;
 #[cfg(test)]
-mod function_table_tests;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod trend_heap_tests;
-#[cfg(test)]
-mod trend_recorded_tests;
-#[cfg(test)]
-mod trend_tests;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::target::Pid;
+use crate::os::Pid;
 
 /// What a profile keeps of the samples, and how it calls it. The default is that of `record`
 /// without options.

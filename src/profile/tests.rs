@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cpython::{Columns, Frame, FrameId, FrameTable, StackTrace, ThreadInfo};
-use crate::sampler::{ProcessSample, Sample};
+use crate::cpython::code::frame_table::{Columns, Frame, FrameId, FrameTable};
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::sampler::sample::{ProcessSample, Sample};
 
 fn frame(frames: &mut FrameTable, name: &str, line: u32, column: u32) -> FrameId {
     frames.intern(Frame {

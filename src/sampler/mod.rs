@@ -1,49 +1,35 @@
 //! [`Sampler`]: when to look, at whom, and how to be sure.
 
-pub mod cpu_times;
-mod descriptions;
+pub mod capture;
 pub mod histogram;
-pub mod launched;
-pub mod look;
-pub mod memory_watch;
-mod merge;
-mod observed;
-pub mod pace;
-mod part;
-pub mod post_mortem;
-mod race;
-mod relatives;
-mod root;
-pub mod rss_changes;
+pub mod processes;
+pub mod resources;
 pub mod sample;
-pub mod snapshot;
+pub mod schedule;
 pub mod stats;
-mod urgency;
-pub mod watch;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::cpython::{FrameTable, PythonProcess};
-use crate::target::{PauseGuard, Pid, TargetProcess};
+use crate::cpython::code::frame_table::FrameTable;
+use crate::cpython::process::PythonProcess;
+use crate::os::Pid;
+use crate::os::process::TargetProcess;
+use crate::os::ptrace::pause::PauseGuard;
 
-pub use descriptions::ProcessDescription;
-pub use histogram::Histogram;
-pub use launched::attach_launched;
-pub use look::{Look, Pausing, Snapshot};
-pub use memory_watch::MemoryReading;
-pub use root::Root;
-pub use sample::{ProcessSample, RssChange, Sample};
-pub use stats::SamplerStats;
-pub use watch::Watch;
+use capture::options::CaptureOptions;
+use processes::names::ProcessDescription;
+use processes::root::Root;
+use sample::Sample;
+use stats::SamplerStats;
 
-use descriptions::Descriptions;
-use memory_watch::{Asked, MemoryWatch};
-use observed::{Observed, Seen};
-use pace::Pace;
-use relatives::Relatives;
-use urgency::Urgency;
+use processes::names::ProcessNames;
+use processes::pending::PendingProcesses;
+use processes::sampled::{SampleOutcome, SampledProcess};
+use resources::memory_poll::{MemoryPoller, PollTarget};
+use schedule::priority::PriorityControl;
+use schedule::timer::Timer;
 
 /// How long at most the sampler sleeps before it looks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
@@ -61,7 +47,7 @@ pub struct SamplerOptions {
     /// Looks a second, on average.
     pub rate_hz: f64,
     /// What to do for each look.
-    pub look: Look,
+    pub look: CaptureOptions,
     /// Whether the process's children are looked at too.
     pub subprocesses: bool,
     /// Set from outside to end sampling.
@@ -76,14 +62,14 @@ pub struct SamplerOptions {
 /// Threads that are paused are bound to the OS thread that paused them, so a sampler stays on the
 /// thread that it was made on.
 pub struct Sampler {
-    observed: Vec<Observed>,
-    descriptions: Descriptions,
-    relatives: Relatives,
-    memory: Option<MemoryWatch>,
+    observed: Vec<SampledProcess>,
+    descriptions: ProcessNames,
+    relatives: PendingProcesses,
+    memory: Option<MemoryPoller>,
     frames: FrameTable,
     options: SamplerOptions,
-    pace: Pace,
-    urgency: Urgency,
+    pace: Timer,
+    urgency: PriorityControl,
     start: Instant,
     stats: SamplerStats,
 }
@@ -98,19 +84,19 @@ impl Sampler {
         let seed = u64::from(std::process::id()) ^ root.target().start_time();
         let mut sampler = Sampler {
             observed: Vec::new(),
-            descriptions: Descriptions::default(),
-            relatives: Relatives::new(&root, options.subprocesses, start),
-            memory: options.look.memory.then(|| MemoryWatch::start(start)),
+            descriptions: ProcessNames::default(),
+            relatives: PendingProcesses::new(&root, options.subprocesses, start),
+            memory: options.look.memory.then(|| MemoryPoller::start(start)),
             frames: FrameTable::default(),
-            pace: Pace::new(options.rate_hz, start, seed),
+            pace: Timer::new(options.rate_hz, start, seed),
             options,
-            urgency: Urgency::new(),
+            urgency: PriorityControl::new(),
             start,
             stats: SamplerStats::default(),
         };
         sampler.describe(root.target(), None);
         if let Root::Python(process) = root {
-            sampler.observed.push(Observed::new(*process, None));
+            sampler.observed.push(SampledProcess::new(*process, None));
         }
         sampler
     }
@@ -144,18 +130,19 @@ impl Sampler {
     fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
         if let Some(parent) = parent {
             let mut observed = self.observed.iter();
-            let is_replaced = |one: &Observed| one.process.pid() == parent && one.is_replaced();
+            let is_replaced =
+                |one: &SampledProcess| one.process.pid() == parent && one.is_replaced();
             if self.relatives.waits_for(parent) || observed.any(is_replaced) {
                 // A fork that was seen before it executed what has started this one.
                 self.descriptions.refresh(parent);
             }
-            self.descriptions.fill_up_to(parent);
+            self.descriptions.add_ancestors(parent);
         }
         self.describe(process.target(), parent);
         let mut observed = self.observed.iter_mut();
         match observed.find(|one| one.process.pid() == process.pid()) {
             Some(known) => known.replace(process),
-            None => self.observed.push(Observed::new(process, parent)),
+            None => self.observed.push(SampledProcess::new(process, parent)),
         }
     }
 
@@ -185,7 +172,7 @@ impl Sampler {
     fn goes_on(&self) -> bool {
         let mut observed = self.observed.iter();
         let is_there = |since: Instant| since.elapsed() < EXECUTES_FOR;
-        observed.any(|observed| observed.lost.is_none_or(is_there))
+        observed.any(|observed| observed.execed_at.is_none_or(is_there))
             || self.relatives.root_may_return()
     }
 
@@ -229,20 +216,20 @@ impl Sampler {
         sample.notices = self.relatives.notices();
         if let Some(memory) = &mut self.memory {
             let processes = self.observed.iter().map(|one| one.process.target());
-            sample.memory = memory.look(now, processes.map(Asked::of));
+            sample.memory = memory.look(now, processes.map(PollTarget::of));
         }
         let (frames, look) = (&mut self.frames, &self.options.look);
         let (relatives, stats) = (&mut self.relatives, &mut self.stats);
         self.observed.retain_mut(|observed| {
             let pid = observed.process.pid();
-            if observed.lost.is_some() {
+            if observed.execed_at.is_some() {
                 return relatives.waits_for(pid);
             }
             match observed.look(frames, look, now, stats, &mut sample) {
-                Seen::Process => true,
-                Seen::Nothing => false,
-                Seen::AnotherProgram => {
-                    relatives.lost(pid, observed.parent, now);
+                SampleOutcome::Process => true,
+                SampleOutcome::Nothing => false,
+                SampleOutcome::Execed => {
+                    relatives.execed_at(pid, observed.parent, now);
                     true
                 }
             }
@@ -252,9 +239,9 @@ impl Sampler {
         self.stats.errors += sample.errors.len() as u64;
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
-        self.stats.looking += now.elapsed();
+        self.stats.sampling_time += now.elapsed();
         let mut observed = self.observed.iter();
-        let waited = observed.any(|observed| observed.watch.is_crowded(now));
+        let waited = observed.any(|observed| observed.watch.is_cpu_contended(now));
         // What we were late by for our own sake, such as for new names, says nothing of the machine.
         let overslept = tick.lateness.min(now.saturating_duration_since(idle_since));
         self.urgency.after_look(now, overslept, waited);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use crate::cpython::StackTrace;
-use crate::target::Pid;
+use crate::cpython::stack::trace::StackTrace;
+use crate::os::Pid;
 
-use super::MemoryReading;
+use super::resources::memory_poll::MemoryReading;
 
 /// What one tick saw, in all processes that are looked at.
 #[derive(Clone, Debug, Default)]
@@ -26,7 +26,7 @@ pub struct Sample {
     /// Stacks that were left out because they changed while they were read; not among the errors.
     pub torn: u64,
     /// What the processes have been found to hold besides their RSS, once a second at most; empty in
-    /// all other samples, and without [`Look::memory`](super::Look::memory).
+    /// all other samples, and without [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory).
     pub memory: Vec<MemoryReading>,
 }
 
@@ -39,7 +39,7 @@ pub struct ProcessSample {
     pub traces: Vec<StackTrace>,
     /// Resident set size at this tick, where it could be read.
     pub rss_bytes: Option<u64>,
-    /// How much of that is new or gone since the last look, with [`Look::memory`](super::Look::memory).
+    /// How much of that is new or gone since the last look, with [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory).
     /// `None` in the first look, and in one that missed a thread: its change is told with the next.
     pub rss_change: Option<RssChange>,
 }
@@ -50,14 +50,14 @@ pub struct RssChange {
     /// New bytes or, negative, released ones. What was both in between does not show.
     pub bytes: i64,
     /// Those of them that came or went while this look was taken.
-    pub in_look: i64,
+    pub during_sample: i64,
     /// For how long that was, in nanoseconds, but for the time that threads were paused.
-    pub look_ns: u64,
+    pub sample_ns: u64,
     /// Time since the end of the last look whose change was told, in nanoseconds.
-    pub between_ns: u64,
+    pub gap_ns: u64,
     /// The smallest change that was ever seen, in bytes: the kernel may add up late.
-    pub grain: u64,
+    pub granularity: u64,
     /// Page faults of threads that no stack is known of, in the same time and in the measure of
-    /// [`ThreadInfo::faults`](crate::cpython::ThreadInfo::faults).
+    /// [`ThreadInfo::faults`](crate::cpython::stack::trace::ThreadInfo::faults).
     pub other_faults: u64,
 }

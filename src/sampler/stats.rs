@@ -22,13 +22,13 @@ pub struct SamplerStats {
     /// Whether threads that were to be paused could not be, so that they were read as they ran.
     pub could_not_pause: bool,
     /// Time that all looks took together.
-    pub looking: Duration,
+    pub sampling_time: Duration,
 }
 
 impl SamplerStats {
     /// How long a look took on average; `None` when there was none.
-    pub fn mean_look(&self) -> Option<Duration> {
+    pub fn mean_sample_time(&self) -> Option<Duration> {
         let samples = u32::try_from(self.samples).unwrap_or(u32::MAX);
-        self.looking.checked_div(samples)
+        self.sampling_time.checked_div(samples)
     }
 }

@@ -1,48 +1,31 @@
 //! The live views: where a running program spends its time, as a table that renews itself, and its
 //! memory, as a plot that does.
 //!
-//! [`live::run`] samples in the thread that calls it, since only the thread that attached to the target
+//! [`app::run`] samples in the thread that calls it, since only the thread that attached to the target
 //! may hold it still; a second thread owns the terminal. They share what was last
-//! [seen](live::Counts::Seen), so that a slow terminal never holds up a sample.
+//! [seen](app::Model::Seen), so that a slow terminal never holds up a sample.
 
-mod growth;
-mod help;
-pub mod input;
-pub mod job;
-pub mod live;
-mod memory;
-pub mod memory_state;
-pub mod memory_view;
-pub mod row;
-mod rows;
-pub mod screen;
-pub mod state;
-pub mod term;
-pub mod view;
-
-#[cfg(test)]
-mod memory_view_tests;
-#[cfg(test)]
-mod state_tests;
-#[cfg(test)]
-mod view_tests;
+pub mod app;
+pub mod memory;
+pub mod rows;
+pub mod terminal;
+pub mod top;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use crate::cpython::FrameTable;
-use crate::profile::ProcessLabel;
-use crate::sampler::Sample;
-use crate::target::Pid;
+use crate::cpython::code::frame_table::FrameTable;
+use crate::os::Pid;
+use crate::profile::options::ProcessLabel;
+use crate::sampler::sample::Sample;
 
-pub use memory::growth as growth_text;
-use state::{Filter, TopState};
-use view::{Title, View};
+use top::state::{Filter, TopState};
+use top::view::{Title, TopView};
 
 /// Where samples come from. `next` sleeps until the next one is due, and gives `None` when all
-/// processes have ended or the `stop` flag of [`live::run`] is set.
+/// processes have ended or the `stop` flag of [`app::run`] is set.
 pub trait SampleSource: Iterator<Item = Sample> {
     /// The frames that the samples speak of.
     fn frames(&self) -> &FrameTable;
@@ -79,10 +62,10 @@ pub enum Ending {
     Stopped,
 }
 
-/// Shows the live table until the source ends or `stop` is set: see [`live::run`].
+/// Shows the live table until the source ends or `stop` is set: see [`app::run`].
 ///
 /// # Errors
-/// As [`live::run`].
+/// As [`app::run`].
 pub fn run(
     source: &mut impl SampleSource,
     options: TopOptions,
@@ -93,7 +76,7 @@ pub fn run(
     } else {
         options.rate
     };
-    let view = View::new(options.title, per_second);
+    let view = TopView::new(options.title, per_second);
     let mut state = TopState::new(options.filter, options.full_filenames);
-    live::run(source, &mut state, view, options.delay, stop)
+    app::run(source, &mut state, view, options.delay, stop)
 }

@@ -1,9 +1,8 @@
 //! CPython's own counters of code objects: they move as told when code objects come and go, and at
 //! nothing else, so a name that was read once needs no other check while they stand still.
 
-use pyspy_rs::cpython::PythonProcess;
-use pyspy_rs::cpython::interpreter::interpreters;
-use pyspy_rs::target::{RemoteAddr, RemoteMemory};
+use pyspy_rs::PythonProcess;
+use pyspy_rs::internals::{RemoteAddr, RemoteMemory, interpreters};
 
 use crate::support::{Target, for_each_interpreter};
 

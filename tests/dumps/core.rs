@@ -8,7 +8,7 @@ use crate::support::cores::{crash, exe_of, gcore, kernel_dumps, start};
 use crate::support::{Dump, Target, for_each_interpreter, for_each_kind, pyspy_rs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use pyspy_rs::target::{CoreFile, CoreOptions};
+use pyspy_rs::internals::{CoreFile, CoreOptions};
 
 fn assert_victim(dump: &Dump) {
     let victim = dump.thread("victim");

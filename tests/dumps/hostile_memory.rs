@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 
-use pyspy_rs::cpython::{Objects, PythonProcess, ValueOptions};
-use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory};
+use pyspy_rs::PythonProcess;
+use pyspy_rs::internals::{MemoryError, Objects, RemoteAddr, RemoteMemory, ValueOptions};
 
 use crate::support::{Target, for_each_at_once};
 

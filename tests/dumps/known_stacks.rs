@@ -1,9 +1,10 @@
 //! Only what differs from the last stack is followed and named anew: the stack is the one that is found
 //! without knowing the last, whatever changed in between.
 
-use pyspy_rs::cpython::frame::RawFrame;
-use pyspy_rs::cpython::{Attached, Frame, FrameTable, Inspector, PythonThread};
-use pyspy_rs::target::{RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::internals::{
+    PythonThread, RawFrame, RemoteAddr, RemoteMemory, StackReader, Tape, TapeMetadata,
+};
+use pyspy_rs::{Frame, FrameTable};
 
 use crate::support::recorded_tapes;
 
@@ -27,23 +28,23 @@ impl Random {
 type Found = Option<(Vec<RawFrame>, Option<(Vec<Frame>, bool)>)>;
 
 fn find(
-    inspector: &mut Inspector,
+    reader: &mut StackReader,
     tape: &Tape,
     thread: &PythonThread,
     races: bool,
     table: &mut FrameTable,
 ) -> Found {
     let (mut thread, mut stack) = (thread.clone(), Vec::new());
-    inspector.begin_sample(false);
-    inspector.copy(tape, &thread);
-    inspector.walk(tape, &mut thread, races, &mut stack).ok()?;
-    let resolved = inspector.resolve(tape, &thread, &stack, table);
+    reader.begin_sample(false);
+    reader.copy(tape, &thread);
+    reader.walk(tape, &mut thread, races, &mut stack).ok()?;
+    let resolved = reader.resolve(tape, &thread, &stack, table);
     let named = resolved.ok().map(|resolved| {
         let frames = resolved.frames.iter();
         let frames: Vec<Frame> = frames.map(|id| table.get(*id).unwrap().clone()).collect();
-        let shown = inspector.shown(&thread).filter(|is_shown| *is_shown);
+        let shown = reader.shown(&thread).filter(|is_shown| *is_shown);
         assert_eq!(shown.count(), frames.len());
-        (frames, resolved.hides_caller)
+        (frames, resolved.has_hidden_caller)
     });
     Some((stack, named))
 }
@@ -58,8 +59,8 @@ fn word(tape: &Tape, at: RemoteAddr) -> [u8; 8] {
 fn a_stack_is_the_same_whether_the_last_one_is_known_or_not() {
     for mut recorded in recorded_tapes().into_values() {
         let tape = &mut recorded.tape;
-        let attached = Attached::from_tape(tape, tape).unwrap();
-        let new = || Inspector::new(attached.python.clone());
+        let attached = TapeMetadata::from_tape(tape, tape).unwrap();
+        let new = || StackReader::new(attached.python.clone());
         let layout = attached.python.layout.interpreter_frame.clone();
         let mut knows = new();
         knows.begin_sample(false);

@@ -4,10 +4,10 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
-use pyspy_rs::cpython::{
-    FrameTable, Local, Objects, PythonProcess, PythonThread, ThreadNames, ValueOptions,
+use pyspy_rs::internals::{
+    Local, MemoryError, Objects, PythonThread, RemoteAddr, RemoteMemory, ThreadNames, ValueOptions,
 };
-use pyspy_rs::target::{MemoryError, RemoteAddr, RemoteMemory};
+use pyspy_rs::{FrameTable, PythonProcess};
 
 use crate::support::{Target, assert_locals, for_each_interpreter};
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use pyspy_rs::cpython::{Attached, Inspector, Local, Python, PythonProcess, ValueOptions};
-use pyspy_rs::target::{RecordingMemory, RemoteAddr, RemoteMemory, Tape};
+use pyspy_rs::PythonProcess;
+use pyspy_rs::internals::{
+    Local, RecordingMemory, RemoteAddr, RemoteMemory, Runtime, StackReader, Tape, TapeMetadata,
+    ValueOptions,
+};
 use serde_json::Value;
 
 use crate::support::{
@@ -106,10 +109,10 @@ fn record(python: &Interpreter) -> (Tape, Value) {
     let target = Target::start_command(python.command(&["-c", LOADER, &folder]));
     let process = PythonProcess::attach(i32::try_from(target.pid()).unwrap()).unwrap();
     let memory = RecordingMemory::new(process.target().memory());
-    let Python { version, roots, .. } = *process.python();
-    let attached = Attached {
+    let Runtime { version, roots, .. } = *process.python();
+    let attached = TapeMetadata {
         // Describes the interpreter once more, so that its own offsets are on the tape.
-        python: Python::describe(&memory, version, roots).unwrap(),
+        python: Runtime::describe(&memory, version, roots).unwrap(),
         pid: process.pid(),
         tasks: process.tasks(),
     };
@@ -139,7 +142,7 @@ fn every_tape_shows_what_its_program_said() {
 
 fn replay(recorded: &Recorded) {
     let Recorded { tape, truth, .. } = recorded;
-    let attached = Attached::from_tape(tape, tape).unwrap();
+    let attached = TapeMetadata::from_tape(tape, tape).unwrap();
     assert_eq!(attached.python.version.to_string(), recorded.version);
     let parsed = parse(&attached, tape, ValueOptions::level(2, true)).unwrap();
     let dump = Dump {
@@ -172,7 +175,7 @@ fn replay(recorded: &Recorded) {
 }
 
 /// A thread as a dump has it.
-fn seen(parsed: &ParsedThread, attached: &Attached) -> Thread {
+fn seen(parsed: &ParsedThread, attached: &TapeMetadata) -> Thread {
     let frames = parsed.frames.iter().map(|(frame, _)| Frame {
         name: frame.name.to_string(),
         filename: frame.filename.to_string(),
@@ -217,20 +220,18 @@ fn patch(tape: &mut Tape, at: RemoteAddr, field: u32, pointer: RemoteAddr) {
 fn a_stack_that_is_a_loop_is_an_error_and_soon() {
     for mut recorded in recorded_tapes().into_values() {
         let tape = &mut recorded.tape;
-        let attached = Attached::from_tape(tape, tape).unwrap();
+        let attached = TapeMetadata::from_tape(tape, tape).unwrap();
         let layout = &attached.python.layout;
-        let mut inspector = Inspector::new(attached.python.clone());
-        let list = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        let mut reader = StackReader::new(attached.python.clone());
+        let list = reader.threads(tape, || attached.tasks.clone()).unwrap();
         let mut stack = Vec::new();
         for mut thread in list.threads {
-            inspector
-                .walk(tape, &mut thread, false, &mut stack)
-                .unwrap();
+            reader.walk(tape, &mut thread, false, &mut stack).unwrap();
             let (leaf, depth) = (stack[0].addr, stack.len());
             let root = stack.last().unwrap().addr;
             let previous = layout.interpreter_frame.previous;
             patch(tape, root, previous, leaf);
-            inspector
+            reader
                 .walk(tape, &mut thread, false, &mut stack)
                 .unwrap_err();
             assert!(stack.len() <= 4 * (depth + 1), "{depth}: {}", stack.len());
@@ -242,15 +243,15 @@ fn a_stack_that_is_a_loop_is_an_error_and_soon() {
 fn a_list_of_threads_that_is_a_loop_has_each_thread_once() {
     for mut recorded in recorded_tapes().into_values() {
         let tape = &mut recorded.tape;
-        let attached = Attached::from_tape(tape, tape).unwrap();
-        let mut inspector = Inspector::new(attached.python.clone());
-        let list = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        let attached = TapeMetadata::from_tape(tape, tape).unwrap();
+        let mut reader = StackReader::new(attached.python.clone());
+        let list = reader.threads(tape, || attached.tasks.clone()).unwrap();
         assert!(list.errors.is_empty());
         let newest = list.threads[0].state.addr;
         let oldest = list.threads.last().unwrap().state.addr;
         let next = attached.python.layout.thread_state.next;
         patch(tape, oldest, next, newest);
-        let looped = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        let looped = reader.threads(tape, || attached.tasks.clone()).unwrap();
         assert_eq!(looped.threads.len(), list.threads.len());
         assert_eq!(looped.errors.len(), 1);
     }
@@ -263,18 +264,16 @@ fn frames_above_one_that_runs_are_left_out_of_a_race() {
     let mut cut = 0;
     for mut recorded in recorded_tapes().into_values() {
         let tape = &mut recorded.tape;
-        let attached = Attached::from_tape(tape, tape).unwrap();
+        let attached = TapeMetadata::from_tape(tape, tape).unwrap();
         let layout = attached.python.layout.interpreter_frame.clone();
         let Some(stacktop) = layout.stacktop else {
             continue;
         };
-        let mut inspector = Inspector::new(attached.python.clone());
-        let list = inspector.threads(tape, || attached.tasks.clone()).unwrap();
+        let mut reader = StackReader::new(attached.python.clone());
+        let list = reader.threads(tape, || attached.tasks.clone()).unwrap();
         for mut thread in list.threads {
             let mut whole = Vec::new();
-            inspector
-                .walk(tape, &mut thread, false, &mut whole)
-                .unwrap();
+            reader.walk(tape, &mut thread, false, &mut whole).unwrap();
             for place in 1..whole.len() {
                 let (above, at) = (whole[place - 1].addr, whole[place].addr);
                 let mut previous = [0; 8];
@@ -294,11 +293,9 @@ fn frames_above_one_that_runs_are_left_out_of_a_race() {
                 tape.read(field, &mut before).unwrap();
                 tape.insert(field, &(-1i32).to_le_bytes());
                 let mut raced = Vec::new();
-                inspector.walk(tape, &mut thread, true, &mut raced).unwrap();
+                reader.walk(tape, &mut thread, true, &mut raced).unwrap();
                 assert_eq!(raced, whole[place..]);
-                inspector
-                    .walk(tape, &mut thread, false, &mut raced)
-                    .unwrap();
+                reader.walk(tape, &mut thread, false, &mut raced).unwrap();
                 assert_eq!(raced, whole);
                 tape.insert(field, &before);
                 cut += 1;

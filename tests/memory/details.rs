@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What a step of the program takes, in bytes.
 const STEP: u64 = 24 << 20;
 /// What else may come and go meanwhile: the interpreter's own memory, and the kernel's late counting.
-const SLACK: u64 = 4 << 20;
+const OVERSHOOT: u64 = 4 << 20;
 
 /// The `memory` of a dump.
 fn memory(target: &Target) -> Value {
@@ -42,15 +42,21 @@ fn what_a_program_takes_is_seen_in_every_count() {
         let freed = memory(&target);
 
         let rss = number(&grown, "rss_bytes");
-        assert!(rss.abs_diff(its_own) < SLACK, "{rss} and {its_own}");
+        assert!(rss.abs_diff(its_own) < OVERSHOOT, "{rss} and {its_own}");
         for key in ["rss_bytes", "pss_bytes", "uss_bytes"] {
             let [before, grown, freed] = [&before, &grown, &freed].map(|at| number(at, key));
             let growth = grown - before;
-            assert!(growth.abs_diff(STEP) < SLACK, "{key} grows by {growth}");
-            assert!(freed.abs_diff(before) < SLACK, "{key}: {before} {freed}");
+            assert!(growth.abs_diff(STEP) < OVERSHOOT, "{key} grows by {growth}");
+            assert!(
+                freed.abs_diff(before) < OVERSHOOT,
+                "{key}: {before} {freed}"
+            );
         }
         let peak = number(&freed, "peak_rss_bytes");
-        assert!(peak + SLACK > rss && peak < rss + SLACK, "{peak} {rss}");
+        assert!(
+            peak + OVERSHOOT > rss && peak < rss + OVERSHOOT,
+            "{peak} {rss}"
+        );
         // At least one fault for each of these, were the pages huge; seldom they are.
         let faults = [&before, &grown].map(|at| number(at, "minor_faults"));
         assert!(faults[1] - faults[0] >= STEP >> 21, "{faults:?}");

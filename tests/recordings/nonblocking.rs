@@ -75,15 +75,19 @@ fn storm(python: &Interpreter, fixture: &str, depths: [usize; 2]) -> (Tally, Tal
     (paused, free)
 }
 
+fn has_hardly_an_impossible_stack(python: &Interpreter, fixture: &str, depths: [usize; 2]) {
+    let (paused, free) = storm(python, fixture, depths);
+    assert_eq!(paused.impossible, 0, "{paused:?}");
+    let impossible = free.impossible as f64;
+    assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
+    let errors = free.errors as f64;
+    assert!(errors <= at_most(0.02, free.all()), "{free:?}");
+}
+
 #[test]
 fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
     for_each_interpreter("storm-nonblocking", .., |python| {
-        let (paused, free) = storm(python, "storm.py", [4, 4]);
-        assert_eq!(paused.impossible, 0, "{paused:?}");
-        let impossible = free.impossible as f64;
-        assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
-        let errors = free.errors as f64;
-        assert!(errors <= at_most(0.02, free.all()), "{free:?}");
+        has_hardly_an_impossible_stack(python, "storm.py", [4, 4]);
     });
 }
 
@@ -92,12 +96,7 @@ fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
 #[test]
 fn calls_through_c_without_pausing_have_hardly_an_impossible_stack() {
     for_each_interpreter("storm-through-c-nonblocking", (3, 14).., |python| {
-        let (paused, free) = storm(python, "storm_through_c.py", [3, 5]);
-        assert_eq!(paused.impossible, 0, "{paused:?}");
-        let impossible = free.impossible as f64;
-        assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
-        let errors = free.errors as f64;
-        assert!(errors <= at_most(0.02, free.all()), "{free:?}");
+        has_hardly_an_impossible_stack(python, "storm_through_c.py", [3, 5]);
     });
 }
 

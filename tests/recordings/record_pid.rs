@@ -4,8 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyspy_rs::cpython::PythonProcess;
-use pyspy_rs::sampler::{Look, Pausing, Sampler, SamplerOptions};
+use pyspy_rs::{CaptureOptions, Pausing, PythonProcess, Sampler, SamplerOptions};
 
 use crate::support::Target;
 use crate::support::bench::{Bench, python};
@@ -66,9 +65,9 @@ fn the_time_is_over_between_two_looks() {
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
         rate_hz: 1e-6,
-        look: Look {
+        look: CaptureOptions {
             pausing: Pausing::Never,
-            ..Look::default()
+            ..CaptureOptions::default()
         },
         subprocesses: false,
         stop: Arc::default(),
@@ -86,9 +85,9 @@ fn a_process_ends_between_two_looks() {
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
         rate_hz: 1e-6,
-        look: Look {
+        look: CaptureOptions {
             pausing: Pausing::Never,
-            ..Look::default()
+            ..CaptureOptions::default()
         },
         subprocesses: false,
         stop: Arc::default(),

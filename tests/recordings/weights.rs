@@ -7,9 +7,10 @@ use crate::support::bench::python;
 use crate::support::{Recording, Target, for_each_interpreter};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
-use pyspy_rs::cpython::PythonProcess;
-use pyspy_rs::profile::{Profile, ProfileOptions};
-use pyspy_rs::sampler::{Look, Pausing, Sample, Sampler, SamplerOptions};
+use pyspy_rs::{
+    CaptureOptions, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler,
+    SamplerOptions,
+};
 use serde_json::Value;
 
 /// The nanoseconds that a process has used, by the clock that its own `time.process_time()` reads.
@@ -46,13 +47,13 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
     let (mut sampler, first) = loop {
         let options = SamplerOptions {
             rate_hz: 200.0,
-            look: Look {
+            look: CaptureOptions {
                 memory: false,
                 pausing,
                 cpu_time: true,
                 gil: true,
-                holds: false,
-                hurries: false,
+                keep_paused: false,
+                skip_leaf_match: false,
             },
             subprocesses: false,
             stop: Arc::clone(&stop),

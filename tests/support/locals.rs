@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use pyspy_rs::cpython::Local;
+use pyspy_rs::internals::Local;
 use serde_json::Value;
 
 /// Types whose text is what `repr` gives.

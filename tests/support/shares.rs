@@ -93,7 +93,7 @@ impl Share {
 
     /// Whether the program had to wait for a CPU, or we had to. Then what it says of the time between its
     /// two answers need not be true of the part of it in which we looked.
-    pub fn is_crowded(&self) -> bool {
+    pub fn is_cpu_contended(&self) -> bool {
         self.missed > 0.01 || self.truth[1] - self.truth[0] > 0.01
     }
 

@@ -5,12 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use pyspy_rs::cpython::source_path::shorten;
-use pyspy_rs::cpython::{
-    Attached, Frame, FrameTable, Inspector, Local, PythonThread, ReadError, SampleError,
-    ValueOptions,
+use pyspy_rs::internals::{
+    Local, PythonThread, ReadError, RemoteMemory, SampleError, StackReader, Tape, TapeMetadata,
+    ValueOptions, shorten_path,
 };
-use pyspy_rs::target::{RemoteMemory, Tape};
+use pyspy_rs::{Frame, FrameTable};
 use serde_json::Value;
 
 use super::fixtures;
@@ -91,7 +90,7 @@ pub fn tape_of(major: u32, minor: u32) -> Recorded {
 /// # Errors
 /// When the threads cannot be listed.
 pub fn parse(
-    attached: &Attached,
+    attached: &TapeMetadata,
     memory: &impl RemoteMemory,
     options: ValueOptions,
 ) -> Result<Parsed, SampleError> {
@@ -103,24 +102,24 @@ pub fn parse(
 /// # Errors
 /// When the threads cannot be listed.
 pub fn parse_some(
-    attached: &Attached,
+    attached: &TapeMetadata,
     memory: &impl RemoteMemory,
     options: ValueOptions,
     with_locals: impl Fn(usize) -> bool,
 ) -> Result<Parsed, SampleError> {
-    let mut inspector = Inspector::new(attached.python.clone());
-    inspector.begin_sample(true);
-    let list = inspector.threads(memory, || attached.tasks.clone())?;
+    let mut reader = StackReader::new(attached.python.clone());
+    reader.begin_sample(true);
+    let list = reader.threads(memory, || attached.tasks.clone())?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
     let mut table = FrameTable::default();
     let mut count = 0;
     let mut threads = Vec::new();
     for mut thread in list.threads {
         let mut stack = Vec::new();
-        inspector.copy(memory, &thread);
-        let resolved = inspector
+        reader.copy(memory, &thread);
+        let resolved = reader
             .walk(memory, &mut thread, false, &mut stack)
-            .and_then(|_| inspector.resolve(memory, &thread, &stack, &mut table));
+            .and_then(|_| reader.resolve(memory, &thread, &stack, &mut table));
         let resolved = match resolved {
             Ok(resolved) => resolved,
             Err(error) => {
@@ -128,15 +127,15 @@ pub fn parse_some(
                 continue;
             }
         };
-        table.shorten_new(|filename| shorten(filename, |_| false).into());
+        table.shorten_new(|filename| shorten_path(filename, |_| false).into());
         let mut frames = Vec::new();
-        let shown = stack.iter().zip(inspector.shown(&thread));
+        let shown = stack.iter().zip(reader.shown(&thread));
         let shown: Vec<_> = shown.filter(|(_, is_shown)| *is_shown).collect();
         for ((raw, _), id) in shown.into_iter().zip(&*resolved.frames) {
             let frame = table.get(*id).expect("a frame of this table");
             count += 1;
             let locals = match with_locals(count) {
-                true => inspector.frame_locals(memory, raw, options),
+                true => reader.frame_locals(memory, raw, options),
                 false => Ok(Vec::new()),
             };
             let locals = locals.unwrap_or_else(|error| {
@@ -146,7 +145,7 @@ pub fn parse_some(
             frames.push((frame.clone(), locals));
         }
         threads.push(ParsedThread {
-            name: inspector.thread_name(memory, &thread),
+            name: reader.thread_name(memory, &thread),
             collecting: thread.collects(&stack),
             thread,
             frames,

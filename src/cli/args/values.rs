@@ -1,0 +1,70 @@
+//! What stands for an option's value: seconds, process ids, names of formats and columns.
+
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+
+use crate::os::Pid;
+use crate::output::format::Format;
+use crate::output::tables::SortKey;
+
+/// How long to record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordFor {
+    /// Until the program ends or the user stops us.
+    Unlimited,
+    /// For this long.
+    Time(Duration),
+}
+
+/// Time between two refreshes. A type of its own, so that clap shows the default as it was typed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delay(pub Duration);
+
+/// The formats' names, in any case of letters as py-spy takes them.
+pub(crate) fn format_parser() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name))
+        .try_map(|name| name.to_ascii_lowercase().parse::<Format>())
+}
+
+/// The columns' names.
+pub(crate) fn sort_parser() -> impl TypedValueParser<Value = SortKey> {
+    PossibleValuesParser::new(SortKey::ALL.map(SortKey::name)).try_map(|name| {
+        let mut keys = SortKey::ALL.into_iter();
+        keys.find(|key| key.name().eq_ignore_ascii_case(&name))
+            .ok_or("no such column")
+    })
+}
+
+pub(crate) fn parse_pid(text: &str) -> Result<Pid, String> {
+    let pid = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        Some(hex) => Pid::from_str_radix(hex, 16),
+        None => text.parse::<Pid>(),
+    };
+    match pid {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err("not a process id: give a number such as 8172 or 0x1fec".to_owned()),
+    }
+}
+
+fn parse_seconds(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.parse().ok()?;
+    Duration::try_from_secs_f64(seconds)
+        .ok()
+        .filter(|time| !time.is_zero())
+}
+
+pub(crate) fn parse_duration(text: &str) -> Result<RecordFor, String> {
+    if text.eq_ignore_ascii_case("unlimited") {
+        return Ok(RecordFor::Unlimited);
+    }
+    parse_seconds(text)
+        .map(RecordFor::Time)
+        .ok_or_else(|| "give seconds, such as 30, or `unlimited`".to_owned())
+}
+
+pub(crate) fn parse_delay(text: &str) -> Result<Delay, String> {
+    parse_seconds(text)
+        .map(Delay)
+        .ok_or_else(|| "give seconds, such as 0.5".to_owned())
+}

@@ -1,0 +1,105 @@
+//! The test of `doctor`: a second of samples, and what they cost.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use nix::time::{ClockId, clock_gettime};
+
+use super::report::{PythonName, TestSample};
+use crate::cli::report::timing;
+use crate::cpython::process::PythonProcess;
+use crate::cpython::stack::trace::StackTrace;
+use crate::sampler::capture::options::{CaptureOptions, Pausing};
+use crate::sampler::{Sampler, SamplerOptions};
+
+/// Samples a second, as `record` takes them unless told otherwise.
+const RATE_HZ: u32 = 100;
+/// How long it takes.
+const DURATION: Duration = Duration::from_secs(1);
+/// Different errors that are kept, and Python threads that are named.
+const MAX_ERRORS: usize = 5;
+const MAX_NAMES: usize = 50;
+
+/// Samples for a second. With it come the threads that the last sample showed: the first of them by
+/// name, and how many there were.
+pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<PythonName>, usize) {
+    let target_pid = process.pid();
+    let mut sampler = Sampler::new(
+        process,
+        SamplerOptions {
+            rate_hz: f64::from(RATE_HZ),
+            look: CaptureOptions {
+                pausing,
+                gil: true,
+                ..CaptureOptions::default()
+            },
+            subprocesses: false,
+            stop: Arc::new(AtomicBool::new(false)),
+            duration: Some(DURATION),
+        },
+    );
+    let mut test = TestSample {
+        paused: pausing == Pausing::Running,
+        rate_asked: f64::from(RATE_HZ),
+        ..TestSample::default()
+    };
+    let (mut names, mut shown) = (Vec::new(), 0);
+    let (started, cpu) = (Instant::now(), own_cpu());
+    for sample in sampler.by_ref() {
+        for error in &sample.errors {
+            if test.error_texts.len() < MAX_ERRORS && !test.error_texts.contains(error) {
+                test.error_texts.push(error.clone());
+            }
+        }
+        let mut processes = sample.processes.iter();
+        let Some(seen) = processes.find(|process| process.pid == target_pid) else {
+            continue;
+        };
+        test.stacks += seen.traces.len() as u64;
+        let deepest = seen.traces.iter().map(|trace| trace.frames.len()).max();
+        test.max_depth = test.max_depth.max(deepest.unwrap_or(0));
+        test.with_gil += u64::from(seen.traces.iter().any(|trace| trace.thread.owns_gil));
+        if !seen.traces.is_empty() {
+            shown = seen.traces.len();
+            names = seen.traces.iter().take(MAX_NAMES).map(name_of).collect();
+        }
+    }
+    let used = own_cpu().zip(cpu);
+    test.seconds = started.elapsed().as_secs_f64();
+    if !sampler.is_time_over() {
+        test.ended = Some("the process ended, or runs another program now".to_owned());
+    }
+    let stats = sampler.stats();
+    let us = |time: Duration| time.as_secs_f64() * 1e6;
+    test.samples = stats.samples;
+    test.rate = stats.samples as f64 / test.seconds.max(1e-9);
+    test.missed = stats.missed_ticks;
+    test.advice = timing::missed(stats, RATE_HZ, !test.paused);
+    test.errors = stats.errors;
+    test.torn = stats.torn;
+    let used = used.filter(|_| stats.samples > 0);
+    test.cpu_us_per_sample =
+        used.map(|(after, before)| us(after.saturating_sub(before)) / stats.samples as f64);
+    test.look_us = stats.mean_sample_time().map(us);
+    test.pauses = stats.pauses.count();
+    test.pause_median_us = stats.pauses.median().map(us);
+    test.pause_p99_us = stats.pauses.p99().map(us);
+    test.pause_max_us = stats.pauses.max().map(us);
+    (test, names, shown)
+}
+
+fn name_of(trace: &StackTrace) -> PythonName {
+    let thread = &trace.thread;
+    PythonName {
+        os_thread_id: thread.os_thread_id,
+        name: thread.name.as_deref().map(str::to_owned),
+        frames: trace.frames.len(),
+    }
+}
+
+/// The time that this thread of ours has spent on a CPU: the sampler works on the thread that made it.
+fn own_cpu() -> Option<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
+    Some(Duration::from(time))
+}

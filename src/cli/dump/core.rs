@@ -1,0 +1,117 @@
+//! `dump --core`: what a process did when its core file was written.
+
+use std::path::Path;
+
+use super::model::{CoreDump, ProcessDump, ThreadDump};
+use super::{print, with_locals};
+use crate::cli::options::DumpOptions;
+use crate::cpython::code::frame_table::FrameTable;
+use crate::cpython::core::PythonCore;
+use crate::cpython::stack::walk::RawFrame;
+use crate::cpython::values::ValueOptions;
+use crate::os::core_file::{CoreFile, CoreOptions};
+use crate::os::process::image::ProcessImage;
+use crate::sampler::capture::core;
+use crate::session::errors::{UserError, print_stderr};
+use crate::text::units::mib;
+
+/// Dumps a core file, and returns the exit status.
+///
+/// # Errors
+/// When it is none that can be read, or stdout cannot be written.
+pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
+    let files = CoreOptions {
+        exe: options.core.exe.clone(),
+        sysroot: options.core.sysroot.clone(),
+    };
+    let core = CoreFile::open(file, &files)?;
+    let (size, whole) = core.sizes();
+    let mut core = PythonCore::find(core)?;
+    if size < whole {
+        print_stderr(&format!(
+            "warning: the core file is cut off, {} of {} are there: what is missing cannot be shown",
+            mib(size),
+            mib(whole)
+        ));
+    }
+    let dump = look(&mut core, file, options)?;
+    if options.locals > 0 || !dump.errors.is_empty() {
+        warn_of_missing_files(&core);
+    }
+    print(&[dump], &[], options)?;
+    Ok(0)
+}
+
+/// What is in the program or library itself, such as names of built-in types, cores leave out.
+fn warn_of_missing_files(core: &PythonCore) {
+    let image = Path::new(&core.found().image);
+    if !core.core().has_file(image) {
+        print_stderr(&format!(
+            "warning: the build of {} that ran is not here, so some built-in objects cannot be shown; \
+             give it with --exe, or its root folder with --sysroot",
+            image.display()
+        ));
+    }
+}
+
+fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Result<ProcessDump> {
+    let values = ValueOptions::level(options.locals, options.show_secrets);
+    let locals = |core: &PythonCore, frame: &RawFrame| {
+        (options.locals > 0).then(|| core.frame_locals(frame, values))
+    };
+    let mut frames = FrameTable::default();
+    let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
+        let hint = match core.core().is_cut_off() {
+            true => {
+                "it is cut off: let it be written whole (ulimit -c unlimited, room on the disk)"
+            }
+            false => "its memory is damaged, or was being changed; -vv shows what was read",
+        };
+        UserError::failure(
+            format!("cannot list the threads in the core file: {error}"),
+            hint,
+        )
+    })?;
+    if snapshot.searched > 0 {
+        print_stderr(&format!(
+            "warning: the core file lacks parts of the C stacks of {} threads: their outer frames were \
+             searched for, and those of generators among them may be missing",
+            snapshot.searched
+        ));
+    }
+    let mut errors = snapshot.errors;
+    let traces = snapshot.traces.into_iter().zip(snapshot.inspected);
+    let threads = traces
+        .map(|(trace, locals)| ThreadDump {
+            frames: with_locals(&trace, locals, &frames, &mut errors),
+            info: trace.thread,
+        })
+        .collect();
+    let version = core.version().to_string();
+    let interpreters = core.interpreter_gils().unwrap_or_default();
+    let core = core.core();
+    let (size_bytes, whole_size_bytes) = core.sizes();
+    Ok(ProcessDump {
+        pid: core.pid(),
+        parent: None,
+        command: core.command_line().to_vec(),
+        version,
+        executable: core.exe_path().to_string_lossy().into_owned(),
+        memory: None,
+        core: Some(CoreDump {
+            file: file.to_string_lossy().into_owned(),
+            writer: core.writer(),
+            size_bytes,
+            whole_size_bytes,
+            signal: core.signal(),
+            system_calls: core
+                .threads()
+                .iter()
+                .map(|thread| (thread.tid, thread.system_call))
+                .collect(),
+        }),
+        interpreters,
+        threads,
+        errors,
+    })
+}

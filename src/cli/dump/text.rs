@@ -1,0 +1,366 @@
+//! A dump as text: py-spy's, to the space, and lines about memory.
+
+use std::io::{self, Write};
+
+use anstyle::{AnsiColor, Style};
+
+use super::model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::{core_text, interpreters};
+use crate::cpython::stack::trace::ThreadInfo;
+use crate::cpython::values::locals::Local;
+use crate::text::escape::{command_line, for_terminal};
+use crate::text::units::{mib, rate, rough};
+
+/// How to print.
+#[derive(Clone, Copy, Debug)]
+pub struct TextOptions {
+    /// Whole paths, not only the part below the import root.
+    pub full_filenames: bool,
+    /// Colours and weights.
+    pub colour: bool,
+}
+
+/// py-spy's colours.
+struct Palette {
+    id: Style,
+    version: Style,
+    faint: Style,
+    function: Style,
+    file: Style,
+}
+
+impl Palette {
+    fn new(colour: bool) -> Palette {
+        let style = |style: Style| if colour { style } else { Style::new() };
+        Palette {
+            id: style(AnsiColor::Yellow.on_default().bold()),
+            version: style(Style::new().bold()),
+            faint: style(Style::new().dimmed()),
+            function: style(AnsiColor::Green.on_default()),
+            file: style(AnsiColor::Cyan.on_default()),
+        }
+    }
+}
+
+/// Prints the processes, parents first, with a rule between two.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write(
+    out: &mut impl Write,
+    processes: &[ProcessDump],
+    options: TextOptions,
+) -> io::Result<()> {
+    let palette = Palette::new(options.colour);
+    for (i, process) in processes.iter().enumerate() {
+        if i > 0 {
+            let Palette { faint, .. } = &palette;
+            writeln!(out, "\n{faint}{}{faint:#}", "-".repeat(80))?;
+        }
+        write_process(out, process, options, &palette)?;
+    }
+    Ok(())
+}
+
+fn write_process(
+    out: &mut impl Write,
+    process: &ProcessDump,
+    options: TextOptions,
+    palette: &Palette,
+) -> io::Result<()> {
+    let Palette {
+        id, version, faint, ..
+    } = palette;
+    writeln!(
+        out,
+        "Process {id}{}{id:#}: {}",
+        process.pid,
+        command_line(&process.command)
+    )?;
+    writeln!(
+        out,
+        "Python v{version}{}{version:#} ({faint}{}{faint:#})",
+        for_terminal(&process.version),
+        for_terminal(&process.executable)
+    )?;
+    if let Some(memory) = &process.memory {
+        writeln!(out, "Memory: {}", memory_line(memory))?;
+        for line in memory_details(memory) {
+            writeln!(out, "{line}")?;
+        }
+    }
+    for line in core_text::lines(process) {
+        writeln!(out, "{line}")?;
+    }
+    for line in interpreters::lines(process) {
+        writeln!(out, "{line}")?;
+    }
+    if let Some((pid, command)) = &process.parent {
+        writeln!(
+            out,
+            "Parent Process {id}{pid}{id:#}: {}",
+            command_line(command)
+        )?;
+    }
+    writeln!(out)?;
+    for thread in &process.threads {
+        write_thread(out, thread, process.core.as_ref(), options, palette)?;
+    }
+    Ok(())
+}
+
+fn memory_line(memory: &MemoryDump) -> String {
+    let mut line = format!("{} RSS", mib(memory.rss_bytes));
+    if let Some(peak) = memory.peak_rss_bytes {
+        line += &format!(", {} peak", mib(peak));
+    }
+    if let Some(threads) = memory.threads {
+        line += &format!(", {threads} thread{}", if threads == 1 { "" } else { "s" });
+    }
+    line
+}
+
+/// The lines below that on memory: each with a name of its own that scripts can look for, and none
+/// that could be taken for a thread or a frame.
+fn memory_details(memory: &MemoryDump) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut shares = Vec::new();
+    if let Some(known) = memory.shares {
+        shares.push(format!("{} PSS", mib(known.pss_bytes)));
+        shares.push(format!("{} USS", mib(known.uss_bytes)));
+    }
+    shares.extend(memory.swap_bytes.map(|swap| format!("{} swap", mib(swap))));
+    if !shares.is_empty() {
+        lines.push(format!("Memory shares: {}", shares.join(", ")));
+    }
+    lines.extend(memory.limit.as_ref().map(|limit| {
+        format!(
+            "Memory limit: {}, {} left (cgroup {})",
+            mib(limit.limit_bytes),
+            mib(limit.left_bytes()),
+            for_terminal(&limit.group.to_string_lossy())
+        )
+    }));
+    if let Some(age) = memory.age {
+        lines.push(match memory.growth_per_minute() {
+            Some(growth) => format!(
+                "Memory growth: {} per minute, on average since its start {} ago",
+                mib(growth as u64),
+                rough(age)
+            ),
+            None => format!(
+                "Memory growth: {} since its start {} ago",
+                mib(memory.rss_bytes),
+                rough(age)
+            ),
+        });
+    }
+    if let (Some(faults), Some(age)) = (memory.faults, memory.age) {
+        let told = |count: u64, kind: &str| match rate(count, age).filter(|_| count > 0) {
+            Some(rate) => format!("{count} {kind} ({rate})"),
+            None => format!("{count} {kind}"),
+        };
+        lines.push(format!(
+            "Page faults: {}, {}",
+            told(faults.minor, "minor"),
+            told(faults.major, "major")
+        ));
+    }
+    lines.extend(memory.open_files.map(|open| match memory.max_open_files {
+        Some(max) => format!("Open files: {open} of {max}"),
+        None => format!("Open files: {open}"),
+    }));
+    lines
+}
+
+fn write_thread(
+    out: &mut impl Write,
+    thread: &ThreadDump,
+    core: Option<&CoreDump>,
+    options: TextOptions,
+    palette: &Palette,
+) -> io::Result<()> {
+    let info = &thread.info;
+    let Palette { id, .. } = palette;
+    match info.os_thread_id {
+        Some(tid) => write!(out, "Thread {id}{tid}{id:#}")?,
+        // All that is known of it then is the address of its pthread.
+        None => write!(out, "Thread {id}{:#X}{id:#}", info.pthread_id)?,
+    }
+    let state = core.map_or_else(|| live_state(info), |core| core_text::state(info, core));
+    write!(out, " ({state})")?;
+    if let Some(name) = &info.name {
+        write!(out, ": \"{}\"", for_terminal(name))?;
+    }
+    if let Some(place) = interpreters::place(info) {
+        write!(out, " {place}")?;
+    }
+    writeln!(out)?;
+    for frame in &thread.frames {
+        write_frame(out, frame, options, palette)?;
+    }
+    Ok(())
+}
+
+fn live_state(info: &ThreadInfo) -> String {
+    // A thread can wait while it holds the GIL (a page fault, a debugger): idle, as in py-spy.
+    let state = match (info.active, info.owns_gil) {
+        (false, _) => "idle",
+        (true, true) => "active+gil",
+        (true, false) => "active",
+    };
+    let collecting = if info.collecting { "+gc" } else { "" };
+    format!("{state}{collecting}")
+}
+
+fn write_frame(
+    out: &mut impl Write,
+    frame: &FrameDump,
+    options: TextOptions,
+    palette: &Palette,
+) -> io::Result<()> {
+    let Palette {
+        faint,
+        function,
+        file,
+        ..
+    } = palette;
+    let place = &frame.frame;
+    let name = for_terminal(&place.name);
+    let path = for_terminal(if options.full_filenames {
+        &place.filename
+    } else {
+        &place.short_filename
+    });
+    write!(
+        out,
+        "    {function}{name}{function:#} ({file}{path}{file:#}"
+    )?;
+    match place.line {
+        Some(line) => writeln!(out, ":{faint}{line}{faint:#})")?,
+        None => writeln!(out, ")")?,
+    }
+    let locals = frame.locals.as_deref().unwrap_or_default();
+    write_locals(out, "Arguments:", locals, true, faint)?;
+    write_locals(out, "Locals:", locals, false, faint)
+}
+
+fn write_locals(
+    out: &mut impl Write,
+    title: &str,
+    locals: &[Local],
+    arguments: bool,
+    faint: &Style,
+) -> io::Result<()> {
+    let mut titled = false;
+    for local in locals.iter().filter(|l| l.is_argument == arguments) {
+        if !titled {
+            writeln!(out, "        {faint}{title}{faint:#}")?;
+            titled = true;
+        }
+        writeln!(
+            out,
+            "            {}: {}",
+            for_terminal(&local.name),
+            for_terminal(&local.value)
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::dump::model::samples;
+
+    fn text(processes: &[ProcessDump], options: TextOptions) -> String {
+        let mut out = Vec::new();
+        assert!(write(&mut out, processes, options).is_ok());
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    const PLAIN: TextOptions = TextOptions {
+        full_filenames: false,
+        colour: false,
+    };
+
+    #[test]
+    fn is_what_py_spy_prints() {
+        let expected = r#"Process 8172: python3.15 app.py 30
+Python v3.15.2 (/usr/bin/python3.15)
+Memory: 57.1 MiB RSS, 61.0 MiB peak, 9 threads
+Memory shares: 52.3 MiB PSS, 50.1 MiB USS, 1.0 MiB swap
+Memory limit: 512.0 MiB, 416.0 MiB left (cgroup /docker/a\x1b[31m)
+Memory growth: 1.2 MiB per minute, on average since its start 47m 10s ago
+Page faults: 15321 minor (5.4 per second), 3 major (3.8 per hour)
+Open files: 14 of 1024
+
+Thread 8172 (active+gil): "MainThread"
+    leaf (app.py:11)
+        Arguments:
+            n: 0
+            s: "a\x1b[31m"
+        Locals:
+            loc: 1.5
+    Thing.method (pkg/mod.py:20)
+    <module> (app.py:31)
+Thread 0x7F0F6C3CA990 (idle)
+    evil\u202e\n (a\x07.py)
+"#;
+        assert_eq!(text(&[samples::process()], PLAIN), expected);
+    }
+
+    #[test]
+    fn what_the_system_does_not_tell_is_left_out() {
+        let mut process = samples::process();
+        process.memory = Some(MemoryDump {
+            rss_bytes: 5 << 20,
+            age: Some(std::time::Duration::from_secs(59)),
+            ..MemoryDump::default()
+        });
+        let expected = "Memory: 5.0 MiB RSS\nMemory growth: 5.0 MiB since its start 59s ago\n\nThr";
+        let text = text(&[process], PLAIN);
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn a_child_names_its_parent() {
+        let mut child = samples::process();
+        child.pid = 8200;
+        child.parent = Some((8172, vec!["python3.15".into(), "app.py".into()]));
+        child.threads.truncate(1);
+        let text = text(&[samples::process(), child], PLAIN);
+        let rule = format!("\n{}\nProcess 8200: python3.15 app.py 30\n", "-".repeat(80));
+        assert!(text.contains(&rule), "{text}");
+        assert!(
+            text.contains("14 of 1024\nParent Process 8172: python3.15 app.py\n\nThread"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn colours_never_change_the_text() {
+        let coloured = TextOptions {
+            colour: true,
+            full_filenames: true,
+        };
+        let plain = TextOptions {
+            colour: false,
+            ..coloured
+        };
+        let with = text(&[samples::process()], coloured);
+        assert!(with.contains("\u{1b}[1m\u{1b}[33m8172\u{1b}[0m"), "{with}");
+        let stripped = anstream::adapter::strip_str(&with).to_string();
+        assert_eq!(stripped, text(&[samples::process()], plain));
+        assert!(stripped.contains("(/srv/app.py:11)"), "{stripped}");
+    }
+
+    #[test]
+    fn says_who_collects_garbage() {
+        let mut process = samples::process();
+        for thread in &mut process.threads {
+            thread.info.collecting = true;
+        }
+        assert!(text(&[process], PLAIN).contains("(active+gil+gc): \"MainThread\""));
+    }
+}

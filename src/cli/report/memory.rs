@@ -1,0 +1,50 @@
+//! What a recording's closing lines say of memory: the verdict, and the stacks behind a leak.
+
+use crate::profile::Profile;
+use crate::profile::tables::stacks::StackId;
+use crate::rss::leak::verdict::Verdict;
+use crate::text::units::mib;
+
+/// How many stacks are named.
+const SUSPECTS: usize = 3;
+/// How many frames of each, from the leaf on.
+const FRAMES: usize = 6;
+
+/// The lines; none where no memory was read.
+pub fn lines(profile: &Profile) -> Vec<String> {
+    if profile.rss().last().is_none() {
+        return Vec::new();
+    }
+    let verdict = profile.rss().trend().verdict;
+    let mut lines = vec![format!("Memory: {verdict}")];
+    if let Verdict::Growing { since, .. } = verdict {
+        if profile.options().memory {
+            let suspects = profile.suspects(since, SUSPECTS).into_iter();
+            lines.extend(suspects.map(|suspect| {
+                let size = mib(suspect.kept_bytes);
+                format!(
+                    "  {size} never given back by {}",
+                    calls(profile, suspect.stack)
+                )
+            }));
+        } else {
+            lines.push("  record with --memory to see what adds it".to_owned());
+        }
+    }
+    lines
+}
+
+/// A stack's frames, leaf first.
+fn calls(profile: &Profile, stack: StackId) -> String {
+    let path = profile.stacks().path(stack);
+    let mut frames: Vec<String> = path
+        .iter()
+        .rev()
+        .take(FRAMES)
+        .map(|label| profile.text(*label))
+        .collect();
+    if path.len() > FRAMES {
+        frames.push("…".to_owned());
+    }
+    frames.join(" < ")
+}

@@ -1,0 +1,5 @@
+//! Which process a command is for.
+
+pub mod candidates;
+pub mod container;
+pub mod target;

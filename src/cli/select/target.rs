@@ -1,0 +1,37 @@
+//! Which process the arguments ask for.
+
+use crate::cli::args::TargetArgs;
+use crate::cli::args::usage::usage_error;
+use crate::os::Pid;
+use crate::session::options::{ContainerTarget, Program, Target};
+
+/// A process that runs.
+pub(crate) fn running(pid: Option<Pid>, container: Option<String>) -> Target {
+    match (container, pid) {
+        (Some(container), pid) => Target::ContainerTarget(ContainerTarget { container, pid }),
+        (None, Some(pid)) => Target::Pid(pid),
+        (None, None) => Target::OnlyOne,
+    }
+}
+
+pub(crate) fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Error> {
+    let mut words = args.program.into_iter();
+    match (args.pid, words.next()) {
+        (_, Some(_)) if args.in_container.is_some() => Err(usage_error(
+            command,
+            "--in-container looks at a process that runs, and a program starts here: give one of them",
+        )),
+        (pid, None) => Ok(running(pid, args.in_container)),
+        (None, Some(file)) => Ok(Target::Program(Program {
+            file,
+            args: words.collect(),
+        })),
+        (Some(_), Some(file)) => Err(usage_error(
+            command,
+            &format!(
+                "--pid looks at a process that runs, and `{}` is a program to run: give one of them",
+                file.to_string_lossy().escape_debug()
+            ),
+        )),
+    }
+}

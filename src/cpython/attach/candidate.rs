@@ -1,0 +1,125 @@
+//! [`Candidate`]: an image that may hold an interpreter, and where its variables are in the process.
+
+use log::debug;
+
+use super::locate::RootsSource;
+use super::scan;
+use crate::os::elf::{ElfError, ElfFile};
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+use crate::os::process::image::ProcessImage;
+use crate::os::procfs::maps::Image;
+
+/// Looks like CPython to us: an image with one of these symbols.
+const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];
+
+/// The section of `_PyRuntime`, since 3.10.
+const SECTION: &str = ".PyRuntime";
+
+/// Whether a file's exported symbols or sections say that it holds an interpreter.
+pub(crate) fn is_marked(elf: &ElfFile<'_>) -> bool {
+    let exports = elf.exported_symbols(&MARKS);
+    exports.is_ok_and(|found| found.iter().any(Option::is_some)) || elf.section(SECTION).is_some()
+}
+
+/// An image that holds an interpreter.
+pub(crate) struct Candidate<'a> {
+    /// The image.
+    pub image: &'a Image,
+    elf: ElfFile<'a>,
+    /// What to add to an address of the file.
+    pub bias: u64,
+    /// `_PyRuntime` (3.7+), and how it was found.
+    pub runtime: Option<(RemoteAddr, RootsSource)>,
+    /// `_PyThreadState_Current` (to 3.6).
+    pub tstate_current: Option<RemoteAddr>,
+    /// Whether its symbols or its name say that it holds an interpreter.
+    pub is_marked: bool,
+}
+
+impl<'a> Candidate<'a> {
+    /// Opens an image; `None` when it cannot be placed in memory.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(target: &'a impl ProcessImage, image: &'a Image) -> Result<Option<Self>, ElfError> {
+        let Some(base) = image.base() else {
+            return Ok(None);
+        };
+        let elf = match target.open_mapped(base) {
+            Ok(file) => ElfFile::open(file)?,
+            // The file cannot be had any more: what the loader needs is in memory.
+            Err(error) => {
+                debug!("{}: {error}; reading it from memory", image.path.display());
+                ElfFile::from_memory(target.memory(), RemoteAddr(base.start))?
+            }
+        };
+        let Some(bias) = elf.load_bias(base) else {
+            return Ok(None);
+        };
+        let mut found = match elf.exported_symbols(&MARKS) {
+            // A core file has the headers of its libraries, and may lack the rest.
+            Err(_) if elf.is_in_memory() => vec![None; MARKS.len()],
+            found => found?,
+        };
+        if found.iter().all(Option::is_none) && !elf.is_in_memory() {
+            found = elf.symbols(&MARKS)?;
+        }
+        let mut addrs = found
+            .into_iter()
+            .map(|vaddr| Some(RemoteAddr(vaddr?.wrapping_add(bias))));
+        let mut next = || addrs.next().flatten();
+        let (runtime, tstate_current, get_version) = (next(), next(), next());
+        let section = || Some(RemoteAddr(elf.section(SECTION)?.vaddr.wrapping_add(bias)));
+        let runtime = runtime
+            .map(|addr| (addr, RootsSource::Symbol("_PyRuntime")))
+            .or_else(|| section().map(|addr| (addr, RootsSource::Section)));
+        let is_marked = runtime.is_some()
+            || tstate_current.or(get_version).is_some()
+            || image.file_name().starts_with("libpython");
+        Ok(Some(Candidate {
+            image,
+            elf,
+            bias,
+            runtime,
+            tstate_current,
+            is_marked,
+        }))
+    }
+
+    /// Looks for `_PyRuntime` by its cookie (3.13+) where no symbol or section says where it is.
+    pub fn search_runtime(&mut self, memory: &impl RemoteMemory) {
+        if self.runtime.is_none() && self.tstate_current.is_none() {
+            self.runtime = scan::debug_offsets(memory, self.writable_memory())
+                .map(|addr| (addr, RootsSource::Cookie));
+        }
+    }
+
+    /// A symbol's address in the process; the full table is only looked at when `everywhere`.
+    pub fn symbol(&self, name: &str, everywhere: bool) -> Option<RemoteAddr> {
+        let search = if everywhere {
+            ElfFile::symbols
+        } else {
+            ElfFile::exported_symbols
+        };
+        let vaddr = search(&self.elf, &[name]).ok()?.into_iter().next()??;
+        Some(RemoteAddr(vaddr.wrapping_add(self.bias)))
+    }
+
+    /// Where `_PyRuntime` is (3.7+).
+    pub fn runtime(&self) -> Option<RemoteAddr> {
+        self.runtime.map(|(addr, _)| addr)
+    }
+
+    /// Where `Py_Version` is (3.11+).
+    pub fn py_version(&self) -> Option<RemoteAddr> {
+        self.runtime?;
+        self.symbol("Py_Version", false)
+    }
+
+    /// The image's writable data in the process, as start and size.
+    pub fn writable_memory(&self) -> impl Iterator<Item = (RemoteAddr, u64)> {
+        let ranges = self.elf.writable_ranges().into_iter();
+        ranges.map(|range| (RemoteAddr(range.vaddr.wrapping_add(self.bias)), range.size))
+    }
+}

@@ -1,0 +1,380 @@
+//! Pass 2: from `(code object, instruction)` to a frame with names, cached.
+//!
+//! Code objects die and their addresses are reused, so a cached name must never outlive its code
+//! object. The rule: a cached code object is believed when its interpreter's [`Generation`], read
+//! after the stack, is the one that it had before the code object was looked at; where a version
+//! does not count, or the count has moved, the code object is looked at again once for each stack
+//! that has it. Then the fields that identify it are compared (its type, the pointers to its names,
+//! file and line table, its first line, the length and hash that name, file and line table keep) and
+//! so is the line table itself. When one differs, the entry is forgotten and read anew.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use foldhash::HashMap;
+use python_offsets::semantics::Executable;
+
+use super::identity::Generation;
+
+use super::entry::{Cached, Code};
+use super::frame_table::{Frame, FrameId, FrameTable};
+use super::identity::{Identity, Known, are_same, has_names};
+use super::instruction::{CODE_UNIT, byte_offset};
+use super::line_table::locate;
+use crate::cpython::read::error::ReadError;
+use crate::cpython::read::record::read_i32;
+use crate::cpython::stack::copy::ResolvedStack;
+use crate::cpython::stack::frame_cache::MAX_KEPT;
+use crate::cpython::stack::walk::RawFrame;
+use crate::cpython::values::object::Objects;
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+
+/// Above this many code objects the cache starts anew: programs that make code all the time must not
+/// make us grow.
+const MAX_CODES: usize = 50_000;
+/// How many more one stack may add to that: it is only then that there is room for others.
+const MAX_NEW_CODES: usize = 7_000;
+/// The same for the bytes of their names and line tables.
+const MAX_CACHED_BYTES: usize = 32 << 20;
+/// The same for the instructions that are remembered in all of them.
+const MAX_INSTRUCTIONS: usize = 1_000_000;
+
+/// Resolved code objects of one process.
+#[derive(Default)]
+pub struct CodeCache {
+    codes: HashMap<RemoteAddr, Cached>,
+    /// Which types are `code`: one in practice. Its address is never reused: it is static.
+    code_types: HashMap<RemoteAddr, bool>,
+    files: HashSet<Arc<str>>,
+    /// Bytes that were added to `codes` and `files` since they were empty.
+    bytes: usize,
+    /// Instructions that were remembered in all of `codes` since it was empty.
+    cached_frames: usize,
+    /// Which stack is resolved.
+    round: u64,
+    /// Code objects that were read so far.
+    reads: u64,
+}
+
+impl CodeCache {
+    /// Names for the frames of a stack, without those that run no code object or have not begun yet.
+    /// `generation` is what the thread's interpreter had counted after the stack was read; `last` has
+    /// the names of the same thread's stack before, and says how many frames have stayed; it gets those
+    /// of this one.
+    ///
+    /// # Errors
+    /// When a code object cannot be read.
+    pub(crate) fn resolve<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        generation: Option<Generation>,
+        stack: &[RawFrame],
+        last: &mut ResolvedStack,
+        table: &mut FrameTable,
+    ) -> Result<Arc<[FrameId]>, ReadError> {
+        self.round = self.round.wrapping_add(1);
+        self.make_room();
+        // Frames that stand where they stood, with the same code, have the same names.
+        let names = last.ids.len();
+        last.truncate(last.kept.min(stack.len()));
+        let is_valid = generation.is_some() && generation == last.generation;
+        let fresh = stack.get(..stack.len() - last.ids.len());
+        let codes: &[_] = if is_valid { &[] } else { &last.codes };
+        self.revalidate(objects, generation, fresh.unwrap_or_default(), codes);
+        if !is_valid && !self.all_still_valid(generation, last) {
+            last.truncate(0);
+        }
+        let kept = last.ids.len();
+        if kept == stack.len()
+            && kept == names
+            && let Some(shown) = &last.shown
+        {
+            last.kept = kept;
+            last.generation = generation;
+            return Ok(Arc::clone(shown));
+        }
+        // Should one of them fail, nothing is left to compare a later stack with.
+        last.kept = 0;
+        let shown_before = last.shown.take();
+        let known = kept - last.hidden.len();
+        let fresh = stack.get(..stack.len() - kept).unwrap_or_default();
+        last.ids.reserve(fresh.len());
+        for raw in fresh.iter().rev() {
+            let id = self.frame(objects, generation, raw, table)?;
+            let place = last.ids.len();
+            last.ids.push(id);
+            if id.is_none() {
+                last.hidden.push(place);
+            }
+            let code = |(addr, _): &(RemoteAddr, usize)| *addr;
+            if place < MAX_KEPT
+                && let Err(at) = last.codes.binary_search_by_key(&raw.executable, code)
+            {
+                last.codes.insert(at, (raw.executable, place));
+            }
+        }
+        let shown = shown_before.as_deref().unwrap_or_default();
+        let known = shown
+            .len()
+            .checked_sub(known)
+            .and_then(|at| shown.get(at..));
+        let fresh = last.ids.iter().skip(kept).rev();
+        let mut shown: Vec<FrameId> = Vec::with_capacity(stack.len());
+        shown.extend(fresh.copied().flatten());
+        shown.extend_from_slice(known.unwrap_or_default());
+        let shown: Arc<[FrameId]> = shown.into();
+        last.kept = stack.len();
+        last.generation = generation;
+        last.reads = self.reads;
+        last.shown = Some(Arc::clone(&shown)).filter(|_| stack.len() <= MAX_KEPT);
+        Ok(shown)
+    }
+
+    /// Whether all code objects that a stack ran are known to be what they were when its names were told.
+    fn all_still_valid(&self, generation: Option<Generation>, last: &ResolvedStack) -> bool {
+        last.codes.iter().all(|(addr, _)| {
+            self.codes.get(addr).is_some_and(|cached| {
+                cached.code.is_some()
+                    && cached.read <= last.reads
+                    && cached.is_valid(self.round, generation)
+            })
+        })
+    }
+
+    /// How many code objects were read so far, beside those that were only looked at again.
+    pub fn reads(&self) -> u64 {
+        self.reads
+    }
+
+    /// Looks again at the code objects of these frames, and at these, that are known but cannot be
+    /// believed without, all at once. What is not the same any more is forgotten.
+    fn revalidate<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        generation: Option<Generation>,
+        stack: &[RawFrame],
+        codes: &[(RemoteAddr, usize)],
+    ) {
+        let mut doubtful: Vec<RemoteAddr> = Vec::new();
+        let in_stack = stack.iter().map(|raw| raw.executable);
+        for addr in in_stack.chain(codes.iter().map(|(addr, _)| *addr)) {
+            let cached = self.codes.get(&addr);
+            let code = cached.filter(|cached| !cached.is_valid(self.round, generation));
+            if code.is_some_and(|cached| cached.code.is_some()) {
+                doubtful.push(addr);
+            }
+        }
+        if doubtful.is_empty() {
+            return;
+        }
+        doubtful.sort_unstable();
+        doubtful.dedup();
+        let known: Vec<Known<'_>> = doubtful
+            .iter()
+            .filter_map(|addr| {
+                let cached = self.codes.get(addr)?;
+                Some(Known {
+                    addr: *addr,
+                    identity: &cached.identity,
+                    line_table: &cached.code.as_ref()?.table,
+                })
+            })
+            .collect();
+        let same = are_same(objects, &known);
+        for (addr, same) in doubtful.into_iter().zip(same) {
+            if !same {
+                self.codes.remove(&addr);
+            } else if let Some(cached) = self.codes.get_mut(&addr) {
+                cached.validated_in_round = self.round;
+                cached.generation = generation;
+            }
+        }
+    }
+
+    /// Forgets everything when it has become too much.
+    fn make_room(&mut self) {
+        let len = self.codes.len().max(self.code_types.len());
+        let is_full = len > MAX_CODES
+            || self.bytes > MAX_CACHED_BYTES
+            || self.cached_frames > MAX_INSTRUCTIONS;
+        if is_full {
+            self.codes.clear();
+            self.code_types.clear();
+            self.files.clear();
+            self.bytes = 0;
+            self.cached_frames = 0;
+        }
+    }
+
+    /// The frame with its names.
+    fn frame<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        generation: Option<Generation>,
+        raw: &RawFrame,
+        table: &mut FrameTable,
+    ) -> Result<Option<FrameId>, ReadError> {
+        if raw.executable.is_null() && objects.python.semantics.executable != Executable::Code {
+            return Ok(None);
+        }
+        let code = self.code(objects, generation, raw.executable)?;
+        let Some(code) = code else {
+            return Ok(None);
+        };
+        let key = (raw.instruction, raw.tlbc_index, raw.owned_by_generator);
+        if let Some(frame) = code.frames.get(&key) {
+            return Ok(*frame);
+        }
+        let instruction = byte_offset(objects, raw, code.instructions)?;
+        // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
+        // is still being set up is not there yet, and a shim's code never is.
+        if (!raw.owned_by_generator && instruction < code.first_traceable) || code.is_shim() {
+            self.cached_frames += code.remember(key, None);
+            return Ok(None);
+        }
+        let format = objects.python.semantics.line_table;
+        let location = locate(format, &code.table, code.first_line, instruction);
+        let frame = table.intern(Frame {
+            name: Arc::clone(&code.name),
+            filename: Arc::clone(&code.filename),
+            // Looked for by the table's owner, outside of any pause.
+            short_filename: Arc::default(),
+            line: location.line,
+            first_line: u32::try_from(code.first_line).unwrap_or(0),
+            columns: location.columns,
+        });
+        self.cached_frames += code.remember(key, Some(frame));
+        Ok(Some(frame))
+    }
+
+    /// The code object at `addr`, from the cache when it is still the same one.
+    fn code<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        generation: Option<Generation>,
+        addr: RemoteAddr,
+    ) -> Result<Option<&mut Code>, ReadError> {
+        let round = self.round;
+        let is_fresh = match self.codes.get(&addr) {
+            Some(cached) if cached.is_valid(round, generation) => true,
+            // Of what is no code object, the type is all that is known.
+            Some(Cached {
+                identity,
+                code: None,
+                ..
+            }) => objects
+                .type_of(addr)
+                .is_ok_and(|type_object| *identity == Identity::of_type(type_object)),
+            _ => false,
+        };
+        if !is_fresh {
+            if self.codes.len() >= MAX_CODES + MAX_NEW_CODES {
+                return Err(ReadError::too_much("the code objects of a stack"));
+            }
+            let cached = self.read(objects, addr)?;
+            self.codes.insert(addr, cached);
+        }
+        Ok(self.codes.get_mut(&addr).and_then(|cached| {
+            cached.validated_in_round = round;
+            cached.generation = generation;
+            cached.code.as_mut()
+        }))
+    }
+
+    fn read<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+    ) -> Result<Cached, ReadError> {
+        self.reads += 1;
+        let identity = self.identity(objects, addr)?;
+        if identity.name.is_null() {
+            // From 3.13 on a frame may run something else; before, this is no frame at all.
+            if objects.python.semantics.executable == Executable::Code {
+                return Err(ReadError::corrupt("PyCodeObject", addr));
+            }
+            return Ok(Cached {
+                identity,
+                validated_in_round: self.round,
+                generation: None,
+                read: self.reads,
+                code: None,
+            });
+        }
+        let layout = &objects.python.layout.code_object;
+        let filename = self.file(objects.string(identity.filename)?);
+        let code = Code {
+            name: objects.string(identity.qualname)?.into(),
+            filename,
+            first_line: identity.first_line,
+            table: objects.bytes(identity.linetable)?,
+            instructions: addr.offset(layout.co_code_adaptive.unwrap_or(0).into()),
+            first_traceable: match layout.firsttraceable {
+                Some(field) => {
+                    let units = read_i32(objects.memory, addr.offset(field.into()))?;
+                    i64::from(units) * CODE_UNIT
+                }
+                None => i64::MIN,
+            },
+            frames: HashMap::default(),
+        };
+        // The strings were read one after another: only when nothing changed meanwhile do they
+        // belong together.
+        if self.identity(objects, addr)? != identity {
+            return Err(ReadError::corrupt("PyCodeObject", addr));
+        }
+        self.bytes += code.name.len() + code.table.len();
+        Ok(Cached {
+            identity,
+            validated_in_round: self.round,
+            generation: None,
+            read: self.reads,
+            code: Some(code),
+        })
+    }
+
+    /// Reads what identifies the object at `addr`: of what is no code object, only its type.
+    fn identity<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+    ) -> Result<Identity, ReadError> {
+        let type_object = objects.type_of(addr)?;
+        if self.is_code_type(objects, type_object, addr)? {
+            Identity::read(objects, addr)
+        } else {
+            Ok(Identity::of_type(type_object))
+        }
+    }
+
+    fn is_code_type<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        type_object: RemoteAddr,
+        addr: RemoteAddr,
+    ) -> Result<bool, ReadError> {
+        if let Some(known) = self.code_types.get(&type_object) {
+            return Ok(*known);
+        }
+        let is_code = match objects.type_name(type_object) {
+            Ok(name) => name == "code",
+            // A core file need not have the program's constants, of which the name is one.
+            Err(ReadError::Memory(_)) if has_names(objects, addr) => true,
+            Err(error) => return Err(error),
+        };
+        self.code_types.insert(type_object, is_code);
+        Ok(is_code)
+    }
+
+    /// A file's name, once for all code objects of the file.
+    fn file(&mut self, name: String) -> Arc<str> {
+        if let Some(known) = self.files.get(name.as_str()) {
+            return Arc::clone(known);
+        }
+        self.bytes += name.len();
+        let file: Arc<str> = name.into();
+        self.files.insert(Arc::clone(&file));
+        file
+    }
+}

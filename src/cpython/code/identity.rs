@@ -1,0 +1,198 @@
+//! What tells one code object from the next at the same address: [`Identity`], field by field, and
+//! [`Generation`], all of an interpreter's at once.
+
+use python_offsets::layout::Offset;
+
+use crate::cpython::read::error::ReadError;
+use crate::cpython::read::record::{Record, RecordBuffer, read_ptr, span};
+use crate::cpython::runtime::Runtime;
+use crate::cpython::values::object::Objects;
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+
+/// An interpreter's count of the code objects that it made (3.12 and 3.13) or dropped (3.14+). While
+/// it stays the same, no address of a code object was used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Generation {
+    interpreter: RemoteAddr,
+    count: u64,
+}
+
+impl Generation {
+    /// The count that was read; `None` for 0: it has not begun to count, or stands still after it
+    /// overflowed.
+    pub fn new(interpreter: RemoteAddr, count: u64) -> Option<Generation> {
+        (count != 0).then_some(Generation { interpreter, count })
+    }
+}
+
+/// Where an interpreter keeps that count, and its size in bytes; `None` for a version that does not
+/// count, or where the place of its counter is not known.
+///
+/// Interpreters may give each other's memory a new use; since a [`Generation`] names its
+/// interpreter, what was seen in one is not believed in another.
+pub fn generation_field(python: &Runtime, interpreter: RemoteAddr) -> Option<(RemoteAddr, usize)> {
+    let layout = &python.layout.interpreter_state;
+    let in_interpreter = |field: Offset| interpreter.offset(field.into());
+    let dropped = layout
+        .code_object_generation
+        .map(|field| (in_interpreter(field), 8));
+    let made = layout.next_func_version.map(in_interpreter);
+    let made = made
+        .or(python.roots.next_func_version)
+        .map(|addr| (addr, 4));
+    dropped.or(made)
+}
+
+/// The fields that tell code objects apart.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub type_object: RemoteAddr,
+    pub name: RemoteAddr,
+    /// `co_qualname`; the name where the version has none.
+    pub qualname: RemoteAddr,
+    pub filename: RemoteAddr,
+    pub linetable: RemoteAddr,
+    pub first_line: i32,
+    /// `ob_size` or `length`, and the hash, of name, file and line table.
+    contents: [[u8; 16]; 3],
+}
+
+impl Identity {
+    /// Of what is no code object, only the type.
+    pub fn of_type(type_object: RemoteAddr) -> Identity {
+        Identity {
+            type_object,
+            ..Identity::default()
+        }
+    }
+
+    /// Reads the identity of the code object at `addr`.
+    pub fn read<M: RemoteMemory>(
+        objects: Objects<'_, M>,
+        addr: RemoteAddr,
+    ) -> Result<Identity, ReadError> {
+        let mut buffer = RecordBuffer::default();
+        let record = buffer.read(
+            objects.memory,
+            "PyCodeObject",
+            addr,
+            head_len(objects.python),
+        )?;
+        let mut identity = Identity::decode(objects.python, &record)?;
+        let head = u64::from(objects.python.layout.pyobject.size);
+        let [name, filename, linetable] = &mut identity.contents;
+        // Length and hash follow the object's head in `str` and in `bytes`, in every version.
+        objects.memory.read_many(&mut [
+            (identity.name.offset(head), name),
+            (identity.filename.offset(head), filename),
+            (identity.linetable.offset(head), linetable),
+        ])?;
+        Ok(identity)
+    }
+
+    /// All but the contents, from a copy of the code object's start.
+    fn decode(python: &Runtime, record: &Record<'_>) -> Result<Identity, ReadError> {
+        let layout = &python.layout;
+        let code = &layout.code_object;
+        Ok(Identity {
+            type_object: record.ptr(layout.pyobject.ob_type)?,
+            name: record.ptr(code.name)?,
+            qualname: record.ptr(code.qualname.unwrap_or(code.name))?,
+            filename: record.ptr(code.filename)?,
+            linetable: record.ptr(code.linetable)?,
+            first_line: record.i32(code.firstlineno)?,
+            contents: Default::default(),
+        })
+    }
+}
+
+/// How much of a code object holds its identity.
+fn head_len(python: &Runtime) -> usize {
+    let layout = &python.layout;
+    let code = &layout.code_object;
+    span(&[
+        layout.pyobject.ob_type,
+        code.name,
+        code.qualname.unwrap_or(code.name),
+        code.filename,
+        code.linetable,
+        code.firstlineno,
+    ])
+}
+
+/// A code object as it was once read.
+pub(crate) struct Known<'a> {
+    pub addr: RemoteAddr,
+    pub identity: &'a Identity,
+    pub line_table: &'a [u8],
+}
+
+/// Which of these code objects are still what they were, by their fields, the length and hash of
+/// name, file and line table, and the bytes of the line table, whose hash mostly nobody has asked
+/// for. One vectored read for all; when that fails, none is.
+pub(crate) fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -> Vec<bool> {
+    const CONTENTS: usize = 16;
+    let layout = &objects.python.layout;
+    let head = u64::from(layout.pyobject.size);
+    let head_len = head_len(objects.python);
+    // From the length of a bytes object to its first byte.
+    let before_table = (layout.bytes_object.ob_sval as usize).saturating_sub(head as usize);
+    let lens = |one: &Known<'_>| {
+        let table = before_table.saturating_add(one.line_table.len());
+        [head_len, CONTENTS, CONTENTS, table.max(CONTENTS)]
+    };
+    let total = known.iter().flat_map(lens).sum();
+    let mut bytes = vec![0; total];
+    let mut parts = Vec::with_capacity(known.len() * 4);
+    let mut rest = bytes.as_mut_slice();
+    for one in known {
+        let addrs = [
+            one.addr,
+            one.identity.name.offset(head),
+            one.identity.filename.offset(head),
+            one.identity.linetable.offset(head),
+        ];
+        for (addr, len) in addrs.into_iter().zip(lens(one)) {
+            let Some((part, after)) = std::mem::take(&mut rest).split_at_mut_checked(len) else {
+                break;
+            };
+            parts.push((addr, part));
+            rest = after;
+        }
+    }
+    if objects.memory.read_many(&mut parts).is_err() {
+        return vec![false; known.len()];
+    }
+    let mut rest = bytes.as_slice();
+    let mut next = |len: usize| {
+        let (part, after) = rest.split_at_checked(len).unwrap_or_default();
+        rest = after;
+        part
+    };
+    let is_same = |one: &Known<'_>| {
+        let [head, name, filename, table] = lens(one).map(&mut next);
+        let record = Record::new("PyCodeObject", one.addr, head);
+        let decoded = Identity::decode(objects.python, &record);
+        let contents = [name, filename, table].map(|part| part.first_chunk().copied());
+        let [Some(name), Some(filename), Some(linetable)] = contents else {
+            return false;
+        };
+        let now = decoded.map(|identity| Identity {
+            contents: [name, filename, linetable],
+            ..identity
+        });
+        let table = table.get(before_table..before_table + one.line_table.len());
+        now.is_ok_and(|now| now == *one.identity) && table == Some(one.line_table)
+    };
+    known.iter().map(is_same).collect()
+}
+
+/// Whether there are strings where a code object has its names.
+pub(crate) fn has_names<M: RemoteMemory>(objects: Objects<'_, M>, addr: RemoteAddr) -> bool {
+    let layout = &objects.python.layout.code_object;
+    [layout.name, layout.filename].into_iter().all(|field| {
+        let name = read_ptr(objects.memory, addr.offset(field.into()));
+        name.is_ok_and(|name| objects.string(name).is_ok())
+    })
+}

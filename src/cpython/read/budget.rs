@@ -1,0 +1,75 @@
+//! [`Budget`]: memory that can be read so often and no more, so that what was made to be endless, a
+//! value or a whole interpreter, costs a bounded time.
+
+use std::cell::Cell;
+use std::io;
+
+use crate::os::memory::address::RemoteAddr;
+use crate::os::memory::{MemoryError, RemoteMemory};
+
+/// Target memory with a limit on reads and bytes.
+pub(crate) struct Budget<'a, M> {
+    memory: &'a M,
+    reads: Cell<usize>,
+    bytes: Cell<usize>,
+}
+
+impl<'a, M> Budget<'a, M> {
+    pub fn new(memory: &'a M, reads: usize, bytes: usize) -> Budget<'a, M> {
+        Budget {
+            memory,
+            reads: Cell::new(reads),
+            bytes: Cell::new(bytes),
+        }
+    }
+
+    /// Whether no other read will succeed.
+    pub fn is_spent(&self) -> bool {
+        self.reads.get() == 0
+    }
+
+    /// How many more reads may be made, and of how many bytes.
+    pub fn left(&self) -> (usize, usize) {
+        (self.reads.get(), self.bytes.get())
+    }
+
+    #[inline]
+    fn spend(&self, addr: RemoteAddr, len: usize) -> Result<(), MemoryError> {
+        let reads = self.reads.get().checked_sub(1);
+        let bytes = self.bytes.get().checked_sub(len);
+        if let (Some(reads), Some(bytes)) = (reads, bytes) {
+            self.reads.set(reads);
+            self.bytes.set(bytes);
+            return Ok(());
+        }
+        Err(self.refuse(addr, len))
+    }
+
+    #[cold]
+    fn refuse(&self, addr: RemoteAddr, len: usize) -> MemoryError {
+        self.reads.set(0);
+        let cause = io::Error::other("there is more than is read of one process at once");
+        MemoryError { addr, len, cause }
+    }
+}
+
+impl<M: RemoteMemory> RemoteMemory for Budget<'_, M> {
+    #[inline]
+    fn view(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
+        self.spend(addr, len).ok()?;
+        self.memory.view(addr, len)
+    }
+
+    #[inline]
+    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        self.spend(addr, buf.len())?;
+        self.memory.read(addr, buf)
+    }
+
+    fn read_many(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> Result<(), MemoryError> {
+        for (addr, part) in parts.iter() {
+            self.spend(*addr, part.len())?;
+        }
+        self.memory.read_many(parts)
+    }
+}

@@ -1,0 +1,5 @@
+//! Reading records from the target's memory: decoding, limits, errors.
+
+pub mod budget;
+pub mod error;
+pub mod record;

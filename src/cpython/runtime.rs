@@ -1,0 +1,80 @@
+//! [`Runtime`]: what is found out about an interpreter once, when it is attached to.
+
+use python_offsets::{
+    DEBUG_OFFSETS_LEN, Description, Layout, LayoutSource, OffsetsError, PythonVersion, Semantics,
+    describe, needs_debug_offsets,
+};
+
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+
+/// One running CPython: which version, where its fields are, where its state starts. Plain data, so
+/// that a recorded memory can be read with it as well as a live process.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// The version, from the target itself.
+    pub version: PythonVersion,
+    /// Where the fields are.
+    pub layout: Layout,
+    /// What the fields mean.
+    pub semantics: Semantics,
+    /// Whether the layout came from the target or from a table.
+    pub layout_source: LayoutSource,
+    /// Where the interpreter's state starts.
+    pub roots: RuntimeAddresses,
+}
+
+impl Runtime {
+    /// The interpreter of a version whose state starts at `roots`.
+    ///
+    /// # Errors
+    /// When no table knows the version, or the target's own table cannot be right.
+    pub fn describe(
+        memory: &impl RemoteMemory,
+        version: PythonVersion,
+        roots: RuntimeAddresses,
+    ) -> Result<Runtime, OffsetsError> {
+        let description = describe_build(memory, version, roots.runtime)?;
+        Ok(Runtime {
+            version,
+            layout: description.layout,
+            semantics: description.semantics,
+            layout_source: description.source,
+            roots,
+        })
+    }
+}
+
+/// Layout and semantics of a version, from the table at `runtime` where the version has one.
+pub(crate) fn describe_build(
+    memory: &impl RemoteMemory,
+    version: PythonVersion,
+    runtime: Option<RemoteAddr>,
+) -> Result<Description, OffsetsError> {
+    let mut bytes = [0; DEBUG_OFFSETS_LEN];
+    let own = match runtime {
+        Some(runtime) if needs_debug_offsets(version) => memory
+            .read(runtime, &mut bytes)
+            .ok()
+            .map(|()| bytes.as_slice()),
+        _ => None,
+    };
+    describe(version, own)
+}
+
+/// The addresses from which everything else is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuntimeAddresses {
+    /// The variable that points to the newest interpreter: `interp_head` before 3.7, else
+    /// `_PyRuntime.interpreters.head`.
+    pub interpreters_head: RemoteAddr,
+    /// `_PyRuntime` (3.7+).
+    pub runtime: Option<RemoteAddr>,
+    /// The variable that points to the thread which holds the GIL (to 3.11), where it is known.
+    pub tstate_current: Option<RemoteAddr>,
+    /// `_Py_next_func_version` (32 bits; 3.12, where the file has its full symbol table): goes up by
+    /// one with each code object that any interpreter makes, and stays 0 once it has wrapped.
+    pub next_func_version: Option<RemoteAddr>,
+    /// Bytes of a Python 2 `unicode` code unit, 2 or 4.
+    pub unicode_unit: u8,
+}

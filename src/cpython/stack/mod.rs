@@ -1,0 +1,7 @@
+//! From a thread state to its frames, and whether what was read is consistent.
+
+pub mod copy;
+pub mod data_stack;
+pub mod frame_cache;
+pub mod trace;
+pub mod walk;

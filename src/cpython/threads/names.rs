@@ -1,0 +1,227 @@
+//! Thread names, from `threading._active` in the target's memory.
+//!
+//! That dict has the `Thread` object of every thread that `threading` started or was asked about,
+//! by `pthread_t`. The name is the object's `_name` (`Lib/threading.py`, 3.x), in Python 2
+//! `_Thread__name`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use python_offsets::semantics::DictFormat;
+
+use crate::cpython::read::error::ReadError;
+use crate::cpython::values::class::{Class, Family};
+use crate::cpython::values::dict::{DictEntry, DictHead};
+use crate::cpython::values::object::Objects;
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+
+/// The most threads that are asked for their names. Linux allows 4 million; programs have hundreds.
+const MAX_THREADS: usize = 100_000;
+/// The most attributes of a `Thread`, whose class may be the program's own.
+const MAX_ATTRIBUTES: usize = 4096;
+/// The most bytes of names that are kept of one interpreter.
+const MAX_TEXT: usize = 16 << 20;
+
+impl<M: RemoteMemory> Objects<'_, M> {
+    /// The names of an interpreter's threads by `pthread_t`. Empty when the program does not use
+    /// `threading`; a thread whose name cannot be read is left out.
+    ///
+    /// # Errors
+    /// When the modules or `threading._active` cannot be read.
+    pub fn thread_names(
+        &self,
+        interpreter: RemoteAddr,
+    ) -> Result<HashMap<u64, Arc<str>>, ReadError> {
+        let mut names = ThreadNames::default();
+        names.refresh(self, interpreter)?;
+        Ok(names
+            .interpreters
+            .remove(&interpreter)
+            .map_or_else(HashMap::new, |known| known.names.into_values().collect()))
+    }
+}
+
+/// Thread names that were read before, so that asking again costs three small reads while no
+/// thread started or ended (3.6+; before, every name is read again).
+///
+/// A thread that is renamed keeps its old name here until [`ThreadNames::forget`]: the dict of
+/// threads does not change then.
+#[derive(Debug, Default)]
+pub struct ThreadNames {
+    interpreters: BTreeMap<RemoteAddr, Known>,
+}
+
+/// What is known of one interpreter.
+#[derive(Debug, Default)]
+struct Known {
+    /// `sys.modules` when it was found to have no `threading`.
+    without_threading: Option<DictHead>,
+    /// `threading._active`, which lives as long as the module.
+    active: Option<RemoteAddr>,
+    /// The keys of `_active` when it was read last.
+    keys: Option<RemoteAddr>,
+    /// What was read: an entry of the dict, and the thread's ident and name.
+    names: HashMap<DictEntry, (u64, Arc<str>)>,
+    by_ident: HashMap<u64, Arc<str>>,
+}
+
+impl ThreadNames {
+    /// Reads the names of threads that are new since the last time.
+    ///
+    /// # Errors
+    /// When the modules or `threading._active` cannot be read. The names known before stay.
+    pub fn refresh<M: RemoteMemory>(
+        &mut self,
+        objects: &Objects<'_, M>,
+        interpreter: RemoteAddr,
+    ) -> Result<(), ReadError> {
+        let known = self.interpreters.entry(interpreter).or_default();
+        let result = known.refresh(objects, interpreter);
+        if result.is_err() {
+            // The dict may have gone with its module: look for it anew next time.
+            known.active = None;
+        }
+        result
+    }
+
+    /// The name of the thread with this `pthread_t`, as of the last [`ThreadNames::refresh`].
+    pub fn name(&self, interpreter: RemoteAddr, pthread_id: u64) -> Option<Arc<str>> {
+        let known = self.interpreters.get(&interpreter)?;
+        known.by_ident.get(&pthread_id).map(Arc::clone)
+    }
+
+    /// Forgets every name, so that the next refresh reads all of them.
+    pub fn forget(&mut self) {
+        self.interpreters.clear();
+    }
+}
+
+impl Known {
+    fn refresh<M: RemoteMemory>(
+        &mut self,
+        objects: &Objects<'_, M>,
+        interpreter: RemoteAddr,
+    ) -> Result<(), ReadError> {
+        let Some(active) = self.find_active(objects, interpreter)? else {
+            return Ok(());
+        };
+        let head = objects.dict_head(active)?;
+        let entries = objects.dict_entries(&head, MAX_THREADS)?;
+        // A slot of a keys object is filled once, so an entry that stands where it stood is the
+        // same thread. Older tables fill slots again: there every name is read each time.
+        let slots_are_final = matches!(
+            objects.python.semantics.dict_format,
+            DictFormat::Compact | DictFormat::CompactKinds
+        );
+        let mut before = if slots_are_final && self.keys == Some(head.keys) {
+            std::mem::take(&mut self.names)
+        } else {
+            HashMap::new()
+        };
+        self.names.clear();
+        self.keys = Some(head.keys);
+        let mut reader = NameReader::new(objects);
+        let mut text = 0;
+        for entry in entries {
+            let known = before.remove(&entry);
+            match known.map_or_else(|| reader.read(&entry), |known| Ok(Some(known))) {
+                Ok(Some(name)) => {
+                    text += name.1.len();
+                    if text > MAX_TEXT {
+                        break;
+                    }
+                    self.names.insert(entry, name);
+                }
+                Err(error) if error.process_is_gone() => return Err(error),
+                // Its name only; the next refresh tries again.
+                Ok(None) | Err(_) => {}
+            }
+        }
+        self.by_ident = self.names.values().cloned().collect();
+        Ok(())
+    }
+
+    /// `threading._active`, or `None` when there is none.
+    fn find_active<M: RemoteMemory>(
+        &mut self,
+        objects: &Objects<'_, M>,
+        interpreter: RemoteAddr,
+    ) -> Result<Option<RemoteAddr>, ReadError> {
+        if self.active.is_some() {
+            return Ok(self.active);
+        }
+        let Some(modules) = objects.modules_dict(interpreter)? else {
+            return Ok(None);
+        };
+        let head = objects.dict_head(modules)?;
+        if self.without_threading == Some(head) {
+            return Ok(None);
+        }
+        if let Some(module) = objects.module(interpreter, "threading")? {
+            self.active = objects.module_attribute(module, "_active")?;
+        } else {
+            self.without_threading = Some(head);
+        }
+        Ok(self.active)
+    }
+}
+
+/// Reads names, and remembers the classes of the threads: most have the same.
+struct NameReader<'o, 'a, M> {
+    objects: &'o Objects<'a, M>,
+    attribute: &'static str,
+    classes: HashMap<RemoteAddr, Class>,
+}
+
+impl<'o, 'a, M: RemoteMemory> NameReader<'o, 'a, M> {
+    fn new(objects: &'o Objects<'a, M>) -> Self {
+        let attribute = if objects.is_python2() {
+            "_Thread__name"
+        } else {
+            "_name"
+        };
+        NameReader {
+            objects,
+            attribute,
+            classes: HashMap::new(),
+        }
+    }
+
+    fn class_of(&mut self, object: RemoteAddr) -> Result<Class, ReadError> {
+        let addr = self.objects.type_of(object)?;
+        if let Some(class) = self.classes.get(&addr) {
+            return Ok(*class);
+        }
+        let class = self.objects.class(addr)?;
+        self.classes.insert(addr, class);
+        Ok(class)
+    }
+
+    /// The ident and the name of one entry of `_active`; `None` when it has another form.
+    fn read(&mut self, entry: &DictEntry) -> Result<Option<(u64, Arc<str>)>, ReadError> {
+        let key_class = self.class_of(entry.key)?;
+        let ident = match self.objects.family(&key_class) {
+            Family::Int => self.objects.int(entry.key)?.to_u64(),
+            Family::ShortInt => Some(self.objects.short_int(entry.key)?.cast_unsigned()),
+            _ => None,
+        };
+        let Some(ident) = ident else {
+            return Ok(None);
+        };
+        let class = self.class_of(entry.value)?;
+        let attributes = self
+            .objects
+            .instance_entries(entry.value, &class, MAX_ATTRIBUTES)?;
+        let Some(name) = self.objects.find(&attributes, self.attribute)? else {
+            return Ok(None);
+        };
+        let name_class = self.class_of(name)?;
+        let name = match (self.objects.family(&name_class), self.objects.is_python2()) {
+            (Family::Str, true) => self.objects.python2_unicode(name)?,
+            (Family::Str, false) | (Family::Bytes, true) => self.objects.string(name)?,
+            _ => return Ok(None),
+        };
+        Ok(Some((ident, Arc::from(name))))
+    }
+}

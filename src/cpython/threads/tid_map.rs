@@ -1,0 +1,102 @@
+//! Which kernel thread a Python thread is.
+//!
+//! A thread state keeps its `pthread_t`, and from 3.11 on what the kernel called the thread when it
+//! started. Neither is the answer as it stands: the first is an address in the C library, the second
+//! is the parent's after a C-level `fork` (as in uWSGI's workers). But the C library keeps the
+//! kernel's id in the structure that the `pthread_t` points to, and renews it in a forked child. Where
+//! in that structure is learnt from the process itself: the place where every thread has the id of
+//! one of the process's own tasks.
+
+use std::collections::{HashMap, HashSet};
+
+use super::interpreter::ThreadState;
+use crate::os::Tid;
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+
+/// `struct pthread`'s `tid` in glibc on x86-64 and aarch64, and in musl on x86-64 and aarch64; tried
+/// before all other places.
+const USUAL_OFFSETS: [u64; 4] = [720, 208, 48, 32];
+/// How far into `struct pthread` the id is looked for.
+const SEARCHED: usize = 2048;
+
+/// The process's tasks, and where its C library keeps a thread's id.
+#[derive(Debug, Default)]
+pub struct ThreadIds {
+    /// From the id in the target's PID namespace to the one in ours.
+    tasks: HashMap<Tid, Tid>,
+    offset: Option<u64>,
+}
+
+impl ThreadIds {
+    /// Takes note of the tasks that the process has now: pairs of the id in its own PID namespace
+    /// and the id in ours.
+    pub fn set_tasks(&mut self, tasks: impl IntoIterator<Item = (Tid, Tid)>) {
+        self.tasks = tasks.into_iter().collect();
+    }
+
+    /// Whether [`ThreadIds::learn`] has found the place.
+    pub fn has_learnt(&self) -> bool {
+        self.offset.is_some()
+    }
+
+    /// Learns where the C library keeps the id, from these threads together.
+    pub fn learn(&mut self, memory: &impl RemoteMemory, threads: &[ThreadState]) {
+        // A thread that is inside two interpreters has two states.
+        let pthreads: HashSet<u64> = threads.iter().map(|thread| thread.pthread_id).collect();
+        let blocks: Vec<Vec<u8>> = pthreads
+            .into_iter()
+            .take(64)
+            .filter_map(|pthread| read_block(memory, RemoteAddr(pthread)))
+            .collect();
+        let all = blocks.len();
+        let mut everywhere = (0..SEARCHED as u64).step_by(4);
+        // A thread can have ended without Python's knowledge: the main one by `pthread_exit`, the
+        // others by a C-level fork. At the usual places not all need to have an id, elsewhere they do.
+        self.offset = USUAL_OFFSETS
+            .into_iter()
+            .find(|offset| self.matches(&blocks, *offset) > Some(0))
+            .or_else(|| {
+                everywhere.find(|offset| all > 0 && self.matches(&blocks, *offset) == Some(all))
+            });
+    }
+
+    /// How many threads have a task's id at this offset; `None` when two have the same.
+    fn matches(&self, blocks: &[Vec<u8>], offset: u64) -> Option<usize> {
+        let mut seen = HashSet::new();
+        let ids = blocks.iter().filter_map(|block| id_at(block, offset));
+        let all_differ = ids
+            .filter(|id| self.tasks.contains_key(id))
+            .all(|id| seen.insert(id));
+        all_differ.then_some(seen.len())
+    }
+
+    /// The thread's id in our PID namespace; `None` when it is none of the tasks that were noted.
+    pub fn resolve(&self, memory: &impl RemoteMemory, thread: &ThreadState) -> Option<Tid> {
+        let from_libc = self.offset.and_then(|offset| {
+            let mut id = [0; 4];
+            memory
+                .read(RemoteAddr(thread.pthread_id).offset(offset), &mut id)
+                .ok()?;
+            self.tasks.get(&Tid::from_le_bytes(id))
+        });
+        let from_python = || {
+            let native = thread.native_thread_id?;
+            self.tasks.get(&Tid::try_from(native).ok()?)
+        };
+        from_libc.or_else(from_python).copied()
+    }
+}
+
+fn id_at(block: &[u8], offset: u64) -> Option<Tid> {
+    let rest = block.get(usize::try_from(offset).ok()?..)?;
+    rest.first_chunk().map(|bytes| Tid::from_le_bytes(*bytes))
+}
+
+/// As much of `struct pthread` as can be read.
+fn read_block(memory: &impl RemoteMemory, addr: RemoteAddr) -> Option<Vec<u8>> {
+    [SEARCHED, SEARCHED / 2, 1].into_iter().find_map(|len| {
+        let mut block = vec![0; len];
+        memory.read(addr, &mut block).ok().map(|()| block)
+    })
+}

@@ -1,0 +1,229 @@
+//! A frame's arguments and local variables.
+//!
+//! Sources: `PyFrame_FastToLocalsWithError` in `Objects/frameobject.c` (2.7 to 3.12),
+//! `Include/internal/pycore_frame.h` and `pycore_code.h` (3.11 to 3.15), `pycore_stackref.h` (3.14,
+//! 3.15).
+
+use std::collections::{HashMap, HashSet};
+
+use python_offsets::semantics::Executable;
+
+use super::object::Objects;
+use super::repr::printable_name;
+use super::{ValueOptions, ValueWriter};
+use crate::cpython::read::budget::Budget;
+use crate::cpython::read::error::ReadError;
+use crate::cpython::read::record::{read_i32, read_ptr};
+use crate::os::memory::RemoteMemory;
+use crate::os::memory::address::RemoteAddr;
+
+/// The most variables of one frame. A function with more has not been written.
+const MAX_VARIABLES: u64 = 4096;
+/// The most bytes of their names together.
+const MAX_NAMES: usize = 256 << 10;
+/// `co_flags`: the function takes `*args`.
+const CO_VARARGS: i32 = 0x4;
+/// `co_flags`: the function takes `**kwargs`.
+const CO_VARKEYWORDS: i32 = 0x8;
+/// `co_localspluskinds`: the variable is, or may be, in a cell.
+const CO_FAST_CELL: u8 = 0x40;
+/// `co_localspluskinds`: the variable is in a cell of an outer function.
+const CO_FAST_FREE: u8 = 0x80;
+/// The low bits of a `_PyStackRef` that are no part of the address.
+const STACK_REF_TAG: u64 = 3;
+/// Their value for an int that is in the reference itself.
+const STACK_REF_INT: u64 = 3;
+
+/// A variable of a frame.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Its name.
+    pub name: String,
+    /// Its value, much as Python's `repr` writes it.
+    pub value: String,
+    /// Whether it is an argument of the function.
+    pub is_argument: bool,
+}
+
+/// Where one variable of a code object is in its frames, in the order of `f_localsplus`.
+struct Slot {
+    name: String,
+    /// Its place among the arguments, if it is one.
+    argument: Option<usize>,
+    /// In a cell that an inner function shares.
+    in_cell: bool,
+}
+
+/// What a slot of a frame holds.
+enum Held {
+    Object(RemoteAddr),
+    /// An int that is in the reference itself (3.14+).
+    Int(i64),
+}
+
+impl<M: RemoteMemory> Objects<'_, M> {
+    /// The variables of a frame that have a value: arguments first, then the others as the code
+    /// lists them. A module's or a class body's are in dicts and not among them.
+    ///
+    /// `frame` is a `_PyInterpreterFrame` (3.11+) or a `PyFrameObject`, `code` its code object.
+    ///
+    /// # Errors
+    /// When the frame or the names cannot be read, or the process is gone. A value that cannot be
+    /// read says so itself.
+    pub fn frame_locals(
+        &self,
+        frame: RemoteAddr,
+        code: RemoteAddr,
+        options: ValueOptions,
+    ) -> Result<Vec<Local>, ReadError> {
+        let budget = Budget::new(self.memory, options.max_reads, options.max_bytes());
+        let objects = Objects {
+            memory: &budget,
+            python: self.python,
+        };
+        let slots = objects.slots(code)?;
+        let first = frame.offset(self.python.layout.interpreter_frame.localsplus.into());
+        let words = objects.pointers(first, slots.len())?;
+        let mut writer = ValueWriter::new(objects, options);
+        let mut locals = Vec::new();
+        let mut seen = HashSet::new();
+        // From the end: an argument that an inner function uses is in its cell, and in Python 2 its
+        // own slot keeps what was passed.
+        for (slot, word) in slots.into_iter().zip(words).rev() {
+            let Some(held) = objects.held(word, slot.in_cell)? else {
+                continue;
+            };
+            if !seen.insert(slot.name.clone()) {
+                continue;
+            }
+            let value = match held {
+                Held::Object(object) => writer.variable(&slot.name, object)?,
+                Held::Int(int) => writer.int_variable(&slot.name, int),
+            };
+            let local = Local {
+                name: printable_name(&slot.name),
+                value,
+                is_argument: slot.argument.is_some(),
+            };
+            locals.push((slot.argument.unwrap_or(usize::MAX), local));
+        }
+        locals.reverse();
+        // Up to 3.10 arguments in cells come after everything else.
+        locals.sort_by_key(|(place, _)| *place);
+        Ok(locals.into_iter().map(|(_, local)| local).collect())
+    }
+
+    /// What a slot holds; `None` when the variable has no value.
+    fn held(&self, word: RemoteAddr, in_cell: bool) -> Result<Option<Held>, ReadError> {
+        let object = match self.python.semantics.executable {
+            Executable::StackRef { .. } => {
+                if word.0 & STACK_REF_TAG == STACK_REF_INT {
+                    return Ok(Some(Held::Int(word.0.cast_signed() >> 2)));
+                }
+                word.without_bits(STACK_REF_TAG)
+            }
+            Executable::Code | Executable::Object => word,
+        };
+        if object.is_null() {
+            return Ok(None);
+        }
+        // Before a function's first instructions ran, an argument is not yet in its cell.
+        if in_cell && self.is_cell(object) {
+            // PyCellObject.ob_ref
+            let head = self.python.layout.pyobject.size;
+            let inner = match read_ptr(self.memory, object.offset(head.into())) {
+                Err(error) if !error.process_is_gone() => RemoteAddr::NULL,
+                other => other?,
+            };
+            return Ok(Some(inner)
+                .filter(|inner| !inner.is_null())
+                .map(Held::Object));
+        }
+        Ok(Some(Held::Object(object)))
+    }
+
+    fn is_cell(&self, object: RemoteAddr) -> bool {
+        self.type_of(object)
+            .and_then(|class| self.type_name(class))
+            .is_ok_and(|name| name == "cell")
+    }
+
+    /// The variables of a code object.
+    fn slots(&self, code: RemoteAddr) -> Result<Vec<Slot>, ReadError> {
+        let layout = &self.python.layout.code_object;
+        let arguments = self.argument_count(code)?;
+        if let (Some(names), Some(kinds)) = (layout.localsplusnames, layout.localspluskinds) {
+            let names = self.names(code, names)?;
+            let kinds = self.bytes(read_ptr(self.memory, code.offset(kinds.into()))?)?;
+            return Ok(names
+                .into_iter()
+                .zip(kinds)
+                .enumerate()
+                .map(|(index, (name, kind))| Slot {
+                    name,
+                    argument: Some(index).filter(|index| *index < arguments),
+                    in_cell: kind & (CO_FAST_CELL | CO_FAST_FREE) != 0,
+                })
+                .collect());
+        }
+        let corrupt = || ReadError::corrupt("PyCodeObject", code);
+        let own = self.names(code, layout.varnames.ok_or_else(corrupt)?)?;
+        let arguments: HashMap<String, usize> =
+            own.iter().take(arguments).cloned().zip(0..).collect();
+        let mut slots = Vec::new();
+        let groups = [
+            (own, false),
+            (
+                self.names(code, layout.cellvars.ok_or_else(corrupt)?)?,
+                true,
+            ),
+            (
+                self.names(code, layout.freevars.ok_or_else(corrupt)?)?,
+                true,
+            ),
+        ];
+        for (names, in_cell) in groups {
+            slots.extend(names.into_iter().map(|name| Slot {
+                argument: arguments.get(&name).copied(),
+                name,
+                in_cell,
+            }));
+        }
+        Ok(slots)
+    }
+
+    /// How many of the first variables are arguments.
+    fn argument_count(&self, code: RemoteAddr) -> Result<usize, ReadError> {
+        let layout = &self.python.layout.code_object;
+        let int = |offset: u32| read_i32(self.memory, code.offset(offset.into()));
+        let keyword_only = layout.kwonlyargcount.map_or(Ok(0), int)?;
+        let flags = int(layout.flags)?;
+        let count = int(layout.argcount)?
+            .saturating_add(keyword_only)
+            .saturating_add(i32::from(flags & CO_VARARGS != 0))
+            .saturating_add(i32::from(flags & CO_VARKEYWORDS != 0));
+        usize::try_from(count).map_err(|_| ReadError::corrupt("PyCodeObject", code))
+    }
+
+    /// A code object's tuple of names.
+    fn names(&self, code: RemoteAddr, field: u32) -> Result<Vec<String>, ReadError> {
+        let layout = &self.python.layout.tuple_object;
+        let tuple = read_ptr(self.memory, code.offset(field.into()))?;
+        let count = read_ptr(self.memory, tuple.offset(layout.ob_size.into()))?.0;
+        if count > MAX_VARIABLES {
+            return Err(ReadError::corrupt("PyCodeObject", code));
+        }
+        let first = tuple.offset(layout.ob_item.into());
+        let names = self.pointers(first, usize::try_from(count).unwrap_or(0))?;
+        let mut length = 0;
+        let names = names.into_iter().map(|name| {
+            let name = self.string(name)?;
+            length += name.len();
+            if length > MAX_NAMES {
+                return Err(ReadError::corrupt("PyCodeObject", code));
+            }
+            Ok(name)
+        });
+        names.collect()
+    }
+}

@@ -1,0 +1,122 @@
+//! Text of the target, quoted as Python's `repr` does it, so that nothing in it reaches a terminal
+//! as a command.
+
+use std::fmt::Write;
+
+/// How far Python escapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Escape {
+    /// What cannot be printed (Python 3's `str`).
+    Unprintable,
+    /// All that is not ASCII (bytes, and everything of Python 2).
+    NonAscii,
+}
+
+/// A text in quotes, with escapes; single quotes unless the text has only those in it.
+pub(crate) fn quote(text: &str, escape: Escape) -> String {
+    let mark = if text.contains('\'') && !text.contains('"') {
+        '"'
+    } else {
+        '\''
+    };
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push(mark);
+    for c in text.chars() {
+        push_char(&mut quoted, c, mark, escape);
+    }
+    quoted.push(mark);
+    quoted
+}
+
+/// Bytes in quotes, without the `b`.
+pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
+    let latin1: String = bytes.iter().map(|byte| char::from(*byte)).collect();
+    quote(&latin1, Escape::NonAscii)
+}
+
+fn push_char(quoted: &mut String, c: char, mark: char, escape: Escape) {
+    match c {
+        '\n' => quoted.push_str("\\n"),
+        '\r' => quoted.push_str("\\r"),
+        '\t' => quoted.push_str("\\t"),
+        '\\' => quoted.push_str("\\\\"),
+        _ if c == mark => quoted.extend(['\\', c]),
+        ' '..='~' => quoted.push(c),
+        _ if escape == Escape::Unprintable && is_printable(c) => quoted.push(c),
+        _ => {
+            let code = u32::from(c);
+            // Writing to a String cannot fail.
+            let _ = match code {
+                0..=0xff => write!(quoted, "\\x{code:02x}"),
+                0x100..=0xffff => write!(quoted, "\\u{code:04x}"),
+                _ => write!(quoted, "\\U{code:08x}"),
+            };
+        }
+    }
+}
+
+/// Whether a terminal shows the character itself: no control or format character, no line
+/// separator, nothing unassigned.
+fn is_printable(c: char) -> bool {
+    if c.is_ascii() {
+        return !c.is_ascii_control();
+    }
+    // The standard library keeps the table for its own escapes. It also escapes a combining mark
+    // that comes first, so something has to come before.
+    let mut text = String::from("x");
+    text.push(c);
+    text.escape_debug().count() == 2
+}
+
+/// A name from the target (of a variable, a class) with what cannot be printed replaced.
+pub(crate) fn printable_name(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if is_printable(c) {
+                c
+            } else {
+                char::REPLACEMENT_CHARACTER
+            }
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_quoted_as_repr_does() {
+        let cases = [
+            ("plain", "'plain'"),
+            ("it's", "\"it's\""),
+            ("it's \"quoted\"", "'it\\'s \"quoted\"'"),
+            ("back\\slash", "'back\\\\slash'"),
+            ("a\nb\tc\r", "'a\\nb\\tc\\r'"),
+            ("\x1b[31m\x07\0\x7f", "'\\x1b[31m\\x07\\x00\\x7f'"),
+            ("змея 🐍", "'змея 🐍'"),
+            ("e\u{301}", "'e\u{301}'"),
+            // Format characters could turn the line around or hide in it.
+            ("\u{202e}x\u{200b}\u{2028}", "'\\u202ex\\u200b\\u2028'"),
+            ("\u{85}\u{ad}", "'\\x85\\xad'"),
+            ("\u{e0001}", "'\\U000e0001'"),
+        ];
+        for (text, quoted) in cases {
+            assert_eq!(quote(text, Escape::Unprintable), quoted);
+        }
+    }
+
+    #[test]
+    fn bytes_and_python_2_are_ascii() {
+        assert_eq!(quote_bytes(b"a\x00\xff'"), "\"a\\x00\\xff'\"");
+        assert_eq!(
+            quote("é змея 🐍", Escape::NonAscii),
+            "'\\xe9 \\u0437\\u043c\\u0435\\u044f \\U0001f40d'"
+        );
+    }
+
+    #[test]
+    fn names_lose_what_cannot_be_printed() {
+        assert_eq!(printable_name("имя\x1b]0;x"), "имя\u{fffd}]0;x");
+    }
+}

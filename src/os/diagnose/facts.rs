@@ -1,0 +1,316 @@
+//! [`ProcessFacts`] and [`OwnFacts`]: what the system shows of a process and of ourselves, whether or
+//! not we may look into that process. For explaining why something works or does not.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::os::permission::{CAP_SYS_PTRACE, tracer, user_name, yama_scope};
+use crate::os::process::{age_of, command_line, exe_path, mapped_files};
+use crate::os::procfs::cgroup::MemoryLimit;
+use crate::os::procfs::stat::ProcStat;
+use crate::os::procfs::statm::RssReader;
+use crate::os::procfs::status::Status;
+use crate::os::thread::activity::ActivityReader;
+use crate::os::thread::state::RunState;
+use crate::os::{Pid, Tid, container};
+
+/// `CAP_SYS_ADMIN`, which opens the links of `/proc/PID/map_files`, and `CAP_SYS_NICE`, by which the
+/// sampler goes first on a crowded machine (include/uapi/linux/capability.h).
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_SYS_NICE: u32 = 23;
+/// The longest name that is kept, in characters: the kernel's have 15, and 63 with a work queue's.
+const MAX_NAME: usize = 64;
+
+/// What we are, in the kernel's eyes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnFacts {
+    /// The kernel's release, as `uname -r` has it.
+    pub kernel: Option<String>,
+    /// Our effective user.
+    pub uid: Option<u32>,
+    /// Our effective capabilities, bit N for capability N.
+    pub capabilities: u64,
+    /// Our seccomp mode: 0 for none, 2 for a filter that may forbid system calls.
+    pub seccomp: Option<u8>,
+    /// `kernel.yama.ptrace_scope`; `None` without Yama.
+    pub yama_scope: Option<u32>,
+    /// Whether we seem to be in a container.
+    pub container: bool,
+}
+
+impl OwnFacts {
+    /// Collects them from the system whose files are under `root`.
+    pub fn gather(root: &Path) -> OwnFacts {
+        let status = Status::read(&root.join("proc/self/status")).unwrap_or_default();
+        // Linux version 6.1.0-18-amd64 (…) …
+        let version = fs::read_to_string(root.join("proc/version")).unwrap_or_default();
+        OwnFacts {
+            kernel: version.split_ascii_whitespace().nth(2).map(str::to_owned),
+            uid: status.effective_uid,
+            capabilities: status.effective_capabilities,
+            seccomp: status.seccomp,
+            yama_scope: yama_scope(root),
+            container: container::is_inside(root),
+        }
+    }
+
+    /// Those of our capabilities that matter here, by their names.
+    pub fn capability_names(&self) -> Vec<&'static str> {
+        [
+            (CAP_SYS_PTRACE, "SYS_PTRACE"),
+            (CAP_SYS_ADMIN, "SYS_ADMIN"),
+            (CAP_SYS_NICE, "SYS_NICE"),
+        ]
+        .into_iter()
+        .filter(|(bit, _)| self.capabilities >> bit & 1 == 1)
+        .map(|(_, name)| name)
+        .collect()
+    }
+}
+
+/// What has become of the file that a process runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// We may not know, or there is none.
+    Unknown,
+    /// It is where it was.
+    Present(PathBuf),
+    /// Nothing is at its path any more.
+    Deleted(PathBuf),
+    /// Another file is at its path, as after an upgrade.
+    Replaced(PathBuf),
+}
+
+impl Program {
+    /// The program of a process, as a path in its own root.
+    pub fn of_process(pid: Pid) -> Program {
+        let path = exe_path(pid);
+        if path.as_os_str().is_empty() {
+            return Program::Unknown;
+        }
+        let identity = |path: &Path| {
+            let meta = fs::metadata(path).ok()?;
+            Some((meta.dev(), meta.ino()))
+        };
+        let Some(running) = identity(Path::new(&format!("/proc/{pid}/exe"))) else {
+            return Program::Present(path);
+        };
+        let inside = identity(&mapped_files::root_path(pid, &path));
+        // Of a process in a chroot the kernel tells the path from our root.
+        let same_mounts = container::same_namespace(pid, "mnt").unwrap_or(false);
+        let ours = same_mounts.then(|| identity(&path)).flatten();
+        if [inside, ours].contains(&Some(running)) {
+            Program::Present(path)
+        } else if inside.or(ours).is_some() {
+            Program::Replaced(path)
+        } else {
+            Program::Deleted(path)
+        }
+    }
+}
+
+/// What everybody may know of a process. What the system keeps from us is `None`.
+#[derive(Clone, Debug)]
+pub struct ProcessFacts {
+    /// What its main thread does.
+    pub state: RunState,
+    /// Whether it is a thread of the kernel.
+    pub kernel_thread: bool,
+    /// Its parent.
+    pub parent: Pid,
+    /// How long ago it started.
+    pub age: Option<Duration>,
+    /// What the kernel calls its main thread: text from outside, of 64 characters at most.
+    pub name: String,
+    /// Its arguments: text from outside.
+    pub command: Vec<String>,
+    /// The file that it runs.
+    pub program: Program,
+    /// Real and effective user.
+    pub uids: Option<(u32, u32)>,
+    /// The name of its real user.
+    pub user: Option<String>,
+    /// Who traces its main thread: process and command, printable.
+    pub tracer: Option<(Pid, String)>,
+    /// Its seccomp mode: 0 for none, 1 for strict, 2 for a filter.
+    pub seccomp: Option<u8>,
+    /// Whether executing a program can give it no more rights.
+    pub no_new_privileges: bool,
+    /// For each kind of namespace whether it is in ours.
+    pub namespaces: Vec<(&'static str, Option<bool>)>,
+    /// Its id in its own PID namespace.
+    pub inner_pid: Option<Pid>,
+    /// Whether its root folder is ours.
+    pub same_root: Option<bool>,
+    /// The control group (v2, else that of memory in v1): text from outside.
+    pub cgroup: Option<String>,
+    /// Its tightest memory limit.
+    pub limit: Option<MemoryLimit>,
+}
+
+impl ProcessFacts {
+    /// Collects them; `None` when there is no such process that we can see.
+    pub fn gather(pid: Pid) -> Option<ProcessFacts> {
+        let stat = ProcStat::of_process(pid).ok()?;
+        let status = Status::of_process(pid).unwrap_or_default();
+        let kinds = ["pid", "mnt", "user", "net"];
+        let name = fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        Some(ProcessFacts {
+            state: RunState::of_thread(pid, pid).unwrap_or(RunState::Other),
+            kernel_thread: stat.is_kernel_thread(),
+            parent: stat.parent,
+            age: age_of(stat.start_ticks).ok(),
+            name: short_name(&name),
+            command: command_line(pid),
+            program: Program::of_process(pid),
+            uids: status.real_uid.zip(status.effective_uid),
+            user: status.real_uid.map(user_name),
+            tracer: status.tracer.map(|thread| tracer(Path::new("/"), thread)),
+            seccomp: status.seccomp,
+            no_new_privileges: status.no_new_privileges,
+            namespaces: kinds
+                .map(|kind| (kind, container::same_namespace(pid, kind).ok()))
+                .to_vec(),
+            inner_pid: status.namespace_ids.last().copied(),
+            same_root: container::has_same_root(pid).ok(),
+            cgroup: cgroup(&fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default()),
+            limit: MemoryLimit::of_process(pid),
+        })
+    }
+}
+
+/// A name that the kernel gives with a newline, lossy and not too long.
+fn short_name(bytes: &[u8]) -> String {
+    let name = String::from_utf8_lossy(bytes.trim_ascii_end());
+    name.chars().take(MAX_NAME).collect()
+}
+
+/// The group that tells most of a process: that of the one hierarchy of v2, unless it is the topmost;
+/// else the longest of v1's (cgroups(7): each line is number, controllers and path).
+fn cgroup(text: &[u8]) -> Option<String> {
+    let groups = text.split(|byte| *byte == b'\n').filter_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        let (number, _, path) = (fields.next()?, fields.next()?, fields.next()?);
+        let path = String::from_utf8_lossy(path).into_owned();
+        Some((path.len() > 1, number == b"0", path))
+    });
+    groups
+        .max_by_key(|(below_top, v2, path)| (*below_top, *v2, path.len()))
+        .map(|(_, _, path)| path)
+}
+
+/// Which of the kernel's counters can be read of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counters {
+    /// `schedstat`: the time that each thread spent on a CPU.
+    pub schedstat: bool,
+    /// `statm`: resident memory.
+    pub statm: bool,
+    /// `smaps_rollup`: its shares (PSS, USS). It is opened and not read, which would take the kernel
+    /// some time.
+    pub smaps_rollup: bool,
+}
+
+impl Counters {
+    /// Tries them.
+    pub fn of_process(pid: Pid) -> Counters {
+        let count = |tid: Tid| ActivityReader::open(pid, tid)?.count();
+        Counters {
+            schedstat: matches!(count(pid), Ok(Some(_))),
+            statm: RssReader::open(pid).is_ok_and(|rss| rss.rss_bytes().is_ok()),
+            smaps_rollup: fs::File::open(format!("/proc/{pid}/smaps_rollup")).is_ok(),
+        }
+    }
+}
+
+/// What the kernel calls a thread of a process; `None` when it is gone.
+pub fn thread_name(pid: Pid, tid: Tid) -> Option<String> {
+    let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
+    Some(short_name(&name))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+    use crate::os::test_support::Cat;
+    use std::process::Command;
+
+    #[test]
+    fn we_are_what_proc_says() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        assert_eq!(OwnFacts::gather(folder.path()), OwnFacts::default());
+        write(
+            "proc/version",
+            "Linux version 6.1.0-18-amd64 (x@y) #1 SMP\n",
+        );
+        write(
+            "proc/self/status",
+            "Uid:\t5\t1000\t5\t5\nCapEff:\t0000000000280000\nSeccomp:\t2\n",
+        );
+        write("proc/sys/kernel/yama/ptrace_scope", "1\n");
+        write(".dockerenv", "");
+        let own = OwnFacts::gather(folder.path());
+        assert_eq!(own.kernel.as_deref(), Some("6.1.0-18-amd64"));
+        assert_eq!((own.uid, own.seccomp), (Some(1000), Some(2)));
+        assert_eq!(own.yama_scope, Some(1));
+        assert!(own.container);
+        assert_eq!(own.capability_names(), ["SYS_PTRACE", "SYS_ADMIN"]);
+    }
+
+    #[test]
+    fn a_program_is_present_then_replaced_then_deleted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("cat");
+        fs::copy("/bin/cat", &path).unwrap();
+        let cat = Cat::start(&mut Command::new(&path));
+        let program = || Program::of_process(cat.pid());
+        assert_eq!(program(), Program::Present(path.clone()));
+        let newer = folder.path().join("newer");
+        fs::copy("/bin/cat", &newer).unwrap();
+        fs::rename(&newer, &path).unwrap();
+        assert_eq!(program(), Program::Replaced(path.clone()));
+        fs::remove_file(&path).unwrap();
+        assert_eq!(program(), Program::Deleted(path));
+        assert_eq!(Program::of_process(Pid::MAX), Program::Unknown);
+    }
+
+    #[test]
+    fn a_child_is_like_us() {
+        let cat = Cat::start(Command::new("cat").arg("-"));
+        let facts = ProcessFacts::gather(cat.pid()).unwrap();
+        assert_eq!(facts.parent, std::process::id().cast_signed());
+        assert_eq!(
+            (&*facts.name, facts.command),
+            ("cat", vec!["cat".into(), "-".into()])
+        );
+        assert!(facts.namespaces.iter().all(|(_, same)| *same == Some(true)));
+        assert_eq!((facts.tracer, facts.same_root), (None, Some(true)));
+        let counters = Counters::of_process(cat.pid());
+        assert!(counters.statm && counters.smaps_rollup);
+        drop(cat);
+        assert!(ProcessFacts::gather(Pid::MAX).is_none());
+    }
+
+    #[test]
+    fn the_group_that_tells_most() {
+        let group = |text: &str| cgroup(text.as_bytes());
+        assert_eq!(group(""), None);
+        assert_eq!(group("0::/\n"), Some("/".into()));
+        assert_eq!(
+            group("0::/system.slice/a.service\n"),
+            Some("/system.slice/a.service".into())
+        );
+        assert_eq!(
+            group("4:cpu:/\n2:memory:/docker/x:y\n0::/\n"),
+            Some("/docker/x:y".into())
+        );
+    }
+}

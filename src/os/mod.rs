@@ -1,0 +1,46 @@
+//! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
+//! here knows Python.
+
+pub mod container;
+pub mod core_file;
+pub mod diagnose;
+pub mod elf;
+pub mod memory;
+pub mod permission;
+pub mod process;
+pub mod procfs;
+pub mod ptrace;
+pub mod thread;
+
+/// A process id, in our own PID namespace.
+pub type Pid = i32;
+/// An OS thread id, in our own PID namespace.
+pub type Tid = i32;
+
+/// The system's page size in bytes, a power of two.
+pub fn page_size() -> u64 {
+    sysconf(nix::unistd::SysconfVar::PAGE_SIZE)
+        .filter(|size| size.is_power_of_two())
+        .unwrap_or(4096)
+}
+
+/// Clock ticks per second, the unit of times in `/proc/PID/stat`.
+pub(crate) fn ticks_per_second() -> u64 {
+    sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .filter(|ticks| *ticks > 0)
+        .unwrap_or(100)
+}
+
+fn sysconf(name: nix::unistd::SysconfVar) -> Option<u64> {
+    u64::try_from(nix::unistd::sysconf(name).ok()??).ok()
+}
+
+/// A text from outside with its control characters replaced, so that it can be put on a terminal.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,86 @@
+//! All processes that we can see, for a list of candidates.
+
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{age_of, command_line, exe_path};
+use crate::os::Pid;
+use crate::os::procfs::stat::ProcStat;
+use crate::os::procfs::statm::RssReader;
+
+/// What a list of processes shows of one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessSummary {
+    /// Its id.
+    pub pid: Pid,
+    /// Its parent's.
+    pub parent: Pid,
+    /// Its program; empty when we may not know.
+    pub exe: PathBuf,
+    /// Its arguments, lossy.
+    pub command_line: Vec<String>,
+    /// Its resident memory in bytes.
+    pub rss_bytes: u64,
+    /// How long ago it started.
+    pub age: Duration,
+}
+
+impl ProcessSummary {
+    /// Looks at one process. `None` when it has ended or is a kernel thread.
+    pub fn of(pid: Pid) -> Option<ProcessSummary> {
+        // This fails without memory, which leaves out the two.
+        let rss_bytes = RssReader::open(pid).and_then(|rss| rss.rss_bytes()).ok()?;
+        let stat = ProcStat::of_process(pid).ok()?;
+        Some(ProcessSummary {
+            pid,
+            parent: stat.parent,
+            exe: exe_path(pid),
+            command_line: command_line(pid),
+            rss_bytes,
+            age: age_of(stat.start_ticks).unwrap_or_default(),
+        })
+    }
+}
+
+/// All processes that we can see except ourselves, by pid.
+///
+/// # Errors
+/// When /proc can't be read.
+pub fn all_processes() -> io::Result<Vec<ProcessSummary>> {
+    let own = std::process::id().cast_signed();
+    let mut pids: Vec<Pid> = fs::read_dir("/proc")?
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(|pid| *pid != own)
+        .collect();
+    pids.sort_unstable();
+    Ok(pids.into_iter().filter_map(ProcessSummary::of).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+    use crate::os::test_support::Cat;
+
+    #[test]
+    fn a_child_is_listed_and_we_are_not() {
+        let cat = Cat::start(std::process::Command::new("cat").arg("-"));
+        let own = std::process::id().cast_signed();
+        let pid = cat.pid();
+        let listed = all_processes().unwrap();
+        assert!(listed.iter().all(|process| process.pid != own));
+        assert!(listed.is_sorted_by_key(|process| process.pid));
+        let found = listed
+            .into_iter()
+            .find(|process| process.pid == pid)
+            .unwrap();
+        assert_eq!(found.command_line, ["cat", "-"]);
+        assert_eq!(found.parent, own);
+        assert!(found.rss_bytes > 0);
+        assert!(found.exe.is_absolute());
+        drop(cat);
+        assert_eq!(ProcessSummary::of(pid), None);
+    }
+}

@@ -1,0 +1,123 @@
+//! [`descendants`]: the processes below others.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+
+use crate::os::Pid;
+use crate::os::procfs::stat::ProcStat;
+
+/// The most descendants that are listed.
+const MAX_CHILDREN: usize = 1 << 16;
+
+/// A process below a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Child {
+    /// The process.
+    pub pid: Pid,
+    /// Its parent, the target or one of its descendants.
+    pub parent: Pid,
+}
+
+/// The processes below these, each once and after its parent, without these themselves.
+pub fn descendants(of: &[Pid]) -> Vec<Child> {
+    // Where the kernel has no lists of children (CONFIG_PROC_CHILDREN), everybody is asked for the parent.
+    let own = std::process::id().cast_signed();
+    if direct_children(own).is_ok() {
+        tree(of, |pid| direct_children(pid).unwrap_or_default())
+    } else {
+        let mut children = all_children();
+        tree(of, |pid| children.remove(&pid).unwrap_or_default())
+    }
+}
+
+fn tree(of: &[Pid], mut children: impl FnMut(Pid) -> Vec<Pid>) -> Vec<Child> {
+    let mut found: Vec<Child> = Vec::new();
+    let mut seen: HashSet<Pid> = of.iter().copied().collect();
+    let mut parents: Vec<Pid> = of.to_vec();
+    while let Some(parent) = parents.pop() {
+        for pid in children(parent) {
+            if found.len() < MAX_CHILDREN && seen.insert(pid) {
+                found.push(Child { pid, parent });
+                parents.push(pid);
+            }
+        }
+    }
+    found
+}
+
+/// The children of a process, which the kernel lists by the thread that forked them.
+fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
+    let mut children = Vec::new();
+    let mut lists = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that ends meanwhile leaves its children to another one.
+        let Ok(list) = fs::read_to_string(task?.path().join("children")) else {
+            continue;
+        };
+        lists += 1;
+        let pids = list
+            .split_ascii_whitespace()
+            .filter_map(|pid| pid.parse::<Pid>().ok());
+        children.extend(pids.take(MAX_CHILDREN));
+    }
+    if lists == 0 {
+        return Err(io::ErrorKind::Unsupported.into());
+    }
+    Ok(children)
+}
+
+/// The children of all processes.
+fn all_children() -> HashMap<Pid, Vec<Pid>> {
+    let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return children;
+    };
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Pid>().ok());
+    for pid in pids {
+        if let Ok(stat) = ProcStat::of_process(pid) {
+            children.entry(stat.parent).or_default().push(pid);
+        }
+    }
+    children
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+
+    #[test]
+    fn a_tree_is_listed_from_its_roots_on() {
+        let children = |pid| match pid {
+            1 => vec![2, 7],
+            2 => vec![3, 4],
+            // A pid that was given anew while we looked must not lead round in circles.
+            4 => vec![1, 2, 5],
+            _ => Vec::new(),
+        };
+        let found = tree(&[2, 1], children);
+        let mut pids: Vec<_> = found
+            .iter()
+            .map(|child| (child.pid, child.parent))
+            .collect();
+        for child in &found {
+            let place = |pid| found.iter().position(|other| other.pid == pid);
+            assert!(place(child.parent) < place(child.pid), "{found:?}");
+        }
+        pids.sort_unstable();
+        assert_eq!(pids, [(3, 2), (4, 2), (5, 4), (7, 1)]);
+    }
+
+    #[test]
+    fn both_ways_find_a_child() {
+        let cat = crate::os::test_support::Cat::start(&mut std::process::Command::new("cat"));
+        let own = std::process::id().cast_signed();
+        assert!(all_children().get(&own).unwrap().contains(&cat.pid()));
+        let expected = Child {
+            pid: cat.pid(),
+            parent: own,
+        };
+        assert!(descendants(&[own]).contains(&expected));
+    }
+}

@@ -1,0 +1,9 @@
+//! The files of `/proc/PID` and of cgroups, one parser each.
+
+pub mod cgroup;
+pub mod maps;
+pub mod mm_layout;
+pub mod smaps;
+pub mod stat;
+pub mod statm;
+pub mod status;

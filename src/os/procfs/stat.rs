@@ -1,0 +1,139 @@
+//! [`ProcStat`]: the few fields of `/proc/PID/stat` that we use, of a process or of one thread.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use crate::os::{Pid, Tid};
+
+/// Set in [`ProcStat::flags`] from the moment a task starts to exit (`PF_EXITING` in the kernel's
+/// include/linux/sched.h, stable since 2.6).
+const PF_EXITING: u64 = 0x4;
+/// Set for a thread of the kernel (`PF_KTHREAD`, same place).
+const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// A parsed `stat` line, as proc_pid_stat(5) numbers its fields.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcStat {
+    /// Field 3, the state letter.
+    pub state: u8,
+    /// Field 4, the parent.
+    pub parent: Pid,
+    /// Field 9, the kernel's flags of the task.
+    pub flags: u64,
+    /// Field 10, page faults that needed no disk; of a process, those of all its threads so far.
+    pub minor_faults: u64,
+    /// Field 12, page faults that did.
+    pub major_faults: u64,
+    /// Field 20, how many threads the process has.
+    pub threads: u64,
+    /// Field 22, when it started, in clock ticks since boot. With the pid it names a process for
+    /// good; it survives exec.
+    pub start_ticks: u64,
+}
+
+impl ProcStat {
+    /// Room for the part of a line that is used, in bytes: it has 52 numbers of at most 20 digits and a
+    /// name of at most 64 bytes, and the fields that we want lie in its first half.
+    pub const MAX_LINE: usize = 1024;
+
+    /// The `stat` of a process, which is that of its main thread.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process; `InvalidData` for a line that is not as documented.
+    pub fn of_process(pid: Pid) -> io::Result<ProcStat> {
+        ProcStat::read(Path::new(&format!("/proc/{pid}/stat")))
+    }
+
+    /// The `stat` of one thread of a process.
+    ///
+    /// # Errors
+    /// As [`ProcStat::of_process`].
+    pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<ProcStat> {
+        ProcStat::read(Path::new(&format!("/proc/{pid}/task/{tid}/stat")))
+    }
+
+    fn read(path: &Path) -> io::Result<ProcStat> {
+        let mut line = [0u8; ProcStat::MAX_LINE];
+        // A thread that ends between open and read gives ESRCH, which std has no kind for.
+        let length = match File::open(path).and_then(|mut file| file.read(&mut line)) {
+            Ok(length) => length,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {
+                return Err(io::ErrorKind::NotFound.into());
+            }
+            Err(error) => return Err(error),
+        };
+        line.get(..length)
+            .and_then(ProcStat::parse)
+            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+
+    /// Parses a line. The name in brackets may itself hold spaces and brackets, so the fields are
+    /// counted from the last closing one.
+    pub fn parse(line: &[u8]) -> Option<ProcStat> {
+        let name_end = line.iter().rposition(|&byte| byte == b')')?;
+        let rest = std::str::from_utf8(line.get(name_end + 1..)?).ok()?;
+        // The first field after the name is number 3.
+        let mut fields = rest.split_ascii_whitespace();
+        let state = *fields.next()?.as_bytes().first()?;
+        let parent = fields.next()?.parse().ok()?;
+        let flags = fields.nth(4)?.parse().ok()?;
+        let minor_faults = fields.next()?.parse().ok()?;
+        let major_faults = fields.nth(1)?.parse().ok()?;
+        let threads = fields.nth(7)?.parse().ok()?;
+        let start_ticks = fields.nth(1)?.parse().ok()?;
+        Some(ProcStat {
+            state,
+            parent,
+            flags,
+            minor_faults,
+            major_faults,
+            threads,
+            start_ticks,
+        })
+    }
+
+    /// Whether it is a thread of the kernel.
+    pub fn is_kernel_thread(&self) -> bool {
+        self.flags & PF_KTHREAD != 0
+    }
+
+    /// Whether the task has ended, or is past the point of no return on its way there. A main thread
+    /// can have ended while its process lives on in other threads.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, b'Z' | b'X' | b'x') || self.flags & PF_EXITING != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+
+    #[test]
+    fn a_name_full_of_brackets_and_spaces_does_not_shift_the_fields() {
+        let line = b"812 (a) S 9 (b ) R 7 812 812 0 -1 4194304 101 102 103 104 1 2 3 4 20 0 5 0 98765 9 9\n";
+        assert_eq!(
+            ProcStat::parse(line),
+            Some(ProcStat {
+                state: b'R',
+                parent: 7,
+                flags: 0x40_0000,
+                minor_faults: 101,
+                major_faults: 103,
+                threads: 5,
+                start_ticks: 98765,
+            })
+        );
+        assert_eq!(ProcStat::parse(b"812 (cut short) R 7"), None);
+        assert_eq!(ProcStat::parse(b""), None);
+    }
+
+    #[test]
+    fn our_own_stat_is_readable() {
+        let own = ProcStat::of_process(std::process::id() as Pid).unwrap();
+        assert!(!own.has_ended());
+        assert_eq!(own.parent, std::os::unix::process::parent_id() as Pid);
+        assert!(own.start_ticks > 0);
+    }
+}

@@ -1,0 +1,123 @@
+//! [`RssReader`] and [`Memory`]: how much memory a process has resident.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::status::Status;
+use crate::os::{Pid, page_size};
+
+/// Reads the resident set size again and again, from a descriptor that stays open: one system call
+/// a time.
+#[derive(Debug)]
+pub struct RssReader {
+    statm: File,
+    page_size: u64,
+}
+
+impl RssReader {
+    /// Opens the counters of a process.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn open(pid: Pid) -> io::Result<RssReader> {
+        Ok(RssReader {
+            statm: File::open(format!("/proc/{pid}/statm"))?,
+            page_size: page_size(),
+        })
+    }
+
+    /// Its resident memory in bytes. The kernel counts per CPU and adds up late, so this can be
+    /// some pages (64 per CPU at most) off.
+    ///
+    /// # Errors
+    /// `NotFound` when the process has ended, a zombie included.
+    pub fn rss_bytes(&self) -> io::Result<u64> {
+        // Seven numbers of at most 20 digits.
+        let mut line = [0u8; 160];
+        let gone = || io::Error::from(io::ErrorKind::NotFound);
+        let length = match self.statm.read_at(&mut line, 0) {
+            Ok(length) => length,
+            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return Err(gone()),
+            Err(error) => return Err(error),
+        };
+        let numbers = line.get(..length).and_then(|line| {
+            // The first is the size of the address space, 0 for who has none any more; the second
+            // counts the resident pages (proc_pid_statm(5)).
+            let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+            let size: u64 = words.next()?.parse().ok()?;
+            let resident: u64 = words.next()?.parse().ok()?;
+            Some((size, resident))
+        });
+        match numbers {
+            Some((0, _)) => Err(gone()),
+            Some((_, pages)) => Ok(pages.saturating_mul(self.page_size)),
+            None => Err(io::ErrorKind::InvalidData.into()),
+        }
+    }
+}
+
+/// What a process has in memory, and how many threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// Resident now, in bytes.
+    pub rss_bytes: u64,
+    /// The most that ever was resident, in bytes.
+    pub peak_rss_bytes: u64,
+    /// Swapped out, in bytes; `None` when the kernel does not count it.
+    pub swap_bytes: Option<u64>,
+    /// OS threads.
+    pub threads: u64,
+}
+
+impl Memory {
+    /// Reads it from the process's status. For a series use [`RssReader`], which is cheaper.
+    ///
+    /// # Errors
+    /// When there is no such process, or it has no memory (a zombie, a kernel thread).
+    pub fn read(pid: Pid) -> io::Result<Memory> {
+        let status = Status::of_process(pid)?;
+        let rss_bytes = status
+            .rss_bytes
+            .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
+        Ok(Memory {
+            rss_bytes,
+            // Counted apart from each other, the two can be some pages out of step.
+            peak_rss_bytes: status.peak_rss_bytes.unwrap_or(0).max(rss_bytes),
+            swap_bytes: status.swap_bytes,
+            threads: status.threads.unwrap_or(0),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use super::*;
+    use crate::os::test_support::Cat;
+
+    #[test]
+    fn it_grows_with_what_is_touched_and_ends_with_the_process() {
+        let own = RssReader::open(std::process::id().cast_signed()).unwrap();
+        let before = own.rss_bytes().unwrap();
+        let touched = std::hint::black_box(vec![1u8; 32 << 20]);
+        let after = own.rss_bytes().unwrap();
+        // Other tests run beside this one and give memory back.
+        assert!(after > before + (16 << 20), "{before} {after}");
+        let memory = Memory::read(std::process::id().cast_signed()).unwrap();
+        assert!(memory.peak_rss_bytes >= memory.rss_bytes && memory.rss_bytes > 16 << 20);
+        assert!(memory.threads >= 1);
+        drop(touched);
+
+        let mut cat = Cat::start(&mut std::process::Command::new("cat"));
+        let pid = cat.pid();
+        let rss = RssReader::open(pid).unwrap();
+        assert!(rss.rss_bytes().unwrap() > 0);
+        cat.0.kill().unwrap();
+        while rss.rss_bytes().is_ok() {}
+        assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(Memory::read(pid).is_err());
+        drop(cat);
+        assert_eq!(rss.rss_bytes().unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+}

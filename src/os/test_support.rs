@@ -1,0 +1,119 @@
+//! What the tests of this floor share: a process that runs until it is told to end.
+#![allow(clippy::unwrap_used)] // A test may fail by panicking.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::OnceLock;
+
+use nix::sys::signal::{Signal, kill};
+
+use super::process::TargetProcess;
+use super::ptrace::pause::PauseGuard;
+use super::thread::state::RunState;
+use super::{Pid, Tid};
+
+/// A running `cat`, by whatever name, which is killed in the end.
+pub(crate) struct Cat(pub(crate) Child);
+
+impl Cat {
+    /// Starts it and waits until it works: a process that has only just been started may not even
+    /// have its program's mappings.
+    pub(crate) fn start(command: &mut Command) -> Cat {
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut cat = Cat(command.spawn().unwrap());
+        cat.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        cat.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        cat
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.0.id().cast_signed()
+    }
+
+    pub(crate) fn open(&self) -> TargetProcess {
+        TargetProcess::open(self.pid()).unwrap()
+    }
+}
+
+impl Drop for Cat {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A Python program that has said that it is ready.
+pub(crate) struct Program {
+    pub(crate) child: Child,
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: BufReader<ChildStdout>,
+}
+
+/// The interpreter itself: what the search path has may be a script that looks for it slowly.
+fn python() -> &'static str {
+    static PYTHON: OnceLock<String> = OnceLock::new();
+    PYTHON.get_or_init(|| {
+        let find = ["-c", "import sys; print(sys.executable)"];
+        let output = Command::new("python3").args(find).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().to_string()
+    })
+}
+
+impl Program {
+    pub(crate) fn start(code: &str) -> Program {
+        let mut child = Command::new(python())
+            .args(["-u", "-c", code])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut program = Program {
+            stdin: child.stdin.take(),
+            stdout: BufReader::new(child.stdout.take().unwrap()),
+            child,
+        };
+        assert_eq!(program.line(), "ready");
+        program
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.child.id() as Pid
+    }
+
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        line.trim_end().to_string()
+    }
+
+    pub(crate) fn write(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().unwrap();
+        stdin.write_all(text.as_bytes()).unwrap();
+    }
+
+    pub(crate) fn tids(&self) -> Vec<Tid> {
+        std::fs::read_dir(format!("/proc/{}/task", self.pid()))
+            .unwrap()
+            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+            .collect()
+    }
+
+    pub(crate) fn state(&self) -> RunState {
+        RunState::of_thread(self.pid(), self.pid()).unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        // When a test fails, some thread may not have been let go yet.
+        while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+            PauseGuard::settle();
+            std::thread::yield_now();
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Formats that show memory over time.
+
+pub mod mprof;
+pub mod timeline;

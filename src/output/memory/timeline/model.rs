@@ -1,0 +1,244 @@
+//! [`Timeline`]: what the picture shows, before anything is drawn.
+
+use std::time::Duration;
+
+use super::text::{bytes, moment};
+use crate::output::Meta;
+use crate::profile::Profile;
+use crate::profile::memory::timeline::{FunctionGrowth, LEAST_BYTES};
+use crate::rss::leak::trend::Trend;
+use crate::rss::leak::verdict::Verdict;
+use crate::text::sanitize::clean;
+
+/// Most processes with a line of their own.
+const MAX_PROCESSES: usize = 8;
+/// Most functions along the bottom.
+const MAX_FUNCTIONS: usize = 6;
+/// Longest title, in characters; the picture has room for fewer.
+const MAX_TITLE_CHARS: usize = 160;
+/// The least part of all growth that makes a function worth a row.
+const LEAST_SHARE: f64 = 0.001;
+
+/// A time from the start of the recording, and bytes.
+pub type Point = (Duration, u64);
+
+/// A recording's memory over time. Pure: what is drawn follows from this alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timeline {
+    /// Which program.
+    pub title: String,
+    /// What is to be thought of it, such as `growing at 60.2 MiB/min (leak suspected)`.
+    pub verdict: String,
+    /// Whether the verdict is a bad one.
+    pub is_alarming: bool,
+    /// A line of numbers.
+    pub facts: String,
+    /// How long the recording took.
+    pub length: Duration,
+    /// Resident memory of all processes together: time, lowest and highest of each stretch.
+    pub rss: Vec<(Duration, u64, u64)>,
+    /// The highest of these.
+    pub peak: Option<Point>,
+    /// What stayed in the troughs.
+    pub baseline: Vec<Point>,
+    /// The straight line through the baseline, by its ends.
+    pub trend: Vec<Point>,
+    /// Further lines over all processes: their names and points.
+    pub shares: Vec<Line>,
+    /// A line for each process, if there are several.
+    pub processes: Vec<Line>,
+    /// How many processes have none for want of room.
+    pub more_processes: usize,
+    /// The functions that grew it, largest first.
+    pub functions: Vec<FunctionGrowth>,
+    /// How many more there are, and what they grew together, in bytes.
+    pub more_functions: (usize, u64),
+    /// How long a stretch of [`FunctionGrowth::cells`] is.
+    pub cell_width: Duration,
+}
+
+/// A line of the picture.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line {
+    /// What it is called in the legend.
+    pub name: String,
+    /// Its points, oldest first.
+    pub points: Vec<Point>,
+}
+
+impl Timeline {
+    /// The timeline of a recording.
+    pub fn of(profile: &Profile, meta: &Meta) -> Timeline {
+        let series = profile.rss();
+        let length = profile.last_elapsed();
+        let mut rss: Vec<(Duration, u64, u64)> = series
+            .points()
+            .iter()
+            .map(|point| (point.elapsed, point.low_bytes, point.rss_bytes))
+            .collect();
+        rss.extend(series.last().map(|last| (length, last, last)));
+        let peak = rss
+            .iter()
+            .map(|(at, _, high)| (*at, *high))
+            .max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0)));
+        let trend = series.trend();
+        let (processes, more_processes) = processes(profile);
+        let (functions, more_functions) = functions(profile);
+        Timeline {
+            title: Meta {
+                command: without_folders(&meta.command),
+                ..meta.clone()
+            }
+            .title(MAX_TITLE_CHARS),
+            verdict: format!("Memory: {}", trend.verdict),
+            is_alarming: trend.verdict.is_leak(),
+            facts: facts(profile, length),
+            length,
+            rss,
+            peak,
+            trend: trend_line(&trend, length),
+            baseline: trend.baseline,
+            shares: shares(profile),
+            processes,
+            more_processes,
+            functions,
+            more_functions,
+            cell_width: profile.growth_timeline().width(),
+        }
+    }
+}
+
+/// The ends of the trend's line; none where nothing can be said of it.
+fn trend_line(trend: &Trend, length: Duration) -> Vec<Point> {
+    if matches!(trend.verdict, Verdict::Inconclusive { .. }) {
+        return Vec::new();
+    }
+    let at = |time: Duration| {
+        let bytes = trend.intercept + trend.slope * time.as_secs_f64();
+        (time, bytes.max(0.0) as u64)
+    };
+    vec![at(trend.since.min(length)), at(length)]
+}
+
+/// `RSS 10.3 MiB first, 71.0 MiB last · …`
+fn facts(profile: &Profile, length: Duration) -> String {
+    let mut parts = Vec::new();
+    let rss = profile.rss();
+    if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
+        parts.push(format!(
+            "RSS {} first, {} last, {} peak",
+            bytes(first),
+            bytes(last),
+            bytes(peak)
+        ));
+        let kernel = profile.memory().kernel_peak();
+        // The two are counted apart from each other, some pages out of step.
+        if let Some(highest) = kernel.filter(|highest| *highest > peak + peak / 50 + (1 << 20)) {
+            parts.push(format!("{} before or between looks", bytes(highest)));
+        }
+    }
+    if let Some(last) = profile.memory().shares().last() {
+        let (name, size) = if profile.memory().processes().len() > 1 {
+            ("PSS", last.pss_bytes)
+        } else {
+            ("USS", last.uss_bytes)
+        };
+        let mut part = format!("{name} {}", bytes(size));
+        if last.swap_bytes > 0 {
+            part += &format!(" and {} swapped out", bytes(last.swap_bytes));
+        }
+        // Seldom asked for, so that it may be another time than that of the last RSS.
+        parts.push(format!("{part} at {}", moment(last.elapsed, length)));
+    }
+    parts.join(" · ")
+}
+
+/// A command line whose words are without the folders that they start with: these take more room than
+/// they tell.
+fn without_folders(command: &str) -> String {
+    let words = command.split(' ').map(|word| match word.rsplit_once('/') {
+        Some((_, last)) if word.starts_with('/') && !last.is_empty() => last,
+        _ => word,
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+/// PSS, USS and swap, each if it says anything that another line does not.
+fn shares(profile: &Profile) -> Vec<Line> {
+    let points = profile.memory().shares();
+    let line = |name: &str, value: &dyn Fn(usize) -> u64| Line {
+        name: name.to_owned(),
+        points: points
+            .iter()
+            .enumerate()
+            .map(|(at, point)| (point.elapsed, value(at)))
+            .collect(),
+    };
+    let of = |at: usize| points.get(at).copied().unwrap_or_default();
+    let (pss, uss, swap) = (
+        line("PSS", &|at| of(at).pss_bytes),
+        line("USS", &|at| of(at).uss_bytes),
+        line("swapped out", &|at| of(at).swap_bytes),
+    );
+    // Of several processes, what is shared counts once in the sum of their PSS only; what it has for
+    // itself, one process shows best.
+    let has_several = profile.memory().processes().len() > 1;
+    let mut lines = Vec::new();
+    let shared = |at: usize| of(at).pss_bytes.saturating_sub(of(at).uss_bytes);
+    if has_several || (0..points.len()).any(|at| shared(at) > of(at).pss_bytes / 20) {
+        lines.push(pss);
+    }
+    if !has_several {
+        lines.push(uss);
+    }
+    if points.iter().any(|point| point.swap_bytes > 0) {
+        lines.push(swap);
+    }
+    lines.retain(|line| line.points.len() > 1);
+    lines
+}
+
+/// The processes that had most at their peaks, in the order in which they came, and how many are left
+/// out.
+fn processes(profile: &Profile) -> (Vec<Line>, usize) {
+    let all = profile.memory().processes();
+    if all.len() < 2 {
+        return (Vec::new(), 0);
+    }
+    let mut order: Vec<usize> = (0..all.len()).collect();
+    let peak = |at: &usize| all.get(*at).and_then(|one| one.rss.peak());
+    order.sort_by_key(|at| std::cmp::Reverse(peak(at)));
+    order.truncate(MAX_PROCESSES);
+    order.sort_unstable();
+    let lines: Vec<Line> = order
+        .iter()
+        .filter_map(|at| all.get(*at))
+        .map(|one| {
+            let points = one.rss.points().iter();
+            let last = one.rss.last().map(|last| (one.last_elapsed, last));
+            Line {
+                name: format!("{} {}", one.pid, clean(&without_folders(&one.command))),
+                points: points
+                    .map(|point| (point.elapsed, point.rss_bytes))
+                    .chain(last)
+                    .collect(),
+            }
+        })
+        .collect();
+    let more = all.len() - lines.len();
+    (lines, more)
+}
+
+fn functions(profile: &Profile) -> (Vec<FunctionGrowth>, (usize, u64)) {
+    let mut all = profile.growth_by_function();
+    let total: u64 = all.iter().map(|one| one.grown_bytes).sum();
+    let least = LEAST_BYTES.max((total as f64 * LEAST_SHARE) as u64);
+    let count = all.iter().take_while(|one| one.grown_bytes > least).count();
+    let more = all.split_off(count.min(MAX_FUNCTIONS));
+    for function in &mut all {
+        function.name = clean(&function.name).into_owned();
+        function.file = function.file.take().map(|file| clean(&file).into_owned());
+    }
+    let left: u64 = more.iter().map(|one| one.grown_bytes).sum();
+    (all, (more.len(), left))
+}

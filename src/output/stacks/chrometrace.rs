@@ -1,0 +1,290 @@
+//! Chrome trace JSON (`-f chrometrace`): begin and end events, for Perfetto and `chrome://tracing`.
+//!
+//! The file is the array form of the "Trace Event Format": each element has a phase (`B`, `E`), a
+//! time in microseconds, process, thread and name. The fields and their order are those of py-spy
+//! 0.4's files. Unlike there, a call ends when its thread goes idle or away, not at the end of the
+//! recording. The events have times and no weights, so [`cpu_time`] changes nothing here.
+//!
+//! With [`memory`] there are counter events (`C`) besides: resident memory of all processes, in MiB.
+//!
+//! [`memory`]: crate::profile::options::ProfileOptions::memory
+//! [`cpu_time`]: crate::profile::options::ProfileOptions::cpu_time
+
+use std::borrow::Cow;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::{self, Write};
+use std::iter::Peekable;
+use std::time::Duration;
+
+use crate::output::Meta;
+use crate::output::memory_report::MemoryReport;
+use crate::profile::Profile;
+use crate::profile::tables::labels::LabelId;
+use crate::profile::tables::stacks::StackId;
+use crate::profile::tables::threads::{Slice, ThreadId};
+use crate::rss::leak::trend::SHORTEST;
+use crate::rss::series::RssPoint;
+
+/// Scripts pick their events by this category, so it is py-spy's.
+const CATEGORY: &str = "py-spy";
+
+/// Of what is no call; py-spy has nothing of the kind.
+const MEMORY_CATEGORY: &str = "memory";
+
+/// Writes one JSON array, events in the order of time. The profile needs a
+/// [timeline](crate::profile::options::ProfileOptions::timeline).
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let mut events = Events {
+        profile,
+        out,
+        is_first: true,
+    };
+    events.out.write_all(b"[")?;
+    // The threads' changes, each in order, are put together without a list of all: a day has millions.
+    let mut threads: Vec<Changes<_>> = profile
+        .threads()
+        .ids()
+        .map(|id| Changes::new(id, profile.slices(id)))
+        .collect();
+    let mut order: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
+    for (place, thread) in threads.iter_mut().enumerate() {
+        order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
+    }
+    let is_asked = profile.options().memory;
+    let mut readings = profile
+        .rss()
+        .points()
+        .iter()
+        .filter(|_| is_asked)
+        .peekable();
+    while let Some(Reverse((at_us, place))) = order.pop() {
+        while let Some(point) = readings.next_if(|point| micros(point.elapsed) <= at_us) {
+            events.write_reading(point)?;
+        }
+        let Some(thread) = threads.get_mut(place) else {
+            continue;
+        };
+        if let Some(change) = thread.take() {
+            events.write_change(&change)?;
+        }
+        order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
+    }
+    for point in readings {
+        events.write_reading(point)?;
+    }
+    events.write_verdict()?;
+    events.out.write_all(b"]")
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// A thread leaves one stack for another one; [`StackId::ROOT`] stands for none.
+struct Change {
+    at_us: u64,
+    thread: ThreadId,
+    from: StackId,
+    to: StackId,
+}
+
+/// What a thread changes to, one after the other.
+struct Changes<I: Iterator<Item = Slice>> {
+    thread: ThreadId,
+    slices: Peekable<I>,
+    /// The stack that it is in, and until when.
+    from: StackId,
+    until_us: u64,
+}
+
+impl<I: Iterator<Item = Slice>> Changes<I> {
+    fn new(thread: ThreadId, slices: I) -> Self {
+        Changes {
+            thread,
+            slices: slices.peekable(),
+            from: StackId::ROOT,
+            until_us: 0,
+        }
+    }
+
+    /// When the next slice starts, if it does before or as soon as the thread leaves this stack.
+    fn next_slice_at(&mut self) -> Option<u64> {
+        let start_us = self.slices.peek()?.start_us;
+        (self.from == StackId::ROOT || start_us <= self.until_us).then_some(start_us)
+    }
+
+    /// When the next change is, in microseconds; `None` after the last one.
+    fn next_at(&mut self) -> Option<u64> {
+        let leaves_at = (self.from != StackId::ROOT).then_some(self.until_us);
+        self.next_slice_at().or(leaves_at)
+    }
+
+    fn take(&mut self) -> Option<Change> {
+        let at_us = self.next_at()?;
+        let is_slice = self.next_slice_at().is_some();
+        let (to, until_us) = match self.slices.next_if(|_| is_slice) {
+            Some(slice) => (slice.stack, slice.end_us),
+            None => (StackId::ROOT, at_us),
+        };
+        let from = std::mem::replace(&mut self.from, to);
+        self.until_us = until_us;
+        Some(Change {
+            at_us,
+            thread: self.thread,
+            from,
+            to,
+        })
+    }
+}
+
+struct Events<'a> {
+    profile: &'a Profile,
+    out: &'a mut dyn Write,
+    is_first: bool,
+}
+
+impl Events<'_> {
+    /// A mark at the end that says what the memory did, if the recording is long enough to say.
+    fn write_verdict(&mut self) -> io::Result<()> {
+        let report = MemoryReport::of(self.profile);
+        let Some(report) = report.filter(|_| self.profile.rss().last_elapsed() >= SHORTEST) else {
+            return Ok(());
+        };
+        let last_us = u64::try_from(self.profile.last_elapsed().as_micros()).unwrap_or(u64::MAX);
+        let interval_us = 1_000_000 / u64::from(self.profile.options().rate_hz.max(1));
+        let mut threads = self.profile.threads().ids();
+        let thread = threads.next().and_then(|id| self.profile.threads().get(id));
+        let mark = Mark {
+            name: format!("memory: {}", report.text),
+            args: report,
+            cat: MEMORY_CATEGORY,
+            ph: "i",
+            s: "g",
+            pid: thread.map_or(0, |thread| thread.pid),
+            tid: thread.map_or(0, |thread| thread.pthread_id),
+            // Where the last calls end: the events are in the order of time.
+            ts: last_us.saturating_add(interval_us),
+        };
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_all(b",")?;
+        }
+        serde_json::to_writer(&mut *self.out, &mark).map_err(io::Error::from)
+    }
+
+    /// Ends the calls that only the old stack has, leaf first, and begins those that only the new
+    /// one has, root first.
+    fn write_change(&mut self, change: &Change) -> io::Result<()> {
+        let stacks = self.profile.stacks();
+        let (old, new) = (stacks.path(change.from), stacks.path(change.to));
+        let shared = old.iter().zip(&new).take_while(|(a, b)| a == b).count();
+        for label in old.iter().skip(shared).rev() {
+            self.write_event("E", *label, change)?;
+        }
+        for label in new.iter().skip(shared) {
+            self.write_event("B", *label, change)?;
+        }
+        Ok(())
+    }
+
+    fn separate(&mut self) -> io::Result<()> {
+        if !std::mem::replace(&mut self.is_first, false) {
+            self.out.write_all(b",")?;
+        }
+        Ok(())
+    }
+
+    /// Says how much memory is resident from now on.
+    fn write_reading(&mut self, point: &RssPoint) -> io::Result<()> {
+        self.separate()?;
+        let threads = self.profile.threads();
+        let mut pids = threads.ids().filter_map(|id| threads.get(id));
+        let counter = Counter {
+            args: Reading {
+                mib: point.rss_bytes as f64 / f64::from(1 << 20),
+            },
+            cat: CATEGORY,
+            name: "RSS",
+            ph: "C",
+            // The first process; of several, these are the sums.
+            pid: pids.next().map_or(0, |thread| thread.pid),
+            ts: micros(point.elapsed),
+        };
+        serde_json::to_writer(&mut *self.out, &counter).map_err(io::Error::from)
+    }
+
+    fn write_event(
+        &mut self,
+        phase: &'static str,
+        label: LabelId,
+        change: &Change,
+    ) -> io::Result<()> {
+        let profile = self.profile;
+        let Some(thread) = profile.threads().get(change.thread) else {
+            return Ok(());
+        };
+        self.separate()?;
+        let event = Event {
+            args: Args {
+                filename: profile.file(label).unwrap_or_default(),
+                line: profile.json_line(label),
+            },
+            cat: CATEGORY,
+            name: profile.name(label),
+            ph: phase,
+            pid: thread.pid,
+            tid: thread.pthread_id,
+            ts: change.at_us,
+        };
+        serde_json::to_writer(&mut *self.out, &event).map_err(io::Error::from)
+    }
+}
+
+#[derive(serde::Serialize)]
+struct Event<'a> {
+    args: Args<'a>,
+    cat: &'static str,
+    name: Cow<'a, str>,
+    ph: &'static str,
+    pid: i32,
+    tid: u64,
+    ts: u64,
+}
+
+/// An instant, drawn over all threads.
+#[derive(serde::Serialize)]
+struct Mark {
+    args: MemoryReport,
+    cat: &'static str,
+    name: String,
+    ph: &'static str,
+    s: &'static str,
+    pid: i32,
+    tid: u64,
+    ts: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Counter {
+    args: Reading,
+    cat: &'static str,
+    name: &'static str,
+    ph: &'static str,
+    pid: i32,
+    ts: u64,
+}
+
+#[derive(serde::Serialize)]
+struct Reading {
+    #[serde(rename = "MiB")]
+    mib: f64,
+}
+
+#[derive(serde::Serialize)]
+struct Args<'a> {
+    filename: &'a str,
+    line: Option<u32>,
+}

@@ -1,0 +1,298 @@
+//! Speedscope JSON (`-f speedscope`): a sampled profile per thread over one list of frames.
+//!
+//! A sample weighs the time that it stands for, in seconds. With
+//! [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time) successive samples of a thread in one stack
+//! are one entry, which weighs their nanoseconds on a CPU.
+//!
+//! With [`memory`](crate::profile::options::ProfileOptions::memory) two profiles stand before the threads': what
+//! all stacks have added to resident memory, in bytes, and what they have given back.
+//!
+//! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
+//! format's schema does not allow: a number that is not known is left out. Besides there is `memory`,
+//! the verdict on it, which the schema leaves room for. The schema ships with the
+//! speedscope npm package.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+
+use serde::ser::{Serialize, Serializer};
+
+use crate::output::memory_report::MemoryReport;
+use crate::output::{Meta, no_samples};
+use crate::profile::Profile;
+use crate::profile::tables::threads::{Slice, ThreadId};
+use crate::rss::attribution::Growth;
+
+/// The format's own name for its schema, by which the viewer knows the file.
+const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
+
+/// Longest recording name, in characters; the viewer shows it as its title.
+const MAX_NAME_CHARS: usize = 200;
+
+/// Writes one JSON object. The profile needs a
+/// [timeline](crate::profile::options::ProfileOptions::timeline).
+///
+/// # Errors
+/// Those of `out`.
+pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let file = File {
+        schema: SCHEMA,
+        profiles: Profiles(profile),
+        shared: Shared {
+            frames: Frames(profile),
+        },
+        active_profile_index: 0,
+        exporter: concat!("pyspy-rs@", env!("CARGO_PKG_VERSION")),
+        name: meta.title(MAX_NAME_CHARS),
+        memory: MemoryReport::of(profile),
+    };
+    serde_json::to_writer(out, &file).map_err(io::Error::from)
+}
+
+#[derive(serde::Serialize)]
+struct File<'a> {
+    #[serde(rename = "$schema")]
+    schema: &'static str,
+    profiles: Profiles<'a>,
+    shared: Shared<'a>,
+    #[serde(rename = "activeProfileIndex")]
+    active_profile_index: u32,
+    exporter: &'static str,
+    name: String,
+    /// Our own: the viewer passes over it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    memory: Option<MemoryReport>,
+}
+
+#[derive(serde::Serialize)]
+struct Shared<'a> {
+    frames: Frames<'a>,
+}
+
+/// The profile's labels, each at its index.
+struct Frames<'a>(&'a Profile);
+
+impl Serialize for Frames<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let profile = self.0;
+        serializer.collect_seq(profile.labels().ids().map(|id| FrameEntry {
+            name: profile.name(id),
+            file: profile.file(id).unwrap_or_default(),
+            line: profile.json_line(id),
+        }))
+    }
+}
+
+#[derive(serde::Serialize)]
+struct FrameEntry<'a> {
+    name: Cow<'a, str>,
+    file: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u32>,
+}
+
+/// The threads that have samples.
+struct Profiles<'a>(&'a Profile);
+
+impl Serialize for Profiles<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let profile = self.0;
+        let memory: Vec<MemoryProfile> = if profile.options().memory {
+            vec![
+                MemoryProfile::new(profile, "RSS growth", |growth| growth.grown_bytes),
+                MemoryProfile::new(profile, "RSS given back", |growth| growth.released_bytes),
+            ]
+        } else {
+            Vec::new()
+        };
+        let memory = memory.into_iter().map(Entry::Memory);
+        if profile.counts().samples == 0 && !profile.options().memory {
+            // The viewer refuses a file without a profile, and shows a profile's name.
+            return serializer.collect_seq([SampledProfile::new(
+                profile,
+                no_samples(profile),
+                None,
+                0,
+            )]);
+        }
+        let threads = profile.threads().ids().filter_map(|id| {
+            let weights = profile.slices(id).map(|slice| {
+                if profile.options().cpu_time {
+                    slice.cpu_ns
+                } else {
+                    u64::from(slice.samples)
+                }
+            });
+            let sum = weights.reduce(u64::saturating_add)?;
+            let name = thread_name(profile, id);
+            Some(Entry::Time(SampledProfile::new(
+                profile,
+                name,
+                Some(id),
+                sum,
+            )))
+        });
+        serializer.collect_seq(memory.chain(threads))
+    }
+}
+
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Entry<'a> {
+    Memory(MemoryProfile),
+    Time(SampledProfile<'a>),
+}
+
+/// Growth by stack, of all threads.
+#[derive(serde::Serialize)]
+struct MemoryProfile {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: &'static str,
+    unit: &'static str,
+    #[serde(rename = "startValue")]
+    start_value: u64,
+    #[serde(rename = "endValue")]
+    end_value: u64,
+    samples: Vec<Vec<usize>>,
+    weights: Vec<u64>,
+}
+
+impl MemoryProfile {
+    fn new(profile: &Profile, name: &'static str, side: impl Fn(Growth) -> u64) -> Self {
+        let stacks = profile.stacks();
+        let grown = || {
+            let all = stacks.ids().map(|id| (id, side(profile.growth(id))));
+            all.filter(|(_, bytes)| *bytes > 0)
+        };
+        let path = |id| {
+            let path = stacks.path(id).into_iter();
+            path.map(|label| label.index()).collect()
+        };
+        MemoryProfile {
+            kind: "sampled",
+            name,
+            unit: "bytes",
+            start_value: 0,
+            end_value: grown().map(|(_, bytes)| bytes).fold(0, u64::saturating_add),
+            samples: grown().map(|(id, _)| path(id)).collect(),
+            weights: grown().map(|(_, bytes)| bytes).collect(),
+        }
+    }
+}
+
+#[derive(serde::Serialize)]
+struct SampledProfile<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    name: String,
+    unit: &'static str,
+    #[serde(rename = "startValue")]
+    start_value: Weight,
+    #[serde(rename = "endValue")]
+    end_value: Weight,
+    samples: Samples<'a>,
+    weights: Weights<'a>,
+}
+
+impl<'a> SampledProfile<'a> {
+    /// `sum` is what the thread's samples weigh: their number or their nanoseconds.
+    fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
+        let cpu_time = profile.options().cpu_time;
+        let weight = |value: u64| {
+            if cpu_time {
+                Weight::Nanoseconds(value)
+            } else {
+                Weight::Seconds(value as f64 / f64::from(profile.options().rate_hz.max(1)))
+            }
+        };
+        SampledProfile {
+            kind: "sampled",
+            name,
+            unit: if cpu_time { "nanoseconds" } else { "seconds" },
+            start_value: weight(0),
+            end_value: weight(sum),
+            samples: Samples { profile, thread },
+            weights: Weights { profile, thread },
+        }
+    }
+}
+
+/// A number in the profile's unit.
+#[derive(serde::Serialize)]
+#[serde(untagged)]
+enum Weight {
+    Seconds(f64),
+    Nanoseconds(u64),
+}
+
+fn thread_name(profile: &Profile, id: ThreadId) -> String {
+    let Some(thread) = profile.threads().get(id) else {
+        return "?".to_owned();
+    };
+    let name = thread.name().unwrap_or_default();
+    let process = if profile.options().subprocesses {
+        format!("Process {} ", thread.pid)
+    } else {
+        String::new()
+    };
+    format!("{process}Thread {} \"{name}\"", thread.number())
+}
+
+/// A thread's entries: of each, the indices of its frames, root first.
+struct Samples<'a> {
+    profile: &'a Profile,
+    thread: Option<ThreadId>,
+}
+
+impl Serialize for Samples<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let stacks = self.profile.stacks();
+        let cpu_time = self.profile.options().cpu_time;
+        serializer.collect_seq(
+            self.thread
+                .into_iter()
+                .flat_map(|id| self.profile.slices(id))
+                .flat_map(|slice| {
+                    let path: Vec<usize> = stacks
+                        .path(slice.stack)
+                        .into_iter()
+                        .map(|label| label.index())
+                        .collect();
+                    std::iter::repeat_n(path, entries(&slice, cpu_time))
+                }),
+        )
+    }
+}
+
+/// How many entries a slice has.
+fn entries(slice: &Slice, cpu_time: bool) -> usize {
+    if cpu_time { 1 } else { slice.samples as usize }
+}
+
+/// The entries' weights: each sample stands for the time to the next one, or for its own time on a CPU.
+struct Weights<'a> {
+    profile: &'a Profile,
+    thread: Option<ThreadId>,
+}
+
+impl Serialize for Weights<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let options = self.profile.options();
+        let interval = 1.0 / f64::from(options.rate_hz.max(1));
+        serializer.collect_seq(
+            self.thread
+                .into_iter()
+                .flat_map(|id| self.profile.slices(id))
+                .flat_map(|slice| {
+                    (0..entries(&slice, options.cpu_time)).map(move |_| {
+                        if options.cpu_time {
+                            Weight::Nanoseconds(slice.cpu_ns)
+                        } else {
+                            Weight::Seconds(interval)
+                        }
+                    })
+                }),
+        )
+    }
+}

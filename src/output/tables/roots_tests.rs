@@ -1,0 +1,113 @@
+//! Files of two containers at one path.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
+
+use std::sync::Arc;
+
+use super::tests::{in_first, written};
+use super::{lines, *};
+use crate::cpython::code::frame_table::{Frame, FrameTable};
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::os::Pid;
+use crate::output::format::Format;
+use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::sampler::sample::{ProcessSample, Sample};
+
+const PATH: &str = "/srv/app.py";
+
+/// A look at a process and its two children, all in `serve` on line 2; the second child sees other files.
+fn pool() -> Profile {
+    let mut frames = FrameTable::default();
+    let mut profile = Profile::new(ProfileOptions {
+        subprocesses: true,
+        keep_first_lines: true,
+        ..ProfileOptions::default()
+    });
+    let serve = frames.intern(Frame {
+        name: Arc::from("serve"),
+        filename: Arc::from(PATH),
+        short_filename: Arc::from("app.py"),
+        line: Some(2),
+        first_line: 1,
+        columns: None,
+    });
+    let process = |pid: Pid| ProcessSample {
+        pid,
+        traces: vec![StackTrace {
+            thread: ThreadInfo {
+                os_thread_id: Some(pid),
+                pthread_id: 1,
+                name: None,
+                interpreter_ids: vec![0],
+                active: true,
+                owns_gil: true,
+                collecting: false,
+                waits_for_cpu: false,
+                is_main: true,
+                cpu_ns: None,
+                faults: None,
+            },
+            frames: vec![serve].into(),
+        }],
+        rss_bytes: None,
+        rss_change: None,
+    };
+    for (pid, root) in [(7, 0), (8, 0), (9, 1)] {
+        profile.set_fs_root(pid, root);
+    }
+    let sample = Sample {
+        processes: [7, 8, 9].map(process).to_vec(),
+        ..Sample::default()
+    };
+    profile.add(&sample, &frames, &|pid| {
+        Some(ProcessLabel {
+            pid,
+            parent: (pid != 7).then_some(7),
+            command: "python app.py".into(),
+        })
+    });
+    profile.finish();
+    profile
+}
+
+#[test]
+fn files_at_one_path_are_kept_apart_by_who_sees_them() {
+    let profile = pool();
+    let (first, second) = (
+        in_first(PATH),
+        FileKey {
+            root: 1,
+            ..in_first(PATH)
+        },
+    );
+    let files = lines::source_files(&profile, &TableOptions::default());
+    assert_eq!(files, [first.clone(), second.clone()]);
+    let source = |text: &str| Source::of_bytes(text.as_bytes(), None);
+    let options = TableOptions {
+        sources: HashMap::from([
+            (first, source("def serve():\n    return 'old'\n")),
+            (second, source("def serve():\n    return 'new'\n")),
+        ]),
+        ..TableOptions::default()
+    };
+    let text = written(Format::Lines, &profile, options);
+    let blocks: Vec<&str> = text
+        .split("\nFunction: serve (app.py:1)\n")
+        .skip(1)
+        .collect();
+    assert_eq!(blocks.len(), 2, "{text}");
+    for (block, whose, samples, contents) in [
+        (blocks[0], "process 7:\"python app.py\"", 2, "'old'"),
+        (blocks[1], "process 9:\"python app.py\"", 1, "'new'"),
+    ] {
+        let note = format!("this is the one that {whose} sees\n");
+        assert!(block.contains(&note), "{block}");
+        assert!(
+            block.contains(&format!("\nSamples: {samples}, ")),
+            "{block}"
+        );
+        assert!(block.contains(contents), "{block}");
+    }
+    // Nobody's lines are shown here, so a function is one.
+    let text = written(Format::Functions, &profile, TableOptions::default());
+    assert_eq!(text.matches("serve (app.py:1)").count(), 1, "{text}");
+}

@@ -1,0 +1,292 @@
+//! [`FunctionTable`]: what each function and each of its lines weighs, alone and with all it calls.
+
+use std::collections::HashMap;
+
+use foldhash::HashMap as FastMap;
+
+use super::labels::{Label, LabelId};
+use super::stacks::StackId;
+use crate::profile::Profile;
+use crate::rss::attribution::Growth;
+
+/// What a function or a line weighs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Weight of the stacks that end there: samples or, with
+    /// [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time), nanoseconds.
+    pub own: u64,
+    /// Weight of the stacks that hold it, each counted once however deep the recursion.
+    pub total: u64,
+    /// Resident memory that came and went in stacks that end there.
+    pub own_growth: Growth,
+    /// Resident memory that came and went in stacks that hold it.
+    pub total_growth: Growth,
+}
+
+impl Amount {
+    /// Whether there is nothing to show.
+    pub fn is_nothing(&self) -> bool {
+        self.total == 0 && self.total_growth == Growth::default()
+    }
+}
+
+/// One line of a function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LineRow {
+    /// The line, from 1; `None` for code without lines.
+    pub line: Option<u32>,
+    /// What it weighs.
+    pub amount: Amount,
+}
+
+/// One function, or what else stacks consist of that is neither a thread nor a process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FunctionRow {
+    /// A label of it, for its name and its file; the line of the label is any of its lines.
+    pub label: LabelId,
+    /// Which of the file systems that the processes see its file is in; 0 for the first process's, or
+    /// where they are not told apart. See [`Profile::set_fs_root`].
+    pub root: u32,
+    /// The line on which it starts, where it is known and lines are kept apart by it.
+    pub first_line: Option<u32>,
+    /// What it weighs.
+    pub amount: Amount,
+    /// Its lines that weigh something, in order.
+    pub lines: Vec<LineRow>,
+}
+
+/// The functions of a profile, in the order of first sight. Threads and processes are not told apart, but
+/// for the files that they [see](Profile::set_fs_root) if that is asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FunctionTable {
+    /// One row a function.
+    pub rows: Vec<FunctionRow>,
+}
+
+impl FunctionTable {
+    /// Sums up a profile, which must keep [first lines](crate::profile::options::ProfileOptions::keep_first_lines) for
+    /// functions of one name to be told apart.
+    pub fn of(profile: &Profile) -> FunctionTable {
+        FunctionTable::sum(profile, false)
+    }
+
+    /// The same, where functions of one path that are in different files, of different root directories,
+    /// are kept apart.
+    pub fn by_root(profile: &Profile) -> FunctionTable {
+        FunctionTable::sum(profile, true)
+    }
+
+    fn sum(profile: &Profile, by_root: bool) -> FunctionTable {
+        let mut sums = Sums::default();
+        sums.walk(profile, by_root);
+        let Sums {
+            mut functions,
+            lines,
+            ..
+        } = sums;
+        for Sum {
+            owner,
+            line,
+            amount,
+            ..
+        } in lines
+        {
+            if let Some(row) = functions.get_mut(owner)
+                && !amount.is_nothing()
+            {
+                row.row.lines.push(LineRow { line, amount });
+            }
+        }
+        let rows = functions.into_iter().map(|function| {
+            let mut row = function.row;
+            row.lines.sort_by_key(|line| line.line);
+            row
+        });
+        FunctionTable {
+            rows: rows.filter(|row| !row.amount.is_nothing()).collect(),
+        }
+    }
+}
+
+/// A line's sum while the tree is walked.
+struct Sum {
+    /// The place of its function.
+    owner: usize,
+    line: Option<u32>,
+    amount: Amount,
+    /// How often it is on the stack that is walked.
+    depth: u32,
+}
+
+/// A function's.
+struct FunctionSum {
+    row: FunctionRow,
+    depth: u32,
+}
+
+#[derive(Default)]
+struct Sums {
+    functions: Vec<FunctionSum>,
+    lines: Vec<Sum>,
+    /// By what makes a function one, its place.
+    functions_by_key: HashMap<(Label, u32), usize>,
+    /// By the place of its function, a line's.
+    lines_by_number: HashMap<(usize, Option<u32>), usize>,
+    /// By root and label what [`Sums::find`] has found.
+    places: FastMap<(u32, LabelId), Place>,
+}
+
+/// Where a label's function and its line are; neither for threads and processes.
+type Place = Option<(usize, usize)>;
+
+impl Sums {
+    fn place(&mut self, profile: &Profile, id: LabelId, root: u32) -> Place {
+        if let Some(known) = self.places.get(&(root, id)) {
+            return *known;
+        }
+        let label = profile.labels().get(id);
+        let place = label.and_then(|label| self.find(id, label, root));
+        self.places.insert((root, id), place);
+        place
+    }
+
+    fn find(&mut self, id: LabelId, label: Label, root: u32) -> Place {
+        let (key, first_line, line) = parts(label)?;
+        let next = self.functions.len();
+        let owner = *self.functions_by_key.entry((key, root)).or_insert(next);
+        if owner == next {
+            self.functions.push(FunctionSum {
+                row: FunctionRow {
+                    label: id,
+                    root,
+                    first_line,
+                    amount: Amount::default(),
+                    lines: Vec::new(),
+                },
+                depth: 0,
+            });
+        }
+        let next = self.lines.len();
+        let at = *self.lines_by_number.entry((owner, line)).or_insert(next);
+        if at == next {
+            self.lines.push(Sum {
+                owner,
+                line,
+                amount: Amount::default(),
+                depth: 0,
+            });
+        }
+        Some((owner, at))
+    }
+
+    /// Walks the tree from the roots to the leaves and back, so that it is known what is on the stack.
+    /// Not recursive: a stack can be deeper than ours.
+    fn walk(&mut self, profile: &Profile, by_root: bool) {
+        let stacks = profile.stacks();
+        let (totals, growth) = (stacks.totals(), profile.growth_totals());
+        // The root is nobody's child, and stands for none.
+        let mut first_child = vec![StackId::ROOT; stacks.len()];
+        let mut next_sibling = first_child.clone();
+        for id in stacks.ids().rev() {
+            if let (Some(first), Some(next)) = (
+                first_child.get_mut(stacks.parent(id).index()),
+                next_sibling.get_mut(id.index()),
+            ) {
+                *next = std::mem::replace(first, id);
+            }
+        }
+        let link = |links: &[StackId], id: StackId| links.get(id.index()).copied();
+        let link = |links, id| link(links, id).unwrap_or(StackId::ROOT);
+        let mut roots = vec![0];
+        // A process's frame says what all below it see.
+        let own_root = |label| by_root.then(|| profile.root_of(label?)).flatten();
+        let mut at = link(&first_child, StackId::ROOT);
+        while at != StackId::ROOT {
+            let label = stacks.label(at);
+            roots.extend(own_root(label));
+            let place = self.place_in(profile, label, &roots);
+            self.enter(
+                place,
+                Amount {
+                    own: stacks.weight(at),
+                    total: totals.get(at.index()).copied().unwrap_or_default(),
+                    own_growth: profile.growth(at),
+                    total_growth: growth.get(at.index()).copied().unwrap_or_default(),
+                },
+            );
+            let mut next = link(&first_child, at);
+            while next == StackId::ROOT && at != StackId::ROOT {
+                let label = stacks.label(at);
+                let place = self.place_in(profile, label, &roots);
+                self.leave(place);
+                if own_root(label).is_some() {
+                    roots.pop();
+                }
+                next = link(&next_sibling, at);
+                at = stacks.parent(at);
+            }
+            at = next;
+        }
+    }
+
+    fn place_in(&mut self, profile: &Profile, label: Option<LabelId>, roots: &[u32]) -> Place {
+        self.place(profile, label?, roots.last().copied().unwrap_or(0))
+    }
+
+    fn at(&mut self, place: Place) -> Option<(&mut FunctionSum, &mut Sum)> {
+        let (function, line) = place?;
+        Some((self.functions.get_mut(function)?, self.lines.get_mut(line)?))
+    }
+
+    fn enter(&mut self, place: Place, node: Amount) {
+        let Some((function, line)) = self.at(place) else {
+            return;
+        };
+        for (sum, depth) in [
+            (&mut function.row.amount, &mut function.depth),
+            (&mut line.amount, &mut line.depth),
+        ] {
+            sum.own = sum.own.saturating_add(node.own);
+            sum.own_growth += node.own_growth;
+            if *depth == 0 {
+                sum.total = sum.total.saturating_add(node.total);
+                sum.total_growth += node.total_growth;
+            }
+            *depth = depth.saturating_add(1);
+        }
+    }
+
+    fn leave(&mut self, place: Place) {
+        if let Some((function, line)) = self.at(place) {
+            function.depth = function.depth.saturating_sub(1);
+            line.depth = line.depth.saturating_sub(1);
+        }
+    }
+}
+
+/// What makes a function one, its first line, and the line; `None` for threads and processes.
+fn parts(label: Label) -> Option<(Label, Option<u32>, Option<u32>)> {
+    match label {
+        Label::Python {
+            name,
+            file,
+            line,
+            first_line,
+            ..
+        } => {
+            let key = Label::Python {
+                name,
+                file,
+                shown_file: file,
+                line: None,
+                first_line,
+            };
+            Some((key, first_line, line))
+        }
+        Label::Thread(_) | Label::Process(_) => None,
+        other => Some((other, None, None)),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,7 @@
+//! The sampled processes: the root, its children, and those that may become Python.
+
+pub mod launch;
+pub mod names;
+pub mod pending;
+pub mod root;
+pub mod sampled;

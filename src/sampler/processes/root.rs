@@ -1,0 +1,78 @@
+//! [`Root`]: the process that a sampler starts from.
+
+use python_offsets::PythonVersion;
+
+use crate::cpython::attach::error::AttachError;
+use crate::cpython::process::PythonProcess;
+use crate::os::Pid;
+use crate::os::process::TargetProcess;
+
+/// The process that was asked for.
+pub enum Root {
+    /// It runs Python.
+    Python(Box<PythonProcess>),
+    /// It does not, but a process below it does: a shell script that starts Python.
+    Other {
+        /// The process.
+        target: TargetProcess,
+        /// The version of the first Python below it.
+        version: PythonVersion,
+    },
+}
+
+impl From<PythonProcess> for Root {
+    fn from(process: PythonProcess) -> Root {
+        Root::Python(Box::new(process))
+    }
+}
+
+impl Root {
+    /// Attaches to a process or, with `subprocesses`, to the tree below it if there is a Python.
+    ///
+    /// # Errors
+    /// As [`PythonProcess::attach`].
+    pub fn attach(pid: Pid, subprocesses: bool) -> Result<Root, AttachError> {
+        match PythonProcess::attach(pid) {
+            Ok(process) => Ok(process.into()),
+            Err(error) if subprocesses && error.may_become_python() => {
+                let target =
+                    TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
+                match python_below(&target) {
+                    Some(child) => Ok(Root::Other {
+                        target,
+                        version: child.version(),
+                    }),
+                    None => Err(error),
+                }
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The process as the OS shows it.
+    pub fn target(&self) -> &TargetProcess {
+        match self {
+            Root::Python(process) => process.target(),
+            Root::Other { target, .. } => target,
+        }
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> Pid {
+        self.target().pid()
+    }
+
+    /// Its Python's version, or that of the first one below it.
+    pub fn version(&self) -> PythonVersion {
+        match self {
+            Root::Python(process) => process.version(),
+            Root::Other { version, .. } => *version,
+        }
+    }
+}
+
+/// Some Python below a process that is none.
+pub(crate) fn python_below(target: &TargetProcess) -> Option<PythonProcess> {
+    let mut children = target.children().into_iter();
+    children.find_map(|child| PythonProcess::attach(child.pid).ok())
+}

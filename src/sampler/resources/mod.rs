@@ -1,0 +1,5 @@
+//! CPU time and memory of the sampled threads and processes.
+
+pub mod cpu_times;
+pub mod memory_poll;
+pub mod rss;

@@ -1,0 +1,124 @@
+//! Signals to us: the first one ends the sampling, the second one ends us.
+//!
+//! A launched program is in our process group, so what the terminal sends (Ctrl-C) reaches it
+//! without us. What somebody sends to our pid alone is passed on, as if we were not there.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use anyhow::Context;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid as NixPid, getpgrp, tcgetpgrp};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::{Handle, Signals};
+
+use crate::os::Pid;
+use crate::os::process::launch::is_ignored;
+
+/// The signals that end a recording.
+const STOPPING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
+
+const CANNOT_CATCH: &str = "cannot catch signals";
+
+/// Catches the signals that end a recording, until the process ends.
+#[derive(Clone, Debug)]
+pub struct StopSignals {
+    stop: Arc<AtomicBool>,
+    received: Arc<AtomicI32>,
+    program: Arc<Mutex<Option<Pid>>>,
+    handle: Handle,
+}
+
+impl StopSignals {
+    /// Starts to catch SIGINT, SIGTERM and SIGHUP, except those that were ignored when we started:
+    /// a program that we launch shall find them so. `clean_up` runs before a second signal ends this
+    /// process.
+    ///
+    /// # Errors
+    /// When the system refuses a handler or a thread.
+    pub fn catch(clean_up: impl FnOnce() + Send + 'static) -> anyhow::Result<StopSignals> {
+        let wanted = STOPPING.into_iter().filter(|signal| !is_ignored(*signal));
+        let mut incoming = Signals::new(wanted).context(CANNOT_CATCH)?;
+        let signals = StopSignals {
+            stop: Arc::default(),
+            received: Arc::default(),
+            program: Arc::default(),
+            handle: incoming.handle(),
+        };
+        let ours = signals.clone();
+        let mut clean_up = Some(clean_up);
+        thread::Builder::new()
+            .name("signals".to_owned())
+            .spawn(move || {
+                for signal in &mut incoming {
+                    if ours.received.swap(signal, Ordering::SeqCst) != 0 {
+                        if let Some(clean_up) = clean_up.take() {
+                            clean_up();
+                        }
+                        std::process::exit(128 + signal);
+                    }
+                    ours.pass_on(signal);
+                    ours.stop.store(true, Ordering::SeqCst);
+                }
+            })
+            .context(CANNOT_CATCH)?;
+        Ok(signals)
+    }
+
+    /// Catches SIGINT though it was ignored: a script's shell has its background jobs ignore it, and
+    /// `kill -INT` is how scripts end a recording. (SIGHUP stays ignored; `nohup` means it.)
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn catch_interrupt(&self) -> anyhow::Result<()> {
+        self.handle.add_signal(SIGINT).context(CANNOT_CATCH)
+    }
+
+    /// A flag that is set by the first signal, or by whoever wants the sampling to end.
+    pub fn stop_flag(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.stop)
+    }
+
+    /// The signal that was received, if any.
+    pub fn received(&self) -> Option<i32> {
+        match self.received.load(Ordering::SeqCst) {
+            0 => None,
+            signal => Some(signal),
+        }
+    }
+
+    /// Names the launched program that gets the signals too; `None` once it has ended and before
+    /// its id can belong to somebody else.
+    pub fn set_program(&self, pid: Option<Pid>) {
+        *self.program.lock().unwrap_or_else(PoisonError::into_inner) = pid;
+    }
+
+    /// Sends a signal to the launched program, if it runs.
+    pub fn send_to_program(&self, signal: Signal) {
+        let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(pid) = *program {
+            // It fails when the program has just ended, which is what was wanted.
+            let _ = kill(NixPid::from_raw(pid), signal);
+        }
+    }
+
+    fn pass_on(&self, signal: i32) {
+        if terminal_sends_to_us() && signal != SIGTERM {
+            return;
+        }
+        if let Ok(signal) = Signal::try_from(signal) {
+            self.send_to_program(signal);
+        }
+    }
+}
+
+/// Whether a Ctrl-C typed now goes to our process group: we are in the foreground of a terminal.
+fn terminal_sends_to_us() -> bool {
+    fs::File::open("/dev/tty")
+        .ok()
+        .and_then(|terminal| tcgetpgrp(terminal.as_fd()).ok())
+        .is_some_and(|foreground| foreground == getpgrp())
+}

@@ -1,0 +1,7 @@
+//! Text from outside made safe to print, and numbers made readable. Imports nothing of this crate.
+
+pub mod escape;
+pub mod redact_command;
+pub mod sanitize;
+pub mod secrets;
+pub mod units;

@@ -1,0 +1,5 @@
+//! The live view of memory.
+
+pub mod sparkline;
+pub mod state;
+pub mod view;

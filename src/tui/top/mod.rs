@@ -1,0 +1,5 @@
+//! The live view of functions.
+
+pub mod help;
+pub mod state;
+pub mod view;

@@ -1,0 +1,331 @@
+//! What the live view counts, without a program.
+#![allow(clippy::indexing_slicing)] // A test fails by panicking.
+
+use std::time::Duration;
+
+use super::{Column, Filter, Snapshot, TopState};
+use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::rss::attribution::Growth;
+use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::tui::rows::row::Row;
+
+fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
+    table.intern(Frame {
+        name: name.into(),
+        filename: "/srv/pkg/app.py".into(),
+        short_filename: "pkg/app.py".into(),
+        line: Some(line),
+        first_line: 1,
+        columns: None,
+    })
+}
+
+fn thread(active: bool, owns_gil: bool, frames: &[FrameId]) -> StackTrace {
+    StackTrace {
+        thread: ThreadInfo {
+            os_thread_id: None,
+            pthread_id: 0,
+            name: None,
+            interpreter_ids: vec![0],
+            active,
+            owns_gil,
+            collecting: false,
+            waits_for_cpu: false,
+            is_main: false,
+            cpu_ns: None,
+            faults: None,
+        },
+        frames: frames.into(),
+    }
+}
+
+fn sample(traces: Vec<StackTrace>) -> Sample {
+    let rss_bytes = Some(10 << 20);
+    Sample {
+        processes: vec![ProcessSample {
+            pid: 1,
+            traces,
+            rss_bytes,
+            rss_change: None,
+        }],
+        ..Sample::default()
+    }
+}
+
+fn counts(row: &Row) -> (&str, [u64; 4]) {
+    (&row.name, [row.own_now, row.total_now, row.own, row.total])
+}
+
+fn table(snapshot: &Snapshot, by_line: bool, sort: Column) -> Vec<(&str, [u64; 4])> {
+    snapshot
+        .sorted(by_line, sort)
+        .into_iter()
+        .map(counts)
+        .collect()
+}
+
+#[test]
+fn recursion_counts_once_per_stack() {
+    let mut frames = FrameTable::default();
+    let main = frame(&mut frames, "main", 9);
+    let fib = [1, 2].map(|line| frame(&mut frames, "fib", line));
+    let mut state = TopState::new(Filter::default(), false);
+    let deep = [fib[0], fib[1], fib[1], fib[0], fib[1], main];
+    state.add(&sample(vec![thread(true, true, &deep)]), &frames);
+    state.add(&sample(vec![thread(true, false, &[main])]), &frames);
+
+    let seen = state.tick();
+    let rows = table(&seen, false, Column::TotalPercent);
+    assert_eq!(rows, [("main", [1, 2, 1, 2]), ("fib", [1, 1, 1, 1])]);
+    let by_line: Vec<_> = seen
+        .sorted(true, Column::OwnTime)
+        .iter()
+        .map(|r| r.line)
+        .collect();
+    assert_eq!(by_line, [Some(9), Some(1), Some(2)]);
+    assert_eq!(seen.lines.iter().map(|row| row.total).max(), Some(2));
+    assert_eq!(
+        (seen.percent(seen.gil_now), seen.percent(seen.active_now)),
+        (50.0, 100.0)
+    );
+
+    // Percentages are the interval's; times go on.
+    state.add(&sample(vec![thread(true, false, &[main])]), &frames);
+    let rows = state.tick();
+    let rows = table(&rows, false, Column::OwnPercent);
+    assert_eq!(rows, [("main", [1, 1, 2, 3]), ("fib", [0, 0, 1, 1])]);
+
+    state.reset();
+    let nothing = state.tick();
+    assert_eq!(
+        (
+            nothing.samples,
+            nothing.functions.len(),
+            nothing.lines.len()
+        ),
+        (0, 0, 0)
+    );
+    assert_eq!(nothing.percent(nothing.gil_now), 0.0);
+}
+
+#[test]
+fn filters_choose_threads_and_the_header_counts_all() {
+    let mut frames = FrameTable::default();
+    let [run, wait, hold] = ["run", "wait", "hold"].map(|name| frame(&mut frames, name, 1));
+    let threads = vec![
+        thread(true, false, &[run]),
+        thread(false, false, &[wait]),
+        thread(true, true, &[hold]),
+        thread(true, false, &[]),
+    ];
+    let shown = |idle, gil| {
+        let filter = Filter {
+            idle,
+            gil,
+            ..Filter::default()
+        };
+        let mut state = TopState::new(filter, false);
+        state.add(&sample(threads.clone()), &frames);
+        let seen = state.tick();
+        assert_eq!((seen.threads, seen.active_now, seen.gil_now), (4, 3, 1));
+        seen.functions
+            .iter()
+            .map(|row| row.name.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(shown(false, false), ["run", "hold"]);
+    assert_eq!(shown(true, false), ["run", "wait", "hold"]);
+    assert_eq!(shown(true, true), ["hold"]);
+}
+
+#[test]
+fn header_adds_up_processes_and_errors() {
+    let process = |rss_bytes| ProcessSample {
+        pid: 1,
+        traces: Vec::new(),
+        rss_bytes,
+        rss_change: None,
+    };
+    let mut state = TopState::new(Filter::default(), false);
+    let mut add = |rss: &[Option<u64>], errors: &[&str]| {
+        let processes = rss.iter().map(|rss| process(*rss)).collect();
+        let errors = errors.iter().map(|text| (*text).to_owned()).collect();
+        let sample = Sample {
+            processes,
+            errors,
+            missed_ticks: 2,
+            torn: 1,
+            ..Sample::default()
+        };
+        state.add(&sample, &FrameTable::default());
+    };
+    add(&[Some(5), None, Some(6)], &["first", "second"]);
+    add(&[Some(3)], &[]);
+    add(&[None], &["third"]);
+    let seen = state.tick();
+    assert_eq!((seen.samples, seen.missed_ticks), (3, 6));
+    // A torn stack is an error, and counted apart.
+    assert_eq!((seen.errors, seen.torn), (6, 3));
+    assert_eq!(seen.last_error.as_deref(), Some("third"));
+    assert_eq!((seen.rss_bytes, seen.rss_peak_bytes), (Some(3), Some(11)));
+    assert_eq!(
+        (seen.rss_first_bytes, seen.rss_curve),
+        (Some(11), vec![11, 3])
+    );
+}
+
+#[test]
+fn functions_without_end_share_one_row() {
+    let mut frames = FrameTable::default();
+    let mut state = TopState::new(Filter::default(), true);
+    let main = frame(&mut frames, "main", 1);
+    for n in 0..30_000 {
+        let leaf = frame(&mut frames, &format!("f{n}"), 1);
+        state.add(&sample(vec![thread(true, true, &[leaf, main])]), &frames);
+    }
+    let seen = state.tick();
+    assert_eq!((seen.functions.len(), seen.lines.len()), (20_001, 20_001));
+    let rows = seen.sorted(false, Column::OwnTime);
+    assert_eq!(
+        counts(rows[0]),
+        ("(other functions)", [10_001, 10_001, 10_001, 10_001])
+    );
+    assert_eq!(
+        counts(seen.sorted(true, Column::TotalTime)[0]).1,
+        [0, 30_000, 0, 30_000]
+    );
+    assert_eq!(&*rows[1].filename, "/srv/pkg/app.py");
+}
+
+#[test]
+fn a_frame_of_another_table_is_passed_over() {
+    let mut frames = FrameTable::default();
+    let strange = frame(&mut frames, "f", 1);
+    let mut state = TopState::new(Filter::default(), false);
+    state.add(
+        &sample(vec![thread(true, true, &[strange])]),
+        &FrameTable::default(),
+    );
+    assert!(state.tick().functions.is_empty());
+}
+
+#[test]
+fn cpu_time_is_counted_for_the_work_and_not_for_the_sleep() {
+    let mut frames = FrameTable::default();
+    let [main, work, sleep] = ["main", "work", "sleep"].map(|name| frame(&mut frames, name, 1));
+    let at = |elapsed_ms, active, leaf, cpu_ns| {
+        let mut trace = thread(active, false, &[leaf, main]);
+        trace.thread.cpu_ns = cpu_ns;
+        Sample {
+            elapsed: Duration::from_millis(elapsed_ms),
+            ..sample(vec![trace])
+        }
+    };
+    let filter = Filter {
+        idle: true,
+        cpu: true,
+        ..Filter::default()
+    };
+    let mut state = TopState::new(filter, false);
+    let ms = 1_000_000;
+    state.add(&at(5, true, work, None), &frames);
+    state.add(&at(10, false, sleep, Some(3 * ms)), &frames);
+    state.add(&at(15, true, work, Some(ms)), &frames);
+    let seen = state.tick();
+    let rows = table(&seen, false, Column::OwnTime);
+    let (own, none) = ([4 * ms, 4 * ms, 4 * ms, 4 * ms], [0, 0, 0, 0]);
+    assert_eq!(rows[0], ("work", own));
+    assert_eq!(rows[1], ("main", [0, 4 * ms, 0, 4 * ms]));
+    assert_eq!(rows[2], ("sleep", none));
+    // 4 of 10 ms; the threads are counted as ever.
+    assert_eq!(seen.row_percent(rows[0].1[0]), 40.0);
+    assert_eq!(seen.percent(seen.active_now), 200.0 / 3.0);
+
+    // The next interval begins where this one ended, and the time that waits comes along.
+    state.add(&at(25, false, sleep, Some(5 * ms)), &frames);
+    assert_eq!(state.tick().functions[1].own_now, 0);
+    state.add(&at(35, true, work, Some(ms)), &frames);
+    let seen = state.tick();
+    let rows = table(&seen, false, Column::OwnPercent);
+    assert_eq!(rows[0], ("work", [6 * ms, 6 * ms, 10 * ms, 10 * ms]));
+    assert_eq!(seen.row_percent(rows[0].1[0]), 60.0);
+}
+
+#[test]
+fn a_collection_is_a_function_where_it_is_asked_for() {
+    let mut frames = FrameTable::default();
+    let main = frame(&mut frames, "main", 1);
+    let mut trace = thread(true, true, &[main]);
+    trace.thread.collecting = true;
+    for (collections, expected) in [
+        (true, vec![("main", [0, 1, 0, 1]), ("<GC>", [1, 1, 1, 1])]),
+        (false, vec![("main", [1, 1, 1, 1])]),
+    ] {
+        let filter = Filter {
+            collections,
+            ..Filter::default()
+        };
+        let mut state = TopState::new(filter, false);
+        state.add(&sample(vec![trace.clone()]), &frames);
+        let seen = state.tick();
+        let mut rows = table(&seen, false, Column::TotalPercent);
+        rows.sort_by_key(|(name, _)| std::cmp::Reverse(*name));
+        assert_eq!(rows, expected);
+        assert_eq!(seen.lines.len(), expected.len());
+    }
+}
+
+#[test]
+fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
+    let mut frames = FrameTable::default();
+    let [main, load, sleep] = ["main", "load", "sleep"].map(|name| frame(&mut frames, name, 1));
+    let look = |active, leaf, faults, change: i64, other_faults| {
+        let mut trace = thread(active, true, &[leaf, main]);
+        trace.thread.faults = faults;
+        let mut sample = sample(vec![trace]);
+        sample.processes[0].rss_change = Some(RssChange {
+            bytes: change,
+            gap_ns: 10_000_000,
+            sample_ns: 20_000,
+            other_faults,
+            ..RssChange::default()
+        });
+        sample
+    };
+    let mut state = TopState::new(Filter::default(), false);
+    state.add(&look(true, load, None, 0, 0), &frames);
+    // A quarter of the faults are those of a thread without Python.
+    state.add(&look(false, sleep, Some(300), 4000, 100), &frames);
+    state.add(&look(true, load, Some(1), -1000, 0), &frames);
+    let seen = state.tick();
+    for by_line in [false, true] {
+        let rows: Vec<_> = seen
+            .sorted(by_line, Column::OwnGrowth)
+            .iter()
+            .map(|row| {
+                let pair = |growth: Growth| (growth.grown_bytes, growth.released_bytes);
+                (&*row.name, pair(row.own_growth), pair(row.total_growth))
+            })
+            .collect();
+        let outside = ("<not by a Python thread>", (1000, 0), (1000, 0));
+        let load = ("load", (3000, 1000), (3000, 1000));
+        assert_eq!(rows, [load, outside, ("main", (0, 0), (3000, 1000))]);
+    }
+
+    // What waited for a thread that has ended is its last work's; a reset forgets all.
+    state.add(&look(false, sleep, Some(1), 500, 0), &frames);
+    state.add(&sample(Vec::new()), &frames);
+    state.tick();
+    state.add(&sample(Vec::new()), &frames);
+    state.tick();
+    let seen = state.tick();
+    assert_eq!(
+        seen.sorted(false, Column::OwnGrowth)[0]
+            .own_growth
+            .grown_bytes,
+        3500
+    );
+    state.reset();
+    assert!(state.tick().functions.is_empty());
+}
