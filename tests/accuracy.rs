@@ -51,7 +51,7 @@ impl Seen {
         for _ in 0..20 {
             let recording = Recording::of_pid(target.pid(), &options);
             stacks.extend(recording.stacks());
-            looks += recording.looks(seconds);
+            looks += recording.ticks_in(seconds);
             planned += f64::from(rate) * seconds;
             if looks >= enough {
                 break;

@@ -15,26 +15,31 @@ pub(crate) struct MemoryReport {
     pub text: String,
     /// How fast it grows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_per_minute: Option<u64>,
+    pub bytes_per_minute: Option<u64>,
     /// By how much it grew once, or at first.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
+    pub bytes: Option<u64>,
     /// When that was, or since when it grows or is stable, from the start of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_seconds: Option<f64>,
-    first_rss_bytes: u64,
-    last_rss_bytes: u64,
-    peak_rss_bytes: u64,
+    pub at_seconds: Option<f64>,
+    /// The first reading, as the two below of all processes together.
+    pub first_rss_bytes: u64,
+    /// The last one.
+    pub last_rss_bytes: u64,
+    /// The highest one.
+    pub peak_rss_bytes: u64,
     /// Those that grew most and never gave it back; only with `--memory` and a leak.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    suspects: Vec<SuspectReport>,
+    pub suspects: Vec<SuspectReport>,
 }
 
+/// A stack that may leak.
 #[derive(serde::Serialize)]
-struct SuspectReport {
-    kept_bytes: u64,
+pub(crate) struct SuspectReport {
+    /// What it has added to resident memory and never given back.
+    pub kept_bytes: u64,
     /// Root first.
-    frames: Vec<String>,
+    pub frames: Vec<String>,
 }
 
 impl MemoryReport {

@@ -1,12 +1,14 @@
 //! Who runs us, and what the system forbids: seccomp, other tracers, capabilities, users.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::support::{
-    Interpreter, Target, copy_program, fixtures, interpreters, pyspy_rs, said, wait_until,
+    Interpreter, Recording, Target, copy_program, fixtures, interpreters, pyspy_rs, read_summary,
+    said, wait_until,
 };
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
@@ -36,50 +38,52 @@ fn has(program: &str) -> bool {
     found
 }
 
-/// What a recording of `lively.py` writes and says. `runner` are words before our own command. On a
+/// A recording of `lively.py` with this engine. `runner` are words before our own command. On a
 /// crowded machine half a second may not be enough to find a busy thread at work, so it is tried again.
-fn record(runner: &[&str], pid: u32, wants_warning: bool) -> (String, String) {
+fn record(runner: &[&str], pid: u32, engine: &str) -> Recording {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("out");
-    let ours = [env!("CARGO_BIN_EXE_pyspy-rs"), "record", "-d", "0.5"];
-    let mut seen = (String::new(), String::new());
-    for _ in 0..20 {
-        let mut words = runner.iter().chain(&ours);
-        let mut command = Command::new(words.next().unwrap());
-        command.args(words).args(["-f", "raw", "-o"]).arg(&file);
-        let (status, _, stderr) = said(command.args(["--pid", &pid.to_string()]));
-        assert_eq!(status, Some(0), "{stderr}");
-        seen = (fs::read_to_string(&file).unwrap(), stderr);
-        let is_warned = !wants_warning || seen.1.contains("warning: ");
-        if is_warned && seen.0.contains("busy (lively.py") {
-            break;
-        }
-    }
-    seen
+    let target = ["--pid".into(), pid.to_string().into()];
+    let is_right = |recording: &Recording| {
+        recording.summary["engine"] == engine && recording.file.contains("busy (lively.py")
+    };
+    Recording::until(
+        || {
+            let options = ["-d", "0.5", "-f", "raw"];
+            let ours = Recording::command(&file, &options, &target);
+            let mut command = under(runner, &ours);
+            Recording::finished(&file, &command.output().expect("it runs"))
+        },
+        is_right,
+    )
 }
 
-/// Errors by the closing line, without the stacks that were torn: who cannot pause must expect those.
-fn errors(stderr: &str) -> u64 {
-    let (_, rest) = stderr.split_once(" Errors: ").expect("the closing line");
-    let mut words = rest.split([' ', '(']).filter(|word| !word.is_empty());
-    let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
-    let all = number().expect("a count");
-    let torn = number().filter(|_| words.next() == Some("torn)"));
-    all - torn.unwrap_or(0)
+/// The same command as the arguments of another one, if there is any.
+fn under(runner: &[&str], command: &Command) -> Command {
+    let ours = std::iter::once(command.get_program()).chain(command.get_args());
+    let mut words = runner.iter().map(OsStr::new).chain(ours);
+    let mut under = Command::new(words.next().unwrap());
+    under.args(words).stdin(Stdio::null());
+    under
 }
 
-/// Fails unless a recording of `lively.py` went well, and said once that it did not pause.
-fn assert_went_on(said: &(String, String), reason: &str) {
-    let (file, stderr) = said;
-    assert!(file.contains("busy (lively.py"), "{stderr}\n{file}");
-    assert_eq!(errors(stderr), 0, "{stderr}");
+/// Fails unless a recording went well, and said once why it did not pause.
+fn assert_went_on(recording: &Recording, reason: &str) {
+    let stderr = &recording.stderr;
+    // Without pausing some stacks may be torn.
+    assert_eq!(recording.unreadable(), 0, "{stderr}");
     let warnings: Vec<&str> = stderr
         .lines()
         .filter(|line| line.starts_with("warning: "))
         .collect();
     assert_eq!(warnings.len(), 1, "{stderr}");
     assert!(warnings[0].contains(reason), "{stderr}");
-    assert!(warnings[0].contains("continuing without pausing"), "{stderr}");
+}
+
+fn assert_no_errors(summary: &Path) {
+    let summary = read_summary(summary);
+    let none = serde_json::json!({"unreadable": 0, "torn": 0});
+    assert_eq!(summary["errors"], none, "{summary}");
 }
 
 /// The program that forbids system calls to another one.
@@ -100,13 +104,14 @@ fn seccomp_filters() {
     let target = Target::start(any(), "lively.py", &[]);
     // Docker's filter refuses with EPERM, some others with ENOSYS.
     for errno in ["1", "38"] {
-        let (file, stderr) = record(&[forbid, "process_vm_readv", errno], target.pid(), false);
-        assert!(file.contains("busy (lively.py"), "{stderr}");
-        assert!(stderr.contains(" Errors: 0 "), "{stderr}");
+        let one = [forbid, "process_vm_readv", errno];
+        let recording = record(&one, target.pid(), "pausing");
+        let stderr = &recording.stderr;
+        assert_eq!(recording.errors(), 0, "{stderr}");
         assert!(!stderr.contains("warning:"), "{stderr}");
         let both = [forbid, "ptrace,process_vm_readv", errno];
-        let said = record(&both, target.pid(), true);
-        assert_went_on(&said, "a seccomp filter forbids ptrace here");
+        let recording = record(&both, target.pid(), "nonblocking");
+        assert_went_on(&recording, "a seccomp filter forbids ptrace here");
     }
     let (status, stdout, stderr) = said(Command::new(forbid).args([
         "ptrace",
@@ -142,11 +147,11 @@ fn programs_that_another_one_traces() {
         println!("SKIPPED: strace may not trace here: {status}");
         return;
     }
-    let said = record(&[], pid, true);
+    let recording = record(&[], pid, "nonblocking");
     let _ = strace.kill();
     let _ = strace.wait();
     assert_went_on(
-        &said,
+        &recording,
         &format!("traced by process {} (strace)", strace.id()),
     );
 }
@@ -245,14 +250,17 @@ fn a_capability_on_the_binary_is_enough() {
     assert_eq!(stdout.matches(" busy (").count(), 2, "{stdout}");
     assert_eq!(stderr, "");
     let file = folder.path().join("out.txt");
+    let summary = folder.path().join("summary.json");
     let is_busy_seen = || {
         let mut command = as_nobody(&ours);
         command
             .args(["record", "-d", "0.5", "--pid", &id, "-o"])
-            .arg(&file);
+            .arg(&file)
+            .arg("--summary")
+            .arg(&summary);
         let (status, _, stderr) = said(&mut command);
         assert_eq!(status, Some(0), "{stderr}");
-        assert!(stderr.contains(" Errors: 0 "), "{stderr}");
+        assert_no_errors(&summary);
         assert!(!stderr.contains("warning:"), "{stderr}");
         let text = fs::read_to_string(&file).unwrap();
         text.contains("busy (lively.py")
@@ -278,11 +286,13 @@ fn an_ordinary_user_and_an_own_child() {
     fs::copy(fixtures().join("split.py"), &script).unwrap();
     let file = folder.path().join("out.txt");
     let mut command = as_nobody(&ours);
-    command.args(["record", "-o"]).arg(&file).arg("--");
+    let summary = folder.path().join("summary.json");
+    command.args(["record", "-o"]).arg(&file);
+    command.arg("--summary").arg(&summary).arg("--");
     command.arg(&python.executable).arg(&script).arg("1");
     let (status, _, stderr) = said(&mut command);
     assert_eq!(status, Some(0), "{stderr}");
-    assert!(stderr.contains(" Errors: 0 "), "{stderr}");
+    assert_no_errors(&summary);
     assert!(fs::read_to_string(&file).unwrap().contains("sixty_percent"));
 
     // Somebody else's program: the line to paste is the one that was typed.

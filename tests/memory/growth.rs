@@ -62,7 +62,7 @@ impl Seen {
         let recording = sampling.stop();
         let bytes = answer.strip_prefix("grown ").expect("the growth");
         Self {
-            missed: f64::max(0.0, 1.0 - recording.looks(1.0) / RATE),
+            missed: f64::max(0.0, 1.0 - recording.ticks_in(1.0) / RATE),
             kernel: bytes.parse().expect("bytes"),
             truth,
             recording,

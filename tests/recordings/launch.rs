@@ -149,12 +149,17 @@ fn arguments_arrive_as_they_are() {
 #[test]
 fn a_place_that_cannot_be_written_is_found_before_the_launch() {
     // Nobody can make a file in /proc, root neither.
-    for place in ["/proc/x.svg", "missing/x.svg", "."] {
-        let (bench, done) = Bench::new(&format!("-o {place}")).run(words(&["touch", "started"]));
+    for options in [
+        "-o /proc/x.svg",
+        "-o missing/x.svg",
+        "-o .",
+        "-o x.svg --summary missing/x.json",
+    ] {
+        let (bench, done) = Bench::new(options).run(words(&["touch", "started"]));
         done.assert_code(1);
         done.assert_wrote("error: cannot write '");
         done.assert_wrote("hint: ");
-        assert!(bench.files().is_empty(), "{place}: {:?}", bench.files());
+        assert!(bench.files().is_empty(), "{options}: {:?}", bench.files());
     }
 }
 
@@ -167,6 +172,11 @@ fn a_full_disk_is_a_failure_but_a_failing_program_counts_more() {
     let (_bench, done) = Bench::new("-o /dev/full").run(fixture("exit.py", &["7"]));
     done.assert_code(7);
     done.assert_wrote("error: cannot write '/dev/full'");
+    // The recording is there though its summary is not.
+    let (bench, done) = Bench::new("-o x.txt --summary /dev/full").run(fixture("exit.py", &["0"]));
+    done.assert_code(1);
+    done.assert_wrote("error: cannot write '/dev/full'");
+    assert_eq!(bench.files(), ["x.txt"]);
 }
 
 #[test]

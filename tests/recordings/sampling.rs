@@ -176,19 +176,14 @@ fn resident_memory_is_what_the_kernel_says() {
             .trim_end_matches(" kB")
             .parse()
             .unwrap();
-        let said = recording
-            .stderr
-            .split("RSS: ")
-            .nth(1)
-            .expect("the closing line");
-        let mut numbers = said
-            .split(" MiB")
-            .map(|part| part.trim_start_matches(|c: char| !c.is_ascii_digit()));
-        let mut next = || -> f64 { numbers.next().unwrap().parse().unwrap() };
-        let [first, last, peak] = [next(), next(), next()];
+        let memory = &recording.summary["memory"];
+        let [first, last, peak] = ["first", "last", "peak"].map(|which| {
+            let bytes = memory[format!("{which}_rss_bytes")].as_u64();
+            bytes.expect("bytes") as f64 / 1024.0
+        });
         // The kernel counts pages in batches by CPU.
-        assert!((last - kib / 1024.0).abs() < 1.0, "{said} for {kib} KiB");
-        assert!(first <= peak && last <= peak, "{said}");
+        assert!((last - kib).abs() < 1024.0, "{memory} for {kib} KiB");
+        assert!(first <= peak && last <= peak, "{memory}");
     });
 }
 

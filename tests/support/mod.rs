@@ -45,7 +45,7 @@ pub use interpreters::{
 };
 pub use locals::assert_locals;
 pub use packages::cache;
-pub use recording::{Recording, Sampling, Stack};
+pub use recording::{Recording, Sampling, Stack, read_summary};
 pub use tape::{
     Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
 };

@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Interpreter, pyspy_rs};
@@ -20,6 +21,24 @@ pub struct Recording {
     /// What we and a launched program wrote.
     pub stdout: String,
     pub stderr: String,
+    /// What `--summary` says of it.
+    pub summary: Value,
+}
+
+/// The file that [`Recording::command`] has the summary written to.
+fn summary_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".summary.json");
+    name.into()
+}
+
+/// A summary as its file has it.
+///
+/// # Panics
+/// If there is none.
+pub fn read_summary(path: &Path) -> Value {
+    let json = fs::read_to_string(path).expect("a summary");
+    serde_json::from_str(&json).expect("a summary in JSON")
 }
 
 /// One line of folded stacks.
@@ -172,6 +191,8 @@ impl Recording {
             .args(options)
             .arg("-o")
             .arg(path)
+            .arg("--summary")
+            .arg(summary_of(path))
             .args(target)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null());
@@ -194,6 +215,7 @@ impl Recording {
             file: fs::read_to_string(path).expect("the recording is text"),
             stdout,
             stderr,
+            summary: read_summary(&summary_of(path)),
         }
     }
 
@@ -209,32 +231,35 @@ impl Recording {
         self.file.lines().map(parse).collect()
     }
 
-    /// Stacks that could not be read, by the closing line.
+    /// Stacks that are missing, torn ones among them.
     pub fn errors(&self) -> u64 {
-        self.counted("Errors").expect("the closing line")
+        self.unreadable() + self.torn()
     }
 
-    /// Samples in all, by the closing line.
+    /// Processes and threads that could not be read.
+    pub fn unreadable(&self) -> u64 {
+        count(&self.summary["errors"]["unreadable"])
+    }
+
+    /// Stacks that changed while they were read.
+    pub fn torn(&self) -> u64 {
+        count(&self.summary["errors"]["torn"])
+    }
+
+    /// Samples in all.
     pub fn samples(&self) -> u64 {
-        self.counted("Samples").expect("the closing line")
+        count(&self.summary["samples"])
     }
 
-    /// Looks that were due when there was no time for them, by the closing line.
+    /// Ticks that were due when there was no time for them.
     pub fn missed(&self) -> u64 {
-        self.counted("Missed").unwrap_or(0)
+        count(&self.summary["missed_ticks"])
     }
 
-    fn counted(&self, what: &str) -> Option<u64> {
-        let (_, rest) = self.stderr.split_once(&format!(" {what}: "))?;
-        let number = rest.split_whitespace().next().expect("a count");
-        Some(number.parse().expect("the count is a number"))
-    }
-
-    /// How often it looked in the `seconds` that it was to last, by the closing line.
-    pub fn looks(&self, seconds: f64) -> f64 {
-        let (_, rest) = self.stderr.split_once(" Rate: ").expect("the closing line");
-        let number = rest.split_whitespace().next().expect("a rate");
-        number.parse::<f64>().expect("the rate is a number") * seconds
+    /// How many ticks it took in the `seconds` that it was to last, by its rate.
+    pub fn ticks_in(&self, seconds: f64) -> f64 {
+        let rate = self.summary["achieved_hz"].as_f64();
+        rate.expect("three ticks or more") * seconds
     }
 
     /// Samples whose stack has a frame that starts so, and samples in all.
@@ -245,4 +270,8 @@ impl Recording {
         let with = stacks.iter().filter(has).map(|stack| stack.count).sum();
         (with, all)
     }
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a count")
 }

@@ -247,6 +247,10 @@ pub struct RecordArgs {
     #[arg(short, long, ignore_case = true, value_parser = format_parser(), help_heading = "Output")]
     pub format: Option<Format>,
 
+    /// Also write the recording's counts, rates, errors and memory figures as JSON; `-` is stdout
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub summary: Option<PathBuf>,
+
     /// In a table, show only this function: `load`, `Thing.load` or `app.py:load`; `*` matches
     /// any text; repeatable
     #[arg(long, value_name = "FUNCTION", help_heading = "Output")]

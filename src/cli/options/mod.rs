@@ -60,6 +60,7 @@ pub struct RecordOptions {
     /// `None`: a file named after the target.
     pub output: Option<PathBuf>,
     pub format: Format,
+    pub summary: Option<PathBuf>,
     /// Without sources, which are read at the end.
     pub tables: TableOptions,
     pub lines: Lines,
@@ -126,6 +127,11 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let target = target(args.target, "record")?;
     // A table is for reading at once.
     let to_stdout = || format.is_table().then(|| PathBuf::from("-"));
+    let output = args.output.or_else(to_stdout);
+    if args.summary.is_some() && args.summary == output {
+        let message = "--summary and the recording need different files: set another with -o FILE";
+        return Err(usage_error("record", message));
+    }
     Ok(RecordOptions {
         target,
         sampling,
@@ -133,8 +139,9 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
             RecordFor::Unlimited => None,
             RecordFor::Time(time) => Some(time),
         },
-        output: args.output.or_else(to_stdout),
+        output,
         format,
+        summary: args.summary,
         tables,
         lines: match (args.nolineno, args.function) {
             // A table's rows are functions or lines, whatever the labels of stacks are.
@@ -226,6 +233,7 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             format: by_ending
                 .filter(|format| *format != Format::Flamegraph)
                 .unwrap_or(Format::Timeline),
+            summary: None,
             lines: Lines::Current,
             show_threads: false,
             full_filenames: args.full_filenames,
