@@ -1,14 +1,6 @@
 //! The house rules that a compiler does not check: who may import whom, where `unsafe` may stand,
 //! and how long a file may get.
 
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
