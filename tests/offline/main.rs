@@ -14,6 +14,7 @@ mod support;
 mod bounded;
 mod cli;
 mod golden;
+mod known_stacks;
 mod layers;
 mod mutated_tapes;
 mod tapes;

@@ -3,7 +3,6 @@
 mod code_counters;
 mod core;
 mod hostile_memory;
-mod known_stacks;
 mod locals;
 mod objects;
 mod stacks;

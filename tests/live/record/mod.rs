@@ -1,10 +1,10 @@
 //! What is recorded of programs of every kind, and how a recording starts and ends.
 
-mod churn;
-mod concurrency;
+pub mod churn;
+pub mod concurrency;
 mod harmless;
 mod launch;
-mod nonblocking;
+pub mod nonblocking;
 mod record;
 mod record_pid;
 mod sampling;

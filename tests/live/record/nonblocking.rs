@@ -2,63 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use crate::support::shares::{SIGMAS, at_most, deviation};
-use crate::support::{Interpreter, Recording, Stack, Target, for_each_interpreter};
+use crate::support::chains::Chains;
+use crate::support::shares::at_most;
+use crate::support::{Interpreter, Recording, Target, for_each_interpreter};
 
 /// Samples by innermost function, those with a stack that cannot be, and those that failed.
 #[derive(Debug, Default)]
-struct Tally {
-    leaves: BTreeMap<String, u64>,
+pub struct Tally {
+    pub leaves: BTreeMap<String, u64>,
     impossible: u64,
     errors: u64,
 }
 
 impl Tally {
-    fn add(&mut self, recording: &Recording, depths: [usize; 2]) {
+    fn add(&mut self, recording: &Recording, chains: &Chains) {
         self.errors += recording.errors();
-        for stack in recording.stacks() {
+        let stacks = recording.stacks();
+        for stack in &stacks {
             let functions = stack.functions();
             let leaf = (*functions.last().unwrap()).to_owned();
             *self.leaves.entry(leaf).or_default() += stack.count;
-            self.impossible += if is_possible(&stack, depths) {
-                0
-            } else {
-                stack.count
-            };
         }
+        self.impossible += chains.count_impossible(&stacks);
     }
 
-    fn all(&self) -> u64 {
+    pub fn all(&self) -> u64 {
         self.leaves.values().sum()
     }
 
-    fn share(&self, leaf: &str) -> f64 {
+    pub fn share(&self, leaf: &str) -> f64 {
         self.leaves.get(leaf).copied().unwrap_or(0) as f64 / self.all() as f64
     }
 }
 
-/// Whether a stack of a call storm is one that it has; `depths`: of its left chain and of its right one.
-fn is_possible(stack: &Stack, depths: [usize; 2]) -> bool {
-    let functions = stack.functions();
-    let Some(chain) = functions.strip_prefix(&["<module>", "storm"]) else {
-        return false;
-    };
-    ["left", "right"].iter().zip(depths).any(|(side, depth)| {
-        let mut calls = chain.iter().zip(1..);
-        chain.len() <= depth && calls.all(|(name, place)| *name == format!("{side}_{place}"))
-    })
-}
-
 /// Records a call storm with and without pausing, in turn, so that both see the same program on the
 /// same machine.
-fn storm(python: &Interpreter, fixture: &str, depths: [usize; 2]) -> (Tally, Tally) {
+pub fn storm(python: &Interpreter, fixture: &str, chains: &Chains) -> (Tally, Tally) {
     let target = Target::start(python, fixture, &[]);
     let options = ["-f", "raw", "-F", "-r", "5000", "-d", "0.5"];
     let (mut paused, mut free) = (Tally::default(), Tally::default());
     for _ in 0..20 {
-        paused.add(&Recording::of_pid(target.pid(), &options), depths);
+        paused.add(&Recording::of_pid(target.pid(), &options), chains);
         let nonblocking = [&options[..], &["--nonblocking"]].concat();
-        free.add(&Recording::of_pid(target.pid(), &nonblocking), depths);
+        free.add(&Recording::of_pid(target.pid(), &nonblocking), chains);
         if paused.all().min(free.all()) >= 4_000 {
             break;
         }
@@ -75,8 +61,8 @@ fn storm(python: &Interpreter, fixture: &str, depths: [usize; 2]) -> (Tally, Tal
     (paused, free)
 }
 
-fn has_hardly_an_impossible_stack(python: &Interpreter, fixture: &str, depths: [usize; 2]) {
-    let (paused, free) = storm(python, fixture, depths);
+fn has_hardly_an_impossible_stack(python: &Interpreter, fixture: &str, chains: &Chains) {
+    let (paused, free) = storm(python, fixture, chains);
     assert_eq!(paused.impossible, 0, "{paused:?}");
     let impossible = free.impossible as f64;
     assert!(impossible <= at_most(0.003, free.all()), "{free:?}");
@@ -87,7 +73,7 @@ fn has_hardly_an_impossible_stack(python: &Interpreter, fixture: &str, depths: [
 #[test]
 fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
     for_each_interpreter("storm-nonblocking", .., |python| {
-        has_hardly_an_impossible_stack(python, "storm.py", [4, 4]);
+        has_hardly_an_impossible_stack(python, "storm.py", &Chains::of_storm(4, 4));
     });
 }
 
@@ -96,29 +82,6 @@ fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
 #[test]
 fn calls_through_c_without_pausing_have_hardly_an_impossible_stack() {
     for_each_interpreter("storm-through-c-nonblocking", (3, 14).., |python| {
-        has_hardly_an_impossible_stack(python, "storm_through_c.py", [3, 5]);
-    });
-}
-
-/// What leads to the innermost frame and the frames themselves are copied some 400 ns after one another, in
-/// which the storm goes round once or twice. What does not fit is tried again; taking the first stack that
-/// did fit, states that last longer were seen too often, by up to 20 points.
-#[test]
-#[ignore = "needs two CPUs of its own: a program that waits for one is seen in the same place a thousand times"]
-fn a_call_storm_without_pausing_has_the_same_leaves() {
-    for_each_interpreter("storm-leaves", .., |python| {
-        let (paused, free) = storm(python, "storm.py", [4, 4]);
-        let mut worst = 0.0_f64;
-        for leaf in paused.leaves.keys().chain(free.leaves.keys()) {
-            let (truth, share) = (paused.share(leaf), free.share(leaf));
-            let noise = deviation(truth, paused.all()).hypot(deviation(share, free.all()));
-            let off = share - truth;
-            worst = worst.max(off.abs());
-            assert!(
-                off.abs() <= 0.03 + SIGMAS * noise,
-                "{leaf} is {off} off: {paused:?} {free:?}"
-            );
-        }
-        println!("{}: leaves {:.1} points off", python.label(), worst * 100.0);
+        has_hardly_an_impossible_stack(python, "storm_through_c.py", &Chains::of_storm(3, 5));
     });
 }
