@@ -3,7 +3,7 @@
 //! To 3.12 `_PyObject_HEAD_EXTRA` (`Include/object.h`) puts `_ob_next` and `_ob_prev` in front of
 //! `ob_refcnt` in such builds: from 3.8 on those configured with `--with-trace-refs`, before all with
 //! `--with-pydebug`. All that is an object moves by these 16 bytes, and nothing else that a [`Layout`]
-//! knows does; `tests/regenerate.rs` compares it with the headers. From 3.13 on the references are
+//! knows does; `tests/live_headers.rs` compares it with the headers. From 3.13 on the references are
 //! kept in a table of their own.
 
 use crate::describe::{Description, LayoutSource};

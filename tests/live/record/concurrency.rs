@@ -3,13 +3,15 @@
 
 use std::fs;
 
+use crate::support::chains::assert_possible;
 use crate::support::{
-    Dump, Interpreter, Recording, Stack, Target, for_each_interpreter, for_each_kind, wait_until,
+    Dump, Interpreter, Pool, Recording, Stack, Target, for_each_interpreter, for_each_kind,
+    samples, wait_until,
 };
 use serde_json::Value;
 
 /// gevent and its greenlet, the newest that have wheels for the version.
-fn gevent(python: &Interpreter) -> [&'static str; 2] {
+pub fn gevent(python: &Interpreter) -> [&'static str; 2] {
     match python.version.minor_pair() {
         (2, _) => ["gevent==22.10.2", "greenlet==2.0.2"],
         (3, ..=6) => ["gevent==1.4.0", "greenlet==1.1.3.post0"],
@@ -21,7 +23,7 @@ fn gevent(python: &Interpreter) -> [&'static str; 2] {
 }
 
 /// A fixture with packages on its path; `None`, which is said, where those cannot be had.
-fn start_with(
+pub fn start_with(
     python: &Interpreter,
     packages: &[&str],
     fixture: &str,
@@ -39,38 +41,13 @@ fn start_with(
 /// them may be an error; there, a thread may have no CPU for as long as it is tried again, in the middle of
 /// what cannot be read. Of few samples one or two are chance, so near the limit more are taken.
 fn record(target: &Target, rate: &str, options: &[&str], enough: u64) -> Vec<Stack> {
-    let (mut stacks, mut errors) = (Vec::new(), 0);
-    for _ in 0..20 {
-        let mut all = vec!["-f", "raw", "-F", "-r", rate, "-d", "0.5"];
-        all.extend(options);
-        let recording = Recording::of_pid(target.pid(), &all);
-        errors += recording.errors();
-        stacks.extend(recording.stacks());
-        let all = samples(&stacks);
-        if all >= enough && errors * 100 <= all {
-            break;
-        }
-    }
-    let all = samples(&stacks);
-    assert!(all >= enough, "only {all} samples");
-    assert!(errors * 100 <= all, "{errors} errors, {all} samples");
-    stacks
-}
-
-fn samples(stacks: &[Stack]) -> u64 {
-    stacks.iter().map(|stack| stack.count).sum()
-}
-
-/// Fails unless the functions of each stack, root first, are among those that are possible.
-fn assert_possible(stacks: &[Stack], is_possible: impl Fn(&[&str]) -> bool) {
-    for stack in stacks {
-        let functions = stack.functions();
-        assert!(
-            is_possible(&functions),
-            "{} times {functions:?}",
-            stack.count
-        );
-    }
+    let mut all = vec!["-f", "raw", "-F", "-r", rate, "-d", "0.5"];
+    all.extend(options);
+    let pool = Pool::until(
+        || Recording::of_pid(target.pid(), &all),
+        |pool| pool.samples() >= enough && pool.errors * 100 <= pool.samples(),
+    );
+    pool.stacks
 }
 
 /// Waits until the main thread is inside of one of these system calls.
@@ -140,10 +117,8 @@ fn greenlets_that_switch_as_fast_as_they_can() {
             seen.starts_with(&left) || seen.starts_with(&right)
         });
         for chain in [left, right] {
-            let own = stacks
-                .iter()
-                .filter(|stack| stack.functions().starts_with(&chain));
-            let own: u64 = own.map(|stack| stack.count).sum();
+            let starts = |stack: &&Stack| stack.functions().starts_with(&chain);
+            let own = samples(stacks.iter().filter(starts));
             assert!(own * 4 > samples(&stacks), "{own} of {chain:?}");
         }
     });
@@ -174,10 +149,8 @@ fn greenlets_that_compute() {
                 }
         });
         let of = |name: &str| {
-            let own = stacks
-                .iter()
-                .filter(|stack| stack.functions() == [name, "compute"]);
-            own.map(|stack| stack.count).sum::<u64>()
+            let is = |stack: &&Stack| stack.functions() == [name, "compute"];
+            samples(stacks.iter().filter(is))
         };
         for side in ["left_computes", "right_computes"] {
             assert!(of(side) * 10 > samples(&stacks), "{side}: {}", of(side));
@@ -218,7 +191,7 @@ fn coroutines_under_load() {
             functions.len() >= 2 && functions[0] == "<module>" && is_chain(functions)
         });
         let whole = |stack: &&Stack| stack.functions().ends_with(&["right_rows", "compute"]);
-        let whole: u64 = stacks.iter().filter(whole).map(|stack| stack.count).sum();
+        let whole = samples(stacks.iter().filter(whole));
         assert!(whole * 50 > samples(&stacks), "{whole}");
     });
 }
@@ -347,42 +320,9 @@ fn a_thousand_threads() {
         let stacks = record(&target, "100", &["--idle"], 2002);
         let of = |leaf: &str| {
             let has = |stack: &&Stack| stack.functions().ends_with(&[leaf]);
-            stacks
-                .iter()
-                .filter(has)
-                .map(|stack| stack.count)
-                .sum::<u64>()
+            samples(stacks.iter().filter(has))
         };
         assert_eq!(of("waits"), 1000 * of("main_waits"));
         assert_eq!(of("waits") + of("main_waits"), samples(&stacks));
-    });
-}
-
-/// The issue asks for ten seconds of each without an error.
-#[test]
-#[ignore = "takes ten seconds of each program on each interpreter"]
-fn ten_seconds_of_each_without_an_error() {
-    for_each_interpreter("ten-seconds", .., |python| {
-        let version = python.version.minor_pair();
-        let mut targets = Vec::new();
-        for mode in ["switch", "burn", "wait"] {
-            targets.extend(start_with(python, &gevent(python), "greenlets.py", &[mode]));
-        }
-        targets.push(Target::start(python, "many_threads.py", &["1000"]));
-        if version >= (3, 6) {
-            targets.push(Target::start(python, "asyncio_load.py", &[]));
-        }
-        if version >= (3, 8) {
-            targets.push(Target::start(python, "interpreters.py", &["shared", "3"]));
-        }
-        if version >= (3, 12) {
-            targets.push(Target::start(python, "interpreters.py", &["own", "3"]));
-        }
-        for target in targets {
-            let options = ["-f", "raw", "--idle", "-d", "10"];
-            let recording = Recording::of_pid(target.pid(), &options);
-            println!("{python}: {}", recording.stderr);
-            assert_eq!(recording.errors(), 0, "{}", recording.stderr);
-        }
     });
 }

@@ -1,5 +1,4 @@
 //! The command line itself: help, version, errors, exit statuses. Nothing here needs a Python.
-#![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use std::fs::OpenOptions;
 use std::process::{Child, Command, Output, Stdio};

@@ -1,24 +1,14 @@
 //! Core files that were cut off or changed are survived.
 
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod support;
-
 use std::fs::{self, File};
 use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::support::cores::{crash, kernel_dumps};
+use crate::support::for_each_kind;
 use pyspy_rs::FrameTable;
 use pyspy_rs::internals::{CoreFile, CoreOptions, PythonCore, ValueOptions, capture_from_core};
-use support::cores::{crash, kernel_dumps};
-use support::for_each_kind;
 
 /// All that a dump reads, in this process. Whatever the file holds, it ends, with a result or an error.
 fn read_all(core: &Path) -> Result<usize, String> {

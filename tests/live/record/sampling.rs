@@ -1,94 +1,51 @@
 //! What sampling must never do: show a stack that was not, or leave a mark on the program.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
 use std::time::Duration;
 
+use crate::support::chains::{Chains, assert_possible};
 use crate::support::{
-    Interpreter, Recording, Target, for_each_interpreter, interpreters, wait_until,
+    Interpreter, Pool, Recording, Stack, Target, for_each_interpreter, interpreters, samples,
+    wait_until,
 };
-
-/// A frame's function.
-fn function(frame: &str) -> &str {
-    frame.split(" (").next().unwrap()
-}
-
-/// What a storm.py stack may look like below `storm`, root first.
-fn is_possible(functions: &[&str]) -> bool {
-    let chain = |side| (1..=4).map(move |depth| format!("{side}_{depth}"));
-    functions.starts_with(&["<module>", "storm"])
-        && functions.len() <= 6
-        && ["left", "right"].iter().any(|side| {
-            let expected = chain(*side);
-            functions[2..]
-                .iter()
-                .zip(expected)
-                .all(|(is, should)| *is == should)
-        })
-}
 
 #[test]
 fn a_call_storm_has_no_impossible_stack() {
     for_each_interpreter("storm", .., |python| {
         let target = Target::start(python, "storm.py", &[]);
         let options = ["-f", "raw", "-F", "-r", "2000", "-d", "1"];
-        let (mut all, mut leaves) = (0, BTreeSet::new());
-        // A crowded machine gives few samples in one run.
-        for _ in 0..20 {
-            for stack in Recording::of_pid(target.pid(), &options).stacks() {
-                let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
-                assert!(
-                    is_possible(&functions),
-                    "{} times {functions:?}",
-                    stack.count
-                );
-                all += stack.count;
-                leaves.extend((functions.len() == 6).then(|| functions[5].to_owned()));
-            }
-            if all >= 1_000 {
-                break;
-            }
+        let pool = Recording::at_least(1_000, || Recording::of_pid(target.pid(), &options));
+        Chains::of_storm(4, 4).assert_possible(&pool.stacks);
+        for leaf in ["left_4", "right_4"] {
+            assert!(pool.samples_of(leaf) > 0, "both chains to their ends");
         }
-        assert!(all >= 1_000, "only {all} samples");
-        assert_eq!(leaves.len(), 2, "both chains to their ends: {leaves:?}");
-        println!("{}: {all} stacks, all possible", python.version);
+        println!(
+            "{}: {} stacks, all possible",
+            python.version,
+            pool.samples()
+        );
     });
 }
 
-/// A new `_PyCFrame` is the thread's own before it is filled, and what stands in its place is an old one's:
-/// up to one look in a hundred could not be read.
+/// A new `_PyCFrame` is the thread's own before it is filled, and what is in its place is an old one's:
+/// up to one sample in a hundred could not be read.
 #[test]
 fn calls_through_c_have_no_impossible_stack() {
     for_each_interpreter("storm-through-c", (3, 10)..(3, 14), |python| {
         let target = Target::start(python, "storm_through_c.py", &[]);
         let options = ["-f", "raw", "-F", "-r", "5000", "-d", "1"];
-        let (mut all, mut errors) = (0, 0);
-        for _ in 0..20 {
-            let recording = Recording::of_pid(target.pid(), &options);
-            for stack in recording.stacks() {
-                let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
-                let is_possible = ["left", "right"].iter().any(|side| {
-                    let chain = (1..=5).map(|depth| format!("{side}_{depth}"));
-                    let mut rest = functions.iter().skip(2).zip(chain);
-                    functions.starts_with(&["<module>", "storm"])
-                        && functions.len() <= if *side == "left" { 5 } else { 7 }
-                        && rest.all(|(is, should)| **is == should)
-                });
-                let waits = functions[0].contains("bootstrap");
-                assert!(is_possible || waits, "{} times {functions:?}", stack.count);
-                all += stack.count;
-            }
-            errors += recording.errors();
-            if all >= 2_000 {
-                break;
-            }
-        }
+        let pool = Recording::at_least(2_000, || Recording::of_pid(target.pid(), &options));
+        let chains = Chains::of_storm(3, 5);
+        // The thread that waits for the end may be on its way there still.
+        assert_possible(&pool.stacks, |functions| {
+            functions[0].contains("bootstrap") || chains.allow(functions)
+        });
+        let (all, errors) = (pool.samples(), pool.errors);
         println!(
             "{}: {all} stacks, all possible, {errors} errors",
             python.version
         );
-        assert!(all >= 2_000, "only {all} samples");
         assert!(errors <= 4 + all / 200, "{errors} errors in {all} samples");
     });
 }
@@ -98,30 +55,16 @@ fn generators_that_switch_fast_have_no_impossible_stack() {
     for_each_interpreter("switching", .., |python| {
         let target = Target::start(python, "switching.py", &[]);
         let options = ["-f", "raw", "-F", "-r", "2000", "-d", "1"];
-        let mut all = 0;
-        for _ in 0..20 {
-            for stack in Recording::of_pid(target.pid(), &options).stacks() {
-                let functions: Vec<_> = stack.frames.iter().map(|frame| function(frame)).collect();
-                // The thread that waits for the end may be on its way there still.
-                if functions
-                    .first()
-                    .is_some_and(|root| root.contains("bootstrap"))
-                {
-                    continue;
-                }
-                let possible = ["left", "right"].iter().any(|side| {
-                    let [outer, inner] = ["outer", "inner"].map(|name| format!("{side}_{name}"));
-                    let whole = ["<module>", "switch", &outer, &inner];
-                    functions.len() >= 2 && whole.starts_with(&functions)
-                });
-                assert!(possible, "{} times {functions:?}", stack.count);
-                all += stack.count;
-            }
-            if all >= 1_000 {
-                break;
-            }
-        }
-        assert!(all >= 1_000, "only {all} samples");
+        // The thread that waits for the end may be on its way there still.
+        let is_own = |stack: &Stack| !stack.functions()[0].contains("bootstrap");
+        let pool = Pool::until(
+            || Recording::of_pid(target.pid(), &options),
+            |pool| samples(pool.stacks.iter().filter(|stack| is_own(stack))) >= 1_000,
+        );
+        let chain = |side| vec![format!("{side}_outer"), format!("{side}_inner")];
+        let chains = Chains::new(&["<module>", "switch"], vec![chain("left"), chain("right")]);
+        let own: Vec<Stack> = pool.stacks.into_iter().filter(is_own).collect();
+        chains.assert_possible(&own);
     });
 }
 
@@ -146,20 +89,14 @@ fn threads_in_one_long_sleep_are_never_active() {
     for_each_interpreter("long-sleep", .., |python| {
         let target = Target::start(python, "gil.py", &["50"]);
         let options = ["-f", "raw", "-F", "-r", "400", "-d", "1"];
-        let mut spins = 0;
-        // A crowded machine gives few samples in one run.
-        for _ in 0..20 {
-            let recording = Recording::of_pid(target.pid(), &options);
-            for stack in recording.stacks() {
-                let leaf = stack.frames.last().unwrap();
-                assert!(leaf.starts_with("spin (gil.py"), "{recording:#?}");
-            }
-            spins += recording.samples_with("spin (").0;
-            if spins > 50 {
-                break;
-            }
+        let pool = Pool::until(
+            || Recording::of_pid(target.pid(), &options),
+            |pool| pool.samples_of("spin") > 50,
+        );
+        for stack in &pool.stacks {
+            let leaf = stack.frames.last().unwrap();
+            assert!(leaf.starts_with("spin (gil.py"), "{stack:?}");
         }
-        assert!(spins > 50, "only {spins} samples");
     });
 }
 

@@ -240,15 +240,14 @@ fn collections_are_leaves_of_what_collects() {
             all.extend(options);
             Recording::of_pid(target.pid(), &all)
         };
-        let mut recording = record(&["--gc", "-d", "0.5"]);
-        // A crowded machine gives few samples.
-        for _ in 0..20 {
-            let (collections, all) = recording.samples_with("<GC>");
-            if collections > 5 && all > 20 {
-                break;
-            }
-            recording = record(&["--gc", "-d", "2"]);
-        }
+        let mut seconds = ["0.5"].into_iter();
+        let recording = Recording::until(
+            || record(&["--gc", "-d", seconds.next().unwrap_or("2")]),
+            |recording| {
+                let (collections, all) = recording.samples_with("<GC>");
+                collections > 5 && all > 20
+            },
+        );
         let mut found = 0;
         for stack in recording.stacks() {
             let [.., caller, leaf] = &stack.frames[..] else {

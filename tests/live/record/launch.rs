@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::support::bench::{Bench, fixture, python, wait, words};
-use crate::support::{Target, fixtures};
+use crate::support::{Target, fixtures, until};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
@@ -38,17 +38,13 @@ fn success_is_passed_on_and_the_file_is_there() {
 fn first_frames_of_the_program_are_seen() {
     // The import of `site` is over a few milliseconds after the start, and a crowded machine may give
     // us no CPU in these.
-    let mut text = String::new();
-    for _ in 0..10 {
+    let record = || {
         let program = python().words(&["-c", "pass"]);
         let (bench, done) = Bench::new("-o x.txt -r 2000 -i").run(program);
         done.assert_code(0);
-        text = bench.text("x.txt");
-        if text.contains("importlib._bootstrap") {
-            return;
-        }
-    }
-    panic!("{text}");
+        bench.text("x.txt")
+    };
+    until(record, |text| text.contains("importlib._bootstrap"));
 }
 
 #[test]

@@ -1,14 +1,6 @@
 //! A program that makes code, stacks, threads and processes without end must not make us grow without
 //! end, and what is folded must say so and stand in the right place.
 
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
 use std::sync::Arc;
 use std::time::Duration;
 

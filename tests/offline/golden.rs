@@ -1,9 +1,8 @@
 //! What the formats write, byte for byte, against `fixtures/golden/`.
 //!
-//! `BLESS=1 cargo test --test output_golden` rewrites the files; look at the difference before you
+//! `BLESS=1 cargo test --test offline golden` rewrites the files; look at the difference before you
 //! commit it. Of a flame graph, the part behind the viewer's script is compared: the rest is
 //! inferno's, and changes with it.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -2,16 +2,6 @@
 //! and without much memory. A failure prints the number of the change;
 //! `PYSPY_MUTATION=NUMBER` runs that one alone.
 
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod support;
-
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::ops::Range;
@@ -21,7 +11,7 @@ use pyspy_rs::internals::{
     MAX_SAMPLE_READS, MemoryError, RemoteAddr, RemoteMemory, Tape, TapeMetadata, ValueOptions,
 };
 
-use support::{parse_some, tape_of};
+use crate::support::{parse_some, tape_of};
 
 /// How many changes each tape goes through, unless `PYSPY_MUTATIONS` has another number.
 const MUTATIONS: u64 = 4_000;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crate::support::{
     Interpreter, Recording, Target, WATCHDOG, assert_pyspy_rs, at_once, fixtures,
-    for_each_interpreter, for_each_kind, newest_of_each_kind,
+    for_each_interpreter, for_each_kind, newest_of_each_kind, until,
 };
 
 /// One row of a table, by heading.
@@ -34,13 +34,10 @@ fn csv(options: &[&str], target: &[OsString]) -> (Vec<Row>, Recording) {
 fn csv_of_split(options: &[&str], python: &Interpreter) -> (Vec<Row>, Recording) {
     let target = program(python, &["split.py", "0.4"]);
     let options = [&["-r", "1000"], options].concat();
-    for _ in 0..30 {
-        let (rows, recording) = csv(&options, &target);
-        if recording.samples() >= 150 {
-            return (rows, recording);
-        }
-    }
-    panic!("too few samples in each of thirty runs");
+    until(
+        || csv(&options, &target),
+        |(_, recording)| recording.samples() >= 150,
+    )
 }
 
 /// The cells of a row that goes over one line.
@@ -305,16 +302,11 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
     refused(&["-f", "lines", "--only", ":"], "give a function");
 }
 
-/// The same of a recording that most looks were taken for. When nobody has looked for a second, the program
-/// may have gone through all that it does.
+/// The same of a recording that has most of its ticks. In a second without one the program may go through
+/// all that it does.
 fn csv_of_calm(options: &[&str], target: &[OsString]) -> Vec<Row> {
-    for _ in 0..30 {
-        let (rows, recording) = csv(options, target);
-        if recording.missed() * 4 <= recording.samples() {
-            return rows;
-        }
-    }
-    panic!("looks are missing in each of thirty recordings");
+    let is_calm = |recording: &Recording| recording.missed() * 4 <= recording.samples();
+    until(|| csv(options, target), |(_, recording)| is_calm(recording)).0
 }
 
 #[test]

@@ -2,14 +2,6 @@
 //! order of the rooms of a floor, no two files that import each other, where `unsafe` may stand, and
 //! how long files and functions are.
 
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;

@@ -270,25 +270,3 @@ fn a_shell_that_runs_python_by_its_pid() {
     let refused = pyspy_rs().args(["dump", "--pid", &pid]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
 }
-
-/// What is promised of steady targets, for ten seconds each.
-#[test]
-#[ignore = "takes two minutes; run by hand after a change of how stacks are read or children found"]
-fn ten_seconds_without_an_error() {
-    for_each_kind("ten-seconds", |python| {
-        let kinds: &[&str] = match python.version.minor_pair() {
-            (2, _) => &["fork"],
-            _ => &["fork", "spawn", "forkserver", "futures"],
-        };
-        for kind in kinds {
-            let target = Target::start(python, "pools.py", &[kind]);
-            let options = ["-s", "-f", "raw", "-d", "10", "-i"];
-            let recording = Recording::of_pid(target.pid(), &options);
-            println!(
-                "{python} {kind}: {}",
-                recording.stderr.lines().nth(1).unwrap()
-            );
-            assert_eq!(recording.errors(), 0, "{recording:#?}");
-        }
-    });
-}

@@ -1,21 +1,11 @@
 //! Shares of time against what the program itself measures: between functions, and awake or asleep.
 
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
-
-mod support;
-
 use std::cell::RefCell;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::support::shares::{Share, samples_at};
+use crate::support::{Recording, Stack, Target, for_each_interpreter};
 use serde_json::Value;
-use support::shares::{Share, samples_at};
-use support::{Recording, Stack, Target, for_each_interpreter};
 
 /// What the program answers to an empty line.
 fn ask(target: &mut Target) -> Value {

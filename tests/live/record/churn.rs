@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use crate::support::chains::Chains;
 use crate::support::shares::at_most;
 use crate::support::{
-    Interpreter, Recording, Sampling, Stack, Target, for_each_interpreter, wait_until,
+    Interpreter, Pool, Recording, Sampling, Stack, Target, for_each_interpreter, samples,
+    wait_until,
 };
 
 /// How many stacks a test wants to have seen on each interpreter.
@@ -22,22 +24,11 @@ fn record(
 ) -> (Vec<Stack>, u64) {
     let may_fail = options.contains(&"--nonblocking");
     let options = [&["-f", "raw", "-d", seconds], options].concat();
-    let (mut stacks, mut errors) = (Vec::new(), 0);
-    for _ in 0..40 {
-        let recording = Recording::of_pid(target.pid(), &options);
-        stacks.extend(recording.stacks());
-        errors += recording.errors();
-        if is_enough(&stacks) && (may_fail || errors <= count(&stacks) / 100) {
-            return (stacks, errors);
-        }
-    }
-    let all = count(&stacks);
-    assert!(is_enough(&stacks), "only {all} stacks, {errors} errors");
-    (stacks, errors)
-}
-
-fn count<'a>(stacks: impl IntoIterator<Item = &'a Stack>) -> u64 {
-    stacks.into_iter().map(|stack| stack.count).sum()
+    let pool = Pool::until(
+        || Recording::of_pid(target.pid(), &options),
+        |pool| is_enough(&pool.stacks) && (may_fail || pool.errors <= pool.samples() / 100),
+    );
+    (pool.stacks, pool.errors)
 }
 
 /// What the program answers to an empty line: how many there have been so far.
@@ -76,36 +67,25 @@ fn threads_that_come_and_go_have_no_impossible_stack() {
     for_each_interpreter("thread-churn", .., |python| {
         let mut target = Target::start(python, "thread_churn.py", &[]);
         let options = ["-f", "raw", "-F", "-r", "1000", "-v"];
-        let (mut stacks, mut errors) = (Vec::new(), 0);
-        // A crowded machine gives few samples in one run.
-        for _ in 0..20 {
+        let round = || {
             let sampling = Sampling::start(target.pid(), &options);
             let first = say_and_count(&mut target);
             wait_until("a thousand threads have come and gone", || {
                 say_and_count(&mut target) >= first + 1_000
             });
             let recording = sampling.stop();
-            stacks.extend(recording.stacks());
-            errors += recording.errors();
-            // Nothing is said anew for each thread in a line that all the others are in already.
+            // No thread gets a line of its own: a line with all others in it is there already.
             let longest = recording.stderr.lines().map(str::len).max();
             assert!(longest < Some(500), "{}", recording.stderr);
-            let of = |name| {
-                let has = |stack: &&Stack| stack.functions().contains(&name);
-                count(stacks.iter().filter(has))
-            };
-            if of("left_3").min(of("right_3")) > 10 {
-                break;
-            }
-        }
+            recording
+        };
+        let is_enough =
+            |pool: &Pool| pool.samples_of("left_3").min(pool.samples_of("right_3")) > 10;
+        let Pool { stacks, errors } = Pool::until(round, is_enough);
         for stack in &stacks {
             assert!(is_possible_thread(stack), "{stack:?}");
         }
-        for chain in ["left_3", "right_3"] {
-            let mut all = stacks.iter().flat_map(Stack::functions);
-            assert!(all.any(|name| name == chain), "{chain} is in no sample");
-        }
-        let all = count(&stacks);
+        let all = samples(&stacks);
         println!("{}: {all} stacks, {errors} errors", python.label());
         let allowed = at_most(0.01, all);
         assert!(errors as f64 <= allowed, "{errors} beside {all} stacks");
@@ -118,16 +98,8 @@ fn threads_that_come_and_go_have_no_impossible_stack() {
     });
 }
 
-/// What is wrong with a stack of depths.py.
-fn wrong_depth(stack: &Stack) -> bool {
-    let functions = stack.functions();
-    let chain = (0..).map(|place| format!("f_{place}"));
-    !functions.starts_with(&["<module>", "descend"])
-        || functions[2..]
-            .iter()
-            .zip(chain)
-            .any(|(is, should)| *is != should)
-}
+/// How many functions depths.py has.
+const DEEPEST: usize = 900;
 
 /// In each of these a stack of depths.py has to be seen.
 const DEPTHS: [Range<usize>; 3] = [2..300, 300..600, 600..903];
@@ -142,17 +114,21 @@ fn depths(python: &Interpreter, options: &[&str]) -> (Vec<Stack>, Vec<Stack>, u6
             let mut depths = stacks.iter().map(|stack| stack.frames.len());
             depths.any(|depth| range.contains(&depth))
         };
-        count(stacks) >= ENOUGH && DEPTHS.iter().all(has)
+        samples(stacks) >= ENOUGH && DEPTHS.iter().all(has)
     };
     let (stacks, errors) = record(&target, &options, "0.8", is_enough);
-    let (wrong, right): (Vec<_>, Vec<_>) = stacks.into_iter().partition(wrong_depth);
+    let chain = (0..).map(|place| format!("f_{place}")).take(DEEPEST);
+    let chain = Chains::new(&["<module>", "descend"], vec![chain.collect()]);
+    let (wrong, right): (Vec<_>, Vec<_>) = stacks
+        .into_iter()
+        .partition(|stack| !chain.allow(&stack.functions()));
     println!(
         "{} {options:?}: {} right stacks from {:?} to {:?} deep, {} wrong, {errors} errors",
         python.label(),
-        count(&right),
+        samples(&right),
         right.iter().map(|stack| stack.frames.len()).min(),
         right.iter().map(|stack| stack.frames.len()).max(),
-        count(&wrong)
+        samples(&wrong)
     );
     (right, wrong, errors)
 }
@@ -162,7 +138,7 @@ fn recursion_that_grows_and_shrinks_has_every_frame() {
     for_each_interpreter("depths", .., |python| {
         let (right, wrong, errors) = depths(python, &[]);
         assert!(wrong.is_empty(), "{wrong:?}");
-        let all = count(&right);
+        let all = samples(&right);
         assert!(errors <= all / 100, "{errors} errors beside {all} stacks");
     });
 }
@@ -171,8 +147,8 @@ fn recursion_that_grows_and_shrinks_has_every_frame() {
 fn recursion_that_grows_and_shrinks_has_every_frame_without_pausing() {
     for_each_interpreter("depths-nonblocking", .., |python| {
         let (right, wrong, _) = depths(python, &["--nonblocking"]);
-        let wrong = count(&wrong);
-        let all = wrong + count(&right);
+        let wrong = samples(&wrong);
+        let all = wrong + samples(&right);
         assert!(wrong as f64 <= at_most(0.003, all), "{wrong} of {all}");
     });
 }
@@ -203,7 +179,7 @@ fn disagrees(frame: &str) -> bool {
 }
 
 /// Records code_churn.py for `seconds`; the stacks, and how many could not be read.
-fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec<Stack>, u64) {
+pub fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec<Stack>, u64) {
     let mut target = Target::start(python, "code_churn.py", &[]);
     let before = say_and_count(&mut target);
     let has_own = |stack: &Stack| stack.frames.iter().any(|frame| frame.contains("<churn "));
@@ -215,7 +191,7 @@ fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec<Sta
     };
     let is_enough = |stacks: &[Stack]| {
         let own = stacks.iter().filter(|stack| has_own(stack));
-        count(own) >= enough
+        samples(own) >= enough
     };
     let options = [&["-r", "2000"], options].concat();
     let (mut stacks, mut errors) = record(&target, &options, seconds, is_enough);
@@ -232,8 +208,8 @@ fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec<Sta
         "{} {options:?}: {made} code objects, {} stacks of which {} have some, {errors} errors, {} \
          mixed frames",
         python.label(),
-        count(&stacks),
-        count(stacks.iter().filter(|stack| has_own(stack))),
+        samples(&stacks),
+        samples(stacks.iter().filter(|stack| has_own(stack))),
         wrong.len(),
     );
     let first = wrong.get(..5).unwrap_or(&wrong);
@@ -242,12 +218,12 @@ fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec<Sta
 }
 
 /// The same, and each stack must be one that was.
-fn code_churn_with_pauses(python: &Interpreter, seconds: &str) {
+pub fn code_churn_with_pauses(python: &Interpreter, seconds: &str) {
     let (stacks, errors) = code_churn(python, seconds, &[]);
     for stack in &stacks {
         assert!(is_possible_churn(stack), "{stack:?}");
     }
-    let all = count(&stacks);
+    let all = samples(&stacks);
     assert!(errors <= all / 100, "{errors} errors beside {all} stacks");
 }
 
@@ -285,14 +261,5 @@ fn names_files_and_lines_of_code_that_comes_and_goes_agree() {
 fn names_files_and_lines_of_code_that_comes_and_goes_agree_without_pausing() {
     for_each_interpreter("code-churn-nonblocking", .., |python| {
         code_churn(python, "0.8", &["--nonblocking"]);
-    });
-}
-
-#[test]
-#[ignore = "takes a minute for each interpreter; the same in less than one is above"]
-fn names_files_and_lines_of_code_that_comes_and_goes_agree_for_30_seconds() {
-    for_each_interpreter("code-churn-30", .., |python| {
-        code_churn_with_pauses(python, "30");
-        code_churn(python, "30", &["--nonblocking"]);
     });
 }
