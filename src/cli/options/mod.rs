@@ -8,7 +8,7 @@ use super::args::doctor::DoctorArgs;
 use super::args::values::RecordFor;
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
 use crate::output::format::Format;
-use crate::output::tables::TableOptions;
+use crate::output::tables::options::TableOptions;
 
 use super::args::usage::usage_error;
 use super::select::target::{running, target};

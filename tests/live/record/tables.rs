@@ -149,7 +149,7 @@ fn a_table_is_printed_unless_there_is_a_file() {
         let (stdout, stderr) = run("nobody");
         assert!(!stdout.contains(heading), "{stdout}");
         assert!(
-            stderr.contains("No function that was seen is called 'nobody'"),
+            stderr.contains("No function named 'nobody' was sampled"),
             "{stderr}"
         );
     });
