@@ -9,6 +9,7 @@ use nix::sys::ptrace;
 use super::memory::live::LiveMemory;
 use super::procfs::status::Status;
 use super::{Pid, Tid, container};
+use crate::text::sanitize::printable;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermissionProblem {
@@ -255,7 +256,7 @@ pub(crate) fn tracer(root: &Path, thread: Tid) -> (Pid, String) {
     let process = process.unwrap_or(thread);
     let command = fs::read_to_string(root.join(format!("proc/{process}/comm")));
     let command = command.unwrap_or_default();
-    (process, super::printable(command.trim_end()))
+    (process, printable(command.trim_end()).into_owned())
 }
 
 /// Collects the facts; `root` is where /proc and the container marks are read.

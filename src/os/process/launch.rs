@@ -16,10 +16,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::os::Pid;
 use crate::os::procfs::status::Status;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::os::ptrace::wait::{self, Event, WaitFor};
-use crate::os::{Pid, printable};
+use crate::text::sanitize::printable;
 
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program}: {cause}")]
@@ -65,7 +66,7 @@ impl ChildProcess {
         }
         let child = command.spawn();
         let child = child.map_err(|cause| LaunchError {
-            program: printable(&program.to_string_lossy()),
+            program: printable(&program.to_string_lossy()).into_owned(),
             cause,
         })?;
         // The standard library's own wait mistakes a stop by our tracing for the end, so it is not

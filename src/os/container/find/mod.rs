@@ -13,9 +13,10 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
-use crate::os::{Pid, printable};
+use crate::text::sanitize::printable;
 
 /// Cap on the processes read: Linux has no more at once (`PID_MAX_LIMIT`).
 const MAX_PROCESSES: usize = 1 << 22;
@@ -275,7 +276,7 @@ impl Container {
             // A pid also selects a container.
             (None, None) => self.first.to_string(),
         };
-        printable(&label)
+        printable(&label).into_owned()
     }
 }
 
