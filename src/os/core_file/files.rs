@@ -12,16 +12,24 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
-use super::CoreOptions;
 use super::error::{CoreError, without_number};
 use crate::os::container::fs_view::FileView;
 use crate::os::elf::ElfFile;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::process::mapped_files;
+use crate::os::procfs::paths::open_regular;
 
 /// How much of a file is compared with the core file where there is no build id.
 const COMPARED_BYTES: usize = 4096;
+
+/// What the user specifies for a core file.
+#[derive(Clone, Debug, Default)]
+pub struct CoreOptions {
+    /// The program that dumped core, as given by the user.
+    pub exe: Option<PathBuf>,
+    /// The directory that was the root of the process, as given by the user.
+    pub sysroot: Option<PathBuf>,
+}
 
 #[derive(Clone, Debug)]
 pub(crate) struct MappedFile {
@@ -71,7 +79,7 @@ impl Search {
             roots.push(FileView::below(path).map_err(error)?);
         }
         let exe = exe.map(|path| {
-            mapped_files::open_regular(path).map_err(|cause| CoreError::Exe {
+            open_regular(path).map_err(|cause| CoreError::Exe {
                 path: path.to_path_buf(),
                 cause: without_number(&cause),
             })

@@ -19,12 +19,12 @@ use std::path::{Path, PathBuf};
 
 use super::memory::address::RemoteAddr;
 use super::process::image::ProcessImage;
-use super::process::mapped_files::open_regular;
 use super::procfs::maps::Mapping;
+use super::procfs::paths::open_regular;
 use super::{Pid, Tid};
-use files::{MappedFile, Search};
+use files::{CoreOptions, MappedFile, Search};
 use headers::Load;
-use notes::Notes;
+use notes::{CoreThread, Notes};
 
 use error::CoreError;
 use memory::CoreMemory;
@@ -41,27 +41,6 @@ const MAX_PATHS: usize = 64 << 20;
 /// Cap on the mappings that count as code of a file, which are searched for an interpreter. A
 /// process with 300 libraries has far fewer.
 const MAX_CODE: usize = 20_000;
-
-/// What the user specifies for a core file.
-#[derive(Clone, Debug, Default)]
-pub struct CoreOptions {
-    /// The program that dumped core, as given by the user.
-    pub exe: Option<PathBuf>,
-    /// The directory that was the root of the process, as given by the user.
-    pub sysroot: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CoreThread {
-    /// Its id; in a core file by the kernel, that in its own PID namespace.
-    pub tid: Tid,
-    /// The signal that it was stopped by; 0 for none.
-    pub signal: i32,
-    /// The address of its thread control block: its `pthread_t`, in every C library on x86-64.
-    pub fs_base: u64,
-    /// The number of the system call that it was in; `None` when it ran user code.
-    pub system_call: Option<u32>,
-}
 
 /// The program that wrote a core file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

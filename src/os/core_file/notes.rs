@@ -11,9 +11,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::CoreThread;
 use super::error::CoreError;
 use super::signal::Signal;
+use crate::os::elf::notes::{Note, NoteIter, i32_at, u64_at};
 use crate::os::{Pid, Tid};
 
 /// Cap on the number of notes. A thread has about five.
@@ -34,6 +34,18 @@ const NT_PRPSINFO: u32 = 3;
 const NT_AUXV: u32 = 6;
 const NT_SIGINFO: u32 = 0x5349_4749;
 const NT_FILE: u32 = 0x4649_4c45;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoreThread {
+    /// Its id; in a core file by the kernel, that in its own PID namespace.
+    pub tid: Tid,
+    /// The signal that it was stopped by; 0 for none.
+    pub signal: i32,
+    /// The address of its thread control block: its `pthread_t`, in every C library on x86-64.
+    pub fs_base: u64,
+    /// The number of the system call that it was in; `None` when it ran user code.
+    pub system_call: Option<u32>,
+}
 
 /// A mapped part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,60 +88,49 @@ impl Notes {
 
 /// Reads the notes at these places (offset and size) of a file of `size` bytes.
 pub(crate) fn read(file: &File, size: u64, places: &[(u64, u64)]) -> Result<Notes, CoreError> {
-    let mut notes = Notes::default();
+    let mut found = Notes::default();
     let mut left = MAX_NOTES;
     let mut is_cut = false;
     for (offset, length) in places {
         let end = offset.saturating_add(*length);
         is_cut |= end > size;
-        let mut at = *offset;
-        // Each round advances by at least 12 bytes.
-        while left > 0 && at.saturating_add(12) <= end.min(size) {
+        let read = |at, buf: &mut [u8]| file.read_exact_at(buf, at).map_err(CoreError::Read);
+        for note in NoteIter::new(*offset..end.min(size), true, read).take(left) {
             left -= 1;
-            at = notes.add(file, at, end.min(size))?;
+            found.add(file, &note?)?;
         }
     }
-    if notes.threads.is_empty() {
+    if found.threads.is_empty() {
         return Err(match is_cut {
             true => CoreError::CutOff("notes, which list its threads"),
             false => CoreError::NoThreads,
         });
     }
-    Ok(notes)
+    Ok(found)
 }
 
 impl Notes {
-    /// Parses the note at `at` if it is a known one, and returns the offset of the next.
-    fn add(&mut self, file: &File, at: u64, end: u64) -> Result<u64, CoreError> {
-        // Sizes of name and descriptor, the type; name and descriptor, both padded to four bytes
-        // (elf(5)). The names that matter fit into eight bytes.
-        let mut head = [0; 20];
-        let length = usize::try_from(end - at)
-            .unwrap_or(head.len())
-            .min(head.len());
-        let known = head.get_mut(..length).unwrap_or_default();
-        file.read_exact_at(known, at).map_err(CoreError::Read)?;
-        let name_size = u64::from(u32_at(&head, 0));
-        let length = u64::from(u32_at(&head, 4));
-        let kind = u32_at(&head, 8);
-        let start = (at + 12).saturating_add(name_size.next_multiple_of(4));
-        let next = start.saturating_add(length.next_multiple_of(4));
-        let name = head.get(12..).unwrap_or_default();
-        if name_size == 4 && name.starts_with(b"GDB\0") {
-            self.written_by_gdb = true;
-        }
-        let limit = if kind == NT_FILE { MAX_FILES } else { MAX_NOTE };
-        let is_ours = name_size == 5 && name.starts_with(b"CORE\0");
-        if !is_ours || length > limit || start.saturating_add(length) > end || self.read > MAX_READ
-        {
-            return Ok(next);
+    /// Reads and parses a note if it is a known one.
+    fn add(&mut self, file: &File, note: &Note) -> Result<(), CoreError> {
+        self.written_by_gdb |= note.is_named(b"GDB\0");
+        let limit = if note.kind == NT_FILE {
+            MAX_FILES
+        } else {
+            MAX_NOTE
+        };
+        let Some(place) = note.descriptor.as_ref().filter(|_| self.read <= MAX_READ) else {
+            return Ok(());
+        };
+        let length = place.end - place.start;
+        if !note.is_named(b"CORE\0") || length > limit {
+            return Ok(());
         }
         self.read += length;
-        if let NT_PRSTATUS | NT_PRPSINFO | NT_AUXV | NT_SIGINFO | NT_FILE = kind {
+        if let NT_PRSTATUS | NT_PRPSINFO | NT_AUXV | NT_SIGINFO | NT_FILE = note.kind {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-            file.read_exact_at(&mut bytes, start)
+            file.read_exact_at(&mut bytes, place.start)
                 .map_err(CoreError::Read)?;
-            match kind {
+            match note.kind {
                 NT_PRSTATUS if self.threads.len() < MAX_THREADS => {
                     self.threads.extend(thread(&bytes));
                 }
@@ -141,7 +142,7 @@ impl Notes {
                 _ => {}
             }
         }
-        Ok(next)
+        Ok(())
     }
 
     /// `elf_prpsinfo`: `pr_pid` at 24, `pr_psargs` (80 bytes) at 56.
@@ -217,19 +218,4 @@ fn auxv(bytes: &[u8]) -> Vec<(u64, u64)> {
     let pairs = bytes.chunks_exact(16);
     let pairs = pairs.map(|pair| (u64_at(pair, 0), u64_at(pair, 8)));
     pairs.take_while(|(key, _)| *key != 0).collect()
-}
-
-/// 0 beyond the end, which all callers treat as "unknown".
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map_or(0, |word| u64::from_le_bytes(*word))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map_or(0, |word| u32::from_le_bytes(*word))
-}
-
-pub(crate) fn i32_at(bytes: &[u8], at: usize) -> i32 {
-    u32_at(bytes, at).cast_signed()
 }

@@ -4,8 +4,8 @@ use std::fmt;
 
 use nix::libc;
 
-use super::notes::{i32_at, u64_at};
 use crate::os::Pid;
+use crate::os::elf::notes::{i32_at, u64_at};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Signal {

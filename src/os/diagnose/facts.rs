@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::os::permission::{CAP_SYS_PTRACE, tracer, user_name, yama_scope};
-use crate::os::process::{age_of, command_line, exe_path, mapped_files};
+use crate::os::process::{command_line, exe_path};
 use crate::os::procfs::cgroup::MemoryLimit;
-use crate::os::procfs::stat::ProcStat;
+use crate::os::procfs::paths::root_path;
+use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::statm::RssReader;
 use crate::os::procfs::status::Status;
 use crate::os::thread::activity::ActivityReader;
@@ -94,7 +95,7 @@ impl Program {
         let Some(running) = identity(Path::new(&format!("/proc/{pid}/exe"))) else {
             return Program::Present(path);
         };
-        let inside = identity(&mapped_files::root_path(pid, &path));
+        let inside = identity(&root_path(pid, &path));
         // For a process in a chroot the kernel gives the path from our root.
         let same_mounts = container::same_namespace(pid, "mnt").unwrap_or(false);
         let ours = same_mounts.then(|| identity(&path)).flatten();

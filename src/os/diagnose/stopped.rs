@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::os::procfs::status::Status;
+use crate::os::procfs::tasks;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, permission};
 
@@ -45,10 +46,7 @@ impl StoppedReason {
 
 /// Whether any thread of a process runs or sleeps.
 fn has_active_thread(pid: Pid) -> bool {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return false;
-    };
-    let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+    let tids = tasks::thread_ids(pid).unwrap_or_default().into_iter();
     let mut states = tids.filter_map(|tid| RunState::of_thread(pid, tid).ok());
     states.any(|state| {
         !matches!(

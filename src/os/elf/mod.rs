@@ -4,12 +4,13 @@
 //! with `pread`; tables are mapped while they are searched. The file is untrusted: counts and sizes
 //! have caps, and sums are checked.
 
+pub mod error;
+pub mod notes;
 pub mod source;
 pub mod symbol_info;
 pub mod symbols;
 
 use std::fs::File;
-use std::io;
 
 use goblin::container::Ctx;
 use goblin::elf::Elf;
@@ -20,6 +21,8 @@ use goblin::elf::section_header::{SHF_WRITE, SectionHeader};
 use super::memory::RemoteMemory;
 use super::memory::address::RemoteAddr;
 use super::procfs::maps::Mapping;
+use error::ElfError;
+use notes::{Note, NoteIter};
 use source::Source;
 
 /// Cap on segments and sections; libpython has 12 and 40.
@@ -28,23 +31,8 @@ const MAX_HEADERS: usize = 4096;
 const MAX_NAMES: u64 = 1 << 20;
 /// Cap on a note segment, in bytes.
 const MAX_NOTES: u64 = 1 << 16;
-
-/// Why an ELF file could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ElfError {
-    /// The file could not be read.
-    #[error("cannot read the file: {0}")]
-    Io(#[from] io::Error),
-    /// It is no ELF file, or one whose headers contradict themselves.
-    #[error("not a usable ELF file: {0}")]
-    Malformed(String),
-}
-
-impl From<goblin::error::Error> for ElfError {
-    fn from(error: goblin::error::Error) -> ElfError {
-        ElfError::Malformed(error.to_string())
-    }
-}
+/// The type of a build id note (elf(5)).
+const NT_GNU_BUILD_ID: u32 = 3;
 
 /// A range of addresses before loading: add the load bias to get the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,9 +176,17 @@ impl<'m> ElfFile<'m> {
             .iter()
             .filter(|segment| segment.p_type == PT_NOTE)
             .find_map(|segment| {
-                let size = segment.p_filesz.min(MAX_NOTES);
-                let notes = self.source.table(segment.p_offset, size).ok()?;
-                find_build_id(&notes, self.ctx.is_little_endian())
+                let start = segment.p_offset;
+                let end = start.saturating_add(segment.p_filesz.min(MAX_NOTES));
+                let read = |at, buf: &mut [u8]| self.source.read(at, buf);
+                let mut notes =
+                    NoteIter::new(start..end, self.ctx.is_little_endian(), read).flatten();
+                let is_build_id =
+                    |note: &Note| note.kind == NT_GNU_BUILD_ID && note.is_named(b"GNU\0");
+                let place = notes.find(is_build_id)?.descriptor?;
+                let mut build_id = vec![0; usize::try_from(place.end - place.start).ok()?];
+                self.source.read(place.start, &mut build_id).ok()?;
+                Some(build_id)
             })
     }
 
@@ -227,35 +223,6 @@ fn read_sections(
             (String::from_utf8_lossy(name).into_owned(), section)
         })
         .collect())
-}
-
-/// Looks for the build id among notes, each of which is three words (name size, descriptor size,
-/// type), the name and the descriptor, both padded to four bytes (elf(5)).
-fn find_build_id(notes: &[u8], little_endian: bool) -> Option<Vec<u8>> {
-    const NT_GNU_BUILD_ID: u32 = 3;
-    let word = |bytes: &[u8]| {
-        let bytes: [u8; 4] = bytes.try_into().ok()?;
-        Some(if little_endian {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
-        })
-    };
-    let mut rest = notes;
-    while rest.len() >= 12 {
-        let name_size = word(rest.get(..4)?)? as usize;
-        let size = word(rest.get(4..8)?)? as usize;
-        let kind = word(rest.get(8..12)?)?;
-        let name = rest.get(12..)?.get(..name_size)?;
-        let at = name_size.checked_next_multiple_of(4)?.checked_add(12)?;
-        let descriptor = rest.get(at..)?.get(..size)?;
-        if kind == NT_GNU_BUILD_ID && name == b"GNU\0" {
-            return Some(descriptor.to_vec());
-        }
-        let next = size.checked_next_multiple_of(4)?.checked_add(at)?;
-        rest = rest.get(next..)?;
-    }
-    None
 }
 
 #[cfg(test)]

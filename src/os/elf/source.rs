@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
 use memmap2::{Mmap, MmapOptions};
 
-use super::ElfError;
+use super::error::ElfError;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 

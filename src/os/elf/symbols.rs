@@ -6,8 +6,9 @@ use goblin::elf::program_header::{PT_DYNAMIC, PT_LOAD};
 use goblin::elf::section_header::{SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_TLS, Symtab};
 
+use super::ElfFile;
+use super::error::ElfError;
 use super::source::Table;
-use super::{ElfError, ElfFile};
 
 /// Cap on the symbols of a table; libpython has some ten thousand.
 const MAX_SYMBOLS: u64 = 8 << 20;

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::os::procfs::status::Status;
+use crate::os::procfs::tasks::thread_ids;
 use crate::os::test_support::Program;
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -180,10 +181,7 @@ input()",
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-                let tids: Vec<Tid> = tasks
-                    .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-                    .collect();
+                let tids = thread_ids(pid).unwrap();
                 let guard = PauseGuard::pause(pid, &tids).unwrap();
                 assert!(guard.paused().count() >= 1);
             }
