@@ -98,7 +98,7 @@ impl Containers {
     }
 
     /// Reads another /proc; `host_name` returns the host name that a process sees.
-    pub(crate) fn read_from(
+    pub fn read_from(
         proc_root: &Path,
         mut host_name: impl FnMut(Pid) -> Option<String>,
     ) -> io::Result<Containers> {
@@ -314,7 +314,7 @@ fn unit_name(component: &str) -> &str {
     stripped.next().unwrap_or(component)
 }
 
-/// The container of a control group, by its path: the innermost if nested.
+/// The container of a control group, by its path: the inner one if nested.
 fn container_name(group: &str) -> Option<String> {
     let mut components = group.split('/').rev();
     components.find_map(|component| {
