@@ -39,7 +39,7 @@ const AT_ENTRY: u64 = 9;
 /// a million segments.
 const MAX_PATHS: usize = 64 << 20;
 /// Cap on the mappings that count as code of a file, which are searched for an interpreter. A
-/// process with 300 libraries has far fewer.
+/// process with 300 libraries has about 300.
 const MAX_CODE: usize = 20_000;
 
 /// The program that wrote a core file.
