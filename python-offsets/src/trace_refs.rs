@@ -3,7 +3,7 @@
 //! Up to 3.12 `_PyObject_HEAD_EXTRA` (`Include/object.h`) puts `_ob_next` and `_ob_prev` in front of
 //! `ob_refcnt` in such builds: from 3.8 on those configured with `--with-trace-refs`, before that all
 //! with `--with-pydebug`. The offsets of a [`Layout`] in objects grow by these 16 bytes, all others are
-//! unchanged; `tests/regenerate.rs` compares them with the headers. From 3.13 on the references are
+//! unchanged; `tests/live_headers.rs` compares them with the headers. From 3.13 on the references are
 //! in a separate table.
 
 use crate::describe::{Description, LayoutSource};

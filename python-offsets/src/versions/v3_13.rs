@@ -3,7 +3,7 @@
 //! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_runtime.h` (v3.13.0,
 //! v3.13.5, v3.13.15 and v3.13.18, which agree).
 //! Derived fields: the structures of the installed headers of the same tags, in normal, debug and
-//! free-threaded builds; `tests/regenerate.rs` compares them.
+//! free-threaded builds; `tests/live_headers.rs` compares them.
 
 use crate::layout::DictKeys;
 use crate::minor::{Counter, Minor, Order, Source};
