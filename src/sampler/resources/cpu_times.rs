@@ -156,7 +156,7 @@ mod tests {
         for tid in 0..10_000 {
             samples.take(&[(tid, 5), (tid + 1, 6)]);
         }
-        let kept = samples.times.threads.len();
-        assert!(kept <= CLEANUP_THRESHOLD + 2 * 2 + 1 + MAX_MISSING as usize);
+        let remaining = samples.times.threads.len();
+        assert!(remaining <= CLEANUP_THRESHOLD + 2 * 2 + 1 + MAX_MISSING as usize);
     }
 }
