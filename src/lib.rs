@@ -58,7 +58,8 @@ pub mod internals {
     pub use crate::cpython::values::ValueOptions;
     pub use crate::cpython::values::locals::Local;
     pub use crate::cpython::values::object::Objects;
-    pub use crate::os::core_file::{CoreFile, CoreOptions};
+    pub use crate::os::core_file::CoreFile;
+    pub use crate::os::core_file::files::CoreOptions;
     pub use crate::os::memory::address::RemoteAddr;
     pub use crate::os::memory::tape::{RecordingMemory, Tape};
     pub use crate::os::memory::{MemoryError, RemoteMemory};

@@ -186,7 +186,7 @@ impl AttachError {
             },
             OpenError::KernelThread(_) => AttachError::NotPython {
                 pid,
-                what: "a thread of the kernel".into(),
+                what: "a kernel thread".into(),
             },
             OpenError::PermissionDenied(problem) => AttachError::PermissionDenied {
                 problem: problem.to_string(),

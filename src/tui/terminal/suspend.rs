@@ -1,6 +1,5 @@
 //! Being stopped by Ctrl-Z and continued, as a shell's job control expects it.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid};
@@ -8,6 +7,7 @@ use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::term::Terminal;
+use crate::os::procfs::stat::ProcStat;
 
 /// Parents that are looked at in search of the shell.
 const MAX_ANCESTORS: usize = 64;
@@ -22,24 +22,12 @@ pub fn can_be_continued() -> bool {
             return getsid(Some(parent)).is_ok() && getsid(Some(parent)) == getsid(None);
         }
         // One that was started with us, such as sudo.
-        match parent_of(parent) {
-            Some(next) => parent = next,
-            None => return false,
+        match ProcStat::of_process(parent.as_raw()) {
+            Ok(stat) => parent = Pid::from_raw(stat.parent),
+            Err(_) => return false,
         }
     }
     false
-}
-
-/// Field 4 of /proc/PID/stat (proc(5)), which comes after the name in parentheses.
-fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
-        .map(Pid::from_raw)
 }
 
 /// Stops this process, until it is continued in the foreground (a live view has nothing to do in
