@@ -20,7 +20,8 @@ use serde::ser::{Serialize, Serializer};
 use crate::output::memory_report::MemoryReport;
 use crate::output::{Meta, no_samples};
 use crate::profile::Profile;
-use crate::profile::tables::threads::{Slice, ThreadId};
+use crate::profile::tables::ids::ThreadId;
+use crate::profile::tables::threads::Slice;
 use crate::rss::attribution::Growth;
 
 /// The format's own name for its schema, by which the viewer knows the file.

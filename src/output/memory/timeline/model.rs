@@ -103,7 +103,7 @@ impl Timeline {
             more_processes,
             functions,
             more_functions,
-            cell_width: profile.growth_timeline().width(),
+            cell_width: profile.growth_cell_width(),
         }
     }
 }
@@ -137,7 +137,7 @@ fn facts(profile: &Profile, length: Duration) -> String {
             parts.push(format!("{} before or between looks", bytes(highest)));
         }
     }
-    if let Some(last) = profile.memory().shares().last() {
+    if let Some(last) = profile.memory().footprints().last() {
         let (name, size) = if profile.memory().processes().len() > 1 {
             ("PSS", last.pss_bytes)
         } else {
@@ -165,7 +165,7 @@ fn without_folders(command: &str) -> String {
 
 /// PSS, USS and swap, each if it says anything that another line does not.
 fn shares(profile: &Profile) -> Vec<Line> {
-    let points = profile.memory().shares();
+    let points = profile.memory().footprints();
     let line = |name: &str, value: &dyn Fn(usize) -> u64| Line {
         name: name.to_owned(),
         points: points
