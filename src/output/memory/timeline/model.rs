@@ -99,7 +99,7 @@ impl Timeline {
             more_processes,
             functions,
             more_functions,
-            cell_width: profile.growth_timeline().width(),
+            cell_width: profile.growth_cell_width(),
         }
     }
 }
@@ -133,7 +133,7 @@ fn facts(profile: &Profile, length: Duration) -> String {
             parts.push(format!("{} before or between samples", bytes(highest)));
         }
     }
-    if let Some(last) = profile.memory().shares().last() {
+    if let Some(last) = profile.memory().footprints().last() {
         let (name, size) = if profile.memory().processes().len() > 1 {
             ("PSS", last.pss_bytes)
         } else {
@@ -160,7 +160,7 @@ fn without_folders(command: &str) -> String {
 
 /// PSS, USS and swap, each if it adds information to the other lines.
 fn shares(profile: &Profile) -> Vec<Line> {
-    let points = profile.memory().shares();
+    let points = profile.memory().footprints();
     let line = |name: &str, value: &dyn Fn(usize) -> u64| Line {
         name: name.to_owned(),
         points: points
