@@ -1,7 +1,7 @@
-//! [`TopState`]: samples counted by function and by line, as the live table shows them.
+//! [`TopState`]: counts samples by function and by line.
 //!
-//! Pure: no clock, no terminal. [`TopState::tick`] closes an interval and hands out a [`Snapshot`]
-//! that another thread may sort and draw while sampling goes on.
+//! Pure: no clock, no terminal. [`TopState::tick`] ends an interval and returns a [`TopSnapshot`], which
+//! another thread sorts and draws while sampling continues.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,8 +12,7 @@ use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::os::{Pid, Tid};
 use crate::profile::deferred_cpu::DeferredCpuTime;
 use crate::sampler::sample::Sample;
-use crate::tui::SampleSource;
-use crate::tui::app::Model;
+use crate::tui::model::{Column, Model, SampleSource};
 use crate::tui::rows::counter::Rows;
 use crate::tui::rows::growth::FunctionGrowth;
 use crate::tui::rows::row::Row;
@@ -23,34 +22,17 @@ const MAX_PLACES: usize = 1 << 20;
 /// The name of the row for garbage collections.
 const COLLECTION: &str = "<GC>";
 
-/// The column by which the table is ordered, highest first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Column {
-    /// Share of the last interval's samples with the function as leaf.
-    OwnPercent,
-    /// Share of the last interval's samples with the function anywhere on the stack.
-    TotalPercent,
-    /// Time as leaf since the start or the last reset.
-    OwnTime,
-    /// Time anywhere on the stack since the start or the last reset.
-    TotalTime,
-    /// Resident memory that it added as leaf since the start or the last reset, less what it gave back.
-    OwnGrowth,
-    /// The same anywhere on the stack.
-    TotalGrowth,
-}
-
-/// What the table counts. The header's GIL, Active and Threads always count all threads.
+/// Which threads and what time the table counts. The header's GIL, Active and Threads always count all
+/// threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
-    /// Count threads that wait, too.
+    /// Include idle threads.
     pub idle: bool,
-    /// Count only threads that hold the GIL.
+    /// Only threads that hold the GIL.
     pub gil: bool,
-    /// Count nanoseconds on a CPU, not stacks: see `profile/add.rs` for what that means with the two
-    /// above.
+    /// Count on-CPU nanoseconds instead of samples; see `profile/ingest.rs` for the combinations.
     pub cpu: bool,
-    /// Count a garbage collection as a function of its own, called where it started.
+    /// Count garbage collections as the function `<GC>`, called where they started.
     pub collections: bool,
 }
 
@@ -60,58 +42,57 @@ impl Filter {
     }
 }
 
-/// What was known at the end of an interval.
+/// State at the end of an interval.
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {
+pub struct TopSnapshot {
     /// Samples since the start or the last reset.
     pub samples: u64,
     /// Samples in the interval.
     pub samples_now: u64,
-    /// What a row can count in the interval, for 100 %: its samples or, with [`Filter::cpu`], its
-    /// nanoseconds.
+    /// The count of a row that is 100 %: samples in the interval or, with [`Filter::cpu`], nanoseconds.
     pub whole_now: u64,
-    /// Ticks that were left out because reading took too long.
+    /// Ticks that were missed because sampling took too long.
     pub missed_ticks: u64,
-    /// Reads that failed, torn stacks among them.
+    /// Failed reads, including torn stacks.
     pub errors: u64,
-    /// Stacks that were left out because they changed while they were read.
+    /// Stacks that changed while they were read.
     pub torn: u64,
-    /// The last failure's text: may quote the target, so hostile.
+    /// Text of the last error: may contain hostile text from the target.
     pub last_error: Option<Arc<str>>,
-    /// What became of the process that was asked for, as [`Sample::notices`] has it.
+    /// The last of [`Sample::notices`].
     pub notice: Option<Arc<str>>,
     /// Threads in the last sample.
     pub threads: usize,
-    /// Active threads, summed over the interval's samples.
+    /// Active threads, summed over the samples of the interval.
     pub active_now: u64,
-    /// GIL holders, summed over the interval's samples.
+    /// Threads with the GIL, summed over the samples of the interval.
     pub gil_now: u64,
-    /// Resident memory of all processes in the last sample that knew it.
+    /// RSS of all processes in the last sample that has it.
     pub rss_bytes: Option<u64>,
     /// The first `rss_bytes` since the start or the last reset.
     pub rss_first_bytes: Option<u64>,
     /// The highest `rss_bytes` since the start or the last reset.
     pub rss_peak_bytes: Option<u64>,
-    /// `rss_bytes` since the start or the last reset, oldest first, at even distances.
+    /// `rss_bytes` since the start or the last reset, oldest first, at regular intervals.
     pub rss_curve: Vec<u64>,
-    /// A row for every function.
+    /// One row per function.
     pub functions: Vec<Row>,
-    /// A row for every line.
+    /// One row per line.
     pub lines: Vec<Row>,
 }
 
-impl Snapshot {
-    /// `count` as a percentage of the interval's samples. Above 100 when several threads run.
+impl TopSnapshot {
+    /// `count` as a percentage of the interval's samples. Can be above 100 with several threads.
     pub fn percent(&self, count: u64) -> f64 {
         percentage(count, self.samples_now)
     }
 
-    /// A row's count as a percentage of the interval. Above 100 when several threads run.
+    /// The count of a row as a percentage of the interval. Can be above 100 with several threads.
     pub fn row_percent(&self, count: u64) -> f64 {
         percentage(count, self.whole_now)
     }
 
-    /// The rows, highest in `column` first; equal ones in an order that does not jump about.
+    /// The rows, greatest in `column` first; equal ones in a stable order.
     pub fn sorted(&self, by_line: bool, column: Column) -> Vec<&Row> {
         let rows = if by_line {
             &self.lines
@@ -164,7 +145,7 @@ pub struct TopState {
     /// Time of the interval's start and of the last sample, from the start of sampling.
     interval: Option<(Duration, Duration)>,
     /// Everything of the running interval but the rows.
-    header: Snapshot,
+    header: TopSnapshot,
 }
 
 impl TopState {
@@ -180,7 +161,7 @@ impl TopState {
             stack: 0,
             pending: HashMap::new(),
             interval: None,
-            header: Snapshot::default(),
+            header: TopSnapshot::default(),
         }
     }
 
@@ -299,7 +280,7 @@ impl TopState {
     }
 
     /// Ends the interval: what it saw, and a new one begins.
-    pub fn tick(&mut self) -> Snapshot {
+    pub fn tick(&mut self) -> TopSnapshot {
         let (begin, end) = self.interval.unwrap_or_default();
         self.header.whole_now = if self.filter.cpu {
             u64::try_from(end.saturating_sub(begin).as_nanos()).unwrap_or(u64::MAX)
@@ -316,7 +297,7 @@ impl TopState {
         let mut lines = self.lines.close_interval();
         self.growth.fill_in(&mut functions, &mut lines);
         let rss = self.growth.rss();
-        let snapshot = Snapshot {
+        let snapshot = TopSnapshot {
             functions,
             lines,
             rss_first_bytes: rss.first(),
@@ -337,7 +318,7 @@ impl TopState {
 }
 
 impl Model for TopState {
-    type Seen = Snapshot;
+    type Snapshot = TopSnapshot;
 
     fn add(&mut self, sample: &Sample, source: &impl SampleSource) {
         TopState::add(self, sample, source.frames());
@@ -347,7 +328,7 @@ impl Model for TopState {
         TopState::samples_now(self)
     }
 
-    fn tick(&mut self) -> Snapshot {
+    fn tick(&mut self) -> TopSnapshot {
         TopState::tick(self)
     }
 
