@@ -1,6 +1,6 @@
 //! pyspy-rs: a sampling profiler and memory observer for running CPython processes, from outside.
 //!
-//! The modules are floors, lowest first; each imports only those below it (`tests/layers.rs` checks
+//! The modules are floors, lowest first; each imports only those below it (`tests/offline/layers.rs` checks
 //! that). A sample travels upwards: memory of the target, interpreter structures, samples, a profile,
 //! a file or a screen. `ARCHITECTURE.md` follows one through the files.
 

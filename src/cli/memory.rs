@@ -22,8 +22,8 @@ use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
 use crate::session::sources::Sources;
 use crate::text::escape::{command_line, for_terminal};
+use crate::text::units::{mib_number, size_change};
 use crate::tui::app;
-use crate::tui::memory::sparkline;
 use crate::tui::memory::state::{MemorySnapshot, MemoryState};
 use crate::tui::memory::view::MemoryView;
 use crate::tui::model::{Ending, Model, Title};
@@ -225,7 +225,6 @@ fn print_lines(
 
 /// One line: the numbers, and which function added most since `last`.
 fn line(seen: &MemorySnapshot, last: &MemorySnapshot) -> String {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     let [now, _, peak] = seen.rss_bytes.unwrap_or_default();
     let before = |row: &Row| {
         let mut rows = last.functions.iter();
@@ -238,19 +237,13 @@ fn line(seen: &MemorySnapshot, last: &MemorySnapshot) -> String {
         .map(|row| (row.own_growth.net_bytes().saturating_sub(before(row)), row))
         .max_by_key(|(bytes, _)| *bytes)
         .filter(|(bytes, _)| *bytes > 0)
-        .map(|(bytes, row)| {
-            format!(
-                "  {} {}",
-                sparkline::growth(bytes),
-                for_terminal(&row.text())
-            )
-        });
+        .map(|(bytes, row)| format!("  {} {}", size_change(bytes), for_terminal(&row.text())));
     format!(
         "{:>7.1} {:>10} {:>10} {:>9}{}",
         seen.elapsed.as_secs_f64(),
-        mib(now),
-        mib(peak),
-        sparkline::growth(seen.growth().unwrap_or(0)),
+        mib_number(now),
+        mib_number(peak),
+        size_change(seen.growth().unwrap_or(0)),
         most.unwrap_or_default()
     )
 }
@@ -267,8 +260,8 @@ fn closing(seen: &MemorySnapshot) -> Vec<String> {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         lines.push(format!(
             "{:>9} grown, {:>9} freed  {}",
-            sparkline::growth(signed(grown_bytes)),
-            sparkline::growth(-signed(released_bytes)),
+            size_change(signed(grown_bytes)),
+            size_change(-signed(released_bytes)),
             for_terminal(&row.text())
         ));
     }

@@ -14,26 +14,28 @@ pub(crate) struct MemoryReport {
     /// The verdict as in the closing line.
     pub text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_per_minute: Option<u64>,
+    pub bytes_per_minute: Option<u64>,
     /// Size of a single step, or of the growth before the memory settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
+    pub bytes: Option<u64>,
     /// Time of the step, or since when memory has been growing or stable; from the start of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_seconds: Option<f64>,
-    first_rss_bytes: u64,
-    last_rss_bytes: u64,
-    peak_rss_bytes: u64,
+    pub at_seconds: Option<f64>,
+    pub first_rss_bytes: u64,
+    pub last_rss_bytes: u64,
+    pub peak_rss_bytes: u64,
     /// Stacks with the most growth that was never released; only with `--memory` and a suspected leak.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    suspects: Vec<SuspectReport>,
+    pub suspects: Vec<SuspectReport>,
 }
 
+/// A stack that may leak.
 #[derive(serde::Serialize)]
-struct SuspectReport {
-    kept_bytes: u64,
+pub(crate) struct SuspectReport {
+    /// What it has added to resident memory and never given back.
+    pub kept_bytes: u64,
     /// Root first.
-    frames: Vec<String>,
+    pub frames: Vec<String>,
 }
 
 impl MemoryReport {
