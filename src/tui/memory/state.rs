@@ -9,7 +9,7 @@ use crate::rss::leak::verdict::Verdict;
 use crate::rss::process_series::SharePoint;
 use crate::sampler::sample::Sample;
 use crate::tui::model::{Model, SampleSource};
-use crate::tui::rows::growth::fill_in;
+use crate::tui::rows::counter::{RowCounter, Rows};
 use crate::tui::rows::row::Row;
 
 /// Most rows of a snapshot: no screen has more.
@@ -66,8 +66,7 @@ impl MemoryState {
     /// The current state.
     pub fn snapshot(&self) -> MemorySnapshot {
         let rss = self.profile.rss();
-        let (mut functions, mut lines) = (Vec::new(), Vec::new());
-        fill_in(&self.profile, &mut functions, &mut lines);
+        let Rows { functions, lines } = RowCounter::default().rows(&self.profile);
         let highest = match (rss.peak(), self.profile.memory().kernel_peak()) {
             (Some(sampled), Some(kernel)) => Some(sampled.max(kernel)),
             (sampled, _) => sampled,

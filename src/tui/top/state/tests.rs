@@ -183,7 +183,7 @@ fn the_header_sums_processes_and_errors() {
 }
 
 #[test]
-fn functions_without_end_share_one_row() {
+fn functions_without_end_have_limited_rows() {
     let mut frames = FrameTable::default();
     let mut state = TopState::new(Filter::default(), true);
     let main = frame(&mut frames, "main", 1);
@@ -194,18 +194,45 @@ fn functions_without_end_share_one_row() {
     let snapshot = state.tick();
     assert_eq!(
         (snapshot.functions.len(), snapshot.lines.len()),
-        (20_001, 20_001)
+        (20_000, 20_000)
     );
-    let rows = snapshot.sorted(false, Column::OwnTime);
-    assert_eq!(
-        counts(rows[0]),
-        ("(other functions)", [10_001, 10_001, 10_001, 10_001])
-    );
-    assert_eq!(
-        counts(snapshot.sorted(true, Column::TotalTime)[0]).1,
-        [0, 30_000, 0, 30_000]
-    );
-    assert_eq!(&*rows[1].filename, "/srv/pkg/app.py");
+    for by_line in [false, true] {
+        let rows = snapshot.sorted(by_line, Column::TotalTime);
+        assert_eq!(counts(rows[0]), ("main", [0, 30_000, 0, 30_000]));
+        assert_eq!(&*rows[1].filename, "/srv/pkg/app.py");
+    }
+    // The next interval counts from the last one, also for rows that were omitted.
+    let leaf = frame(&mut frames, "f29999", 1);
+    state.add(&sample(vec![thread(true, true, &[leaf, main])]), &frames);
+    let snapshot = state.tick();
+    let rows = snapshot.sorted(false, Column::OwnPercent);
+    assert_eq!(counts(rows[0]), ("f29999", [1, 1, 2, 2]));
+}
+
+#[test]
+fn functions_with_the_same_text_are_one_row() {
+    let mut frames = FrameTable::default();
+    let in_directory = |frames: &mut FrameTable, directory: &str| {
+        frames.intern(Frame {
+            name: "f".into(),
+            filename: format!("{directory}/pkg/app.py").into(),
+            short_filename: "pkg/app.py".into(),
+            line: Some(1),
+            first_line: 1,
+            columns: None,
+        })
+    };
+    let both = ["/a", "/b"].map(|directory| in_directory(&mut frames, directory));
+    for (full_filenames, expected) in [
+        (false, vec![("f", [1, 1, 1, 1])]),
+        (true, vec![("f", [1, 1, 1, 1]), ("f", [0, 1, 0, 1])]),
+    ] {
+        let mut state = TopState::new(Filter::default(), full_filenames);
+        state.add(&sample(vec![thread(true, true, &both)]), &frames);
+        let snapshot = state.tick();
+        assert_eq!(table(&snapshot, false, Column::OwnTime), expected);
+        assert_eq!(table(&snapshot, true, Column::OwnTime), expected);
+    }
 }
 
 #[test]
@@ -244,10 +271,10 @@ fn cpu_time_is_attributed_to_work_and_not_to_sleep() {
     state.add(&at(15, true, work, Some(ms)), &frames);
     let snapshot = state.tick();
     let rows = table(&snapshot, false, Column::OwnTime);
-    let (own, none) = ([4 * ms, 4 * ms, 4 * ms, 4 * ms], [0, 0, 0, 0]);
-    assert_eq!(rows[0], ("work", own));
+    assert_eq!(rows[0], ("work", [4 * ms, 4 * ms, 4 * ms, 4 * ms]));
     assert_eq!(rows[1], ("main", [0, 4 * ms, 0, 4 * ms]));
-    assert_eq!(rows[2], ("sleep", none));
+    // A function without on-CPU time has no row.
+    assert_eq!(rows.len(), 2);
     // 4 of 10 ms; the header counts threads in samples.
     assert_eq!(snapshot.row_percent(rows[0].1[0]), 40.0);
     assert_eq!(snapshot.percent(snapshot.active_now), 200.0 / 3.0);
