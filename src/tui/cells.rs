@@ -2,25 +2,21 @@
 
 use ratatui::buffer::{Buffer, CellWidth};
 
+use crate::text::sanitize::is_unsafe;
+
 /// Least width of a function's name before columns to its left are omitted.
 pub const MIN_NAME_WIDTH: u16 = 20;
 /// Most characters of a hostile text that are drawn: more than any terminal line shows.
 const MAX_CHARS: usize = 1024;
 
-/// Hostile text made harmless: control characters, and format characters that reorder or hide the text
-/// around them, become U+FFFD. Limited to [`MAX_CHARS`].
+/// Hostile text for display: [unsafe](is_unsafe) characters become U+FFFD, and so do zero-width joiners,
+/// because terminals disagree on the width of joined characters. Limited to [`MAX_CHARS`].
 pub fn clean(text: &str) -> String {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c,
-                '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}')
-    };
+    let is_bad = |c: char| is_unsafe(c) || matches!(c, '\u{200c}' | '\u{200d}');
     text.chars()
         .take(MAX_CHARS)
         .map(|c| {
-            if hides(c) {
+            if is_bad(c) {
                 char::REPLACEMENT_CHARACTER
             } else {
                 c

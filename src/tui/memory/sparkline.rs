@@ -1,26 +1,7 @@
-//! RSS in a line of text: growth, sizes and a curve of bars.
+//! A curve in a line of text.
 
 /// Levels of a cell of the curve.
 const LEVELS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
-const MIB: f64 = (1 << 20) as f64;
-
-/// A change of memory with at most 7 characters: `+12.3M`, `-640K`, `+1.2G`; `0` for none.
-pub fn growth(bytes: i64) -> String {
-    let sign = if bytes < 0 { '-' } else { '+' };
-    let size = bytes.unsigned_abs() as f64;
-    match size / MIB {
-        0.0 => "0".to_owned(),
-        mib if mib < 0.95 => format!("{sign}{:.0}K", (size / 1024.0).max(1.0)),
-        mib if mib < 999.95 => format!("{sign}{mib:.1}M"),
-        mib if mib < 999.95 * 1024.0 => format!("{sign}{:.1}G", mib / 1024.0),
-        mib => format!("{sign}{:.0}T", (mib / (1024.0 * 1024.0)).min(9999.0)),
-    }
-}
-
-/// A size in MiB, without the unit.
-pub fn mebibytes(bytes: u64) -> String {
-    format!("{:.1}", bytes as f64 / MIB)
-}
 
 /// The readings, oldest first, as a row of at most `width` bars, scaled between the lowest and the highest.
 /// A cell with several readings shows the highest.
@@ -46,25 +27,6 @@ pub fn curve(readings: &[u64], width: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn growth_is_short() {
-        for (bytes, expected) in [
-            (0, "0"),
-            (1, "+1K"),
-            (-(640 << 10), "-640K"),
-            (1 << 20, "+1.0M"),
-            (-(1_288 << 10), "-1.3M"),
-            (12_900_000, "+12.3M"),
-            (999 << 20, "+999.0M"),
-            (1_300 << 20, "+1.3G"),
-            (3 << 40, "+3T"),
-            (i64::MIN, "-9999T"),
-        ] {
-            assert_eq!(growth(bytes), expected, "{bytes}");
-            assert!(growth(bytes).len() <= 7, "{bytes}");
-        }
-    }
 
     #[test]
     fn a_cell_shows_the_highest_of_its_readings() {

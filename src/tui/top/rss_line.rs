@@ -4,7 +4,8 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::state::TopSnapshot;
-use crate::tui::memory::sparkline::{curve, growth, mebibytes};
+use crate::text::units::{mib_number, size_change};
+use crate::tui::memory::sparkline::curve;
 
 /// The widest curve: the series has no more points.
 const MAX_CURVE: usize = 120;
@@ -39,16 +40,16 @@ pub fn spans(snapshot: &TopSnapshot) -> Vec<Span<'static>> {
     };
     let mut spans = vec![
         Span::raw("RSS: "),
-        Span::styled(mebibytes(now), bold),
+        Span::styled(mib_number(now), bold),
         Span::raw(" MiB (peak "),
-        Span::styled(mebibytes(peak), bold),
+        Span::styled(mib_number(peak), bold),
         Span::raw(" MiB)"),
     ];
     if let Some(first) = snapshot.rss_first_bytes {
         let change = i128::from(now) - i128::from(first);
         let change = i64::try_from(change).unwrap_or(if change < 0 { i64::MIN } else { i64::MAX });
         spans.push(Span::raw(", growth "));
-        spans.push(Span::styled(growth(change), bold));
+        spans.push(Span::styled(size_change(change), bold));
     }
     spans
 }

@@ -10,9 +10,10 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
-use super::sparkline::{curve, growth, mebibytes};
+use super::sparkline::curve;
 use super::state::MemorySnapshot;
 use crate::os::Pid;
+use crate::text::units::{mib, size_change};
 use crate::tui::cells::{self, MIN_NAME_WIDTH, clean, cut};
 use crate::tui::model::{Command, Title, View};
 use crate::tui::rows::row::Row;
@@ -136,9 +137,9 @@ impl MemoryView {
             buffer.set_stringn(place.x, place.y, text, place.width.into(), reversed);
         }
         for (place, row) in places.zip(rows) {
-            let mut text = format!("{:>11}", growth(row.own_growth.net_bytes()));
+            let mut text = format!("{:>11}", size_change(row.own_growth.net_bytes()));
             if wide {
-                text += &format!("{:>13}", growth(row.total_growth.net_bytes()));
+                text += &format!("{:>13}", size_change(row.total_growth.net_bytes()));
             }
             text += &format!("  {}", clean(&row.text()));
             buffer.set_stringn(place.x, place.y, text, place.width.into(), Style::new());
@@ -170,14 +171,14 @@ fn numbers_line(snapshot: &MemorySnapshot, with_curve: bool, width: u16) -> Line
         return Line::default();
     };
     let mut parts = vec![
-        ("RSS ", format!("{} MiB", mebibytes(last))),
-        (", peak ", format!("{} MiB", mebibytes(highest))),
-        (", growth ", growth(snapshot.growth().unwrap_or(0))),
+        ("RSS ", mib(last)),
+        (", peak ", mib(highest)),
+        (", growth ", size_change(snapshot.growth().unwrap_or(0))),
     ];
     if let Some(shares) = snapshot.shares {
-        parts.push((", PSS ", format!("{} MiB", mebibytes(shares.pss_bytes))));
-        parts.push((", USS ", format!("{} MiB", mebibytes(shares.uss_bytes))));
-        parts.push((", swap ", format!("{} MiB", mebibytes(shares.swap_bytes))));
+        parts.push((", PSS ", mib(shares.pss_bytes)));
+        parts.push((", USS ", mib(shares.uss_bytes)));
+        parts.push((", swap ", mib(shares.swap_bytes)));
     }
     let mut line = Line::default();
     for (name, value) in parts {
@@ -226,7 +227,7 @@ fn draw_plot(snapshot: &MemorySnapshot, area: Rect, buffer: &mut Buffer) {
     let bounds = [(low - room).max(0.0), high + room];
     let end = snapshot.elapsed.as_secs_f64().max(1.0);
     let faint = Style::new().fg(Color::DarkGray);
-    let size = |bytes: f64| format!("{} MiB", mebibytes(bytes as u64));
+    let size = |bytes: f64| mib(bytes as u64);
     let middle = f64::midpoint(bounds[0], bounds[1]);
     let datasets = vec![
         Dataset::default()

@@ -12,8 +12,8 @@ use super::help::{HELP_HEIGHT, draw_footer, draw_help};
 use super::rss_line;
 use super::state::TopSnapshot;
 use crate::os::Pid;
+use crate::text::units::size_change;
 use crate::tui::cells::{self, MIN_NAME_WIDTH, clean, cut};
-use crate::tui::memory::sparkline::growth;
 use crate::tui::model::{Column, Command, Title, View};
 use crate::tui::rows::row::Row;
 
@@ -181,10 +181,10 @@ impl TopView {
                     format!("{:>9}s ", seconds(row.total as f64 / self.per_second))
                 }
                 Column::OwnGrowth => {
-                    format!("{:>11}", growth(row.own_growth.net_bytes()))
+                    format!("{:>11}", size_change(row.own_growth.net_bytes()))
                 }
                 Column::TotalGrowth => {
-                    format!("{:>13}", growth(row.total_growth.net_bytes()))
+                    format!("{:>13}", size_change(row.total_growth.net_bytes()))
                 }
             });
         }
