@@ -23,13 +23,12 @@ use crate::session::signals::StopSignals;
 use crate::session::sources::Sources;
 use crate::text::escape::{command_line, for_terminal};
 use crate::text::units::{mib_number, size_change};
-use crate::tui::Ending;
-use crate::tui::app::{self, Model};
-use crate::tui::memory::state::{MemorySeen, MemoryState};
+use crate::tui::app;
+use crate::tui::memory::state::{MemorySnapshot, MemoryState};
 use crate::tui::memory::view::MemoryView;
+use crate::tui::model::{Ending, Model, Title};
 use crate::tui::rows::row::Row;
 use crate::tui::terminal::term;
-use crate::tui::top::view::Title;
 
 /// Functions that are named below the verdict where stdout is no terminal.
 const NAMED_FUNCTIONS: usize = 5;
@@ -192,7 +191,7 @@ fn print_lines(
             out,
             "Seconds    RSS MiB   Peak MiB    Growth  Most of it since the last line"
         )?;
-        let mut last = state.seen();
+        let mut last = state.snapshot();
         let mut next = Duration::ZERO;
         while let Some(sample) = sampler.next() {
             sample
@@ -225,7 +224,7 @@ fn print_lines(
 }
 
 /// One line: the numbers, and which function added most since `last`.
-fn line(seen: &MemorySeen, last: &MemorySeen) -> String {
+fn line(seen: &MemorySnapshot, last: &MemorySnapshot) -> String {
     let [now, _, peak] = seen.rss_bytes.unwrap_or_default();
     let before = |row: &Row| {
         let mut rows = last.functions.iter();
@@ -250,7 +249,7 @@ fn line(seen: &MemorySeen, last: &MemorySeen) -> String {
 }
 
 /// The verdict, and the functions that added most.
-fn closing(seen: &MemorySeen) -> Vec<String> {
+fn closing(seen: &MemorySnapshot) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(seen.verdict.map(|verdict| format!("Memory: {verdict}")));
     for row in seen.lines.iter().take(NAMED_FUNCTIONS) {

@@ -17,10 +17,10 @@ use crate::session::launch::{GRACE, Launched, status_of_failure};
 use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
 use crate::text::escape::{command_line, for_terminal};
+use crate::tui::model::{Ending, SampleSource, Title};
 use crate::tui::terminal::term;
 use crate::tui::top::state::Filter;
-use crate::tui::top::view::Title;
-use crate::tui::{self, Ending, SampleSource};
+use crate::tui::top::{self, TopOptions as ShownOptions};
 
 impl SampleSource for Sampler {
     fn frames(&self) -> &FrameTable {
@@ -95,7 +95,7 @@ fn catch_signals() -> anyhow::Result<StopSignals> {
 
 fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Result<Ending> {
     let stop = signals.stop_flag();
-    let shown = tui::TopOptions {
+    let shown = ShownOptions {
         title: Title {
             command: command_line(&root.target().command_line()),
             pid: root.pid(),
@@ -114,7 +114,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> anyhow::Res
     attach::warn_without_gc(&root, &options.sampling);
     attach::warn_without_gil(&root, &options.sampling);
     let mut sampler = Sampler::new(root, options.sampling.for_sampler(&stop));
-    let ending = tui::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
+    let ending = top::run(&mut sampler, shown, &stop).map_err(|error| match error.kind() {
         io::ErrorKind::Unsupported => UserError::failure(
             error.to_string(),
             "top draws on a terminal; without one use record or dump",
