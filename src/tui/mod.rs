@@ -33,6 +33,12 @@ pub trait SampleSource: Iterator<Item = Sample> {
     /// How a process that the samples speak of is shown.
     fn process(&self, pid: Pid) -> Option<ProcessLabel>;
 
+    /// The file system roots of processes that are new in the last sample; see
+    /// [`set_fs_root`](crate::profile::Profile::set_fs_root).
+    fn new_fs_roots(&self) -> &[(Pid, u32)] {
+        &[]
+    }
+
     /// Lets go any thread of the target that is still held after `next`: called before Ctrl-Z
     /// stops us, for who knows how long.
     fn settle(&mut self);

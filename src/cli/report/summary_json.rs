@@ -66,6 +66,7 @@ use crate::output::Meta;
 use crate::output::memory_report::MemoryReport;
 use crate::profile::Profile;
 use crate::sampler::histogram::Histogram;
+use crate::session::recording::Ending;
 use crate::text::escape::in_json;
 
 /// The version of the schema.
@@ -140,23 +141,22 @@ struct Suspect {
     frames: Vec<String>,
 }
 
-/// Writes the document, with a newline at its end. `ended_by` is one of the words that the
-/// [module](self) lists.
+/// Writes the document and a newline.
 ///
 /// # Errors
 /// What writing fails with.
 pub fn write(
     closing: Closing<'_>,
     meta: &Meta,
-    ended_by: &'static str,
+    ending: Ending,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let document = document(closing, meta, ended_by);
+    let document = document(closing, meta, ending);
     let json = serde_json::to_string_pretty(&document)?;
     writeln!(out, "{}", in_json(&json))
 }
 
-fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ended_by: &'static str) -> Document<'a> {
+fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Document<'a> {
     let Closing { profile, stats, .. } = closing;
     let counts = profile.counts();
     Document {
@@ -171,7 +171,11 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ended_by: &'static str) ->
         } else {
             "pausing"
         },
-        ended_by,
+        ended_by: match ending {
+            Ending::Duration => "duration",
+            Ending::Stopped => "signal",
+            Ending::ProgramEnded => "program",
+        },
         duration_seconds: meta.duration.as_secs_f64(),
         rate_hz: profile.options().rate_hz,
         achieved_hz: achieved_hz(profile),
@@ -268,7 +272,7 @@ mod tests {
             last_error: Some("gone\u{1b}[31m"),
         };
         let mut bytes = Vec::new();
-        write(closing, &meta, "signal", &mut bytes).unwrap();
+        write(closing, &meta, Ending::Stopped, &mut bytes).unwrap();
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.ends_with("}\n") && !text.contains('\u{1b}'), "{text}");
         serde_json::from_str(&text).unwrap()
