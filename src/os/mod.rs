@@ -1,5 +1,5 @@
-//! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
-//! here knows Python.
+//! A process as Linux shows it: memory, mappings, ELF files, threads, RSS. Nothing here knows
+//! Python.
 
 pub mod container;
 pub mod core_file;

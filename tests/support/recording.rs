@@ -1,6 +1,7 @@
 //! A run of `record`, and its folded stacks as values.
 
 use std::ffi::OsString;
+use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -138,6 +139,66 @@ impl Sampling {
     }
 }
 
+/// Makes something until it is enough, which on a crowded machine the first may not be.
+///
+/// # Panics
+/// If none of thirty is, with the last.
+pub fn until<T: Debug>(mut make: impl FnMut() -> T, is_enough: impl Fn(&T) -> bool) -> T {
+    let mut made = make();
+    for _ in 1..30 {
+        if is_enough(&made) {
+            return made;
+        }
+        made = make();
+    }
+    assert!(is_enough(&made), "never enough: {made:#?}");
+    made
+}
+
+/// Recordings of one program, added up: on a crowded machine one has few samples.
+#[derive(Debug, Default)]
+pub struct Pool {
+    pub stacks: Vec<Stack>,
+    /// Stacks that are missing, torn ones among them.
+    pub errors: u64,
+}
+
+impl Pool {
+    /// Adds recordings until they are enough.
+    ///
+    /// # Panics
+    /// If forty are not.
+    pub fn until(mut record: impl FnMut() -> Recording, is_enough: impl Fn(&Self) -> bool) -> Self {
+        let mut pool = Self::default();
+        for _ in 0..40 {
+            let recording = record();
+            pool.errors += recording.errors();
+            pool.stacks.extend(recording.stacks());
+            if is_enough(&pool) {
+                return pool;
+            }
+        }
+        let (samples, errors) = (pool.samples(), pool.errors);
+        panic!("never enough: {samples} samples, {errors} errors");
+    }
+
+    /// Samples in all.
+    pub fn samples(&self) -> u64 {
+        samples(&self.stacks)
+    }
+
+    /// Samples that have this function.
+    pub fn samples_of(&self, function: &str) -> u64 {
+        let has = |stack: &&Stack| stack.functions().contains(&function);
+        samples(self.stacks.iter().filter(has))
+    }
+}
+
+/// The samples of these stacks.
+pub fn samples<'a>(stacks: impl IntoIterator<Item = &'a Stack>) -> u64 {
+    stacks.into_iter().map(|stack| stack.count).sum()
+}
+
 impl Recording {
     /// Runs `record OPTIONS -o FILE -- PYTHON ARGUMENTS`.
     ///
@@ -163,16 +224,16 @@ impl Recording {
     ///
     /// # Panics
     /// If one fails, or none of thirty is enough, with the last.
-    pub fn until(record: impl Fn() -> Self, is_enough: impl Fn(&Self) -> bool) -> Self {
-        let mut recording = record();
-        for _ in 1..30 {
-            if is_enough(&recording) {
-                return recording;
-            }
-            recording = record();
-        }
-        assert!(is_enough(&recording), "never enough: {recording:#?}");
-        recording
+    pub fn until(record: impl FnMut() -> Self, is_enough: impl Fn(&Self) -> bool) -> Self {
+        until(record, is_enough)
+    }
+
+    /// Makes recordings until all together have that many samples.
+    ///
+    /// # Panics
+    /// If one fails, or forty have fewer.
+    pub fn at_least(samples: u64, record: impl FnMut() -> Self) -> Pool {
+        Pool::until(record, |pool| pool.samples() >= samples)
     }
 
     fn run(options: &[&str], target: &[OsString]) -> Self {

@@ -14,7 +14,7 @@ use clap_complete::Shell;
 
 use crate::os::Pid;
 use crate::output::format::Format;
-use crate::output::tables::SortKey;
+use crate::output::tables::options::SortKey;
 use crate::output::tables::selector::FunctionName;
 use core::CoreArgs;
 use doctor::{DOCTOR_EXAMPLES, DoctorArgs};

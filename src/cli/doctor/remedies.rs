@@ -114,7 +114,7 @@ mod tests {
                 PermissionProblem::OtherUser {
                     pid,
                     owner,
-                    place: Environment::Machine,
+                    environment: Environment::Machine,
                 },
                 "sudo env",
                 "",

@@ -115,7 +115,7 @@ impl MemoryDump {
             rss_bytes: memory.rss_bytes,
             peak_rss_bytes: Some(memory.peak_rss_bytes),
             threads: Some(memory.threads).filter(|threads| *threads > 0),
-            shares: target.memory_shares().ok(),
+            shares: target.memory_footprint().ok(),
             swap_bytes: memory.swap_bytes,
             limit: target.memory_limit(),
             age: target.age().ok(),

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use super::*;
 use crate::cli::args::Cli;
-use crate::output::tables::SortKey;
+use crate::output::tables::options::SortKey;
 use crate::session::options::{ContainerTarget, Program};
 use clap::Parser;
 use std::path::Path;
@@ -168,7 +168,7 @@ fn without_dashes_options_are_ours_as_in_py_spy() {
 #[test]
 fn contradictions_are_usage_errors() {
     let both = usage_error_of("pyspy-rs record -p 1 -- python x.py").to_string();
-    assert!(both.contains("give one of them"), "{both}");
+    assert!(both.contains("cannot be combined"), "{both}");
     assert!(both.contains("Usage: pyspy-rs record"), "{both}");
     usage_error_of("pyspy-rs top -p 1 -- python x.py");
     usage_error_of("pyspy-rs dump -p 0xzz");
