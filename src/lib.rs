@@ -40,7 +40,7 @@ pub use sampler::sample::{ProcessSample, RssChange, Sample};
 pub use sampler::stats::SamplerStats;
 pub use sampler::{Sampler, SamplerOptions};
 
-/// What this crate's own tests and benchmarks need besides the public items. Not an interface.
+/// Items for this crate's tests and benchmarks. Not part of the public interface.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::cpython::code::frame_table::TOO_MANY;

@@ -109,7 +109,7 @@ impl SampleSource for Samples {
     }
 }
 
-/// A run whose samples have ended.
+/// A run after its last sample.
 pub struct Run {
     pub stats: SamplerStats,
     pub ending: Ending,
