@@ -14,11 +14,11 @@ use crate::session::recording::{Run, Samples};
 use crate::session::run::{Outcome, Started, run as run_command};
 use crate::session::signals::StopSignals;
 use crate::text::escape::command_line;
-use crate::tui::app::{self, Model};
+use crate::tui::app;
 use crate::tui::memory::state::MemoryState;
 use crate::tui::memory::view::MemoryView;
+use crate::tui::model::{Model, Title};
 use crate::tui::terminal::term;
-use crate::tui::top::view::Title;
 
 /// Shows the plot or prints lines, and returns the exit status: 0, or a launched program's own.
 ///
@@ -106,7 +106,7 @@ fn print_to(
     delay: Duration,
 ) -> io::Result<()> {
     writeln!(out, "{}", memory_lines::HEADING)?;
-    let mut last = state.seen();
+    let mut last = state.snapshot();
     let mut next = Duration::ZERO;
     while let Some(sample) = samples.next() {
         for notice in &sample.notices {
@@ -114,16 +114,16 @@ fn print_to(
         }
         state.add(&sample, samples);
         if sample.elapsed >= next {
-            let seen = state.tick();
-            writeln!(out, "{}", memory_lines::line(&seen, &last))?;
+            let now = state.tick();
+            writeln!(out, "{}", memory_lines::line(&now, &last))?;
             out.flush()?;
-            last = seen;
+            last = now;
             next = sample.elapsed.saturating_add(delay);
         }
     }
-    let seen = state.tick();
-    writeln!(out, "{}", memory_lines::line(&seen, &last))?;
-    for line in memory_lines::closing(&seen) {
+    let now = state.tick();
+    writeln!(out, "{}", memory_lines::line(&now, &last))?;
+    for line in memory_lines::closing(&now) {
         writeln!(out, "{line}")?;
     }
     out.flush()

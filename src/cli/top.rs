@@ -11,10 +11,10 @@ use crate::session::recording::{Run, SamplesOptions};
 use crate::session::run::{Outcome, Started, run as run_command};
 use crate::session::signals::StopSignals;
 use crate::text::escape::command_line;
-use crate::tui;
+use crate::tui::model::Title;
 use crate::tui::terminal::term;
+use crate::tui::top;
 use crate::tui::top::state::Filter;
-use crate::tui::top::view::Title;
 
 /// Shows the live view, and returns the exit status: 0, or a launched program's own.
 ///
@@ -32,7 +32,7 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
 
 fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
     let sampling = options.sampling;
-    let view = tui::TopOptions {
+    let view = top::TopOptions {
         title: Title {
             command: command_line(&root.target().command_line()),
             pid: root.pid(),
@@ -55,7 +55,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
     };
     let stop = signals.stop_flag();
     let (run, shown) = Run::observe(root, &samples, &stop, |samples| {
-        tui::run(samples, view, &stop)
+        top::run(samples, view, &stop)
     });
     log::info!("{}", timing::pauses(&run.stats.pauses));
     match shown {

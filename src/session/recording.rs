@@ -20,7 +20,7 @@ use crate::sampler::sample::Sample;
 use crate::sampler::stats::SamplerStats;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::text::escape::{command_line, for_terminal};
-use crate::tui::SampleSource;
+use crate::tui::model::SampleSource;
 
 /// Why the sampling ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
