@@ -58,8 +58,8 @@ impl MemoryState {
         }
     }
 
-    pub fn finish(mut self) -> Profile {
-        self.profile.finish();
+    /// The recording.
+    pub fn into_profile(self) -> Profile {
         self.profile
     }
 
@@ -110,6 +110,9 @@ impl Model for MemoryState {
     type Snapshot = MemorySnapshot;
 
     fn add(&mut self, sample: &Sample, source: &impl SampleSource) {
+        for (pid, root) in source.new_fs_roots() {
+            self.profile.set_fs_root(*pid, *root);
+        }
         let frames = source.frames();
         self.profile.add(sample, frames, &|pid| source.process(pid));
         self.samples_now += 1;

@@ -298,7 +298,7 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
         "--only and --sort need a table",
     );
     refused(&["-f", "functions", "--sort", "growth"], "add --memory");
-    refused(&["-f", "lines", "--function", "load"], "say --only load");
+    refused(&["-f", "lines", "--function", "load"], "use --only load");
     refused(&["-f", "lines", "--only", ":"], "give a function");
 }
 
