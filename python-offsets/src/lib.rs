@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod consts;
 mod debug_offsets;
 mod describe;
 mod error;
@@ -19,7 +20,8 @@ mod version;
 
 pub use debug_offsets::{DEBUG_OFFSETS_LEN, peek_debug_offsets};
 pub use describe::{
-    Description, LayoutSource, describe, is_supported, needs_debug_offsets, supported_versions,
+    Description, LayoutSource, describe, is_supported, needs_debug_offsets, supported,
+    supported_versions,
 };
 pub use error::OffsetsError;
 pub use layout::Layout;
