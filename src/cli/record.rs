@@ -11,10 +11,11 @@ use super::report::progress::{Progress, Status};
 use super::report::{summary, summary_json, timing};
 use super::select::{candidates, container};
 use crate::os::Pid;
+use crate::output;
 use crate::output::file::OutputFile;
 use crate::output::format::{self, Format};
-use crate::output::tables::lines;
-use crate::output::{self, Meta};
+use crate::output::meta::Meta;
+use crate::output::tables::{lines, view};
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::sampler::processes::root::Root;
@@ -341,7 +342,7 @@ impl Recording {
         for line in summary::lines(closing) {
             print_stderr(&line);
         }
-        for line in output::tables::unmatched(&self.profile, &meta.tables) {
+        for line in view::unmatched(&self.profile, &meta.tables) {
             print_stderr(&line);
         }
         Ok(())

@@ -21,7 +21,7 @@ use super::values::locals::Local;
 use super::values::object::Objects;
 use crate::os::memory::live::LiveMemory;
 use crate::os::process::TargetProcess;
-use crate::os::procfs::mm_layout::AddressSpace;
+use crate::os::procfs::mm_layout::MmLayout;
 use crate::os::{Pid, Tid};
 
 /// A running CPython that we are attached to.
@@ -57,8 +57,8 @@ impl PythonProcess {
     /// everything is where it is here, and need not be looked for. `None` when that does not hold.
     pub fn attach_to_fork(&self, pid: Pid) -> Option<PythonProcess> {
         let is_fork = || {
-            let space = AddressSpace::of(pid);
-            space.is_some() && space == AddressSpace::of(self.pid())
+            let space = MmLayout::of(pid);
+            space.is_some() && space == MmLayout::of(self.pid())
         };
         if !is_fork() {
             return None;

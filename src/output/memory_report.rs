@@ -1,34 +1,30 @@
-//! [`MemoryReport`]: what a recording's memory did, for the formats that are JSON.
+//! [`MemoryReport`]: the verdict on a recording's memory, for JSON formats.
 
 use crate::profile::Profile;
 use crate::rss::leak::verdict::Verdict;
 
-/// How many stacks are named.
+/// Most stacks that are listed.
 const SUSPECTS: usize = 3;
 
-/// An object with the verdict and its numbers; a key that says nothing is left out.
+/// The verdict and its numbers; unknown ones are omitted.
 #[derive(serde::Serialize)]
 pub(crate) struct MemoryReport {
     /// `stable`, `growing`, `step` or `inconclusive`.
     pub verdict: &'static str,
-    /// The verdict as the closing line has it.
+    /// The verdict as in the closing line.
     pub text: String,
-    /// How fast it grows.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_minute: Option<u64>,
-    /// By how much it grew once, or at first.
+    /// Size of a single step, or of the growth before the memory settled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
-    /// When that was, or since when it grows or is stable, from the start of the recording.
+    /// Time of the step, or since when memory has been growing or stable; from the start of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub at_seconds: Option<f64>,
-    /// The first reading, as the two below of all processes together.
     pub first_rss_bytes: u64,
-    /// The last one.
     pub last_rss_bytes: u64,
-    /// The highest one.
     pub peak_rss_bytes: u64,
-    /// Those that grew most and never gave it back; only with `--memory` and a leak.
+    /// Stacks with the most growth that was never released; only with `--memory` and a suspected leak.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub suspects: Vec<SuspectReport>,
 }
@@ -43,7 +39,7 @@ pub(crate) struct SuspectReport {
 }
 
 impl MemoryReport {
-    /// `None` where no memory was read.
+    /// `None` if no memory was read.
     pub fn of(profile: &Profile) -> Option<MemoryReport> {
         let rss = profile.rss();
         let verdict = rss.trend().verdict;

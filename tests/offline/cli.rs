@@ -232,7 +232,11 @@ fn a_full_disk_is_a_failure() {
         .stdout(full)
         .output()
         .unwrap();
-    assert_fails(&output, 1, "cannot print: No space left on device");
+    assert_fails(
+        &output,
+        1,
+        "cannot write to stdout: No space left on device",
+    );
 }
 
 #[test]

@@ -141,8 +141,9 @@ const DERIVED: &[(&str, &str, i64)] = &[
     ("module_object.md_dict", "pyobject.size", 0),
 ];
 
-/// From the headers of v3.13.0, v3.13.5, v3.13.15 and v3.13.18 (the last two are alike), for x86-64.
-/// The interpreter's size alone does not tell a debug build of 3.13.0 from a normal one of 3.13.15.
+/// From the headers of v3.13.0, v3.13.5, v3.13.15 and v3.13.18 (the last two are equal), for x86-64.
+/// The interpreter's size alone does not distinguish a debug build of 3.13.0 from a normal one of
+/// 3.13.15.
 const COUNTERS: &[Counter] = &[
     // Normal.
     Counter {

@@ -62,8 +62,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::summary::{Closing, achieved_hz};
-use crate::output::Meta;
 use crate::output::memory_report::MemoryReport;
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::sampler::histogram::Histogram;
 use crate::text::escape::in_json;

@@ -12,6 +12,7 @@
 
 use std::collections::HashMap;
 
+use python_offsets::consts::{FRAME_OWNED_BY_THREAD, STACK_CHUNK_DATA};
 use python_offsets::semantics::InstructionPointer;
 
 use super::walk::{self, RawFrame};
@@ -22,7 +23,7 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
 /// Where a chunk's words start, in bytes.
-const HEAD: u64 = 24;
+const HEAD: u64 = STACK_CHUNK_DATA as u64;
 /// The most chunks of one thread, and the most of them that is searched, in bytes.
 const MAX_CHUNKS: usize = 10_000;
 const MAX_BYTES: u64 = 64 << 20;
@@ -149,7 +150,7 @@ impl<'a, M: RemoteMemory> Search<'a, M> {
     /// The frame that these bytes are, if they are one.
     fn frame(&mut self, record: &Record<'_>) -> Option<RawFrame> {
         let owner = self.python.layout.interpreter_frame.owner;
-        if owner.is_some_and(|at| record.u8(at).ok() != Some(walk::FRAME_OWNED_BY_THREAD)) {
+        if owner.is_some_and(|at| record.u8(at).ok() != Some(FRAME_OWNED_BY_THREAD)) {
             return None;
         }
         let (frame, _) = walk::decode(self.python, record).ok()?;

@@ -171,7 +171,7 @@ fn what_there_is_instead_is_listed() {
     let (first, second) = (one.pid.to_string(), two.pid.to_string());
 
     let stderr = refused(&["--pid", &inner, "--in-container", &name]);
-    has(&stderr, &["means several containers", &first, &second]);
+    has(&stderr, &["matches several containers", &first, &second]);
 
     let stderr = refused(&["--pid", "9999", "--in-container", &first]);
     has(&stderr, &["INSIDE", "has no process 9999", &first]);
@@ -204,5 +204,8 @@ fn the_numbers_of_our_own_namespace_are_taken_as_they_are() {
         "python3",
     ]));
     assert_eq!(status, Some(2), "{stderr}");
-    assert!(stderr.contains("a program starts here"), "{stderr}");
+    assert!(
+        stderr.contains("cannot be combined with a program to launch"),
+        "{stderr}"
+    );
 }

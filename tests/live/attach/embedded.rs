@@ -376,14 +376,11 @@ fn a_program_that_is_no_python_says_which_child_is() {
     let (shell, child) = (target.started_pid(), target.pid());
     assert_ne!(shell, child);
     let said = refused(shell);
-    let expected = format!(
-        "hint: its child process {child} runs Python {} (",
-        python.version
-    );
+    let expected = format!("hint: its child {child} runs Python {} (", python.version);
     assert!(said.contains(", not a Python program\n"), "{said}");
     assert!(said.contains(&expected), "{said}");
     assert!(
-        said.contains(&format!("give --pid {child}, or add -s")),
+        said.contains(&format!("use --pid {child}, or add -s")),
         "{said}"
     );
 }

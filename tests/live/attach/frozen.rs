@@ -94,7 +94,7 @@ fn one_file() {
         let record = ["record", "-d", "1", "-o", out.to_str().unwrap()];
         for arguments in [&["dump"][..], &record] {
             let said = refused(arguments, loader);
-            let advice = format!("its child process {child} runs Python {}", python.version);
+            let advice = format!("its child {child} runs Python {}", python.version);
             assert!(said.contains("app, not a Python program"), "{said}");
             assert!(said.contains(&advice), "{said}");
             assert!(

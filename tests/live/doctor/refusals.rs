@@ -64,10 +64,7 @@ fn a_thread_and_a_wrapper_lead_to_the_process() {
     let child = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
     let (problem, fixes) = refused(pyspy_rs(), id);
     assert!(problem.contains("not a Python program"), "{problem}");
-    let expected = format!(
-        "look at the Python below it: pyspy-rs doctor {}",
-        child.trim()
-    );
+    let expected = format!("inspect its Python child: pyspy-rs doctor {}", child.trim());
     assert_eq!(fixes, [expected]);
     // The shell is killed when this ends; its child then reads the end of its stdin.
 }

@@ -147,13 +147,13 @@ fn the_page_can_be_pasted() {
     let expected = [
         &ours,
         &process,
-        "Ways in",
+        "Access",
         "Python",
         "Threads",
         "Symbols of native code",
         "Options",
         "Test",
-        "What looks like a secret is hidden above; look it over before you paste it.",
+        "Secrets that were recognized are redacted; check this report before you share it.",
     ];
     assert_eq!(titles, expected, "{text}");
 }

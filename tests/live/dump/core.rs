@@ -55,7 +55,7 @@ fn cores_by_the_kernel() {
         let hit = hit.unwrap();
         let line = format!("Thread {hit} (SIGSEGV): \"{name}\"\n");
         assert!(text.contains(&line), "{text}");
-        let line = format!("(uid 0), got by thread {hit}\n");
+        let line = format!("(uid 0), received by thread {hit}\n");
         if nix::unistd::getuid().is_root() {
             assert!(text.contains(&line), "{text}");
         }
@@ -159,7 +159,7 @@ fn a_crash_in_c_is_shown_in_its_line() {
             command.arg("--sysroot").arg(root);
         }
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        let line = "Signal: SIGSEGV at address 0x8, where nothing is mapped, got by thread ";
+        let line = "Signal: SIGSEGV at address 0x8, where nothing is mapped, received by thread ";
         let (_, rest) = text.split_once(line).unwrap_or_else(|| panic!("{text}"));
         let hit = rest.lines().next().unwrap();
         let line =

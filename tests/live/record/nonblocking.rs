@@ -39,6 +39,7 @@ impl Tally {
 /// same machine.
 pub fn storm(python: &Interpreter, fixture: &str, chains: &Chains) -> (Tally, Tally) {
     let target = Target::start(python, fixture, &[]);
+    target.until_it_reads_stdin();
     let options = ["-f", "raw", "-F", "-r", "5000", "-d", "0.5"];
     let (mut paused, mut free) = (Tally::default(), Tally::default());
     for _ in 0..20 {

@@ -14,6 +14,7 @@ use crate::support::{
 fn a_call_storm_has_no_impossible_stack() {
     for_each_interpreter("storm", .., |python| {
         let target = Target::start(python, "storm.py", &[]);
+        target.until_it_reads_stdin();
         let options = ["-f", "raw", "-F", "-r", "2000", "-d", "1"];
         let pool = Recording::at_least(1_000, || Recording::of_pid(target.pid(), &options));
         Chains::of_storm(4, 4).assert_possible(&pool.stacks);
@@ -34,6 +35,7 @@ fn a_call_storm_has_no_impossible_stack() {
 fn calls_through_c_have_no_impossible_stack() {
     for_each_interpreter("storm-through-c", (3, 10)..(3, 14), |python| {
         let target = Target::start(python, "storm_through_c.py", &[]);
+        target.until_it_reads_stdin();
         let options = ["-f", "raw", "-F", "-r", "5000", "-d", "1"];
         let pool = Recording::at_least(2_000, || Recording::of_pid(target.pid(), &options));
         let chains = Chains::of_storm(3, 5);

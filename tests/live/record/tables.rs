@@ -150,7 +150,7 @@ fn a_table_is_printed_unless_there_is_a_file() {
         let (stdout, stderr) = run("nobody");
         assert!(!stdout.contains(heading), "{stdout}");
         assert!(
-            stderr.contains("No function that was seen is called 'nobody'"),
+            stderr.contains("No function named 'nobody' was sampled"),
             "{stderr}"
         );
     });
@@ -292,10 +292,10 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
         let said = String::from_utf8_lossy(&assert.get_output().stderr).into_owned();
         assert!(said.contains(expected), "{said}");
     };
-    refused(&["--only", "f"], "--only and --sort are for tables");
+    refused(&["--only", "f"], "--only and --sort need a table");
     refused(
         &["-f", "raw", "--sort", "own"],
-        "--only and --sort are for tables",
+        "--only and --sort need a table",
     );
     refused(&["-f", "functions", "--sort", "growth"], "add --memory");
     refused(&["-f", "lines", "--function", "load"], "say --only load");

@@ -1,6 +1,9 @@
 //! Pass 1: the addresses of a thread's frames, leaf first. No names: those are looked up later
 //! ([`code`](crate::cpython::code::cache)), when the target need not wait.
 
+use python_offsets::consts::{
+    CFRAME_PREVIOUS_AFTER_CURRENT_FRAME, FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD,
+};
 use python_offsets::layout::Offset;
 use python_offsets::semantics::{Executable, FrameRoot, InstructionPointer};
 
@@ -33,12 +36,6 @@ pub struct RawFrame {
     /// Whether the chain ends at this frame though it cannot: see [`is_unlinked`].
     pub is_unlinked: bool,
 }
-
-/// `FRAME_OWNED_BY_THREAD`, in the same place as the next.
-pub(crate) const FRAME_OWNED_BY_THREAD: u8 = 0;
-/// `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h` (`pycore_interpframe_structs.h`
-/// from 3.14): the same in all versions that have `owner`, 3.11 to 3.15.
-const FRAME_OWNED_BY_GENERATOR: u8 = 1;
 
 /// How far a chain of frames can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,8 +225,10 @@ pub fn c_entry_is_on_stack(
     }
     let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
     let current_frame = thread.frame_root.offset(field.into());
-    // `previous` follows `current_frame` in `_PyCFrame` (Include/cpython/pystate.h of v3.11.7).
-    let previous = read_ptr(memory, current_frame.offset(8))?;
+    let previous = read_ptr(
+        memory,
+        current_frame.offset(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME.into()),
+    )?;
     if previous.is_null() {
         return Ok(false);
     }
