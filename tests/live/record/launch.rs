@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::support::bench::{Bench, fixture, python, wait, words};
+use crate::support::require::has_root;
 use crate::support::{Target, fixtures, until};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -228,8 +229,7 @@ fn a_program_that_is_missing_says_so() {
 
 #[test]
 fn under_sudo_program_and_file_are_the_users() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root can be somebody else");
+    if !has_root("becoming another user") {
         return;
     }
     let bench = Bench::new("-o x.svg");
