@@ -43,7 +43,7 @@ pub use sampler::{Sampler, SamplerOptions};
 #[cfg(test)]
 mod testing;
 
-/// What this crate's own tests and benchmarks need besides the public items. Not an interface.
+/// Items for this crate's tests and benchmarks. Not part of the public interface.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::cpython::code::frame_table::TOO_MANY;

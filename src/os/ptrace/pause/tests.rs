@@ -6,8 +6,8 @@ use crate::os::procfs::status::Status;
 use crate::os::procfs::tasks::thread_ids;
 use crate::os::test_support::Program;
 use nix::sys::signal::Signal;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const BUSY: &str = "
@@ -260,45 +260,58 @@ print(result, ctypes.get_errno())",
     assert_eq!(program.line(), "1 0");
 }
 
-/// Runs [`helper_that_holds_a_guard`] in a process of its own, until it is killed.
-fn start_holder(pid: Pid) -> (Child, impl Read) {
-    let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture"])
-        .arg("os::ptrace::pause::tests::helper_that_holds_a_guard")
-        .env("PYSPY_TEST_PAUSE_PID", pid.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(holder.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("holding") {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0);
+/// A process that holds a guard until it is killed, at the latest when this is dropped.
+struct Holder(nix::unistd::Pid);
+
+impl Holder {
+    /// Forks, since a guard is bound to the thread and the process that made it, and waits until the
+    /// child has paused the process.
+    fn start(pid: Pid) -> Holder {
+        let (mut ready, mut announce) = std::io::pipe().unwrap();
+        // SAFETY: the child does what this thread could do: glibc leaves its allocator usable after a
+        // fork, and `PauseGuard` has no state but this thread's. It never returns into the test.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Parent { child } => {
+                drop(announce);
+                let holder = Holder(child);
+                ready.read_exact(&mut [0]).expect("the child has paused it");
+                holder
+            }
+            nix::unistd::ForkResult::Child => {
+                let guard = PauseGuard::pause(pid, &[pid]);
+                if guard
+                    .as_ref()
+                    .is_ok_and(|guard| guard.paused().count() == 1)
+                {
+                    let _ = announce.write_all(b".");
+                    loop {
+                        nix::unistd::pause();
+                    }
+                }
+                // SAFETY: it ends the process, without the test program's exit handlers.
+                unsafe { nix::libc::_exit(1) }
+            }
+        }
     }
-    (holder, output)
+
+    fn id(&self) -> i32 {
+        self.0.as_raw()
+    }
 }
 
-#[test]
-#[ignore = "not a test: the other tests run it as a process of its own"]
-fn helper_that_holds_a_guard() {
-    let pid = std::env::var("PYSPY_TEST_PAUSE_PID")
-        .unwrap()
-        .parse()
-        .unwrap();
-    let guard = PauseGuard::pause(pid, &[pid]).unwrap();
-    assert_eq!(guard.paused().count(), 1);
-    println!("\nholding");
-    let _ = std::io::stdin().read(&mut [0]);
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(self.0, Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(self.0, None);
+    }
 }
 
 #[test]
 fn a_killed_profiler_leaves_its_target_running() {
     let mut program = Program::start("print('ready')\nwhile True: print(input())");
-    let (mut holder, _output) = start_holder(program.pid());
+    let holder = Holder::start(program.pid());
     assert_eq!(program.state(), RunState::Traced);
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
     program.write("hello\n");
     assert_eq!(program.line(), "hello");
     assert!(!matches!(
@@ -310,7 +323,7 @@ fn a_killed_profiler_leaves_its_target_running() {
 #[test]
 fn another_tracer_is_named() {
     let program = Program::start("print('ready'); input()");
-    let (mut holder, _output) = start_holder(program.pid());
+    let holder = Holder::start(program.pid());
     let error = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap_err();
     let expected = format!(
         "process {} is being traced by process {} (",
@@ -318,8 +331,6 @@ fn another_tracer_is_named() {
         holder.id()
     );
     assert!(error.to_string().starts_with(&expected), "{error}");
-    holder.kill().unwrap();
-    holder.wait().unwrap();
 }
 
 #[test]
