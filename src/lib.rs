@@ -43,7 +43,7 @@ pub use sampler::{Sampler, SamplerOptions};
 #[cfg(test)]
 mod testing;
 
-/// What this crate's own tests and benchmarks need besides the public items. Not an interface.
+/// Items for this crate's tests and benchmarks. Not part of the public interface.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::cpython::code::frame_table::TOO_MANY;
@@ -61,7 +61,8 @@ pub mod internals {
     pub use crate::cpython::values::ValueOptions;
     pub use crate::cpython::values::locals::Local;
     pub use crate::cpython::values::object::Objects;
-    pub use crate::os::core_file::{CoreFile, CoreOptions};
+    pub use crate::os::core_file::CoreFile;
+    pub use crate::os::core_file::files::CoreOptions;
     pub use crate::os::memory::address::RemoteAddr;
     pub use crate::os::memory::tape::{RecordingMemory, Tape};
     pub use crate::os::memory::{MemoryError, RemoteMemory};

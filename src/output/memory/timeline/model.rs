@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::text::{bytes, moment};
+use super::text::moment;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::memory::timeline::{FunctionGrowth, LEAST_BYTES};
 use crate::rss::leak::trend::Trend;
 use crate::rss::leak::verdict::Verdict;
 use crate::text::sanitize::clean;
+use crate::text::units::size;
 
 /// Most processes with their own line.
 const MAX_PROCESSES: usize = 8;
@@ -123,25 +124,25 @@ fn facts(profile: &Profile, length: Duration) -> String {
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
         parts.push(format!(
             "RSS {} first, {} last, {} peak",
-            bytes(first),
-            bytes(last),
-            bytes(peak)
+            size(first),
+            size(last),
+            size(peak)
         ));
         let kernel = profile.memory().kernel_peak();
         // The kernel's peak and current RSS are separate counters that differ by some pages.
         if let Some(highest) = kernel.filter(|highest| *highest > peak + peak / 50 + (1 << 20)) {
-            parts.push(format!("{} before or between samples", bytes(highest)));
+            parts.push(format!("{} before or between samples", size(highest)));
         }
     }
     if let Some(last) = profile.memory().footprints().last() {
-        let (name, size) = if profile.memory().processes().len() > 1 {
+        let (name, bytes) = if profile.memory().processes().len() > 1 {
             ("PSS", last.pss_bytes)
         } else {
             ("USS", last.uss_bytes)
         };
-        let mut part = format!("{name} {}", bytes(size));
+        let mut part = format!("{name} {}", size(bytes));
         if last.swap_bytes > 0 {
-            part += &format!(" and {} swapped out", bytes(last.swap_bytes));
+            part += &format!(" and {} swapped out", size(last.swap_bytes));
         }
         // Read less often than RSS, so the time may differ from that of the last RSS.
         parts.push(format!("{part} at {}", moment(last.elapsed, length)));

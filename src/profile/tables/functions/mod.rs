@@ -65,17 +65,25 @@ impl FunctionTable {
     /// Sums up a profile. Functions of one name and file are only distinguished if it has
     /// [first lines](crate::profile::options::ProfileOptions::keep_first_lines).
     pub fn of(profile: &Profile) -> FunctionTable {
-        FunctionTable::sum(profile, false)
+        FunctionTable::sum(profile, Grouping::File)
     }
 
     /// The same, with a row per [root directory](Profile::set_fs_root) for functions of one path.
     pub fn by_root(profile: &Profile) -> FunctionTable {
-        FunctionTable::sum(profile, true)
+        FunctionTable::sum(profile, Grouping::FileAndRoot)
     }
 
-    fn sum(profile: &Profile, by_root: bool) -> FunctionTable {
-        let mut sums = Sums::default();
-        sums.walk(profile, by_root);
+    /// The same, where all functions that are shown with the same name and file are one.
+    pub fn by_shown_file(profile: &Profile) -> FunctionTable {
+        FunctionTable::sum(profile, Grouping::ShownFile)
+    }
+
+    fn sum(profile: &Profile, grouping: Grouping) -> FunctionTable {
+        let mut sums = Sums {
+            grouping,
+            ..Sums::default()
+        };
+        sums.walk(profile);
         let Sums {
             mut functions,
             lines,
@@ -105,7 +113,16 @@ impl FunctionTable {
     }
 }
 
-/// Sum of a line while the tree is walked.
+/// What two functions of one name must also have in common to be one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Grouping {
+    #[default]
+    File,
+    FileAndRoot,
+    ShownFile,
+}
+
+/// A line's sum while the tree is walked.
 struct Sum {
     /// Index of its function.
     owner: usize,
@@ -123,6 +140,7 @@ struct FunctionSum {
 
 #[derive(Default)]
 struct Sums {
+    grouping: Grouping,
     functions: Vec<FunctionSum>,
     lines: Vec<Sum>,
     /// Index of each function, by [identity](parts) and root directory.
@@ -148,7 +166,7 @@ impl Sums {
     }
 
     fn find(&mut self, id: LabelId, label: Label, root: u32) -> Place {
-        let (key, first_line, line) = parts(label)?;
+        let (key, first_line, line) = parts(label, self.grouping)?;
         let next = self.functions.len();
         let owner = *self.functions_by_key.entry((key, root)).or_insert(next);
         if owner == next {
@@ -176,9 +194,9 @@ impl Sums {
         Some((owner, at))
     }
 
-    /// Walks the tree depth first, so that the current path is known. Not recursive: a sampled stack can be
-    /// deeper than our own.
-    fn walk(&mut self, profile: &Profile, by_root: bool) {
+    /// Walks the tree from the roots to the leaves and back, so that it is known what is on the stack.
+    /// Not recursive: a stack can be deeper than ours.
+    fn walk(&mut self, profile: &Profile) {
         let stacks = profile.stacks();
         let (totals, growth) = (stacks.totals(), profile.growth_totals());
         // The root is no child, and means none here.
@@ -195,7 +213,8 @@ impl Sums {
         let link = |links: &[StackId], id: StackId| links.get(id.index()).copied();
         let link = |links, id| link(links, id).unwrap_or(StackId::ROOT);
         let mut roots = vec![0];
-        // A process's frame determines the root directory of everything below it.
+        // A process's frame says what all below it see.
+        let by_root = self.grouping == Grouping::FileAndRoot;
         let own_root = |label| by_root.then(|| profile.root_of(label?)).flatten();
         let mut at = link(&first_child, StackId::ROOT);
         while at != StackId::ROOT {
@@ -261,16 +280,20 @@ impl Sums {
     }
 }
 
-/// Identity of a function, its first line, and the line; `None` for threads and processes.
-fn parts(label: Label) -> Option<(Label, Option<u32>, Option<u32>)> {
+/// What makes a function one, its first line, and the line; `None` for threads and processes.
+fn parts(label: Label, grouping: Grouping) -> Option<(Label, Option<u32>, Option<u32>)> {
     match label {
         Label::Python {
             name,
             file,
+            shown_file,
             line,
             first_line,
-            ..
         } => {
+            let (file, first_line) = match grouping {
+                Grouping::File | Grouping::FileAndRoot => (file, first_line),
+                Grouping::ShownFile => (shown_file, None),
+            };
             let key = Label::Python {
                 name,
                 file,
