@@ -36,6 +36,19 @@ fn interpreters_agree_with_their_descriptions() {
         );
         ran.insert(version);
     }
+    for required in env::var("PYSPY_TEST_REQUIRE")
+        .unwrap_or_default()
+        .split(',')
+    {
+        let is_that =
+            |version: &PythonVersion| required == format!("{}.{}", version.major, version.minor);
+        // What is no version is of no use here.
+        let is_version = required.starts_with(|c: char| c.is_ascii_digit());
+        assert!(
+            !is_version || ran.iter().any(is_that),
+            "PYSPY_TEST_REQUIRE has {required}, but there is no such CPython"
+        );
+    }
     let names: Vec<_> = ran.iter().map(PythonVersion::to_string).collect();
     println!("ran on: {}", names.join(", "));
     assert!(!ran.is_empty(), "no interpreter found");

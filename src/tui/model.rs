@@ -16,6 +16,12 @@ pub trait SampleSource: Iterator<Item = Sample> {
 
     fn process(&self, pid: Pid) -> Option<ProcessLabel>;
 
+    /// File system roots of the processes that are new in the last sample; see
+    /// [`set_fs_root`](crate::profile::Profile::set_fs_root).
+    fn new_fs_roots(&self) -> &[(Pid, u32)] {
+        &[]
+    }
+
     /// Resumes any thread of the target that is still paused after `next`. Called before Ctrl-Z stops this
     /// process for an unknown time.
     fn settle(&mut self);

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use nix::fcntl::{Flock, FlockArg};
 
 use super::Interpreter;
+use super::require::skip;
 
 /// Whose pip fetches wheels for an interpreter that has none.
 const OTHER_PIP: &str = "3.12";
@@ -34,7 +35,10 @@ impl Interpreter {
         if !place.join(".whole").exists()
             && let Err(why) = self.install(requirements, &place)
         {
-            println!("SKIPPED: {self} cannot have {requirements:?}: {why}");
+            skip(
+                "pypi",
+                format_args!("{self} cannot have {requirements:?}: {why}"),
+            );
             return None;
         }
         Some(match &self.root {

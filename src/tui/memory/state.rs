@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::profile::Profile;
 use crate::profile::options::ProfileOptions;
 use crate::rss::leak::verdict::Verdict;
-use crate::rss::process_series::SharePoint;
+use crate::rss::process_series::FootprintPoint;
 use crate::sampler::sample::Sample;
 use crate::tui::model::{Model, SampleSource};
 use crate::tui::rows::counter::{RowCounter, Rows};
@@ -22,7 +22,7 @@ pub struct MemorySnapshot {
     /// RSS of all processes in bytes: the last, the first and the highest reading.
     pub rss_bytes: Option<[u64; 3]>,
     /// The last reading of PSS, USS and swap.
-    pub shares: Option<SharePoint>,
+    pub shares: Option<FootprintPoint>,
     /// RSS over time, oldest first: time since the start, and bytes.
     pub curve: Vec<(Duration, u64)>,
     /// RSS in the troughs of the curve.
@@ -58,8 +58,8 @@ impl MemoryState {
         }
     }
 
-    pub fn finish(mut self) -> Profile {
-        self.profile.finish();
+    /// The recording.
+    pub fn into_profile(self) -> Profile {
         self.profile
     }
 
@@ -79,7 +79,7 @@ impl MemoryState {
                 .zip(rss.first())
                 .zip(highest)
                 .map(|((last, first), highest)| [last, first, highest]),
-            shares: self.profile.memory().shares().last().copied(),
+            shares: self.profile.memory().footprints().last().copied(),
             curve: rss
                 .points()
                 .iter()
@@ -110,6 +110,9 @@ impl Model for MemoryState {
     type Snapshot = MemorySnapshot;
 
     fn add(&mut self, sample: &Sample, source: &impl SampleSource) {
+        for (pid, root) in source.new_fs_roots() {
+            self.profile.set_fs_root(*pid, *root);
+        }
         let frames = source.frames();
         self.profile.add(sample, frames, &|pid| source.process(pid));
         self.samples_now += 1;

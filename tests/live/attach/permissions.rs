@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::require::{has, has_program, has_root};
 use crate::support::{
     Interpreter, Recording, Target, copy_program, fixtures, interpreters, pyspy_rs, read_summary,
     said, wait_until,
@@ -23,19 +24,7 @@ fn any() -> &'static Interpreter {
 }
 
 fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        println!("SKIPPED: becoming another user needs root");
-    }
-    is_root
-}
-
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        println!("SKIPPED: {program} is not installed");
-    }
-    found
+    has_root("becoming another user")
 }
 
 /// A recording of `lively.py` with this engine. `runner` are words before our own command. On a
@@ -128,7 +117,7 @@ fn seccomp_filters() {
 
 #[test]
 fn programs_that_another_one_traces() {
-    if !has("strace") {
+    if !has_program("strace") {
         return;
     }
     let target = Target::start(any(), "lively.py", &[]);
@@ -225,7 +214,7 @@ fn folder_of_nobody() -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn a_capability_on_the_binary_is_enough() {
-    if !is_root() || !has("setcap") {
+    if !is_root() || !has_program("setcap") {
         return;
     }
     let (folder, ours) = folder_of_nobody();
@@ -340,12 +329,9 @@ fn under_sudo_the_files_are_the_users() {
 fn root_of_another_user_namespace() {
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user"]);
-    if !unshare
-        .arg("true")
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        println!("SKIPPED: no user namespace can be made here");
+    let made = unshare.arg("true").status();
+    let is_made = made.is_ok_and(|status| status.success());
+    if !has("namespaces", is_made, "no user namespace can be made here") {
         return;
     }
     let target = Target::start(any(), "lively.py", &[]);

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::doctor::{
-    Other, as_nobody, assert_let_go, examine, first_problem, is_root, native_python, profiled,
+    Other, as_nobody, assert_let_go, examine, first_problem, native_python, profiled,
     public_python, refused, status,
 };
+use crate::support::require::has_root;
 use crate::support::{Target, copy_program, fixtures, pyspy_rs, wait_until};
 use serde_json::Value;
 
@@ -117,8 +118,7 @@ fn binary_for_all(folder: &Path) -> PathBuf {
 
 #[test]
 fn permissions_have_commands_that_fix_them() {
-    if !is_root() {
-        println!("SKIPPED: becoming another user needs root");
+    if !has_root("becoming another user") {
         return;
     }
     let Some(python) = public_python() else {

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::support::require::has_root;
 use crate::support::{
     Interpreter, Recording, Target, WATCHDOG, assert_pyspy_rs, at_once, fixtures,
     for_each_interpreter, for_each_kind, newest_of_each_kind, until,
@@ -232,14 +233,14 @@ fn sources_that_are_no_files_are_refused_and_harm_nobody() {
                 .unwrap();
         });
         for (number, note) in [
-            (0, "no regular file"),
-            (1, "no regular file"),
-            (2, "links lead nowhere"),
+            (0, "not a regular file"),
+            (1, "not a regular file"),
+            (2, "too many symbolic links"),
             (3, "too large"),
             (4, "newer than the process"),
             (5, "does not start on line 1"),
             (7, "no such file"),
-            (8, "no regular file"),
+            (8, "not a regular file"),
             (9, "no such file"),
         ] {
             assert!(
@@ -258,8 +259,7 @@ fn sources_that_are_no_files_are_refused_and_harm_nobody() {
 
 #[test]
 fn a_target_gets_no_file_shown_that_it_may_not_read() {
-    if !nix::unistd::Uid::effective().is_root() {
-        println!("NOT TESTED: only root can read what the target may not");
+    if !has_root("reading what the target may not") {
         return;
     }
     at_once("table-secrets", newest_of_each_kind(), |python| {
@@ -298,7 +298,7 @@ fn what_is_asked_of_a_table_is_refused_elsewhere() {
         "--only and --sort need a table",
     );
     refused(&["-f", "functions", "--sort", "growth"], "add --memory");
-    refused(&["-f", "lines", "--function", "load"], "say --only load");
+    refused(&["-f", "lines", "--function", "load"], "use --only load");
     refused(&["-f", "lines", "--only", ":"], "give a function");
 }
 
