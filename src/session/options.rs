@@ -77,7 +77,7 @@ impl Sampling {
     pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
         SamplerOptions {
             rate_hz: f64::from(self.rate_hz),
-            look: CaptureOptions {
+            capture: CaptureOptions {
                 pausing: if self.nonblocking {
                     Pausing::Never
                 } else {

@@ -179,7 +179,7 @@ mod tests {
         assert!(newer.is_none_or(|note| note.contains("newer")), "{newer:?}");
         assert!(read[&empty].is_empty());
         for (name, reason) in [
-            (fifo.as_str(), "no regular file"),
+            (fifo.as_str(), "not a regular file"),
             (none.as_str(), "no such file"),
             ("<string>", "not loaded from a file"),
         ] {

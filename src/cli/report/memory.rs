@@ -1,7 +1,7 @@
 //! The closing lines about memory: the verdict, and the stacks of a leak.
 
 use crate::profile::Profile;
-use crate::profile::tables::stacks::StackId;
+use crate::profile::tables::ids::StackId;
 use crate::rss::leak::verdict::Verdict;
 use crate::text::units::mib;
 
@@ -21,7 +21,7 @@ pub fn lines(profile: &Profile) -> Vec<String> {
         if profile.options().memory {
             let suspects = profile.suspects(since, SUSPECTS).into_iter();
             lines.extend(suspects.map(|suspect| {
-                let size = mib(suspect.kept_bytes);
+                let size = mib(suspect.retained_bytes);
                 format!("  {size} not released by {}", calls(profile, suspect.stack))
             }));
         } else {

@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(lateness(&stats, 10), None);
         assert_eq!(
             lateness(&stats, 1_000).unwrap(),
-            "500 µs median, 999 µs p99"
+            "502 µs median, 991 µs p99"
         );
         assert_eq!(lateness(&SamplerStats::default(), 1_000), None);
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::profile::Profile;
 use crate::profile::options::ProfileOptions;
 use crate::rss::leak::verdict::Verdict;
-use crate::rss::process_series::SharePoint;
+use crate::rss::process_series::FootprintPoint;
 use crate::sampler::sample::Sample;
 use crate::tui::model::{Model, SampleSource};
 use crate::tui::rows::counter::{RowCounter, Rows};
@@ -22,7 +22,7 @@ pub struct MemorySnapshot {
     /// RSS of all processes in bytes: the last, the first and the highest reading.
     pub rss_bytes: Option<[u64; 3]>,
     /// The last reading of PSS, USS and swap.
-    pub shares: Option<SharePoint>,
+    pub shares: Option<FootprintPoint>,
     /// RSS over time, oldest first: time since the start, and bytes.
     pub curve: Vec<(Duration, u64)>,
     /// RSS in the troughs of the curve.
@@ -79,7 +79,7 @@ impl MemoryState {
                 .zip(rss.first())
                 .zip(highest)
                 .map(|((last, first), highest)| [last, first, highest]),
-            shares: self.profile.memory().shares().last().copied(),
+            shares: self.profile.memory().footprints().last().copied(),
             curve: rss
                 .points()
                 .iter()

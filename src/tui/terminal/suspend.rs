@@ -1,6 +1,5 @@
 //! Ctrl-Z and continuation under a shell's job control.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::{Pid, getpgid, getpgrp, getppid, getsid};
@@ -8,6 +7,7 @@ use signal_hook::consts::SIGTSTP;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::term::Terminal;
+use crate::os::procfs::stat::ProcStat;
 
 /// Most ancestors that are searched for the shell.
 const MAX_ANCESTORS: usize = 64;
@@ -22,24 +22,12 @@ pub fn can_be_continued() -> bool {
             return getsid(Some(parent)).is_ok() && getsid(Some(parent)) == getsid(None);
         }
         // A parent in the same process group, such as sudo.
-        match parent_of(parent) {
-            Some(next) => parent = next,
-            None => return false,
+        match ProcStat::of_process(parent.as_raw()) {
+            Ok(stat) => parent = Pid::from_raw(stat.parent),
+            Err(_) => return false,
         }
     }
     false
-}
-
-/// Field 4 of /proc/PID/stat (proc(5)); the name in parentheses before it may contain anything.
-fn parent_of(pid: Pid) -> Option<Pid> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (_, fields) = stat.rsplit_once(')')?;
-    fields
-        .split_ascii_whitespace()
-        .nth(1)?
-        .parse()
-        .ok()
-        .map(Pid::from_raw)
 }
 
 /// Stops this process until it is continued in the foreground or must end; a live view in the background

@@ -232,14 +232,14 @@ fn sources_that_are_no_files_are_refused_and_harm_nobody() {
                 .unwrap();
         });
         for (number, note) in [
-            (0, "no regular file"),
-            (1, "no regular file"),
-            (2, "links lead nowhere"),
+            (0, "not a regular file"),
+            (1, "not a regular file"),
+            (2, "too many symbolic links"),
             (3, "too large"),
             (4, "newer than the process"),
             (5, "does not start on line 1"),
             (7, "no such file"),
-            (8, "no regular file"),
+            (8, "not a regular file"),
             (9, "no such file"),
         ] {
             assert!(

@@ -100,7 +100,7 @@ impl Timeline {
             more_processes,
             functions,
             more_functions,
-            cell_width: profile.growth_timeline().width(),
+            cell_width: profile.growth_cell_width(),
         }
     }
 }
@@ -134,7 +134,7 @@ fn facts(profile: &Profile, length: Duration) -> String {
             parts.push(format!("{} before or between samples", size(highest)));
         }
     }
-    if let Some(last) = profile.memory().shares().last() {
+    if let Some(last) = profile.memory().footprints().last() {
         let (name, bytes) = if profile.memory().processes().len() > 1 {
             ("PSS", last.pss_bytes)
         } else {
@@ -161,7 +161,7 @@ fn without_folders(command: &str) -> String {
 
 /// PSS, USS and swap, each if it adds information to the other lines.
 fn shares(profile: &Profile) -> Vec<Line> {
-    let points = profile.memory().shares();
+    let points = profile.memory().footprints();
     let line = |name: &str, value: &dyn Fn(usize) -> u64| Line {
         name: name.to_owned(),
         points: points

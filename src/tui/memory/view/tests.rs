@@ -9,7 +9,7 @@ use ratatui::layout::Rect;
 use super::MemoryView;
 use crate::rss::attribution::Growth;
 use crate::rss::leak::verdict::Verdict;
-use crate::rss::process_series::SharePoint;
+use crate::rss::process_series::FootprintPoint;
 use crate::tui::cells::lines;
 use crate::tui::memory::state::MemorySnapshot;
 use crate::tui::model::{Command, Title, View};
@@ -36,7 +36,7 @@ fn snapshot() -> MemorySnapshot {
     MemorySnapshot {
         elapsed: at(80),
         rss_bytes: Some([60 * MIB, 20 * MIB, 64 * MIB]),
-        shares: Some(SharePoint {
+        shares: Some(FootprintPoint {
             elapsed: at(79),
             pss_bytes: 55 * MIB,
             uss_bytes: 50 * MIB,
