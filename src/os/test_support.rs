@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, kill};
 
 use super::process::TargetProcess;
+use super::procfs::tasks::thread_ids;
 use super::ptrace::pause::PauseGuard;
 use super::thread::state::RunState;
 use super::{Pid, Tid};
@@ -92,10 +93,7 @@ impl Program {
     }
 
     pub(crate) fn tids(&self) -> Vec<Tid> {
-        std::fs::read_dir(format!("/proc/{}/task", self.pid()))
-            .unwrap()
-            .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-            .collect()
+        thread_ids(self.pid()).unwrap()
     }
 
     pub(crate) fn state(&self) -> RunState {

@@ -66,7 +66,7 @@ impl MemoryReport {
         let suspects = suspects.into_iter().map(|suspect| {
             let path = profile.stacks().path(suspect.stack).into_iter();
             SuspectReport {
-                kept_bytes: suspect.kept_bytes,
+                kept_bytes: suspect.retained_bytes,
                 frames: path.map(|label| profile.text(label)).collect(),
             }
         });

@@ -322,7 +322,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Capture<'_, F> {
             return;
         };
         for guard in &mut self.guards {
-            self.pauses.extend(guard.release(tid));
+            self.pauses.extend(guard.resume(tid));
         }
     }
 
@@ -339,7 +339,7 @@ impl<T, F: FnMut(&PythonProcess, &RawFrame) -> T> Capture<'_, F> {
         for mut guard in self.guards.drain(..) {
             let left: Vec<Tid> = guard.paused().collect();
             for tid in left {
-                self.pauses.extend(guard.release(tid));
+                self.pauses.extend(guard.resume(tid));
             }
         }
     }

@@ -16,7 +16,8 @@ use crate::cpython::stack::trace::StackTrace;
 use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::threads::list::{PythonThread, ThreadList};
 use crate::os::memory::address::RemoteAddr;
-use crate::os::thread::activity::{Activity, ActivityReader, RunCount};
+use crate::os::procfs::schedstat::RunCount;
+use crate::os::thread::activity::{Activity, ActivityReader};
 use crate::os::{Pid, Tid};
 
 /// How often a list of threads that changed while it was read is read again.

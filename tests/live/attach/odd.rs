@@ -241,10 +241,7 @@ fn threads_zombies_and_other_programs_are_distinguished() {
     // Not in a container: its first processes are its own.
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
         let (error, _) = refusal(&mut pyspy_rs(), 2);
-        assert_eq!(
-            error,
-            "process 2 is a thread of the kernel, not a Python program"
-        );
+        assert_eq!(error, "process 2 is a kernel thread, not a Python program");
     }
 }
 

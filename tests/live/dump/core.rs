@@ -159,7 +159,7 @@ fn a_crash_in_c_is_shown_in_its_line() {
             command.arg("--sysroot").arg(root);
         }
         let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
-        let line = "Signal: SIGSEGV at address 0x8, where nothing is mapped, received by thread ";
+        let line = "Signal: SIGSEGV at address 0x8, which is not mapped, received by thread ";
         let (_, rest) = text.split_once(line).unwrap_or_else(|| panic!("{text}"));
         let hit = rest.lines().next().unwrap();
         let line =
@@ -251,14 +251,14 @@ fn what_is_no_core_of_python_is_named() {
     };
     for (file, expected) in [
         (path("none"), "No such file"),
-        (folder.path().to_path_buf(), "a folder"),
+        (folder.path().to_path_buf(), "a directory"),
         (write("empty", b""), "is empty"),
-        (write("text", b"import os\n"), "no core file"),
+        (write("text", b"import os\n"), "not a core file"),
         (write("zstd", b"\x28\xb5\x2f\xfd...."), "compressed (zstd)"),
         (write("apport", b"ProblemType: Crash\n"), "apport-unpack"),
         (PathBuf::from("/proc/self/exe"), "not a core file"),
-        (write("short", &header[..40]), "cut off"),
-        (write("header", &header), "cut off"),
+        (write("short", &header[..40]), "truncated"),
+        (write("header", &header), "truncated"),
         (write("small", &change(4, 1)), "32-bit"),
         (write("big", &change(5, 2)), "big-endian"),
         (write("arm", &change(18, 183)), "another machine"),
@@ -293,7 +293,7 @@ fn a_core_of_another_program_is_named() {
     // Another program in the same core folder.
     let said = failure(&core, &["--exe", "/bin/sh"]);
     assert!(
-        said.contains("is not the program that left this core"),
+        said.contains("is not the program that dumped this core"),
         "{said}"
     );
     let said = failure(&core, &["--exe", "/etc/passwd"]);

@@ -83,12 +83,12 @@ fn a_program_that_ends_at_once_leaves_a_valid_file() {
 fn a_program_that_never_becomes_python_is_reported() {
     let (bench, done) = Bench::new("-o x.svg").run(words(&["sh", "-c", "sleep 0.1; exit 5"]));
     done.assert_code(5);
-    done.assert_wrote("never ran a Python");
+    done.assert_wrote("did not run Python");
     assert!(bench.files().is_empty(), "{:?}", bench.files());
     // A success would hide that nothing was recorded.
     let (_bench, done) = Bench::new("-o x.svg").run(words(&["true"]));
     done.assert_code(1);
-    done.assert_wrote("never ran a Python");
+    done.assert_wrote("did not run Python");
     done.assert_wrote("hint: ");
 }
 

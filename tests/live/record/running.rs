@@ -65,7 +65,7 @@ fn the_time_is_over_between_two_samples() {
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
         rate_hz: 1e-6,
-        look: CaptureOptions {
+        capture: CaptureOptions {
             pausing: Pausing::Never,
             ..CaptureOptions::default()
         },
@@ -85,7 +85,7 @@ fn a_process_ends_between_two_samples() {
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
         rate_hz: 1e-6,
-        look: CaptureOptions {
+        capture: CaptureOptions {
             pausing: Pausing::Never,
             ..CaptureOptions::default()
         },

@@ -233,14 +233,14 @@ fn sources_that_are_no_files_are_refused_without_harm() {
                 .unwrap();
         });
         for (number, note) in [
-            (0, "no regular file"),
-            (1, "no regular file"),
-            (2, "links lead nowhere"),
+            (0, "not a regular file"),
+            (1, "not a regular file"),
+            (2, "too many symbolic links"),
             (3, "too large"),
             (4, "newer than the process"),
             (5, "does not start on line 1"),
             (7, "no such file"),
-            (8, "no regular file"),
+            (8, "not a regular file"),
             (9, "no such file"),
         ] {
             assert!(
@@ -298,7 +298,7 @@ fn options_of_tables_are_refused_for_other_formats() {
         "--only and --sort need a table",
     );
     refused(&["-f", "functions", "--sort", "growth"], "add --memory");
-    refused(&["-f", "lines", "--function", "load"], "say --only load");
+    refused(&["-f", "lines", "--function", "load"], "use --only load");
     refused(&["-f", "lines", "--only", ":"], "give a function");
 }
 

@@ -47,7 +47,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
     let (mut sampler, first) = loop {
         let options = SamplerOptions {
             rate_hz: 200.0,
-            look: CaptureOptions {
+            capture: CaptureOptions {
                 memory: false,
                 pausing,
                 cpu_time: true,

@@ -4,12 +4,12 @@
 //! above those of its containers.
 
 use std::ffi::OsString;
-use std::io::Read;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
 use crate::os::Pid;
-use crate::os::process::mapped_files;
+use crate::os::procfs::paths::{open_regular, root_path};
+use crate::os::procfs::read::read_open;
 
 /// Cap on a list of groups or a group's counters, in bytes: far more than real ones have.
 const MAX_FILE: u64 = 1 << 16;
@@ -55,11 +55,7 @@ impl MemoryLimit {
         // The groups of a neighbour in a pod may be visible in its own mounts only.
         tightest(&groups, &ours, Path::new("/")).or_else(|| {
             let theirs = mounts(&pid.to_string())?;
-            tightest(
-                &groups,
-                &theirs,
-                &mapped_files::root_path(pid, Path::new("/")),
-            )
+            tightest(&groups, &theirs, &root_path(pid, Path::new("/")))
         })
     }
 
@@ -216,12 +212,8 @@ fn number(folder: &Path, file: &str) -> Option<u64> {
     std::str::from_utf8(&text).ok()?.trim().parse().ok()
 }
 
-fn read(path: &Path, limit: u64) -> Option<Vec<u8>> {
-    let mut bytes = Vec::new();
-    mapped_files::open_regular(path)
-        .and_then(|file| file.take(limit).read_to_end(&mut bytes))
-        .ok()?;
-    Some(bytes)
+fn read(path: &Path, max: u64) -> Option<Vec<u8>> {
+    read_open(open_regular(path).ok()?, max).ok()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::os::procfs::status::Status;
+use crate::os::procfs::tasks::thread_ids;
 use crate::os::test_support::Program;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
@@ -18,7 +19,7 @@ print('ready')
 spin()";
 
 #[test]
-fn paused_threads_stand_still_and_run_on() {
+fn paused_threads_are_stopped_and_run_on() {
     let program = Program::start(BUSY);
     let tids = program.tids();
     assert_eq!(tids.len(), 4);
@@ -40,7 +41,7 @@ fn paused_threads_stand_still_and_run_on() {
 }
 
 #[test]
-fn threads_that_were_not_asked_for_run_on() {
+fn other_threads_are_not_paused() {
     let program = Program::start(BUSY);
     let [first, rest @ ..] = &program.tids()[..] else {
         unreachable!()
@@ -90,7 +91,7 @@ print('ready')
 while True: sum(range(1000))";
 
 #[test]
-fn signals_that_come_while_pausing_are_delivered() {
+fn signals_sent_while_pausing_are_delivered() {
     let mut program = Program::start(ANSWERS);
     let pid = program.pid();
     let done = AtomicBool::new(false);
@@ -126,7 +127,7 @@ fn a_program_that_is_killed_while_paused_ends() {
     while !PauseGuard::settle() {
         std::thread::yield_now();
     }
-    // Its end is left for its parent to collect.
+    // Its end is left to its parent.
     let status = program.child.wait().unwrap();
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&status),
@@ -152,7 +153,7 @@ os.execvp('cat', ['cat'])",
     assert_eq!(guard.paused().count(), 1);
     drop(program.stdin.as_mut().map(|stdin| stdin.write_all(b"go\n")));
     assert_eq!(program.line(), "now");
-    // Now or soon it executes cat, for which the kernel kills the thread that we hold.
+    // Now or soon it executes cat, for which the kernel kills the paused thread.
     while RunState::of_thread(pid, other).is_ok_and(|state| state == RunState::Traced) {}
     drop(guard);
     while !PauseGuard::settle() {
@@ -180,10 +181,7 @@ input()",
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-                let tids: Vec<Tid> = tasks
-                    .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-                    .collect();
+                let tids = thread_ids(pid).unwrap();
                 let guard = PauseGuard::pause(pid, &tids).unwrap();
                 assert!(guard.paused().count() >= 1);
             }
@@ -196,12 +194,12 @@ input()",
 }
 
 #[test]
-fn a_thread_that_nothing_can_stop_is_left_alone() {
+fn an_uninterruptible_thread_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     // The new process opens the FIFO before it executes true, and waits there for a writer; until
-    // it executes, the kernel holds the parent as in a disk wait.
+    // the exec, the kernel holds the parent in a disk wait.
     let mut program = Program::start(&format!(
         "
 import os
@@ -218,7 +216,7 @@ print(input())"
     assert_eq!(guard.not_paused(), expected);
     assert_eq!(Status::of_process(pid).unwrap().tracer, None);
 
-    // And as it is when the thread gets there between our look and the seizing.
+    // The same when the thread gets there between the read of its state and the seizing.
     let threads = [Traced { pid, tid: pid }];
     let guard = PauseGuard::seize(&threads, Duration::from_millis(5)).unwrap();
     assert_eq!(guard.not_paused(), expected);
@@ -240,7 +238,7 @@ print(input())"
 
 /// A pause ended `epoll_wait` early, with EINTR.
 #[test]
-fn a_wait_that_a_pause_interrupts_goes_on() {
+fn a_wait_interrupted_by_a_pause_is_restarted() {
     let mut program = Program::start(
         "
 import ctypes, select
@@ -323,7 +321,7 @@ fn a_killed_profiler_leaves_its_target_running() {
 }
 
 #[test]
-fn who_else_traces_is_named() {
+fn another_tracer_is_named() {
     let program = Program::start("print('ready'); input()");
     let holder = Holder::start(program.pid());
     let error = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap_err();
@@ -343,12 +341,12 @@ fn a_missing_thread_is_gone() {
 }
 
 #[test]
-fn a_released_thread_runs_while_the_guard_lives() {
+fn a_resumed_thread_runs_while_the_guard_lives() {
     let program = Program::start("print('ready')\nwhile True: pass");
     let mut guard = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap();
-    assert_eq!(guard.release(program.pid() + 1), None);
+    assert_eq!(guard.resume(program.pid() + 1), None);
     assert_eq!(guard.paused().count(), 1);
-    assert!(guard.release(program.pid()).is_some());
+    assert!(guard.resume(program.pid()).is_some());
     assert_eq!(guard.paused().count(), 0);
     let state = RunState::of_thread(program.pid(), program.pid()).unwrap();
     assert!(!matches!(state, RunState::Traced | RunState::Stopped));
