@@ -1,5 +1,5 @@
 //! A program that makes code, stacks, threads and processes without end must not make us grow without
-//! end, and what is folded must say so and stand in the right place.
+//! end, and what is folded must be named so and be in the right place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -169,7 +169,7 @@ fn threads_without_end_are_one_thread_at_last() {
 }
 
 #[test]
-fn without_need_threads_are_not_kept_at_all() {
+fn threads_are_not_stored_unless_they_are_shown() {
     let mut frames = FrameTable::default();
     let main = frames.intern(frame("main", 1));
     let mut profile = Profile::new(ProfileOptions::default());

@@ -1,6 +1,6 @@
 //! What the formats write, byte for byte, against `fixtures/golden/`.
 //!
-//! `BLESS=1 cargo test --test offline golden` rewrites the files; look at the difference before you
+//! `BLESS=1 cargo test --test offline golden` rewrites the files; check the difference before you
 //! commit it. Of a flame graph, the part behind the viewer's script is compared: the rest is
 //! inferno's, and changes with it.
 

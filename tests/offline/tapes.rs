@@ -10,7 +10,7 @@ fn versions() -> impl Iterator<Item = (u32, u32)> {
 }
 
 #[test]
-fn every_tape_shows_what_its_program_said() {
+fn every_tape_shows_what_its_program_reported() {
     let tapes = recorded_tapes();
     for (major, minor) in versions() {
         assert!(
