@@ -46,10 +46,11 @@ pub mod internals {
     pub use crate::cpython::code::line_table::locate as locate_line;
     pub use crate::cpython::code::short_path::shorten as shorten_path;
     pub use crate::cpython::core::PythonCore;
+    pub use crate::cpython::frame::RawFrame;
     pub use crate::cpython::read::error::{ReadError, SampleError};
     pub use crate::cpython::reader::{MAX_SAMPLE_READS, StackReader};
     pub use crate::cpython::runtime::Runtime;
-    pub use crate::cpython::stack::walk::RawFrame;
+    pub use crate::cpython::stack::evidence::Mode;
     pub use crate::cpython::tape::TapeMetadata;
     pub use crate::cpython::threads::interpreter::interpreters;
     pub use crate::cpython::threads::list::PythonThread;

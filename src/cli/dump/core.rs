@@ -7,7 +7,7 @@ use super::{print, with_locals};
 use crate::cli::options::DumpOptions;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::core::PythonCore;
-use crate::cpython::stack::walk::RawFrame;
+use crate::cpython::frame::RawFrame;
 use crate::cpython::values::ValueOptions;
 use crate::os::core_file::{CoreFile, CoreOptions};
 use crate::os::process::image::ProcessImage;
@@ -45,7 +45,7 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
 /// What is in the program or library itself, such as names of built-in types, cores leave out.
 fn warn_of_missing_files(core: &PythonCore) {
     let image = Path::new(&core.found().image);
-    if !core.core().has_file(image) {
+    if !core.target().has_file(image) {
         print_stderr(&format!(
             "warning: the build of {} that ran is not here, so some built-in objects cannot be shown; \
              give it with --exe, or its root folder with --sysroot",
@@ -61,7 +61,7 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     };
     let mut frames = FrameTable::default();
     let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
-        let hint = match core.core().is_cut_off() {
+        let hint = match core.target().is_cut_off() {
             true => {
                 "it is cut off: let it be written whole (ulimit -c unlimited, room on the disk)"
             }
@@ -89,7 +89,7 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
         .collect();
     let version = core.version().to_string();
     let interpreters = core.interpreter_gils().unwrap_or_default();
-    let core = core.core();
+    let core = core.target();
     let (size_bytes, whole_size_bytes) = core.sizes();
     Ok(ProcessDump {
         pid: core.pid(),

@@ -14,18 +14,15 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use python_offsets::semantics::Executable;
 
-use super::identity::Generation;
-
 use super::entry::{Cached, Code};
 use super::frame_table::{Frame, FrameId, FrameTable};
-use super::identity::{Identity, Known, are_same, has_names};
+use super::identity::{Generation, Identity, Known, are_same, has_names};
 use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
+use super::resolved_stack::ResolvedStack;
+use crate::cpython::frame::{MAX_CACHED_FRAMES, RawFrame};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::read_i32;
-use crate::cpython::stack::copy::ResolvedStack;
-use crate::cpython::stack::frame_cache::MAX_KEPT;
-use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
@@ -58,14 +55,14 @@ pub struct CodeCache {
 }
 
 impl CodeCache {
-    /// Names for the frames of a stack, without those that run no code object or have not begun yet.
-    /// `generation` is what the thread's interpreter had counted after the stack was read; `last` has
-    /// the names of the same thread's stack before, and says how many frames have stayed; it gets those
-    /// of this one.
+    /// Names for the frames of a stack, without those that run no code object or have not started yet.
+    /// `generation` is the count of the thread's interpreter, read after the stack. `last` holds the
+    /// names of the thread's previous stack and how many of its frames are unchanged; it receives those of this
+    /// one.
     ///
     /// # Errors
     /// When a code object cannot be read.
-    pub(crate) fn resolve<M: RemoteMemory>(
+    pub fn resolve<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
         generation: Option<Generation>,
@@ -75,63 +72,51 @@ impl CodeCache {
     ) -> Result<Arc<[FrameId]>, ReadError> {
         self.round = self.round.wrapping_add(1);
         self.make_room();
-        // Frames that stand where they stood, with the same code, have the same names.
-        let names = last.ids.len();
-        last.truncate(last.kept.min(stack.len()));
+        // Frames at the same address with the same code have the same names.
+        let last_len = last.ids.len();
+        last.keep(stack.len());
+        let fresh = stack.get(..stack.len() - last.reuse());
         let is_valid = generation.is_some() && generation == last.generation;
-        let fresh = stack.get(..stack.len() - last.ids.len());
         let codes: &[_] = if is_valid { &[] } else { &last.codes };
         self.revalidate(objects, generation, fresh.unwrap_or_default(), codes);
         if !is_valid && !self.all_still_valid(generation, last) {
-            last.truncate(0);
+            last.keep(0);
         }
-        let kept = last.ids.len();
-        if kept == stack.len()
-            && kept == names
+        let reused = last.reuse();
+        if reused == stack.len()
+            && reused == last_len
             && let Some(shown) = &last.shown
         {
-            last.kept = kept;
             last.generation = generation;
             return Ok(Arc::clone(shown));
         }
-        // Should one of them fail, nothing is left to compare a later stack with.
-        last.kept = 0;
+        // On an error the cached prefix is dropped.
+        last.keep(0);
         let shown_before = last.shown.take();
-        let known = kept - last.hidden.len();
-        let fresh = stack.get(..stack.len() - kept).unwrap_or_default();
+        let reused_shown = reused - last.hidden_count();
+        let fresh = stack.get(..stack.len() - reused).unwrap_or_default();
         last.ids.reserve(fresh.len());
         for raw in fresh.iter().rev() {
-            let id = self.frame(objects, generation, raw, table)?;
-            let place = last.ids.len();
-            last.ids.push(id);
-            if id.is_none() {
-                last.hidden.push(place);
-            }
-            let code = |(addr, _): &(RemoteAddr, usize)| *addr;
-            if place < MAX_KEPT
-                && let Err(at) = last.codes.binary_search_by_key(&raw.executable, code)
-            {
-                last.codes.insert(at, (raw.executable, place));
-            }
+            last.push(raw.executable, self.frame(objects, generation, raw, table)?);
         }
         let shown = shown_before.as_deref().unwrap_or_default();
-        let known = shown
+        let prefix = shown
             .len()
-            .checked_sub(known)
+            .checked_sub(reused_shown)
             .and_then(|at| shown.get(at..));
-        let fresh = last.ids.iter().skip(kept).rev();
+        let fresh = last.ids.iter().skip(reused).rev();
         let mut shown: Vec<FrameId> = Vec::with_capacity(stack.len());
         shown.extend(fresh.copied().flatten());
-        shown.extend_from_slice(known.unwrap_or_default());
+        shown.extend_from_slice(prefix.unwrap_or_default());
         let shown: Arc<[FrameId]> = shown.into();
-        last.kept = stack.len();
+        last.complete();
         last.generation = generation;
         last.reads = self.reads;
-        last.shown = Some(Arc::clone(&shown)).filter(|_| stack.len() <= MAX_KEPT);
+        last.shown = Some(Arc::clone(&shown)).filter(|_| stack.len() <= MAX_CACHED_FRAMES);
         Ok(shown)
     }
 
-    /// Whether all code objects that a stack ran are known to be what they were when its names were told.
+    /// Whether all code objects that a stack ran are known to be unchanged since its names were resolved.
     fn all_still_valid(&self, generation: Option<Generation>, last: &ResolvedStack) -> bool {
         last.codes.iter().all(|(addr, _)| {
             self.codes.get(addr).is_some_and(|cached| {

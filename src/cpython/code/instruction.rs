@@ -2,9 +2,9 @@
 
 use python_offsets::semantics::InstructionPointer;
 
+use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_ptr};
-use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;

@@ -2,6 +2,7 @@
 
 pub mod copy;
 pub mod data_stack;
+pub mod evidence;
 pub mod frame_cache;
 pub mod trace;
 pub mod walk;

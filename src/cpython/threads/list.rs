@@ -3,9 +3,9 @@
 use super::gil::{self, Collection};
 use super::interpreter::{self, ThreadState};
 use super::tid_map::ThreadIds;
+use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::{ReadError, SampleError};
 use crate::cpython::runtime::Runtime;
-use crate::cpython::stack::walk::RawFrame;
 use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
