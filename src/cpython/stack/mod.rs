@@ -1,4 +1,4 @@
-//! From a thread state to its frames, and whether what was read is consistent.
+//! From a thread state to its frames, and whether they are consistent.
 
 pub mod copy;
 pub mod data_stack;
