@@ -9,6 +9,7 @@ others.
 The programs mostly sleep: 20 at once are no load.
 """
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,7 @@ RIGHT = {
     "leak:1024": "growing",
     "leak:50": "growing",
     "sawtooth": "stable",
-    "warmup": "one step",
+    "warmup": "step",
     "cache": "stable",
     "sleep": "stable",
 }
@@ -34,17 +35,21 @@ def record(pyspy, python, source, shape, seed, folder):
     )
     program.stdout.readline()
     output = os.path.join(folder, str(seed))
-    words = ["record", "-r", "50", "-i", "-f", "raw", "-d", "60", "-o", output, "--pid", str(program.pid)]
-    recording = subprocess.Popen([pyspy] + words, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    words = ["record", "-r", "50", "-i", "-f", "raw", "-d", "60", "-o", output, "--summary", "-"]
+    words += ["--pid", str(program.pid)]
+    recording = subprocess.Popen(
+        [pyspy] + words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     return program, recording
 
 
 def verdict(program, recording):
-    said = recording.communicate()[1]
+    """In a word, and as people read it; or what is wrong."""
+    summary, error = recording.communicate()
     program.kill()
     program.communicate()
-    lines = [line for line in said.splitlines() if line.startswith("Memory: ")]
-    return lines[0][len("Memory: ") :] if lines else said.strip()
+    memory = json.loads(summary)["memory"] if summary else None
+    return f"{memory['verdict']} ({memory['text']})" if memory else error.strip()
 
 
 def main():

@@ -1,6 +1,6 @@
 //! pyspy-rs: a sampling profiler and memory observer for running CPython processes, from outside.
 //!
-//! The modules are floors, lowest first; each imports only those below it (`tests/layers.rs` checks
+//! The modules are floors, lowest first; each imports only those below it (`tests/offline/layers.rs` checks
 //! that). A sample travels upwards: memory of the target, interpreter structures, samples, a profile,
 //! a file or a screen. `ARCHITECTURE.md` follows one through the files.
 //!
@@ -76,7 +76,8 @@ pub use cpython::process::PythonProcess;
 pub use cpython::stack::trace::{StackTrace, ThreadInfo};
 pub use os::{Pid, Tid};
 pub use output::format::Format;
-pub use output::{Meta, write};
+pub use output::meta::Meta;
+pub use output::write;
 pub use profile::Profile;
 pub use profile::options::{ProcessLabel, ProfileOptions};
 pub use sampler::capture::options::{CaptureOptions, Pausing};

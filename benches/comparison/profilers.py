@@ -1,6 +1,8 @@
 """How each profiler is asked to record and to dump, and what its output says."""
+import json
 import os
 import re
+import subprocess
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -84,17 +86,28 @@ class PySpy(Profiler):
 
 
 class PyspyRs(PySpy):
-    """Its options are py-spy's."""
+    """Its options are py-spy's, and --summary, which older ones that it is compared with do not have."""
 
     is_interrupted = False
 
+    def __init__(self, name, command, version):
+        super().__init__(name, command, version)
+        shown = subprocess.run([*command, "record", "--help"], capture_output=True, text=True)
+        self.has_summary = "--summary" in shown.stdout
+
     def record(self, pid, rate, seconds, out, options):
-        return [*super().record(pid, rate, seconds, out, options), "--duration", str(seconds)]
+        words = [*super().record(pid, rate, seconds, out, options), "--duration", str(seconds)]
+        return [*words, "--summary", "-"] if self.has_summary else words
 
     def recorded(self, data, text):
-        recorded = super().recorded(data, text)
-        recorded.looks = number(r"Rate: ([\d.]+) of", text)
-        return recorded
+        if not self.has_summary:
+            recorded = super().recorded(data, text)
+            recorded.looks = number(r"Rate: ([\d.]+) of", text)
+            return recorded
+        # Alone on a line each are its braces; around it there are the lines of stderr.
+        summary = json.loads(text[text.index("{\n") : text.rindex("\n}") + 2])
+        found = stacks.folded(data.decode("utf-8", "replace"), stacks.in_parentheses)
+        return Recorded(found, lost=sum(summary["errors"].values()), looks=summary["achieved_hz"])
 
 
 class Austin(Profiler):

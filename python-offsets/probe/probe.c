@@ -5,7 +5,7 @@
  * test compares with src/semantics.rs.
  *
  * Structures that no installed header declares are restated below, each with the CPython file that
- * owns it. Compile with the version's include directory; generate.py and tests/regenerate.rs know
+ * owns it. Compile with the version's include directory; generate.py and tests/live_headers.rs know
  * the exact command. With -DPROBE_DEBUG_OFFSETS the program writes the bytes of _Py_DebugOffsets to
  * standard output instead (3.13 and later).
  */

@@ -1,10 +1,10 @@
-//! The bytes of a target's `_Py_DebugOffsets` to a validated [`Layout`].
+//! Converts the bytes of a target's `_Py_DebugOffsets` to a validated [`Layout`].
 //!
 //! From CPython 3.13 on `_PyRuntime` starts with a table of 64-bit values after an 8-byte cookie
-//! (3.13: `Include/internal/pycore_runtime.h`; 3.14+: `pycore_debug_offsets.h`). Which value stands
-//! where is a list of names in the version's data file. The table comes from the target, so each
-//! value must lie in its structure, aligned and apart from the others, before anybody adds it to an
-//! address.
+//! (3.13: `Include/internal/pycore_runtime.h`; 3.14+: `pycore_debug_offsets.h`). The order of the values
+//! is a list of names in the version's data file. The table comes from the target, so each value is
+//! checked before it is added to an address: it must be inside its structure, aligned, and not overlap
+//! the others.
 
 use crate::error::OffsetsError;
 use crate::layout::{
@@ -19,7 +19,7 @@ use crate::version::PythonVersion;
 
 const COOKIE: &[u8; 8] = b"xdebugpy";
 
-/// How many bytes [`describe`](crate::describe) wants from the start of `_PyRuntime`: the cookie and
+/// How many bytes [`describe`](crate::describe) needs from the start of `_PyRuntime`: the cookie and
 /// the longest table of any version.
 pub const DEBUG_OFFSETS_LEN: usize = SLOT + LONGEST_ORDER * SLOT;
 
@@ -28,20 +28,20 @@ const MAX_STATE: u64 = 4 << 20;
 /// The largest `sizeof` accepted for any other structure.
 const MAX_STRUCT: u64 = 64 << 10;
 
-/// The version that a table names, when `bytes` start with the cookie and a version of CPython's.
+/// The version of a table, if `bytes` start with the cookie and a CPython version.
 #[must_use]
 pub fn peek_debug_offsets(bytes: &[u8]) -> Option<PythonVersion> {
     let hex = u32::try_from(header(bytes)?).ok()?;
     PythonVersion::from_hex(hex)
 }
 
-/// The raw version behind the cookie.
+/// The raw version after the cookie.
 fn header(bytes: &[u8]) -> Option<u64> {
     let rest = bytes.strip_prefix(COOKIE)?;
     Some(u64::from_le_bytes(*rest.first_chunk()?))
 }
 
-/// Reads the table of `version`, whose values stand in `order`.
+/// Reads the table of `version`, whose values are in this `order`.
 ///
 /// Returns the layout and whether the build is free-threaded.
 pub(crate) fn parse(
@@ -194,7 +194,7 @@ impl Table<'_> {
         })
     }
 
-    /// Where the counter of code objects is, if this is one of the builds where that is known.
+    /// The offset of the counter of code objects, if it is known for this build.
     fn next_func_version(self) -> Result<Option<Offset>, OffsetsError> {
         let size = "interpreter_state.size";
         let sizes = (self.required("runtime_state.size")?, self.required(size)?);
@@ -208,7 +208,7 @@ impl Table<'_> {
         Ok(known.map(|known| known.next_func_version))
     }
 
-    /// The table counts `locked` and `holder` from the interpreter, `enabled` from the GIL.
+    /// In the table `locked` and `holder` are relative to the interpreter, `enabled` to the GIL.
     fn gil(
         self,
         interpreter: &mut Structure<'_>,
@@ -287,8 +287,8 @@ impl Table<'_> {
         })
     }
 
-    /// The header of a string is `PyASCIIObject`, then `PyCompactUnicodeObject`, then the pointer
-    /// of a string that is not compact: each the start of the next.
+    /// A string starts with `PyASCIIObject`, which starts `PyCompactUnicodeObject`, which starts the
+    /// structure with the pointer of a string that is not compact.
     fn unicode_object(self) -> Result<UnicodeObject, OffsetsError> {
         let mut ascii = self.structure("unicode_object.asciiobject_size", MAX_STRUCT)?;
         let compact = self.structure("unicode_object.compactunicodeobject_size", MAX_STRUCT)?;

@@ -1,4 +1,4 @@
-//! [`describe`]: from a version (and a target's own table) to its layout and semantics.
+//! [`describe`]: layout and semantics of a version, with the target's own table if it has one.
 
 use std::fmt;
 
@@ -10,18 +10,18 @@ use crate::registry::REGISTRY;
 use crate::semantics::Semantics;
 use crate::version::{PythonVersion, ReleaseLevel};
 
-/// Where each field of one CPython build is, and what it means.
+/// The offset and the meaning of each field in one CPython build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Description {
-    /// Where.
+    /// The offsets.
     pub layout: Layout,
-    /// What it means.
+    /// Their meaning.
     pub semantics: Semantics,
-    /// Where the layout came from.
+    /// The origin of the layout.
     pub source: LayoutSource,
 }
 
-/// Where a layout came from.
+/// The origin of a layout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LayoutSource {
     /// This crate's table of the minor version (to 3.12).
@@ -46,8 +46,8 @@ impl fmt::Display for LayoutSource {
 /// they are needed from 3.13 on and ignored before.
 ///
 /// # Errors
-/// [`OffsetsError::UnsupportedVersion`] when no table knows the version, and the other variants
-/// when the debug offsets are missing or cannot be right.
+/// [`OffsetsError::UnsupportedVersion`] when there is no table of the version, and the other variants
+/// when the debug offsets are missing or invalid.
 pub fn describe(
     version: PythonVersion,
     debug_offsets: Option<&[u8]>,
@@ -78,19 +78,19 @@ pub fn describe(
     }
 }
 
-/// Whether [`describe`] wants the target's own table for this version.
+/// Whether [`describe`] needs the target's own table for this version.
 #[must_use]
 pub fn needs_debug_offsets(version: PythonVersion) -> bool {
     find(version).is_some_and(|minor| matches!(minor.source, Source::DebugOffsets(_)))
 }
 
-/// Whether a table knows this version. Alphas and betas are refused: their structures still move.
+/// Whether this version has a table. Alphas and betas are refused: their structures still change.
 #[must_use]
 pub fn is_supported(version: PythonVersion) -> bool {
     find(version).is_some()
 }
 
-/// The versions that are supported, for messages: `2.7, 3.3 to 3.15`.
+/// The supported versions, for messages: `2.7, 3.3 to 3.15`.
 #[must_use]
 pub fn supported_versions() -> String {
     let mut runs: Vec<(&Minor, &Minor)> = Vec::new();
@@ -130,7 +130,7 @@ fn find(version: PythonVersion) -> Option<&'static Minor> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)] // A test fails by panicking.
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
     use super::{describe, is_supported, needs_debug_offsets, supported_versions};
     use crate::error::OffsetsError;
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_minor_describes_itself_or_asks_for_the_offsets() {
+    fn every_minor_has_a_layout_or_needs_the_offsets() {
         for minor in REGISTRY {
             let version = PythonVersion::new(minor.major, minor.minor, 0);
             assert!(is_supported(version), "{version}");
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_table_knows_is_refused() {
+    fn versions_without_a_table_are_refused() {
         for text in [
             "2.6.9", "3.2.6", "3.16.0", "4.0.0", "3.14.0a7", "3.15.0b4", "3.12.0b1",
         ] {
@@ -186,7 +186,7 @@ mod tests {
 
     /// Regression: the GIL's holder and the GC state moved in 3.7.4.
     #[test]
-    fn what_moved_within_3_7_is_found_by_patch_release() {
+    fn offsets_that_changed_within_3_7_depend_on_the_patch_release() {
         let moved = |text| {
             let layout = describe(parse(text), None).unwrap().layout;
             (layout.runtime_state.tstate_current, layout.gc.collecting)

@@ -8,15 +8,15 @@ use crate::PythonVersion;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OffsetsError {
-    /// No table knows this version; a newer one is never guessed.
+    /// There is no table of this version; newer versions are never guessed.
     UnsupportedVersion(PythonVersion),
-    /// The version describes itself (3.13+) and the bytes of its `_Py_DebugOffsets` were not given.
+    /// The version needs the bytes of the target's `_Py_DebugOffsets` (3.13+), which were not given.
     MissingDebugOffsets,
     /// The bytes end before the version's last field.
     Truncated {
-        /// Bytes that were given.
+        /// The number of bytes given.
         len: usize,
-        /// Bytes that the version's table takes.
+        /// The length of the version's table.
         need: usize,
     },
     /// The bytes do not start with the cookie `xdebugpy`.
@@ -28,7 +28,7 @@ pub enum OffsetsError {
         /// The version in the bytes (`PY_VERSION_HEX`).
         found: u64,
     },
-    /// A value lies outside its structure, is not aligned, or a structure's size is absurd.
+    /// A value is outside its structure or not aligned, or a structure is too large.
     OutOfBounds {
         /// The field, as `group.name`.
         field: &'static str,

@@ -1,17 +1,16 @@
-//! [`Layout`]: the offsets that the readers use, named as CPython names them.
+//! [`Layout`]: the offsets that the readers use, with CPython's names.
 //!
 //! The groups and fields are those of `_Py_DebugOffsets` (`Include/internal/pycore_debug_offsets.h`
-//! from CPython 3.13 on), so that a target which describes itself fills them directly. Versions
-//! before 3.13 fill the same names from generated tables; a group's comment says which older
-//! structure it stands for. All values are bytes from the start of the structure. A field that
-//! some version lacks is an `Option`. Before 3.13 the sizes of the runtime, interpreter and thread
-//! states are those of the release that the table was made from: they grow at their ends within a
-//! minor version.
+//! from CPython 3.13 on), so that a target's own table fills them directly. Versions before 3.13 fill
+//! the same names from generated tables; a group's comment names the older structure. All values are
+//! bytes from the start of the structure. A field that some version lacks is an `Option`. Before 3.13
+//! the sizes of the runtime, interpreter and thread states are those of the release that the table was
+//! made from: they grow at their ends within a minor version.
 
 /// A byte offset from the start of a structure in the target.
 pub type Offset = u32;
 
-/// Where one CPython build keeps what a profiler reads.
+/// The offsets of one CPython build.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// `_PyRuntimeState` (3.7 and later; empty before).
@@ -62,7 +61,7 @@ pub struct RuntimeState {
     /// `interpreters.head`: the newest interpreter. `None` before 3.7, where the static variable
     /// `interp_head` is the list.
     pub interpreters_head: Option<Offset>,
-    /// `main_thread`: the `pthread_t` of the main thread (3.7+ where the table knows it).
+    /// `main_thread`: the `pthread_t` of the main thread (3.7+, if the table has it).
     pub main_thread: Option<Offset>,
     /// `_finalizing` / `finalizing`: the thread that ends the interpreter, or null.
     pub finalizing: Option<Offset>,
@@ -91,24 +90,24 @@ pub struct InterpreterState {
     pub ceval_gil: Option<Offset>,
     /// `_code_object_generation` (64 bits; 3.14+): goes up by one each time one of this interpreter's
     /// code objects is about to be deallocated, before its memory is (`code_dealloc` in
-    /// `Objects/codeobject.c`). While it stands still, a code object's address means the same one.
+    /// `Objects/codeobject.c`). While it is unchanged, an address refers to the same code object.
     pub code_object_generation: Option<Offset>,
-    /// `func_state.next_version` (32 bits; 3.13, where the target's table is that of a build whose
-    /// headers are known): goes up by one with each code object that this interpreter makes
-    /// (`init_code` in `Objects/codeobject.c`), and stays 0, and tells nothing, once it has wrapped.
-    /// 3.12 has a field of that name for functions alone; there code objects are counted, for all
-    /// interpreters together, by the C variable `_Py_next_func_version`. Later versions count what
-    /// a reader rather wants to know, in `code_object_generation`.
+    /// `func_state.next_version` (32 bits; 3.13, if the target's table is that of a build whose headers
+    /// are known): goes up by one with each code object that this interpreter creates (`init_code` in
+    /// `Objects/codeobject.c`), and stays 0, without information, once it has wrapped. In 3.12 the field
+    /// of that name counts functions only; code objects are counted, for all interpreters together, by
+    /// the C variable `_Py_next_func_version`. Later versions have the more useful
+    /// `code_object_generation`.
     pub next_func_version: Option<Offset>,
 }
 
-/// `struct _gil_runtime_state`, offsets from its own start (the target's own table counts the last
-/// two from the interpreter; the parser subtracts).
+/// `struct _gil_runtime_state`, offsets from its own start (in the target's own table the last two are
+/// relative to the interpreter; the parser subtracts).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct GilRuntimeState {
     /// `enabled` (an int; free-threaded builds only).
     pub enabled: Option<Offset>,
-    /// `locked` (an int; 1 while somebody holds it).
+    /// `locked` (an int; 1 while a thread holds it).
     pub locked: Offset,
     /// `last_holder`: the thread state that holds it, or held it last.
     pub last_holder: Offset,
@@ -117,7 +116,7 @@ pub struct GilRuntimeState {
 /// `struct _gc_runtime_state`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Gc {
-    /// `collecting` (an int), where the version has it.
+    /// `collecting` (an int), if the version has it.
     pub collecting: Option<Offset>,
     /// `frame`: the frame that runs the collection (builds that carry it).
     pub frame: Option<Offset>,
@@ -141,7 +140,7 @@ pub struct ThreadState {
     pub base_frame: Option<Offset>,
     /// `thread_id`: the `pthread_t` (64 bits).
     pub thread_id: Offset,
-    /// `native_thread_id`: what the kernel called the thread when it started (3.11+).
+    /// `native_thread_id`: the kernel id of the thread when it started (3.11+).
     pub native_thread_id: Option<Offset>,
     /// `datastack_chunk`: the newest `_PyStackChunk` (3.11+).
     pub datastack_chunk: Option<Offset>,
@@ -164,8 +163,8 @@ pub struct InterpreterFrame {
     pub localsplus: Offset,
     /// `owner` (one byte; 3.11+).
     pub owner: Option<Offset>,
-    /// `stacktop` (an int; 3.11 to 3.13): how much of the frame's stack is in use while it waits for
-    /// a call that the interpreter loop made by itself, and −1 while it runs or waits for C.
+    /// `stacktop` (an int; 3.11 to 3.13): the used part of the frame's stack while the frame waits for a
+    /// call that the interpreter loop executes itself, and −1 while it executes or waits for C.
     pub stacktop: Option<Offset>,
     /// `is_entry` (one byte; 3.11): not 0 in a frame that C called.
     pub is_entry: Option<Offset>,
@@ -199,8 +198,8 @@ pub struct CodeObject {
     /// `co_localspluskinds` (bytes; 3.11+).
     pub localspluskinds: Option<Offset>,
     /// `_co_firsttraceable` (an int, in code units; 3.11+): a frame that a generator does not own
-    /// and whose instruction lies before this one is not yet, or never, shown. So CPython itself
-    /// hides the shim frame that calls `__init__` (`_PyFrame_IsIncomplete`).
+    /// and whose instruction is before this one is not shown, or not yet. CPython uses this to hide the
+    /// shim frame that calls `__init__` (`_PyFrame_IsIncomplete`).
     pub firsttraceable: Option<Offset>,
     /// `co_varnames` (a tuple; to 3.10).
     pub varnames: Option<Offset>,
@@ -212,8 +211,8 @@ pub struct CodeObject {
     pub co_code_adaptive: Option<Offset>,
     /// `co_tlbc`: pointer to `_PyCodeArray` (free-threaded builds from 3.14).
     pub co_tlbc: Option<Offset>,
-    /// `co_version` (32 bits; 3.12 and 3.13, which have a use for it here): what the counter of code
-    /// objects stood at when this one was made, so less than the counter is now; or 0 after that
+    /// `co_version` (32 bits; only 3.12 and 3.13, where it is needed): the value of the counter of code
+    /// objects when this one was created, so less than the counter's present value; 0 after the counter
     /// has wrapped.
     pub co_version: Option<Offset>,
 }
@@ -240,8 +239,7 @@ pub struct TypeObject {
     pub tp_flags: Offset,
     /// `tp_dictoffset` (signed, pointer-sized).
     pub tp_dictoffset: Offset,
-    /// `tp_dict`: the class's own attributes (`__module__` among them), for static types null
-    /// from 3.12 on.
+    /// `tp_dict`: the class's own attributes (including `__module__`); null for static types (3.12+).
     pub tp_dict: Offset,
     /// `PyHeapTypeObject.ht_cached_keys` (3.3+).
     pub ht_cached_keys: Option<Offset>,
@@ -304,7 +302,7 @@ pub struct DictKeys {
     pub dk_indices: Offset,
     /// `PyDictValues.values`, from the start of the values block (3.11+: 0 until 3.12).
     pub values: Offset,
-    /// `PyDictValues.valid` (one byte, 3.13+): 0 once the dict no longer uses the inline values.
+    /// `PyDictValues.valid` (one byte; 3.13+): 0 once the inline values are no longer used.
     pub values_valid: Option<Offset>,
 }
 
@@ -318,7 +316,7 @@ pub struct FloatObject {
 /// `PyLongObject`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LongObject {
-    /// `long_value.lv_tag` (3.12+), or `ob_size`, whose sign is the number's.
+    /// `long_value.lv_tag` (3.12+), or `ob_size`, whose sign is that of the number.
     pub lv_tag: Offset,
     /// `ob_digit`.
     pub ob_digit: Offset,

@@ -1,11 +1,13 @@
-//! Where each CPython version keeps the fields that a profiler reads, and what they mean.
+//! The offsets of the fields that a profiler reads, for each CPython version, and their meaning.
 //!
 //! [`describe`] turns a [`PythonVersion`] (and, from 3.13 on, the bytes of the target's own
 //! `_Py_DebugOffsets`) into a [`Description`]: a [`Layout`] of byte offsets and the [`Semantics`]
-//! that offsets cannot say. Nothing here reads a process; nothing outside compares versions.
+//! that offsets do not express. This crate does not read processes, and its users do not compare
+//! versions.
 
 #![forbid(unsafe_code)]
 
+pub mod consts;
 mod debug_offsets;
 mod describe;
 mod error;

@@ -1,4 +1,4 @@
-//! Which minor versions are known: one line each.
+//! The supported minor versions, one line each.
 
 use crate::minor::{Minor, Source};
 
@@ -28,7 +28,7 @@ registry! {
     v3_15 = "versions/v3_15.rs",
 }
 
-/// How many values the longest of the targets' own tables has.
+/// The number of values in the longest of the targets' own tables.
 pub(crate) const LONGEST_ORDER: usize = {
     let mut longest = 0;
     let mut minors = REGISTRY;

@@ -1,22 +1,22 @@
-//! [`Semantics`]: what offsets cannot say about a CPython version.
+//! [`Semantics`]: the differences between CPython versions that offsets do not express.
 //!
-//! Each enum answers one question that a reader asks; a new CPython answers them anew in its data
-//! file. Nothing outside this crate compares version numbers.
+//! Each enum is one such difference, and each version's data file has its values. No code outside this
+//! crate compares version numbers.
 
-/// What a CPython version means by the fields that [`Layout`](crate::Layout) locates.
+/// The meaning of the fields of a [`Layout`](crate::Layout) in one CPython version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Semantics {
-    /// How a thread state leads to its innermost frame.
+    /// How a thread state leads to its leaf frame.
     pub frame_root: FrameRoot,
-    /// What a frame's instruction field holds.
+    /// The type of a frame's instruction field.
     pub instruction_pointer: InstructionPointer,
     /// The encoding of a code object's line table.
     pub line_table: LineTable,
-    /// What a frame's executable field holds.
+    /// The type of a frame's executable field.
     pub executable: Executable,
-    /// Values of `owner` whose frames are entry, shim or trampoline frames and never shown.
+    /// Values of `owner` of entry, shim and trampoline frames, which are never shown.
     pub shim_owners: &'static [u8],
-    /// Which field tells who holds the GIL.
+    /// The field with the thread that holds the GIL.
     pub gil_holder: GilHolder,
     /// Whether the build is free-threaded.
     pub free_threaded: bool,
@@ -26,19 +26,19 @@ pub struct Semantics {
     pub int_format: IntFormat,
     /// How `dict` objects are laid out.
     pub dict_format: DictFormat,
-    /// Where an instance keeps its attributes.
+    /// Where an instance stores its attributes.
     pub instance_dict: InstanceDict,
 }
 
 impl Semantics {
-    /// Whether every chain of frames ends at one that is never shown (3.12+).
+    /// Whether every chain of frames ends at one of [`shim_owners`](Semantics::shim_owners) (3.12+).
     #[must_use]
     pub const fn has_shims(&self) -> bool {
         !self.shim_owners.is_empty()
     }
 }
 
-/// How a thread state leads to its innermost frame.
+/// How a thread state leads to its leaf frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FrameRoot {
     /// `thread_state.current_frame` points to it (`frame` up to 3.10, `current_frame` from 3.13).
@@ -48,17 +48,17 @@ pub enum FrameRoot {
     CFrame,
 }
 
-/// What a frame's instruction field holds. Every variant names the instruction that runs, or the
-/// call that is under way.
+/// The type of a frame's instruction field. Every variant is the instruction that is executed, or the
+/// call in progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstructionPointer {
     /// The int `f_lasti`, in bytes, −1 before the first instruction (to 3.9).
     LastiBytes,
     /// The int `f_lasti`, in code units of two bytes, −1 before the first (3.10).
     LastiUnits,
-    /// A pointer into the code object's instructions (3.11+), possibly one unit before the first. To
-    /// 3.12 it may rest on an inline cache entry of the instruction; those share its line. In a
-    /// free-threaded build from 3.14 on it may point into the thread's own copy (`co_tlbc`).
+    /// A pointer into the code object's instructions (3.11+), possibly one unit before the first. Up to
+    /// 3.12 it may point to an inline cache entry of the instruction; those have the same line. In a
+    /// free-threaded build (3.14+) it may point into the thread's own copy (`co_tlbc`).
     Pointer,
 }
 
@@ -75,22 +75,22 @@ pub enum LineTable {
     Locations,
 }
 
-/// What a frame's executable field holds.
+/// The type of a frame's executable field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Executable {
     /// Always a code object (to 3.12).
     Code,
-    /// Any object; a frame whose object is not a code object is no Python frame (3.13+).
+    /// Any object; a frame whose object is not a code object is not a Python frame (3.13+).
     Object,
-    /// As `Object`, a tagged reference (`_PyStackRef`) whose bits of this mask are flags (3.14+). So
-    /// are the values in `interpreter_frame.localsplus`.
+    /// As `Object`, but a tagged reference (`_PyStackRef`), with flags in the bits of this mask (3.14+).
+    /// The values in `interpreter_frame.localsplus` have the same form.
     StackRef {
         /// The low bits that are not part of the address.
         tag_mask: u8,
     },
 }
 
-/// Which field tells who holds the GIL.
+/// The field with the thread that holds the GIL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GilHolder {
     /// The static variable `_PyThreadState_Current` (to 3.6).
@@ -122,7 +122,7 @@ pub enum StrFormat {
 /// How `int` objects are laid out. Digits have 30 bits in 4 bytes on every 64-bit build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntFormat {
-    /// `ob_size` counts the digits, its sign is the number's (to 3.11, and Python 2's `long`).
+    /// `ob_size` is the number of digits, its sign that of the int (to 3.11, and Python 2's `long`).
     SignedSize,
     /// `lv_tag`: digits in the bits from 3 up, sign in the low two (0 +, 1 zero, 2 −) (3.12+).
     Tagged,
@@ -133,8 +133,8 @@ pub enum IntFormat {
 pub enum DictFormat {
     /// Python 2: an open table of `{hash, key, value}` behind `ma_table`, `ma_mask + 1` slots.
     OpenTable,
-    /// 3.3 to 3.5: `dk_size` entries of `{hash, key, value}` in the keys object; values apart when
-    /// split.
+    /// 3.3 to 3.5: `dk_size` entries of `{hash, key, value}` in the keys object; in a split table the
+    /// values are in a separate array.
     KeysTable,
     /// 3.6 to 3.10: indices, then `dk_nentries` entries of `{hash, key, value}`.
     Compact,
@@ -143,7 +143,7 @@ pub enum DictFormat {
     CompactKinds,
 }
 
-/// Where an instance keeps its attributes.
+/// Where an instance stores its attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InstanceDict {
     /// `tp_dictoffset` locates a dict pointer (to 3.10; also later when the type is not managed).
@@ -156,14 +156,14 @@ pub enum InstanceDict {
         /// Offset of the dict pointer from the object (negative).
         dict: i32,
     },
-    /// 3.12: one word before the object that is a dict pointer or, with its low bit set, values:
-    /// CPython stores the values pointer less one, so the values are at the word plus one.
+    /// 3.12: one word before the object: a dict pointer or, with its low bit set, the address of the
+    /// values minus one.
     TaggedBeforeObject {
         /// Offset of the word from the object (negative).
         dict_or_values: i32,
     },
     /// 3.13+: the values follow the object at `tp_basicsize` when the type has
-    /// `Py_TPFLAGS_INLINE_VALUES`; the managed dict pointer stands before it. The values count while
+    /// `Py_TPFLAGS_INLINE_VALUES`; the managed dict pointer is in front of it. The values are used while
     /// `dict_keys.values_valid` is not 0.
     InlineValues {
         /// Offset of the managed dict pointer from the object (negative).

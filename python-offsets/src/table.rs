@@ -1,4 +1,4 @@
-//! [`Table`]: a target's values by name, each checked against the structure that it points into.
+//! [`Table`]: the values of a target's table by name, each checked against its structure.
 
 use crate::error::OffsetsError;
 use crate::layout::Offset;
@@ -15,7 +15,7 @@ pub(crate) struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    /// The value of a slot, or one that the data file counts from a slot.
+    /// The value of a slot, or one that the data file derives from a slot.
     pub(crate) fn get(self, field: &'static str) -> Result<Option<u64>, OffsetsError> {
         if let Some(index) = self.order.slots.iter().position(|slot| *slot == field) {
             let start = SLOT + index * SLOT;
@@ -38,7 +38,7 @@ impl<'a> Table<'a> {
             })
     }
 
-    /// As `get`; a test makes sure that every data file has every required field.
+    /// As `get`; a test checks that every data file has every required field.
     pub(crate) fn required(self, field: &'static str) -> Result<u64, OffsetsError> {
         self.get(field)?.ok_or(OffsetsError::OutOfBounds {
             field,
@@ -46,7 +46,7 @@ impl<'a> Table<'a> {
         })
     }
 
-    /// Starts on a structure whose `sizeof` is the value of `size`.
+    /// A structure whose `sizeof` is the value of `size`.
     pub(crate) fn structure(
         self,
         size: &'static str,
@@ -72,7 +72,7 @@ pub(crate) struct Structure<'a> {
 }
 
 impl Structure<'_> {
-    /// A field of `width` bytes that every version from 3.13 on has.
+    /// A field of `width` bytes that every version has (3.13+).
     pub(crate) fn field(
         &mut self,
         field: &'static str,

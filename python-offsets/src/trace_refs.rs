@@ -1,10 +1,10 @@
-//! Builds with `Py_TRACE_REFS`, where every object starts with two pointers more.
+//! Builds with `Py_TRACE_REFS`, where every object starts with two extra pointers.
 //!
-//! To 3.12 `_PyObject_HEAD_EXTRA` (`Include/object.h`) puts `_ob_next` and `_ob_prev` in front of
-//! `ob_refcnt` in such builds: from 3.8 on those configured with `--with-trace-refs`, before all with
-//! `--with-pydebug`. All that is an object moves by these 16 bytes, and nothing else that a [`Layout`]
-//! knows does; `tests/regenerate.rs` compares it with the headers. From 3.13 on the references are
-//! kept in a table of their own.
+//! Up to 3.12 `_PyObject_HEAD_EXTRA` (`Include/object.h`) puts `_ob_next` and `_ob_prev` in front of
+//! `ob_refcnt` in such builds: from 3.8 on those configured with `--with-trace-refs`, before that all
+//! with `--with-pydebug`. The offsets of a [`Layout`] in objects grow by these 16 bytes, all others are
+//! unchanged; `tests/live_headers.rs` compares them with the headers. From 3.13 on the references are
+//! in a separate table.
 
 use crate::describe::{Description, LayoutSource};
 use crate::layout::Offset;
@@ -14,8 +14,8 @@ use crate::semantics::InstructionPointer;
 const HEAD_EXTRA: Offset = 16;
 
 impl Description {
-    /// The offset of `ob_type` in the builds with `Py_TRACE_REFS` of a version whose tables are literal
-    /// (to 3.12); `None` where such builds have the same layout.
+    /// The offset of `ob_type` in the builds with `Py_TRACE_REFS` of a version with a literal table (to
+    /// 3.12); `None` if such builds have the normal layout.
     #[must_use]
     pub fn trace_refs_ob_type(&self) -> Option<Offset> {
         (self.source == LayoutSource::Table).then(|| self.layout.pyobject.ob_type + HEAD_EXTRA)
@@ -27,7 +27,7 @@ impl Description {
         if self.source != LayoutSource::Table {
             return self;
         }
-        // Where frames have a pointer to their instruction they are no objects any more.
+        // Frames with a pointer to their instruction are not objects.
         let frames_are_objects = self.semantics.instruction_pointer != InstructionPointer::Pointer;
         let layout = &mut self.layout;
         let (code, types) = (&mut layout.code_object, &mut layout.type_object);

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// How finished a release is. Ordered: an alpha comes before its final release.
+/// The release level. Ordered: an alpha is less than its final release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum ReleaseLevel {
     /// `a`, 0xA in `PY_VERSION_HEX`.
@@ -43,9 +43,9 @@ impl PythonVersion {
         }
     }
 
-    /// Decodes `PY_VERSION_HEX` (`Include/patchlevel.h`), which is also what `Py_Version` holds
-    /// (3.11+): a byte each for major, minor and patch, four bits each for level and serial.
-    /// `None` when the level is none of CPython's.
+    /// Decodes `PY_VERSION_HEX` (`Include/patchlevel.h`), also the value of `Py_Version` (3.11+): a byte
+    /// each for major, minor and patch, four bits each for level and serial. `None` if the level is
+    /// invalid.
     #[must_use]
     pub const fn from_hex(hex: u32) -> Option<Self> {
         let [major, minor, patch, rest] = hex.to_be_bytes();
@@ -65,9 +65,8 @@ impl PythonVersion {
         })
     }
 
-    /// Reads the version that `text` starts with: `3.12.1`, `3.14.0rc2`, `2.7.18+`, or the whole of
-    /// `sys.version`. `None` when it does not start with one; major and minor must be there, a
-    /// missing patch is 0.
+    /// Parses the version at the start of `text`: `3.12.1`, `3.14.0rc2`, `2.7.18+`, or the whole of
+    /// `sys.version`. `None` if there is none; major and minor are required, a missing patch is 0.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (major, rest) = number(text)?;
@@ -89,7 +88,7 @@ impl PythonVersion {
                 break;
             }
         }
-        // "3.12.1x" or "3.12.1.4" is something else, such as a file name.
+        // "3.12.1x" and "3.12.1.4" are not versions but, for example, file names.
         let ends = rest
             .chars()
             .next()
@@ -98,7 +97,7 @@ impl PythonVersion {
     }
 }
 
-/// Takes the decimal number at the start of `text`, of at most three digits.
+/// Splits off the decimal number at the start of `text`, of at most three digits.
 fn number(text: &str) -> Option<(u8, &str)> {
     let end = text
         .find(|c: char| !c.is_ascii_digit())
@@ -124,7 +123,7 @@ impl fmt::Display for PythonVersion {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)] // A test fails by panicking.
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
     use super::{PythonVersion, ReleaseLevel};
 
@@ -145,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_version_is_refused() {
+    fn other_text_is_refused() {
         for text in [
             "",
             "3",

@@ -12,7 +12,7 @@ use super::args::Cli;
 /// # Errors
 /// When `out` cannot be written.
 pub fn write(out: &mut impl Write, shell: Shell) -> std::io::Result<()> {
-    // clap_complete panics when its writer fails, so that it gets one that cannot.
+    // clap_complete panics when its writer fails; a Vec cannot.
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "pyspy-rs", &mut script);
     out.write_all(&script)

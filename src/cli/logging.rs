@@ -1,4 +1,4 @@
-//! What is logged goes to stderr, one line each, and only what was asked for.
+//! Logging to stderr, one line per message.
 
 use std::io::Write;
 
@@ -6,8 +6,8 @@ use log::{Level, LevelFilter};
 
 use crate::text::escape::for_terminal;
 
-/// Starts logging: warnings; with `-v` what is found and done; with `-vv` details. Without `-v`
-/// the variable `RUST_LOG` decides, as it does for py-spy.
+/// Starts logging: warnings; info with `-v`; debug with `-vv`. Without `-v` the variable `RUST_LOG`
+/// is respected, as in py-spy.
 pub fn start(verbose: u8) {
     let mut builder = env_logger::Builder::new();
     builder.filter_level(LevelFilter::Warn);
@@ -15,7 +15,7 @@ pub fn start(verbose: u8) {
         0 => {
             builder.parse_default_env();
         }
-        // Only our own modules: what the libraries log on parsing ELF files helps nobody.
+        // Only this crate: the ELF parser's log is noise.
         1 => {
             builder.filter_module("pyspy_rs", LevelFilter::Info);
         }
@@ -25,13 +25,13 @@ pub fn start(verbose: u8) {
     }
     builder.format(|out, record| {
         let level = match record.level() {
-            // As all other lines of ours have it.
+            // As in all other messages.
             Level::Warn => "warning".to_owned(),
             level => level.as_str().to_ascii_lowercase(),
         };
         let message = record.args().to_string();
         writeln!(out, "{level}: {}", for_terminal(&message))
     });
-    // It fails when a logger is there already, which then logs.
+    // Fails if a logger is already set, which then remains in use.
     let _ = builder.try_init();
 }

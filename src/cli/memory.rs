@@ -10,8 +10,8 @@ use super::record::{self, PendingOutput, Recording, profile_options};
 use super::report::timing;
 use super::select::{candidates, container};
 use crate::os::Pid;
-use crate::output::Meta;
 use crate::output::format::Format;
+use crate::output::meta::Meta;
 use crate::rss::attribution::Growth;
 use crate::sampler::processes::root::Root;
 use crate::sampler::{Sampler, SamplerOptions};
@@ -22,9 +22,9 @@ use crate::session::options::{Program, Target};
 use crate::session::signals::StopSignals;
 use crate::session::sources::Sources;
 use crate::text::escape::{command_line, for_terminal};
+use crate::text::units::{mib_number, size_change};
 use crate::tui::Ending;
 use crate::tui::app::{self, Model};
-use crate::tui::memory::sparkline;
 use crate::tui::memory::state::{MemorySeen, MemoryState};
 use crate::tui::memory::view::MemoryView;
 use crate::tui::rows::row::Row;
@@ -226,7 +226,6 @@ fn print_lines(
 
 /// One line: the numbers, and which function added most since `last`.
 fn line(seen: &MemorySeen, last: &MemorySeen) -> String {
-    let mib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 20));
     let [now, _, peak] = seen.rss_bytes.unwrap_or_default();
     let before = |row: &Row| {
         let mut rows = last.functions.iter();
@@ -239,19 +238,13 @@ fn line(seen: &MemorySeen, last: &MemorySeen) -> String {
         .map(|row| (row.own_growth.net_bytes().saturating_sub(before(row)), row))
         .max_by_key(|(bytes, _)| *bytes)
         .filter(|(bytes, _)| *bytes > 0)
-        .map(|(bytes, row)| {
-            format!(
-                "  {} {}",
-                sparkline::growth(bytes),
-                for_terminal(&row.text())
-            )
-        });
+        .map(|(bytes, row)| format!("  {} {}", size_change(bytes), for_terminal(&row.text())));
     format!(
         "{:>7.1} {:>10} {:>10} {:>9}{}",
         seen.elapsed.as_secs_f64(),
-        mib(now),
-        mib(peak),
-        sparkline::growth(seen.growth().unwrap_or(0)),
+        mib_number(now),
+        mib_number(peak),
+        size_change(seen.growth().unwrap_or(0)),
         most.unwrap_or_default()
     )
 }
@@ -268,8 +261,8 @@ fn closing(seen: &MemorySeen) -> Vec<String> {
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         lines.push(format!(
             "{:>9} grown, {:>9} freed  {}",
-            sparkline::growth(signed(grown_bytes)),
-            sparkline::growth(-signed(released_bytes)),
+            size_change(signed(grown_bytes)),
+            size_change(-signed(released_bytes)),
             for_terminal(&row.text())
         ));
     }

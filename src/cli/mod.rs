@@ -10,21 +10,20 @@ pub mod options;
 pub mod record;
 pub mod report;
 pub mod select;
+pub mod stdout;
 pub mod top;
 
-use crate::session::errors;
-
-use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::session::errors::{UserError, without_number};
+use crate::session::errors;
 use args::Cli;
 use options::Action;
+use stdout::to_stdout;
 
-/// Runs the command line of this process and returns its exit status: 0, 1 for a failure, 2 for a
-/// wrong command line, and a launched program's own.
+/// Runs this process's command line and returns its exit status: 0, 1 for a failure, 2 for a usage error,
+/// or a launched program's own status.
 pub fn run() -> ExitCode {
     let parsed = Cli::try_parse().and_then(|cli| {
         let action = Action::resolve(cli.command)?;
@@ -52,22 +51,4 @@ fn perform(action: Action) -> anyhow::Result<u8> {
             Ok(0)
         }
     }
-}
-
-/// Prints on stdout, whole or with an error: the last bytes too, which a drop would lose silently.
-fn to_stdout(
-    print: impl FnOnce(&mut BufWriter<io::StdoutLock<'static>>) -> io::Result<()>,
-) -> anyhow::Result<()> {
-    let mut out = BufWriter::new(io::stdout().lock());
-    print(&mut out)
-        .and_then(|()| out.flush())
-        .map_err(|error| match error.kind() {
-            // Whoever reads has seen enough; see `errors::report`.
-            io::ErrorKind::BrokenPipe => error.into(),
-            _ => UserError::failure(
-                format!("cannot print: {}", without_number(&error.to_string())),
-                "free some space, or print elsewhere",
-            )
-            .into(),
-        })
 }

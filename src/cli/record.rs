@@ -1,19 +1,21 @@
 //! `record`: samples into a profile, the profile into a file.
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use super::options::{Lines, RecordOptions};
 use super::report::progress::{Progress, Status};
-use super::report::{summary, timing};
+use super::report::{summary, summary_json, timing};
 use super::select::{candidates, container};
 use crate::os::Pid;
+use crate::output;
 use crate::output::file::OutputFile;
 use crate::output::format::{self, Format};
-use crate::output::tables::lines;
-use crate::output::{self, Meta};
+use crate::output::meta::Meta;
+use crate::output::tables::{lines, view};
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::sampler::processes::root::Root;
@@ -36,6 +38,17 @@ pub(crate) enum Ending {
     Signal,
     /// No process is left.
     ProgramEnded,
+}
+
+impl Ending {
+    /// The word for it in a summary.
+    fn word(self) -> &'static str {
+        match self {
+            Ending::Duration => "duration",
+            Ending::Signal => "signal",
+            Ending::ProgramEnded => "program",
+        }
+    }
 }
 
 /// Records, and returns the exit status: 0, or a launched program's own.
@@ -104,22 +117,35 @@ fn record_program(program: &Program, options: &RecordOptions) -> anyhow::Result<
     }
 }
 
-/// The place of the file, taken before anything starts. Shared with the thread that ends us at a
+/// The files to write, created before anything starts. Shared with the thread that ends us at a
 /// second signal, so that nothing is left behind then.
-pub(crate) struct PendingOutput(Arc<Mutex<Option<OutputFile>>>);
+pub(crate) struct PendingOutput(Arc<Mutex<Option<Files>>>);
+
+/// A recording's files.
+struct Files {
+    recording: OutputFile,
+    summary: Option<OutputFile>,
+}
 
 impl PendingOutput {
     pub(crate) fn take(options: &RecordOptions, target: &str) -> anyhow::Result<PendingOutput> {
         let path = options.output.clone().unwrap_or_else(|| {
             format::default_file_name(target, SystemTime::now(), options.format).into()
         });
-        let file = OutputFile::create(&path).map_err(|error| {
-            UserError::failure(
-                error.to_string(),
-                "give a file in a folder that is there and may be written: -o FILE",
-            )
-        })?;
-        Ok(PendingOutput(Arc::new(Mutex::new(Some(file)))))
+        let create = |path: &Path, option: &str| {
+            OutputFile::create(path).map_err(|error| {
+                let hint = format!(
+                    "give a file in a folder that is there and may be written: {option} FILE"
+                );
+                UserError::failure(error.to_string(), hint)
+            })
+        };
+        let summary = options.summary.as_deref();
+        let files = Files {
+            recording: create(&path, "-o")?,
+            summary: summary.map(|path| create(path, "--summary")).transpose()?,
+        };
+        Ok(PendingOutput(Arc::new(Mutex::new(Some(files)))))
     }
 
     fn guard_against_signals(&self) -> anyhow::Result<StopSignals> {
@@ -131,8 +157,8 @@ impl PendingOutput {
         let place = Arc::clone(&self.0);
         move || {
             // While it is being written it is locked; then the temporary file stays.
-            if let Ok(mut file) = place.try_lock() {
-                drop(file.take());
+            if let Ok(mut files) = place.try_lock() {
+                drop(files.take());
             }
         }
     }
@@ -141,8 +167,8 @@ impl PendingOutput {
 impl Drop for PendingOutput {
     /// Leaves nothing behind where nothing was written; the signals' thread holds on to its half.
     fn drop(&mut self) {
-        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(file.take());
+        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(files.take());
     }
 }
 
@@ -262,7 +288,7 @@ impl Recording {
         }
     }
 
-    /// Writes the file and says so.
+    /// Writes the files and says so.
     pub(crate) fn write(
         &self,
         place: PendingOutput,
@@ -274,27 +300,15 @@ impl Recording {
             meta.tables.sources = self.sources.read(files);
         }
         let mut slot = place.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut file) = slot.take() else {
-            // A second signal took it and is about to end us.
+        let Some(Files {
+            recording: mut file,
+            summary,
+        }) = slot.take()
+        else {
+            // A second signal took them and is about to end us.
             return Ok(());
         };
         let path = file.path().to_owned();
-        let to_pipe = file.is_stdout();
-        let written = output::write(options.format, &self.profile, &meta, &mut file)
-            .and_then(|()| file.flush())
-            .and_then(|()| file.commit());
-        drop(slot);
-        match written {
-            Ok(()) => {}
-            Err(error) if to_pipe && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-            Err(error) => {
-                return Err(UserError::failure(
-                    error.to_string(),
-                    "the recording is lost; free some space, or write elsewhere with -o FILE",
-                )
-                .into());
-            }
-        }
         let closing = summary::Closing {
             profile: &self.profile,
             stats: &self.stats,
@@ -303,14 +317,48 @@ impl Recording {
             path: &path,
             last_error: self.last_error.as_deref(),
         };
+        let to_pipe = file.is_stdout();
+        let written = output::write(options.format, &self.profile, &meta, &mut file)
+            .and_then(|()| file.flush())
+            .and_then(|()| file.commit());
+        let is_cut_off = match written {
+            Ok(()) => false,
+            Err(error) => {
+                expect_broken_pipe(to_pipe, &error, "-o")?;
+                true
+            }
+        };
+        if let Some(mut file) = summary {
+            let to_pipe = file.is_stdout();
+            summary_json::write(closing, &meta, self.ending.word(), &mut file)
+                .and_then(|()| file.flush())
+                .and_then(|()| file.commit())
+                .or_else(|error| expect_broken_pipe(to_pipe, &error, "--summary"))?;
+        }
+        drop(slot);
+        if is_cut_off {
+            return Ok(());
+        }
         for line in summary::lines(closing) {
             print_stderr(&line);
         }
-        for line in output::tables::unmatched(&self.profile, &meta.tables) {
+        for line in view::unmatched(&self.profile, &meta.tables) {
             print_stderr(&line);
         }
         Ok(())
     }
+}
+
+/// A pipe whose reader has ended is no failure; all else is. `option` names the file.
+fn expect_broken_pipe(to_pipe: bool, error: &io::Error, option: &str) -> anyhow::Result<()> {
+    if to_pipe && error.kind() == io::ErrorKind::BrokenPipe {
+        return Ok(());
+    }
+    let hint = match option {
+        "-o" => "the recording is lost; free some space, or write elsewhere with -o FILE",
+        _ => "the recording is written; free some space, or write elsewhere with --summary FILE",
+    };
+    Err(UserError::failure(error.to_string(), hint).into())
 }
 
 /// What a profile is to keep for these options.

@@ -5,11 +5,6 @@ use crate::os::memory::address::RemoteAddr;
 /// The longest stack that is cached from one sample to the next.
 pub const MAX_CACHED_FRAMES: usize = 20_000;
 
-/// `FRAME_OWNED_BY_THREAD` and `FRAME_OWNED_BY_GENERATOR` in `Include/internal/pycore_frame.h`
-/// (`pycore_interpframe_structs.h` from 3.14): the same in all versions that have `owner`, 3.11+.
-pub const FRAME_OWNED_BY_THREAD: u8 = 0;
-pub const FRAME_OWNED_BY_GENERATOR: u8 = 1;
-
 /// A frame as addresses: which code, at which instruction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RawFrame {

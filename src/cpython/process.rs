@@ -23,7 +23,7 @@ use crate::os::elf::ElfFile;
 use crate::os::process::TargetProcess;
 use crate::os::process::image::ProcessImage;
 use crate::os::procfs::maps::{Image, images};
-use crate::os::procfs::mm_layout::AddressSpace;
+use crate::os::procfs::mm_layout::MmLayout;
 use crate::os::{Pid, Tid};
 
 /// A CPython in a process.
@@ -57,8 +57,8 @@ impl PythonProcess {
     /// same and need not be located. `None` when that does not hold.
     pub fn attach_to_fork(&self, pid: Pid) -> Option<PythonProcess> {
         let is_fork = || {
-            let space = AddressSpace::of(pid);
-            space.is_some() && space == AddressSpace::of(self.pid())
+            let space = MmLayout::of(pid);
+            space.is_some() && space == MmLayout::of(self.pid())
         };
         if !is_fork() {
             return None;

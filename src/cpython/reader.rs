@@ -22,7 +22,7 @@ use super::stack::walk::{self, Walker};
 use super::threads::list::{PythonThread, ThreadList, identify_threads, list_threads};
 use super::threads::names::ThreadNames;
 use super::threads::tid_map::ThreadIds;
-use super::threads::{gil, interpreter};
+use super::threads::{gc, gil, interpreter};
 use super::values::ValueOptions;
 use super::values::locals::Local;
 use super::values::object::Objects;
@@ -205,7 +205,7 @@ impl StackReader {
         if let Ok(holder) = gil::holder(memory, &self.python, thread.lock) {
             thread.owns_gil = holder == Some(thread.state.addr);
         }
-        if let Ok(collection) = gil::collection(memory, &self.python, interpreter) {
+        if let Ok(collection) = gc::collection(memory, &self.python, interpreter) {
             thread.collection = collection;
         }
     }

@@ -1,5 +1,5 @@
-//! A process as the operating system shows it: memory, mappings, ELF files, threads, RSS. Nothing
-//! here knows Python.
+//! A process as Linux shows it: memory, mappings, ELF files, threads, RSS. Nothing here knows
+//! Python.
 
 pub mod container;
 pub mod core_file;
@@ -33,13 +33,6 @@ pub(crate) fn ticks_per_second() -> u64 {
 
 fn sysconf(name: nix::unistd::SysconfVar) -> Option<u64> {
     u64::try_from(nix::unistd::sysconf(name).ok()??).ok()
-}
-
-/// A text from outside with its control characters replaced, so that it can be put on a terminal.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the tests of this floor share: a process that runs until it is told to end.
+//! Shared by the tests of this floor: programs that run until they are ended.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -12,12 +12,12 @@ use super::ptrace::pause::PauseGuard;
 use super::thread::state::RunState;
 use super::{Pid, Tid};
 
-/// A running `cat`, by whatever name, which is killed in the end.
+/// A running `cat`, under any name, killed on drop.
 pub(crate) struct Cat(pub(crate) Child);
 
 impl Cat {
-    /// Starts it and waits until it works: a process that has only just been started may not even
-    /// have its program's mappings.
+    /// Starts it and waits for its first output: a process that has only just been started may not
+    /// even have its program mapped.
     pub(crate) fn start(command: &mut Command) -> Cat {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut cat = Cat(command.spawn().unwrap());
@@ -42,14 +42,14 @@ impl Drop for Cat {
     }
 }
 
-/// A Python program that has said that it is ready.
+/// A Python program that has printed "ready".
 pub(crate) struct Program {
     pub(crate) child: Child,
     pub(crate) stdin: Option<ChildStdin>,
     pub(crate) stdout: BufReader<ChildStdout>,
 }
 
-/// The interpreter itself: what the search path has may be a script that looks for it slowly.
+/// The interpreter itself: the search path may have a slow wrapper script.
 fn python() -> &'static str {
     static PYTHON: OnceLock<String> = OnceLock::new();
     PYTHON.get_or_init(|| {
@@ -110,7 +110,7 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        // When a test fails, some thread may not have been let go yet.
+        // When a test fails, a thread may still be paused.
         while self.child.try_wait().is_ok_and(|status| status.is_none()) {
             PauseGuard::settle();
             std::thread::yield_now();

@@ -1,4 +1,4 @@
-//! [`Format`]: the formats by name and by file ending, and the file's name when none is given.
+//! [`Format`]: formats by name and by file extension, and default file names.
 
 use std::fmt;
 use std::path::Path;
@@ -11,7 +11,7 @@ pub enum Format {
     /// An interactive SVG.
     #[default]
     Flamegraph,
-    /// Folded stacks: one line a stack, its frames joined with `;`, and the count.
+    /// Folded stacks: one line per stack, its frames joined with `;`, and the count.
     Raw,
     /// JSON for the speedscope viewer.
     Speedscope,
@@ -21,13 +21,12 @@ pub enum Format {
     Timeline,
     /// Memory over time as text, for `mprof plot`.
     Mprof,
-    /// A table of the lines of the functions that weigh most, as text or as CSV.
+    /// A table of the lines of the hottest functions, as text or as CSV.
     Lines,
     /// A table of functions, as text or as CSV.
     Functions,
 }
 
-/// No format has this name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no format is called '{0}'; there are flamegraph, raw, speedscope, chrometrace, timeline, mprof, \
@@ -36,7 +35,7 @@ pub enum Format {
 pub struct UnknownFormat(pub String);
 
 impl Format {
-    /// All formats, in the order of their help.
+    /// All formats, in the order of the help text.
     pub const ALL: [Format; 8] = [
         Format::Flamegraph,
         Format::Raw,
@@ -62,7 +61,7 @@ impl Format {
         }
     }
 
-    /// The ending of a file of this format that got no name, without the dot.
+    /// Extension of default file names, without the dot.
     pub fn extension(self) -> &'static str {
         match self {
             Format::Flamegraph => "svg",
@@ -73,27 +72,27 @@ impl Format {
         }
     }
 
-    /// Whether the profile must keep the order of its samples for this format
+    /// Whether the profile must store the order of its samples for this format
     /// ([`ProfileOptions::timeline`](crate::profile::options::ProfileOptions::timeline)).
     pub fn needs_timeline(self) -> bool {
         matches!(self, Format::Speedscope | Format::Chrometrace)
     }
 
-    /// Whether the format shows memory and no samples, so that growth must be sampled for it
+    /// Whether the format shows memory and no samples, so that RSS growth must be recorded
     /// ([`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory)).
     pub fn needs_memory(self) -> bool {
         matches!(self, Format::Timeline | Format::Mprof)
     }
 
-    /// Whether this is a table of functions or lines, for people to read rather than for a viewer
+    /// Whether this is a table, which lists functions by their first line
     /// ([`ProfileOptions::keep_first_lines`](crate::profile::options::ProfileOptions::keep_first_lines)).
     pub fn is_table(self) -> bool {
         matches!(self, Format::Lines | Format::Functions)
     }
 
-    /// The format that a file's name asks for, in any case of letters:
+    /// The format for a file name, whose case is ignored:
     ///
-    /// | ending | format |
+    /// | extension | format |
     /// | --- | --- |
     /// | `.timeline.svg` | timeline |
     /// | any other `.svg` | flamegraph |
@@ -104,10 +103,10 @@ impl Format {
     /// | `.lines.csv`, `.lines.txt`, `.lines` | lines |
     /// | any other `.csv`, `.functions.txt`, `.functions` | functions |
     ///
-    /// `None` for another name: the default then is [`Format::Flamegraph`].
+    /// `None` for any other name.
     pub fn from_path(path: &Path) -> Option<Format> {
         let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
-        // A file that is called only `.svg` is hidden, not of a format.
+        // `.svg` alone is a hidden file without an extension.
         let (stem, extension) = name.rsplit_once('.').filter(|(stem, _)| !stem.is_empty())?;
         match extension {
             "svg" if stem.ends_with(".timeline") => Some(Format::Timeline),
@@ -144,10 +143,9 @@ impl FromStr for Format {
     }
 }
 
-/// The name of a recording's file when none is given, as py-spy 0.4 makes it:
-/// `PID-2026-01-31T09-30-00+0000.svg` in the current folder, or with the program instead of the
-/// PID. Of a program's path only the last part is taken: py-spy takes all of it, and so writes into
-/// the interpreter's own folder. The time is UTC.
+/// Default file name, as py-spy 0.4 makes it: `PID-2026-01-31T09-30-00+0000.svg`, or with the program
+/// instead of the PID. Only the last part of the program's path is used: py-spy uses the whole path and
+/// so writes into the directory of the interpreter. The time is UTC.
 pub fn default_file_name(pid_or_program: &str, at: SystemTime, format: Format) -> String {
     let last = pid_or_program
         .rsplit('/')
@@ -165,14 +163,14 @@ pub fn default_file_name(pid_or_program: &str, at: SystemTime, format: Format) -
     )
 }
 
-/// Year, month and day of a day that is counted from 1970-01-01, in the Gregorian calendar.
+/// Year, month and day in the Gregorian calendar of a day counted from 1970-01-01.
 fn civil_date(days: u64) -> (u64, u64, u64) {
     let mut left = days;
     let mut year = 1970;
     let is_leap = |year: u64| {
         (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400)
     };
-    // 400 years are 146,097 days; the rest is at most 400 steps.
+    // 400 years have 146,097 days, which leaves at most 400 steps for the loop.
     year += left / 146_097 * 400;
     left %= 146_097;
     loop {
@@ -201,7 +199,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn names_go_both_ways() {
+    fn names_parse_to_their_formats() {
         for format in Format::ALL {
             assert_eq!(format.to_string().parse(), Ok(format));
         }
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn the_ending_tells_the_format() {
+    fn the_extension_selects_the_format() {
         let cases = [
             ("out.svg", Some(Format::Flamegraph)),
             ("/tmp/Out.SVG", Some(Format::Flamegraph)),
@@ -244,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn the_default_name_has_the_time() {
+    fn the_default_name_contains_the_time() {
         let at = |seconds| UNIX_EPOCH + Duration::from_secs(seconds);
         assert_eq!(
             default_file_name("123", at(0), Format::Raw),

@@ -1,44 +1,45 @@
-//! [`MemoryReport`]: what a recording's memory did, for the formats that are JSON.
+//! [`MemoryReport`]: the verdict on a recording's memory, for JSON formats.
 
 use crate::profile::Profile;
 use crate::rss::leak::verdict::Verdict;
 
-/// How many stacks are named.
+/// Most stacks that are listed.
 const SUSPECTS: usize = 3;
 
-/// An object with the verdict and its numbers; a key that says nothing is left out.
+/// The verdict and its numbers; unknown ones are omitted.
 #[derive(serde::Serialize)]
 pub(crate) struct MemoryReport {
     /// `stable`, `growing`, `step` or `inconclusive`.
     pub verdict: &'static str,
-    /// The verdict as the closing line has it.
+    /// The verdict as in the closing line.
     pub text: String,
-    /// How fast it grows.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes_per_minute: Option<u64>,
-    /// By how much it grew once, or at first.
+    pub bytes_per_minute: Option<u64>,
+    /// Size of a single step, or of the growth before the memory settled.
     #[serde(skip_serializing_if = "Option::is_none")]
-    bytes: Option<u64>,
-    /// When that was, or since when it grows or is stable, from the start of the recording.
+    pub bytes: Option<u64>,
+    /// Time of the step, or since when memory has been growing or stable; from the start of the recording.
     #[serde(skip_serializing_if = "Option::is_none")]
-    at_seconds: Option<f64>,
-    first_rss_bytes: u64,
-    last_rss_bytes: u64,
-    peak_rss_bytes: u64,
-    /// Those that grew most and never gave it back; only with `--memory` and a leak.
+    pub at_seconds: Option<f64>,
+    pub first_rss_bytes: u64,
+    pub last_rss_bytes: u64,
+    pub peak_rss_bytes: u64,
+    /// Stacks with the most growth that was never released; only with `--memory` and a suspected leak.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    suspects: Vec<SuspectReport>,
+    pub suspects: Vec<SuspectReport>,
 }
 
+/// A stack that may leak.
 #[derive(serde::Serialize)]
-struct SuspectReport {
-    kept_bytes: u64,
+pub(crate) struct SuspectReport {
+    /// What it has added to resident memory and never given back.
+    pub kept_bytes: u64,
     /// Root first.
-    frames: Vec<String>,
+    pub frames: Vec<String>,
 }
 
 impl MemoryReport {
-    /// `None` where no memory was read.
+    /// `None` if no memory was read.
     pub fn of(profile: &Profile) -> Option<MemoryReport> {
         let rss = profile.rss();
         let verdict = rss.trend().verdict;

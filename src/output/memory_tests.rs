@@ -1,16 +1,18 @@
-//! How the formats show the growth of resident memory.
+//! RSS growth in each format.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::format::Format;
+use super::meta::Meta;
 use super::*;
 use crate::cpython::code::frame_table::{Frame, FrameTable};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::profile::options::ProfileOptions;
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 
-/// A thread that adds 3 MiB in `load (1 bytes, x)`, gives back 1 MiB in `drop`, and a library that
+/// A thread that adds 3 MiB in `load (1 bytes, x)` and releases 1 MiB in `drop`, and a native thread that
 /// adds 4 KiB.
 fn profile(grows: bool) -> Profile {
     let mut table = FrameTable::default();
@@ -84,7 +86,7 @@ fn written(format: Format, profile: &Profile) -> String {
 }
 
 #[test]
-fn raw_weighs_bytes() {
+fn folded_stacks_have_bytes() {
     assert_eq!(
         written(Format::Raw, &profile(true)),
         "<not by a Python thread> 4096\nload (1 bytes, x) (a.py) 3145728\n"
@@ -92,14 +94,14 @@ fn raw_weighs_bytes() {
 }
 
 #[test]
-fn the_flame_graph_says_mib() {
+fn the_flame_graph_has_sizes() {
     let svg = written(Format::Flamegraph, &profile(true));
     for text in [
         ">RSS growth, 3.0 MiB: python app.py<",
         "load (1 bytes, x) (a.py) (3.0 MiB, 99.87%)</title>",
         "(4.0 KiB, 0.13%)</title>",
         "<title>all (3.0 MiB, 100%)</title>",
-        "1.0 MiB given back",
+        "1.0 MiB released",
     ] {
         assert!(svg.contains(text), "{text} is not in {svg}");
     }
@@ -108,7 +110,7 @@ fn the_flame_graph_says_mib() {
 }
 
 #[test]
-fn speedscope_holds_memory_and_time() {
+fn speedscope_has_memory_and_time() {
     let text = written(Format::Speedscope, &profile(true));
     let file: serde_json::Value = serde_json::from_str(&text).unwrap();
     let profiles = file.get("profiles").unwrap().as_array().unwrap();
@@ -134,7 +136,7 @@ fn speedscope_holds_memory_and_time() {
 }
 
 #[test]
-fn traces_count_resident_memory() {
+fn traces_have_an_rss_counter() {
     let text = written(Format::Chrometrace, &profile(true));
     let events: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
     let number = |event: &serde_json::Value, key| event.get(key).and_then(|at| at.as_u64());

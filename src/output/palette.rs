@@ -1,15 +1,15 @@
-//! Colours of the flame graph: whose code it is gives the hue, its name the shade.
+//! Colours of the flame graph: the origin of the code selects the hue, its name the shade.
 //!
-//! The program's own code is warm and so stands out; installed packages are green; the standard
-//! library is blue; processes and threads are grey. All are light enough for black text, and one
-//! name has one colour in every recording, so that two graphs can be compared.
+//! The program's own code has warm colours and so stands out; installed packages are green; the standard
+//! library is blue; processes and threads are grey. All colours are light enough for black text. A name
+//! has the same colour in every recording, so that two graphs can be compared.
 
 use inferno::flamegraph::color::Color;
 
 use crate::profile::Profile;
 use crate::profile::tables::labels::{Label, LabelId};
 
-/// Whose code a function is.
+/// Origin of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Program,
@@ -17,25 +17,24 @@ enum Owner {
     StandardLibrary,
 }
 
-/// The colour of what is no function: "all", processes, threads.
-pub(crate) const NEUTRAL: Color = Color {
+/// Colour of frames that are not functions: "all", processes, threads.
+pub const NEUTRAL: Color = Color {
     r: 214,
     g: 214,
     b: 210,
 };
 
-/// The background: plain, so that it competes with no frame.
-pub(crate) const BACKGROUND: Color = Color {
+/// Colour of the background.
+pub const BACKGROUND: Color = Color {
     r: 252,
     g: 252,
     b: 250,
 };
 
-/// What a search has found: no function has this hue, and black text is readable on it.
-pub(crate) const FOUND: &str = "#f48cff";
+/// Colour of search results: no function has this hue, and black text is readable on it.
+pub const SEARCH_RESULT: &str = "#f48cff";
 
-/// The colour of a label.
-pub(crate) fn color(profile: &Profile, id: LabelId) -> Color {
+pub fn color(profile: &Profile, id: LabelId) -> Color {
     match (profile.labels().get(id), profile.file(id)) {
         (Some(Label::Python { name, .. }), Some(file)) => {
             function_color(profile.string(name), file)
@@ -50,8 +49,8 @@ fn function_color(name: &str, file: &str) -> Color {
         Owner::Package => (88.0, 62.0, 0.42, 0.70),
         Owner::StandardLibrary => (198.0, 36.0, 0.52, 0.76),
     };
-    // The file moves the hue, the name moves it further and sets the lightness: functions of one
-    // file look related, and yet neighbours differ.
+    // The file shifts the hue; the name shifts it further and sets the lightness. Functions of one file
+    // have related colours, but neighbours differ.
     let by_name = fraction(name);
     let hue = hue + spread * (0.4 * fraction(file) + 0.6 * by_name);
     hsl(
@@ -86,8 +85,8 @@ fn owner(file: &str) -> Owner {
     }
 }
 
-/// A number from 0 to 1 that depends on the text only (FNV-1a, 32 bits, with the bits mixed once
-/// more because the last bytes of similar names hardly reach the upper ones).
+/// A hash of the text as a number from 0 to 1: FNV-1a with 32 bits, mixed once more because the last
+/// bytes of similar names have little effect on its upper bits.
 fn fraction(text: &str) -> f64 {
     let hash = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -96,7 +95,7 @@ fn fraction(text: &str) -> f64 {
     f64::from(mixed ^ (mixed >> 12)) / f64::from(u32::MAX)
 }
 
-/// As [`fraction`], and independent of it.
+/// Like [`fraction`], but independent of it.
 fn fraction_of_end(text: &str) -> f64 {
     fraction(text.get(1..).unwrap_or("-"))
 }
@@ -121,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn owners_are_told_by_the_path() {
+    fn the_path_selects_the_owner() {
         let cases = [
             ("/home/me/app.py", Owner::Program),
             ("app.py", Owner::Program),
@@ -146,7 +145,7 @@ mod tests {
 
     #[test]
     fn black_text_is_readable_on_every_colour() {
-        // WCAG 2: relative luminance; 4.5:1 is what body text needs, and we want more.
+        // Relative luminance of WCAG 2, which requires a contrast of 4.5:1 for body text.
         let linear = |channel: u8| {
             let c = f64::from(channel) / 255.0;
             if c <= 0.04045 {

@@ -21,7 +21,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// A launched program that has not been collected yet, and gets the signals that we get.
 #[derive(Debug)]
 pub struct Launched {
-    program: launch::Launched,
+    program: launch::ChildProcess,
     signals: StopSignals,
 }
 
@@ -31,7 +31,7 @@ impl Launched {
     /// # Errors
     /// When it cannot be run.
     pub fn start(program: &Program, signals: &StopSignals) -> anyhow::Result<Launched> {
-        let launched = launch::Launched::start(&program.file, &program.args)
+        let launched = launch::ChildProcess::start(&program.file, &program.args)
             .map_err(|error| cannot_run(program, &error))?;
         signals.set_program(Some(launched.pid()));
         // Not before: the program shall find it ignored if we did.

@@ -1,31 +1,15 @@
-//! Strings from the target, made harmless before they reach a terminal.
+//! Text from outside, written so that a terminal shows it and does not execute it.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// Whether a terminal could act on this character, or show text in another order than it is stored.
-fn is_dangerous(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}'
-            // Zero-width space, direction marks. (The joiners between them stay: emoji and
-            // several scripts are written with them.)
-            | '\u{200b}' | '\u{200e}' | '\u{200f}'
-            // Line and paragraph separator, direction embeddings and overrides.
-            | '\u{2028}'..='\u{202e}'
-            // Invisible operators, direction isolates.
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-            // Tag characters: text that is there and never seen.
-            | '\u{e0000}'..='\u{e007f}')
-}
+use super::sanitize::is_unsafe;
 
-/// `text` with every control, direction and invisible character written as an escape in Python's
-/// style (`\n`, `\x1b`, `\u202e`). Everything else stays, backslashes too: paths and values should
-/// read as they are.
+/// `text` with every [unsafe](is_unsafe) character written as an escape in Python's style (`\n`,
+/// `\x1b`, `\u202e`). Everything else is unchanged, backslashes too: paths and values should read as
+/// they are.
 pub fn for_terminal(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_dangerous) {
+    if !text.chars().any(is_unsafe) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len() + 16);
@@ -35,7 +19,7 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
             '\n' => write!(safe, "\\n"),
             '\r' => write!(safe, "\\r"),
             '\t' => write!(safe, "\\t"),
-            c if !is_dangerous(c) => write!(safe, "{c}"),
+            c if !is_unsafe(c) => write!(safe, "{c}"),
             c => match u32::from(c) {
                 code @ 0..=0xff => write!(safe, "\\x{code:02x}"),
                 code @ 0x100..=0xffff => write!(safe, "\\u{code:04x}"),
@@ -46,10 +30,10 @@ pub fn for_terminal(text: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// JSON text with the same characters as `\uXXXX` escapes: the same JSON, harmless on a terminal.
-/// `\n` stays, which JSON text has only between its tokens.
+/// JSON text with the same characters as `\uXXXX` escapes: equal JSON, safe on a terminal. `\n` is
+/// unchanged: JSON text has it only between tokens.
 pub fn in_json(json: &str) -> Cow<'_, str> {
-    let escape = |c: char| is_dangerous(c) && c != '\n';
+    let escape = |c: char| is_unsafe(c) && c != '\n';
     if !json.chars().any(escape) {
         return Cow::Borrowed(json);
     }
@@ -66,7 +50,7 @@ pub fn in_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
-/// A command line on one line, its words joined by spaces and not quoted, as py-spy prints it.
+/// A command line on one line, its words joined by spaces without quotes, as py-spy prints it.
 pub fn command_line<S: AsRef<str>>(words: &[S]) -> String {
     let words: Vec<_> = words
         .iter()
@@ -80,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn escapes_what_a_terminal_acts_on() {
+    fn escapes_what_a_terminal_executes() {
         assert_eq!(for_terminal("a\x1b[31mb\n\x07"), "a\\x1b[31mb\\n\\x07");
         assert_eq!(for_terminal("\u{9b}31m"), "\\x9b31m");
         assert_eq!(for_terminal("\u{202e}gpj.exe"), "\\u202egpj.exe");
@@ -88,18 +72,18 @@ mod tests {
     }
 
     #[test]
-    fn leaves_readable_text_as_it_is() {
+    fn readable_text_is_unchanged() {
         for text in ["C:\\new\\table", "Привет 🐍", "👩\u{200d}🚀"] {
             assert!(matches!(for_terminal(text), Cow::Borrowed(same) if same == text));
         }
     }
 
     #[test]
-    fn json_stays_the_same_json() -> Result<(), serde_json::Error> {
+    fn escaped_json_is_equal_json() -> Result<(), serde_json::Error> {
         let value = serde_json::json!({"name": "a\u{7f}\u{9b}\u{202e}\u{e0041}\n"});
         let text = serde_json::to_string_pretty(&value)?;
         let safe = in_json(&text);
-        assert!(safe.chars().all(|c| c == '\n' || !is_dangerous(c)));
+        assert!(safe.chars().all(|c| c == '\n' || !is_unsafe(c)));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe)?, value);
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! Text from outside made safe to print, and numbers made readable. Imports nothing of this crate.
 
+pub mod align;
 pub mod escape;
 pub mod redact_command;
 pub mod sanitize;

@@ -1,22 +1,23 @@
-//! A command line without its secrets, for a page that people paste where others read it.
+//! A command line without its secrets, for a report that is pasted into public places.
 //!
-//! Hidden is, in any argument and in any part of one (a program may write its whole title into one):
-//! - what follows a name that looks like a secret's ([`is_secret_name`]) as `--password X`,
-//!   `password=X`, `"password": X`,
-//! - the user part of an URL, `https://USER:PASSWORD@host`, and what follows the colon in `-u USER:X`,
-//! - what follows `Bearer` or `Basic`,
-//! - what has the shape of a well-known service's token.
+//! Hidden in any argument and any part of one (a program may write its whole title into one argument):
+//! - the value after the name of a secret ([`is_secret_name`]), as `--password X`, `password=X`,
+//!   `"password": X`;
+//! - the user part of a URL, `https://USER:PASSWORD@host`, and the part after the colon of `-u USER:X`;
+//! - the word after `Bearer` or `Basic`;
+//! - tokens in the format of a well-known service.
 //!
-//! In doubt more is hidden. A secret that nothing tells from other words stays, so the page says that
-//! it is to be looked over.
+//! In doubt more is hidden. A secret without any of these signs is not recognized, so the report asks
+//! its reader to check it before posting.
 
 use super::secrets::{REDACTED, is_secret_name};
 
-/// Arguments that are shown at most, and characters of each before they are looked at.
+/// Most arguments that are shown.
 const MAX_WORDS: usize = 256;
+/// Most characters of an argument that are read.
 const MAX_WORD: usize = 4096;
 
-/// How the tokens of well-known services begin.
+/// Prefixes of the tokens of well-known services.
 const TOKENS: &[&str] = &[
     "ghp_",
     "gho_",
@@ -42,10 +43,10 @@ const TOKENS: &[&str] = &[
     "eyJ",
     "SG.",
 ];
-/// No word of a language that begins so is longer than this.
+/// Shortest text that counts as a token: words of a language with such a prefix are shorter.
 const SHORTEST_TOKEN: usize = 16;
 
-/// The arguments with every secret replaced, cut where there is no end of them.
+/// The arguments with every secret replaced, at most [`MAX_WORDS`] of them.
 pub fn redact_command(words: &[String]) -> Vec<String> {
     let mut redactor = Redactor::default();
     let mut shown: Vec<String> = words
@@ -59,7 +60,7 @@ pub fn redact_command(words: &[String]) -> Vec<String> {
     shown
 }
 
-/// What the last word announced.
+/// What the previous word says about the next one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Next {
     #[default]
@@ -79,7 +80,7 @@ impl Redactor {
     fn word(&mut self, word: &str) -> String {
         let cut: String = word.chars().take(MAX_WORD).collect();
         let is_cut = cut.len() < word.len();
-        // An argument that follows `--password` is the secret with all the blanks that it has.
+        // The argument after `--password` is the secret, including its spaces.
         if self.next == Next::Secret && !starts_option(&cut) {
             self.next = Next::Plain;
             return REDACTED.to_owned();
@@ -91,7 +92,7 @@ impl Redactor {
             if text.is_empty() {
                 self.next = next;
             } else if next == Next::Secret && !starts_option(text) {
-                // Inside one argument nothing says where the secret ends.
+                // Within one argument the end of the secret is unknown.
                 shown.push_str(REDACTED);
                 return shown;
             } else if next == Next::User
@@ -101,9 +102,9 @@ impl Redactor {
                 shown.push(':');
                 shown.push_str(REDACTED);
             } else {
-                let (safe, goes_on) = self.piece(text, piece.len() == text.len());
+                let (safe, show_rest) = self.piece(text, piece.len() == text.len());
                 shown.push_str(&safe);
-                if !goes_on {
+                if !show_rest {
                     return shown;
                 }
             }
@@ -115,8 +116,8 @@ impl Redactor {
         shown
     }
 
-    /// A part of an argument between two blanks, and whether what follows may be shown. `is_last`:
-    /// nothing follows in this argument.
+    /// The safe form of a part of an argument between two spaces, and whether the rest of the argument
+    /// may be shown. `is_last`: nothing follows in this argument.
     fn piece(&mut self, text: &str, is_last: bool) -> (String, bool) {
         let bare = text.trim_matches(|c: char| !c.is_alphanumeric() && c != '-');
         if bare.eq_ignore_ascii_case("bearer") || bare.eq_ignore_ascii_case("basic") {
@@ -137,10 +138,10 @@ impl Redactor {
                 return (name.to_owned(), true);
             }
             if value.is_empty() {
-                // `"password": X`: inside one argument nothing says where the secret ends.
+                // `"password": X`: within one argument the end of the secret is unknown.
                 return (format!("{name} {REDACTED}"), false);
             }
-            // A parameter of an URL ends at the next one; else all the rest may be the secret.
+            // A URL parameter ends at the next one; elsewhere all the rest may be the secret.
             let in_url = name.contains('?');
             let after = value.find('&').filter(|_| in_url);
             let after = after.and_then(|end| value.get(end..)).unwrap_or_default();
@@ -157,7 +158,7 @@ impl Redactor {
         }
         let announces = match text.strip_prefix('-') {
             Some(option) => is_secret_name(option),
-            // A line of code, whose sign stands apart: `password = X`.
+            // Code with spaces around the sign: `password = X`.
             None => !is_last && text.chars().all(is_name) && is_secret_name(text),
         };
         if announces {
@@ -167,7 +168,8 @@ impl Redactor {
     }
 }
 
-/// Whether a word is the next option rather than the last one's value. One dash may begin a secret.
+/// Whether a word is an option rather than the previous option's value. A secret may begin with one
+/// dash.
 fn starts_option(word: &str) -> bool {
     let Some(rest) = word.strip_prefix("--") else {
         return false;
@@ -200,15 +202,15 @@ fn secret_assignment(text: &str) -> Option<usize> {
     None
 }
 
-/// An URL without its user part; `None` when it has none.
+/// A URL without its user part; `None` when it has none.
 fn without_user(text: &str) -> Option<String> {
     let (scheme, rest) = text.split_once("://")?;
-    // To the last one: a password may hold an `@` and even a slash, by mistake.
+    // The last `@`: an unescaped password may contain one, and even a slash.
     let (_, host) = rest.rsplit_once('@')?;
     Some(format!("{scheme}://{REDACTED}@{host}"))
 }
 
-/// Whether a part of the text has the shape of a token.
+/// Whether a part of the text has the format of a token.
 fn holds_token(text: &str) -> bool {
     text.split(|c: char| !(is_name(c) || c == '+'))
         .filter(|part| part.len() >= SHORTEST_TOKEN)
@@ -249,7 +251,7 @@ mod tests {
             &["python3", "-c", "connect(password='HUSH HUSH')"],
             &["python3", "-c", r#"x = {"password": "HUSH", "n": "HUSH"}"#],
             &["python3", "-c", r#"os.environ["TOKEN"]="HUSH""#],
-            // A title that the process has set is one argument.
+            // A process title is one argument.
             &["gunicorn: master --password HUSH --port 3"],
             &["worker token=HUSH HUSH"],
         ] {
@@ -268,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_stays() {
+    fn other_arguments_are_unchanged() {
         for words in [
             &["python3", "app.py", "--port", "8080", "-v"][..],
             &[
@@ -298,12 +300,12 @@ mod tests {
     }
 
     #[test]
-    fn long_ones_are_cut() {
+    fn long_command_lines_are_cut() {
         let long = "x".repeat(100_000);
         assert!(shown(&[&long]).len() < 5_000);
         let many = vec!["x"; 1_000];
         assert!(shown(&many).ends_with("… (744 more)"));
-        // A name that was announced is not forgotten at the cut.
+        // The cut does not separate a name from its secret.
         let secret = format!("{} --password HUSH", "x ".repeat(3_000));
         assert!(!shown(&[&secret]).contains("HUSH"));
     }

@@ -1,18 +1,18 @@
-//! Which names look like a secret's, so that the value is not shown.
+//! Which names are those of secrets, whose values are not shown.
 //!
-//! The rule goes by words: a name is split where case changes and at everything that is neither a
+//! The rule compares words: a name is split where case changes and at everything that is neither a
 //! letter nor a digit (`X-Api-Key`, `apiKey` and `API_KEY` are the words *api key*). It is secret
 //! when
 //! - one word is, or ends in, the word for a secret (`password`, `dbpassword`, `access_token`), or
 //!   begins with one that nothing else begins with (`passwords`, `cookiejar`), or
-//! - two words in a row name a key or an id that opens something (`api key`, `session id`), together
-//!   or apart,
+//! - two adjacent words name a key or an id that grants access (`api key`, `session id`), written
+//!   together or apart,
 //!
-//! unless its first or last word says that the value is a measure of the secret or a yes or no
-//! about it (`token_count`, `max_tokens`, `has_password`). In doubt a value is hidden: a hidden
-//! parse `token` costs a look at the code, a shown password costs a password.
+//! unless its first or last word shows that the value is a measure of the secret or a boolean about
+//! it (`token_count`, `max_tokens`, `has_password`). In doubt a value is hidden: a hidden parser
+//! `token` costs a minute in the source, a shown password costs a password.
 
-/// What is shown in the place of a secret.
+/// Replaces a secret.
 pub const REDACTED: &str = "<redacted>";
 
 /// A word that ends in one of these (with `s` or digits after it, too) is secret.
@@ -63,7 +63,7 @@ const WORDS: &[&str] = &[
     "cvc", "ssn", "dsn", "passkey", "kerberos",
 ];
 
-/// Two words in a row that are secret together.
+/// Two adjacent words that are secret together.
 const PAIRS: &[(&str, &str)] = &[
     ("api", "key"),
     ("access", "key"),
@@ -100,12 +100,12 @@ const MEASURES: &[&str] = &[
     "ttl", "timeout", "expiry", "expires", "age", "type", "kind",
 ];
 
-/// A first word that makes the value a number of secrets, or a yes or no about one.
+/// A first word that makes the value a number of secrets, or a boolean about one.
 const QUESTIONS: &[&str] = &["max", "min", "num", "n", "total", "count", "is", "has"];
 
 /// Whether a variable, a dict key or an attribute of this name holds a secret.
 pub fn is_secret_name(name: &str) -> bool {
-    // Nobody has longer names; what is longer is text that happens to be a key.
+    // Names are shorter. Longer text is a dict key, not a name.
     if name.len() > 256 {
         return false;
     }

@@ -22,6 +22,7 @@
 )]
 
 pub mod bench;
+pub mod chains;
 mod container;
 pub mod cores;
 pub mod doctor;
@@ -45,7 +46,7 @@ pub use interpreters::{
 };
 pub use locals::assert_locals;
 pub use packages::cache;
-pub use recording::{Recording, Sampling, Stack};
+pub use recording::{Pool, Recording, Sampling, Stack, read_summary, samples, until};
 pub use tape::{
     Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
 };

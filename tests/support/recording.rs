@@ -1,13 +1,15 @@
 //! A run of `record`, and its folded stacks as values.
 
 use std::ffi::OsString;
+use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::{Interpreter, pyspy_rs};
@@ -20,6 +22,24 @@ pub struct Recording {
     /// What we and a launched program wrote.
     pub stdout: String,
     pub stderr: String,
+    /// What `--summary` says of it.
+    pub summary: Value,
+}
+
+/// The file that [`Recording::command`] has the summary written to.
+fn summary_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".summary.json");
+    name.into()
+}
+
+/// A summary as its file has it.
+///
+/// # Panics
+/// If there is none.
+pub fn read_summary(path: &Path) -> Value {
+    let json = fs::read_to_string(path).expect("a summary");
+    serde_json::from_str(&json).expect("a summary in JSON")
 }
 
 /// One line of folded stacks.
@@ -119,6 +139,66 @@ impl Sampling {
     }
 }
 
+/// Makes something until it is enough, which on a crowded machine the first may not be.
+///
+/// # Panics
+/// If none of thirty is, with the last.
+pub fn until<T: Debug>(mut make: impl FnMut() -> T, is_enough: impl Fn(&T) -> bool) -> T {
+    let mut made = make();
+    for _ in 1..30 {
+        if is_enough(&made) {
+            return made;
+        }
+        made = make();
+    }
+    assert!(is_enough(&made), "never enough: {made:#?}");
+    made
+}
+
+/// Recordings of one program, added up: on a crowded machine one has few samples.
+#[derive(Debug, Default)]
+pub struct Pool {
+    pub stacks: Vec<Stack>,
+    /// Stacks that are missing, torn ones among them.
+    pub errors: u64,
+}
+
+impl Pool {
+    /// Adds recordings until they are enough.
+    ///
+    /// # Panics
+    /// If forty are not.
+    pub fn until(mut record: impl FnMut() -> Recording, is_enough: impl Fn(&Self) -> bool) -> Self {
+        let mut pool = Self::default();
+        for _ in 0..40 {
+            let recording = record();
+            pool.errors += recording.errors();
+            pool.stacks.extend(recording.stacks());
+            if is_enough(&pool) {
+                return pool;
+            }
+        }
+        let (samples, errors) = (pool.samples(), pool.errors);
+        panic!("never enough: {samples} samples, {errors} errors");
+    }
+
+    /// Samples in all.
+    pub fn samples(&self) -> u64 {
+        samples(&self.stacks)
+    }
+
+    /// Samples that have this function.
+    pub fn samples_of(&self, function: &str) -> u64 {
+        let has = |stack: &&Stack| stack.functions().contains(&function);
+        samples(self.stacks.iter().filter(has))
+    }
+}
+
+/// The samples of these stacks.
+pub fn samples<'a>(stacks: impl IntoIterator<Item = &'a Stack>) -> u64 {
+    stacks.into_iter().map(|stack| stack.count).sum()
+}
+
 impl Recording {
     /// Runs `record OPTIONS -o FILE -- PYTHON ARGUMENTS`.
     ///
@@ -144,16 +224,16 @@ impl Recording {
     ///
     /// # Panics
     /// If one fails, or none of thirty is enough, with the last.
-    pub fn until(record: impl Fn() -> Self, is_enough: impl Fn(&Self) -> bool) -> Self {
-        let mut recording = record();
-        for _ in 1..30 {
-            if is_enough(&recording) {
-                return recording;
-            }
-            recording = record();
-        }
-        assert!(is_enough(&recording), "never enough: {recording:#?}");
-        recording
+    pub fn until(record: impl FnMut() -> Self, is_enough: impl Fn(&Self) -> bool) -> Self {
+        until(record, is_enough)
+    }
+
+    /// Makes recordings until all together have that many samples.
+    ///
+    /// # Panics
+    /// If one fails, or forty have fewer.
+    pub fn at_least(samples: u64, record: impl FnMut() -> Self) -> Pool {
+        Pool::until(record, |pool| pool.samples() >= samples)
     }
 
     fn run(options: &[&str], target: &[OsString]) -> Self {
@@ -172,6 +252,8 @@ impl Recording {
             .args(options)
             .arg("-o")
             .arg(path)
+            .arg("--summary")
+            .arg(summary_of(path))
             .args(target)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null());
@@ -194,6 +276,7 @@ impl Recording {
             file: fs::read_to_string(path).expect("the recording is text"),
             stdout,
             stderr,
+            summary: read_summary(&summary_of(path)),
         }
     }
 
@@ -209,32 +292,35 @@ impl Recording {
         self.file.lines().map(parse).collect()
     }
 
-    /// Stacks that could not be read, by the closing line.
+    /// Stacks that are missing, torn ones among them.
     pub fn errors(&self) -> u64 {
-        self.counted("Errors").expect("the closing line")
+        self.unreadable() + self.torn()
     }
 
-    /// Samples in all, by the closing line.
+    /// Processes and threads that could not be read.
+    pub fn unreadable(&self) -> u64 {
+        count(&self.summary["errors"]["unreadable"])
+    }
+
+    /// Stacks that changed while they were read.
+    pub fn torn(&self) -> u64 {
+        count(&self.summary["errors"]["torn"])
+    }
+
+    /// Samples in all.
     pub fn samples(&self) -> u64 {
-        self.counted("Samples").expect("the closing line")
+        count(&self.summary["samples"])
     }
 
-    /// Looks that were due when there was no time for them, by the closing line.
+    /// Ticks that were due when there was no time for them.
     pub fn missed(&self) -> u64 {
-        self.counted("Missed").unwrap_or(0)
+        count(&self.summary["missed_ticks"])
     }
 
-    fn counted(&self, what: &str) -> Option<u64> {
-        let (_, rest) = self.stderr.split_once(&format!(" {what}: "))?;
-        let number = rest.split_whitespace().next().expect("a count");
-        Some(number.parse().expect("the count is a number"))
-    }
-
-    /// How often it looked in the `seconds` that it was to last, by the closing line.
-    pub fn looks(&self, seconds: f64) -> f64 {
-        let (_, rest) = self.stderr.split_once(" Rate: ").expect("the closing line");
-        let number = rest.split_whitespace().next().expect("a rate");
-        number.parse::<f64>().expect("the rate is a number") * seconds
+    /// How many ticks it took in the `seconds` that it was to last, by its rate.
+    pub fn ticks_in(&self, seconds: f64) -> f64 {
+        let rate = self.summary["achieved_hz"].as_f64();
+        rate.expect("three ticks or more") * seconds
     }
 
     /// Samples whose stack has a frame that starts so, and samples in all.
@@ -245,4 +331,8 @@ impl Recording {
         let with = stacks.iter().filter(has).map(|stack| stack.count).sum();
         (with, all)
     }
+}
+
+fn count(value: &Value) -> u64 {
+    value.as_u64().expect("a count")
 }

@@ -86,9 +86,10 @@ impl Target {
         }
     }
 
-    /// Waits until the ready line is true of the GIL as well. The thread that printed the line takes
-    /// the GIL once more before it reads stdin, and the busy one, if there is one, waits for it.
-    fn settle(&self) {
+    /// Waits until one of its threads is in a read of stdin. A thread that waits for the end of its
+    /// stdin is seen on its way there until then: in `__bootstrap_inner` of 2.7, which has no `storm` on
+    /// its stack and was taken for an impossible one.
+    pub fn until_it_reads_stdin(&self) {
         let tasks = format!("/proc/{}/task", self.pid());
         let reads_stdin = |task: DirEntry| {
             let call = fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
@@ -100,12 +101,19 @@ impl Target {
             let list = fs::read_dir(&tasks).expect("the target runs");
             list.flatten().any(reads_stdin)
         });
+    }
+
+    /// Waits until the ready line is true of the GIL as well. The thread that printed the line takes
+    /// the GIL once more before it reads stdin, and the busy one, if there is one, waits for it.
+    fn settle(&self) {
+        self.until_it_reads_stdin();
         let Some(busy) = self.ready["busy"].as_str() else {
             return;
         };
         let tid = self.truth().thread(busy).native_id.expect("its OS id");
         let ticks = || {
-            let stat = fs::read_to_string(format!("{tasks}/{tid}/stat")).expect("the thread runs");
+            let stat = format!("/proc/{}/task/{tid}/stat", self.pid());
+            let stat = fs::read_to_string(stat).expect("the thread runs");
             let (_, fields) = stat.rsplit_once(')').expect("a name in parentheses");
             let user = fields.split_whitespace().nth(11).expect("utime");
             user.parse::<u64>().expect("a number")

@@ -1,6 +1,6 @@
 //! CPython 2.7, from the headers of v2.7.18.
 //!
-//! The public headers; `PyModuleObject` as in `Objects/moduleobject.c`.
+//! The public headers; `PyModuleObject` from `Objects/moduleobject.c`.
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};

@@ -2,7 +2,7 @@
 //!
 //! The public headers and `Include/internal/`; dict keys as in `Objects/dict-common.h`.
 //!
-//! Patch releases: alike; the values that other profilers publish for 3.10.0 are the same.
+//! Patch releases do not differ; the values that other profilers publish for 3.10.0 are the same.
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};

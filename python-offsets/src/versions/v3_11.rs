@@ -2,8 +2,8 @@
 //!
 //! The public headers and `Include/internal/`.
 //!
-//! Patch releases: alike; the headers of v3.11.2 give the same values, and so do the values that
-//! other profilers publish for 3.11.14.
+//! Patch releases do not differ: the headers of v3.11.2 give the same values, and other profilers
+//! publish the same values for 3.11.14.
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};

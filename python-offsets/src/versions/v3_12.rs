@@ -2,9 +2,8 @@
 //!
 //! The public headers and `Include/internal/`.
 //!
-//! Patch releases: alike; the values that other profilers publish for 3.12.4 are the same, and what
-//! stands up to `_gil` in `PyInterpreterState` of 3.12.5 has the same
-//! order (its `_ceval_state` was not looked at).
+//! Patch releases do not differ: other profilers publish the same values for 3.12.4, and the fields up
+//! to `_gil` in `PyInterpreterState` of 3.12.5 have the same order (its `_ceval_state` was not examined).
 //!
 //! `func_state.next_version` counts functions only: `init_code` in `Objects/codeobject.c` takes
 //! `co_version` from the C variable `_Py_next_func_version` (declared in `pycore_code.h`).

@@ -3,7 +3,7 @@
 //! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_runtime.h` (v3.13.0,
 //! v3.13.5, v3.13.15 and v3.13.18, which agree).
 //! Derived fields: the structures of the installed headers of the same tags, in normal, debug and
-//! free-threaded builds; `tests/regenerate.rs` compares them.
+//! free-threaded builds; `tests/live_headers.rs` compares them.
 
 use crate::layout::DictKeys;
 use crate::minor::{Counter, Minor, Order, Source};
@@ -141,8 +141,9 @@ const DERIVED: &[(&str, &str, i64)] = &[
     ("module_object.md_dict", "pyobject.size", 0),
 ];
 
-/// From the headers of v3.13.0, v3.13.5, v3.13.15 and v3.13.18 (the last two are alike), for x86-64.
-/// The interpreter's size alone does not tell a debug build of 3.13.0 from a normal one of 3.13.15.
+/// From the headers of v3.13.0, v3.13.5, v3.13.15 and v3.13.18 (the last two are equal), for x86-64.
+/// The interpreter's size alone does not distinguish a debug build of 3.13.0 from a normal one of
+/// 3.13.15.
 const COUNTERS: &[Counter] = &[
     // Normal.
     Counter {

@@ -1,10 +1,10 @@
 //! CPython 3.14: the order of the values in the target's `_Py_DebugOffsets`.
 //!
 //! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_debug_offsets.h`
-//! (v3.14.8 and v3.14.10, which agree; what other projects wrote down for 3.14.0 has the same order
-//! for interpreters and frames).
+//! (v3.14.8 and v3.14.10, which agree; other projects publish the same order for interpreters and
+//! frames of 3.14.0).
 //! Derived fields: the structures of the installed headers of the same tags, in normal, debug and
-//! free-threaded builds; `tests/regenerate.rs` compares them.
+//! free-threaded builds; `tests/live_headers.rs` compares them.
 
 use crate::layout::DictKeys;
 use crate::minor::{Minor, Order, Source};

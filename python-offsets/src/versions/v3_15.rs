@@ -3,7 +3,7 @@
 //! Slots: `struct _Py_DebugOffsets` in `Include/internal/pycore_debug_offsets.h`
 //! (v3.15.0 and v3.15.2, which agree).
 //! Derived fields: the structures of the installed headers of the same tags, in normal, debug and
-//! free-threaded builds; `tests/regenerate.rs` compares them.
+//! free-threaded builds; `tests/live_headers.rs` compares them.
 
 use crate::layout::DictKeys;
 use crate::minor::{Minor, Order, Source};

@@ -1,7 +1,7 @@
-//! CPython 3.3: 3.4 with what was different before it. Table only: no 3.3 has been run against it.
+//! CPython 3.3: the table of 3.4 with its differences. Not tested against a running 3.3.
 //!
 //! `Include/pystate.h` and `Include/object.h` of v3.3.7: threads are linked one way and count
-//! ticks; an interpreter keeps no copy of the builtins; types have no `tp_finalize`.
+//! ticks; an interpreter has no copy of the builtins; types have no `tp_finalize`.
 
 use crate::layout::Layout;
 use crate::minor::{Minor, Source};

@@ -1,4 +1,4 @@
-//! CPython 3.4: 3.5 with what was different before it. Table only: no 3.4 has been run against it.
+//! CPython 3.4: the table of 3.5 with its differences. Not tested against a running 3.4.
 //!
 //! `Include/pystate.h` and `Include/object.h` of v3.4.8: no coroutine wrapper in a thread state; no
 //! `@` operator and no asynchronous methods among a heap type's slots.

@@ -1,8 +1,8 @@
-//! CPython 3.5: 3.6 with what was different before it. Table only: no 3.5 has been run against it.
+//! CPython 3.5: the table of 3.6 with its differences. Not tested against a running 3.5.
 //!
 //! `Include/code.h`, `Include/pystate.h`, `Include/dictobject.h` and `Objects/dictobject.c` (dict
-//! keys) of v3.5.5: the first line stands among the pointers of a code object, an interpreter has
-//! neither a frame evaluation function nor code extras, a dict has no version and no indices.
+//! keys) of v3.5.5: the first line is among the pointers of a code object, an interpreter has neither
+//! a frame evaluation function nor code extras, a dict has no version and no indices.
 
 use crate::layout::Layout;
 use crate::minor::{Minor, Source};

@@ -18,8 +18,8 @@ pub(crate) const MINOR: Minor = Minor {
 };
 
 /// Up to 3.7.3 `PyGC_Head` was aligned to `double`; 3.7.4 aligns it to `long double` (bpo-27987),
-/// which moved the GC state and all that follows it in `_PyRuntime`. From the headers of 3.7.16 with
-/// that one word undone; `tests/regenerate.rs` does the same. Other profilers publish the same 1392.
+/// which moved the GC state and the fields after it in `_PyRuntime`. From the headers of 3.7.16 with
+/// that change reverted; `tests/live_headers.rs` does the same. Other profilers publish the same 1392.
 const BEFORE_3_7_4: Layout = {
     let mut layout = LAYOUT;
     layout.runtime_state.size = 1432;

@@ -3,7 +3,7 @@
 //! The public headers and `Include/internal/`; dict keys as in `Objects/dict-common.h`,
 //! `PyModuleObject` as in `Objects/moduleobject.c`.
 //!
-//! Patch releases: alike; other profilers' structures made from v3.8.0 have the same order.
+//! Patch releases do not differ; other profilers' structures made from v3.8.0 have the same order.
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};

@@ -3,7 +3,8 @@
 //! The public headers and `Include/internal/`; dict keys as in `Objects/dict-common.h`,
 //! `PyModuleObject` as in `Objects/moduleobject.c`.
 //!
-//! Patch releases: alike; the headers of v3.9.2 give the same values but the size of an interpreter.
+//! Patch releases do not differ: the headers of v3.9.2 give the same values, except for the size of an
+//! interpreter.
 
 use crate::layout::*;
 use crate::minor::{Minor, Source};

@@ -1,6 +1,5 @@
-//! The command line as it is typed: raw arguments, in py-spy's spellings.
-//!
-//! Nothing is decided here; [`super::options`] turns these into what the commands work with.
+//! The command line as typed: raw arguments, spelled as py-spy's. [`super::options`] checks and resolves
+//! them.
 
 pub mod core;
 pub mod doctor;
@@ -15,7 +14,7 @@ use clap_complete::Shell;
 
 use crate::os::Pid;
 use crate::output::format::Format;
-use crate::output::tables::SortKey;
+use crate::output::tables::options::SortKey;
 use crate::output::tables::selector::FunctionName;
 use core::CoreArgs;
 use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
@@ -24,10 +23,10 @@ use values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser}
 
 const DUMP_EXAMPLES: &str = "\
 Examples:
-  pyspy-rs dump --pid 8172             what every thread does now
+  pyspy-rs dump --pid 8172             what every thread is doing
   pyspy-rs dump --pid 8172 --locals    with arguments and local variables
   pyspy-rs dump --pid 7 --in-container web1
-  pyspy-rs dump --core core.8172       what they did when it crashed
+  pyspy-rs dump --core core.8172       what they were doing at the crash
   pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
 
 const RECORD_EXAMPLES: &str = "\
@@ -59,14 +58,14 @@ Examples:
   pyspy-rs dump --pid 8172
   pyspy-rs record -o profile.svg -- python3 app.py
 
-`pyspy-rs COMMAND --help` tells the options of a command.";
+Run `pyspy-rs COMMAND --help` for the options of a command.";
 
-/// Look into a running Python program from outside: stacks, profiles, memory
+/// Sampling profiler and memory observer for running Python programs
 #[derive(Debug, Parser)]
 #[command(
     name = "pyspy-rs",
     version,
-    // Abbreviated commands (`pyspy-rs rec`) work in py-spy, so scripts have them.
+    // py-spy accepts abbreviated commands (`py-spy rec`), so scripts use them.
     infer_subcommands = true,
     subcommand_required = true,
     arg_required_else_help = true,
@@ -76,11 +75,10 @@ Examples:
     after_help = ROOT_EXAMPLES
 )]
 pub struct Cli {
-    /// What to do.
     #[command(subcommand)]
     pub command: Command,
 
-    /// Say on stderr what is found and done (-vv for more)
+    /// Log to stderr (-vv for debug output)
     #[arg(short, long, action = ArgAction::Count, global = true, help_heading = "Other", display_order = 900)]
     pub verbose: u8,
 
@@ -93,32 +91,31 @@ pub struct Cli {
     pub version: Option<bool>,
 }
 
-/// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Record where a program spends its time, as a flame graph or another format
+    /// Record where a program spends its time (flame graph or another format)
     #[command(
         after_help = RECORD_EXAMPLES,
         override_usage = "pyspy-rs record [OPTIONS] [-- PROGRAM ARGS...]"
     )]
     Record(RecordArgs),
-    /// Show live which functions take the time
+    /// Show live which functions take the most time
     #[command(
         after_help = TOP_EXAMPLES,
         override_usage = "pyspy-rs top [OPTIONS] [-- PROGRAM ARGS...]"
     )]
     Top(TopArgs),
-    /// Plot live how much memory a program has, whether it leaks, and which functions take it
+    /// Plot live a program's memory, whether it leaks, and which functions allocate it
     #[command(
         after_help = MEMORY_EXAMPLES,
         override_usage = "pyspy-rs memory [OPTIONS] [-- PROGRAM ARGS...]"
     )]
     Memory(MemoryArgs),
     /// Print what every thread of a program is doing now
-    // `d` was its abbreviation before there was another command with that letter.
+    // `d` abbreviated it before `doctor` existed.
     #[command(after_help = DUMP_EXAMPLES, alias = "d")]
     Dump(DumpArgs),
-    /// Tell what can be done with a process, what cannot, and why: a page for a bug report
+    /// Check whether a process can be profiled, and print a report to attach to a bug
     #[command(
         after_help = DOCTOR_EXAMPLES,
         override_usage = "pyspy-rs doctor [OPTIONS] [PID]"
@@ -132,29 +129,29 @@ pub enum Command {
 /// Arguments of `dump`.
 #[derive(Debug, Args)]
 pub struct DumpArgs {
-    /// The running process to look at, in decimal or 0x hex; may be left out when
-    /// only one Python process runs
+    /// PID of the running process, in decimal or 0x hex [default: the only running Python
+    /// process]
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
 
-    /// Count --pid as this container does: its id or the beginning of it, its host name, or
-    /// the pid (as seen here) of any process in it; without --pid, its only Python process
+    /// Interpret --pid inside this container: ID or ID prefix, hostname, pod UID, or PID (as seen
+    /// here) of any process in it; without --pid, use its only Python process
     #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
     pub in_container: Option<String>,
-    /// Or a core file.
+
     #[command(flatten)]
     pub core: CoreArgs,
 
-    /// Look at the Python processes below it too
+    /// Include child processes
     #[arg(short, long, help_heading = "Target")]
     pub subprocesses: bool,
 
-    /// Read without pausing the program: no delay for it, but a stack or a variable
-    /// can be caught while it changes
+    /// Do not pause the program: no delay, but a stack or variable may change while it is
+    /// read
     #[arg(long, help_heading = "Target")]
     pub nonblocking: bool,
 
-    /// Print JSON, for programs to read
+    /// Print JSON
     #[arg(short, long, help_heading = "Output")]
     pub json: bool,
 
@@ -162,55 +159,54 @@ pub struct DumpArgs {
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub locals: u8,
 
-    /// Show values whose names look like secrets, instead of <redacted>
+    /// Show the values of variables named like secrets instead of <redacted>
     #[arg(long, help_heading = "Output")]
     pub show_secrets: bool,
 
-    /// Show whole paths, not only the part below the import root
+    /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
 }
 
-/// Which process `record` and `top` look at.
+/// The process of `record`, `top` and `memory`.
 #[derive(Debug, Args)]
 pub struct TargetArgs {
-    /// A Python program to run and look at, with its arguments; put `--` before it
+    /// Python program to launch, with its arguments; put `--` before it
     #[arg(value_name = "PROGRAM", help_heading = "Target", num_args = 0..)]
     pub program: Vec<OsString>,
 
-    /// A running process to look at, in decimal or 0x hex; without it and without a
-    /// program, the only Python process that runs
+    /// PID of the running process, in decimal or 0x hex [default: the only running Python
+    /// process]
     #[arg(short, long, value_name = "PID", value_parser = parse_pid, help_heading = "Target")]
     pub pid: Option<Pid>,
 
-    /// Count --pid as this container does: its id or the beginning of it, its host name, or
-    /// the pid (as seen here) of any process in it; without --pid, its only Python process
+    /// Interpret --pid inside this container: ID or ID prefix, hostname, pod UID, or PID (as seen
+    /// here) of any process in it; without --pid, use its only Python process
     #[arg(long, value_name = "CONTAINER", help_heading = "Target")]
     pub in_container: Option<String>,
 
-    /// Look at the Python processes below it too
+    /// Include child processes
     #[arg(short, long, help_heading = "Target")]
     pub subprocesses: bool,
 }
 
-/// How `record` and `top` take samples.
+/// How `record` and `top` sample.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
-    /// Samples per second [default: 100, and 1000 for memory]
+    /// Samples per second [default: 100; 1000 with --memory]
     #[arg(short, long, value_name = "RATE", help_heading = "Sampling",
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: Option<u32>,
 
-    /// Count only threads that hold the GIL
+    /// Include only threads that hold the GIL
     #[arg(short, long, help_heading = "Sampling")]
     pub gil: bool,
 
-    /// Count threads that wait or sleep too
+    /// Include idle threads
     #[arg(short, long, help_heading = "Sampling")]
     pub idle: bool,
 
-    /// Weigh each sample by the nanoseconds that its thread was on a CPU since the last
-    /// one; what waits weighs nothing
+    /// Weight samples by on-CPU time: nanoseconds since the thread's previous sample
     #[arg(long, help_heading = "Sampling")]
     pub cpu: bool,
 
@@ -218,8 +214,8 @@ pub struct SamplingArgs {
     #[arg(long, help_heading = "Sampling")]
     pub gc: bool,
 
-    /// Read without pausing the program: no delay for it; a stack that changes while it
-    /// is read is tried again, then left out and counted as torn
+    /// Do not pause the program: no delay; a stack that changes while it is read is retried,
+    /// then dropped and counted as torn
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
 }
@@ -227,43 +223,45 @@ pub struct SamplingArgs {
 /// Arguments of `record`.
 #[derive(Debug, Args)]
 pub struct RecordArgs {
-    /// Which process.
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// How to sample.
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// Weigh stacks by the resident memory that they added, in bytes, not by samples
+    /// Weight stacks by RSS growth (bytes) instead of samples
     #[arg(short, long, help_heading = "Sampling")]
     pub memory: bool,
 
-    /// Seconds to sample for; a program that was launched is ended then
+    /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
           value_parser = parse_duration, help_heading = "Sampling")]
     pub duration: RecordFor,
 
-    /// File to write; `-` is stdout [default: named after the program and the time, and
-    /// stdout for tables]
+    /// Output file; `-` is stdout [default: a name with the program and the time; stdout for
+    /// tables]
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
 
-    /// Format of the file [default: by the file's ending, else flamegraph]
+    /// Output format [default: by the file extension, else flamegraph]
     #[arg(short, long, ignore_case = true, value_parser = format_parser(), help_heading = "Output")]
     pub format: Option<Format>,
 
-    /// In a table, show only this function: `load`, `Thing.load` or `app.py:load`, where
-    /// `*` stands for any text; can be given more than once
+    /// Also write the recording's counts, rates, errors and memory figures as JSON; `-` is stdout
+    #[arg(long, value_name = "FILE", help_heading = "Output")]
+    pub summary: Option<PathBuf>,
+
+    /// In a table, show only this function: `load`, `Thing.load` or `app.py:load`; `*` matches
+    /// any text; repeatable
     #[arg(long, value_name = "FUNCTION", help_heading = "Output")]
     pub only: Vec<FunctionName>,
 
-    /// Order of a table [default: own, and own-growth for memory]
+    /// Sort a table by this column [default: own; own-growth with --memory]
     #[arg(long, value_name = "COLUMN", ignore_case = true, value_parser = sort_parser(),
           help_heading = "Output")]
     pub sort: Option<SortKey>,
 
-    /// Tell functions apart, not lines: frames carry the function's first line
+    /// Aggregate by function instead of by line (frames have the function's first line)
     #[arg(
         short = 'F',
         long,
@@ -272,19 +270,19 @@ pub struct RecordArgs {
     )]
     pub function: bool,
 
-    /// Leave line numbers out
+    /// Omit line numbers
     #[arg(long, help_heading = "Output")]
     pub nolineno: bool,
 
-    /// Keep threads apart, under their ids and names
+    /// Add a root frame per thread, with its ID and name
     #[arg(short, long, help_heading = "Output")]
     pub threads: bool,
 
-    /// Show whole paths, not only the part below the import root
+    /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
 
-    /// Show no progress
+    /// Hide the progress bar
     #[arg(long, help_heading = "Output")]
     pub hideprogress: bool,
 }
@@ -292,20 +290,18 @@ pub struct RecordArgs {
 /// Arguments of `top`.
 #[derive(Debug, Args)]
 pub struct TopArgs {
-    /// Which process.
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// How to sample.
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// Seconds between two refreshes
+    /// Seconds between refreshes
     #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
           help_heading = "Output")]
     pub delay: Delay,
 
-    /// Show whole paths, not only the part below the import root
+    /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
 }
@@ -313,7 +309,6 @@ pub struct TopArgs {
 /// Arguments of `memory`.
 #[derive(Debug, Args)]
 pub struct MemoryArgs {
-    /// Which process.
     #[command(flatten)]
     pub target: TargetArgs,
 
@@ -322,26 +317,26 @@ pub struct MemoryArgs {
           value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub rate: u32,
 
-    /// Read without pausing the program: no delay for it; a stack that changes while it
-    /// is read is tried again, then left out and counted as torn
+    /// Do not pause the program: no delay; a stack that changes while it is read is retried,
+    /// then dropped and counted as torn
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
 
-    /// Seconds to look for; a program that was launched is ended then
+    /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
           value_parser = parse_duration, help_heading = "Sampling")]
     pub duration: RecordFor,
 
-    /// File to write at the end: a timeline (.svg), or any format of `record` by its ending
+    /// File to write at the end: a timeline (.svg), or a format of `record` by its extension
     #[arg(short, long, value_name = "FILE", help_heading = "Output")]
     pub output: Option<PathBuf>,
 
-    /// Seconds between two refreshes, or two lines where stdout is no terminal
+    /// Seconds between refreshes, or between lines if stdout is not a terminal
     #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
           help_heading = "Output")]
     pub delay: Delay,
 
-    /// Show whole paths, not only the part below the import root
+    /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
 }
@@ -349,6 +344,6 @@ pub struct MemoryArgs {
 /// Arguments of `completions`.
 #[derive(Debug, Args)]
 pub struct CompletionsArgs {
-    /// The shell
+    /// Shell
     pub shell: Shell,
 }

@@ -1,4 +1,4 @@
-//! What stands for an option's value: seconds, process ids, names of formats and columns.
+//! Parsers of option values: seconds, PIDs, names of formats and columns.
 
 use std::time::Duration;
 
@@ -6,28 +6,25 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::os::Pid;
 use crate::output::format::Format;
-use crate::output::tables::SortKey;
+use crate::output::tables::options::SortKey;
 
 /// How long to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecordFor {
-    /// Until the program ends or the user stops us.
     Unlimited,
-    /// For this long.
     Time(Duration),
 }
 
-/// Time between two refreshes. A type of its own, so that clap shows the default as it was typed.
+/// Time between refreshes. Its own type, so that clap shows the default as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay(pub Duration);
 
-/// The formats' names, in any case of letters as py-spy takes them.
+/// The formats' names, case-insensitive as in py-spy.
 pub(crate) fn format_parser() -> impl TypedValueParser<Value = Format> {
     PossibleValuesParser::new(Format::ALL.map(Format::name))
         .try_map(|name| name.to_ascii_lowercase().parse::<Format>())
 }
 
-/// The columns' names.
 pub(crate) fn sort_parser() -> impl TypedValueParser<Value = SortKey> {
     PossibleValuesParser::new(SortKey::ALL.map(SortKey::name)).try_map(|name| {
         let mut keys = SortKey::ALL.into_iter();
@@ -43,7 +40,7 @@ pub(crate) fn parse_pid(text: &str) -> Result<Pid, String> {
     };
     match pid {
         Ok(pid) if pid > 0 => Ok(pid),
-        _ => Err("not a process id: give a number such as 8172 or 0x1fec".to_owned()),
+        _ => Err("not a PID: use a number such as 8172 or 0x1fec".to_owned()),
     }
 }
 
@@ -60,11 +57,11 @@ pub(crate) fn parse_duration(text: &str) -> Result<RecordFor, String> {
     }
     parse_seconds(text)
         .map(RecordFor::Time)
-        .ok_or_else(|| "give seconds, such as 30, or `unlimited`".to_owned())
+        .ok_or_else(|| "use seconds, such as 30, or `unlimited`".to_owned())
 }
 
 pub(crate) fn parse_delay(text: &str) -> Result<Delay, String> {
     parse_seconds(text)
         .map(Delay)
-        .ok_or_else(|| "give seconds, such as 0.5".to_owned())
+        .ok_or_else(|| "use seconds, such as 0.5".to_owned())
 }

@@ -1,4 +1,4 @@
-//! The parts of `doctor`'s page, each from what the floors below tell.
+//! The parts of `doctor`'s report, each from the floors below.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::Path;
@@ -22,16 +22,15 @@ use crate::os::{Pid, Tid};
 use crate::session::errors::without_number;
 use crate::text::redact_command::redact_command;
 
-/// Interpreters that are named, names of native threads, and native threads whose names are asked for.
+/// Most interpreters that are listed, names of native threads, and native threads whose names are read.
 const MAX_INTERPRETERS: usize = 100;
 const MAX_NATIVE_NAMES: usize = 20;
 const MAX_NATIVE_THREADS: usize = 5_000;
-/// Mapped files that are opened.
+/// Most mapped files that are opened.
 const MAX_IMAGES: usize = 2_000;
 /// The longest build id that is shown, in bytes: a SHA-1 has 20.
 const MAX_BUILD_ID: usize = 64;
 
-/// Ourselves.
 pub fn own(facts: &OwnFacts) -> Own {
     Own {
         version: env!("CARGO_PKG_VERSION"),
@@ -54,7 +53,6 @@ fn seccomp(mode: u8) -> &'static str {
     }
 }
 
-/// The process as everybody sees it.
 pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
     let (executable, executable_is) = match &facts.program {
         Program::Unknown => (None, None),
@@ -100,11 +98,11 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
     }
 }
 
-/// Tries the ways into a process, and with `seizes` whether it can be paused; with them why not.
+/// Tries the ways to read a process and, with `seizes`, to pause it. Also returns why pausing failed.
 pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let mappings = read_mappings(pid).unwrap_or_default();
     let readable = mappings.iter().find(|mapping| mapping.readable);
-    // Without the right to read, the address is not even looked at.
+    // Without permission the kernel does not check the address.
     let at = RemoteAddr(readable.map_or(4096, |mapping| mapping.start));
     let way = |result: std::io::Result<()>| AccessMethod {
         works: Some(result.is_ok()),
@@ -120,7 +118,7 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     if !seizes {
         return (access, None);
     }
-    // The main thread, unless it has ended before the others.
+    // The main thread, unless it ended before the others.
     let lives = |tid: &Tid| RunState::of_thread(pid, *tid).is_ok_and(|s| s != RunState::Zombie);
     let tid = task_ids(pid).into_iter().find(lives).unwrap_or(pid);
     let seized = try_seize(pid, tid);
@@ -131,7 +129,6 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     (access, seized.err())
 }
 
-/// The interpreter.
 pub fn python(process: &mut PythonProcess) -> PythonPart {
     let exe = process.target().exe_path();
     let threads = process.threads().unwrap_or_default();
@@ -163,7 +160,7 @@ pub fn python(process: &mut PythonProcess) -> PythonPart {
     }
 }
 
-/// Its threads; those with Python frames get their names from the test.
+/// The threads; the test adds the names of those with Python frames.
 pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads> {
     let tids = match &process {
         Some(process) => process.target().thread_ids().ok()?,
@@ -171,7 +168,7 @@ pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads>
     };
     let python = process.and_then(|process| process.threads().ok());
     let listed = python.iter().flat_map(|list| &list.threads);
-    // One thread may run in several interpreters, and counts once.
+    // A thread that runs in several interpreters counts once.
     let known: HashSet<Tid> = listed.clone().filter_map(|one| one.os_thread_id).collect();
     let unknown = listed.filter(|one| one.os_thread_id.is_none()).count();
     let mut names: HashMap<String, usize> = HashMap::new();
@@ -193,7 +190,7 @@ pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads>
     })
 }
 
-/// The threads of a process that we may not open: everybody may list them.
+/// The threads of a process that cannot be opened: every user may list them.
 fn task_ids(pid: Pid) -> Vec<Tid> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
     let tasks = tasks.into_iter().flatten().flatten();
@@ -202,7 +199,7 @@ fn task_ids(pid: Pid) -> Vec<Tid> {
         .collect()
 }
 
-/// What the other commands' options can count on.
+/// Which options of the other commands work.
 pub fn features(process: &mut PythonProcess) -> Features {
     let counters = Counters::of_process(process.pid());
     let list = process.threads().unwrap_or_default();
@@ -217,29 +214,29 @@ pub fn features(process: &mut PythonProcess) -> Features {
     Features {
         gil: match gil {
             Some(None) if python.semantics.free_threaded => {
-                Some("this build has no GIL, unless it is switched on")
+                Some("this build has no GIL, unless it is enabled")
             }
-            Some(None) => Some("without symbols it cannot be told where this version's GIL is"),
+            Some(None) => Some("without symbols this version's GIL cannot be located"),
             Some(Some(_)) => None,
-            None => Some("no thread was there to ask about"),
+            None => Some("there is no thread"),
         },
         gc: unless(
             python.layout.gc.collecting.is_some(),
-            "this version does not tell when it collects (3.7 and later do)",
+            "garbage collections are visible in Python 3.7 and later",
         ),
         cpu: unless(
             counters.schedstat,
-            "schedstat cannot be read: the kernel does not count (CONFIG_SCHED_INFO), or hides it",
+            "schedstat cannot be read: the kernel lacks CONFIG_SCHED_INFO, or hides the file",
         ),
         memory: unless(counters.statm, "statm cannot be read"),
         shares: unless(
             counters.smaps_rollup,
-            "smaps_rollup cannot be opened: the kernel is older than 4.14, or hides it",
+            "smaps_rollup cannot be opened: the kernel is older than 4.14, or hides the file",
         ),
     }
 }
 
-/// The symbols of the program, of the interpreter's file, and of all other libraries together.
+/// The symbols of the program and of the interpreter's file, and totals for all other libraries.
 pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
     let target = process.target();
     let mappings = target.maps().ok()?;
@@ -274,10 +271,10 @@ pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
 }
 
 fn quality(target: &TargetProcess, image: &Image) -> Result<Quality, String> {
-    let base = image.base().ok_or("it is not mapped")?;
+    let base = image.base().ok_or("not mapped")?;
     let elf = match target.open_mapped(base) {
         Ok(file) => ElfFile::open(file),
-        // As for finding the interpreter: what the loader needs is in memory.
+        // The dynamic symbols that the loader needs are in memory too.
         Err(_) => ElfFile::from_memory(target.memory(), RemoteAddr(base.start)),
     };
     elf.map(|elf| elf.quality())
@@ -309,7 +306,7 @@ fn hex(id: &[u8]) -> String {
     digits.map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Whether a file with the symbols is installed, by the place that debuggers look at.
+/// Whether a separate debug file is installed where debuggers search for it.
 fn has_debug_file(target: &TargetProcess, build_id: &[u8]) -> bool {
     let id = hex(build_id);
     let Some((folder, name)) = id.split_at_checked(2).filter(|(_, name)| !name.is_empty()) else {

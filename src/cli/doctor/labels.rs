@@ -1,19 +1,18 @@
-//! The words of `doctor`'s page.
+//! Texts of `doctor`'s report.
 
 use std::time::Duration;
 
 use super::report::{AccessMethod, FileSymbols, Process};
-use crate::text::units::brief;
+use crate::text::sanitize::shorten;
+use crate::text::units::short_duration;
 
-/// Characters of a text from outside that are shown on a line.
+/// Most characters of a foreign text on a line.
 const MAX_TEXT: usize = 1_000;
 
-/// A text that may be missing.
 pub fn or_unknown(text: Option<&str>) -> &str {
     text.unwrap_or("unknown")
 }
 
-/// A number of frames.
 pub fn frames(count: usize) -> String {
     match count {
         1 => "1 frame".to_owned(),
@@ -21,52 +20,49 @@ pub fn frames(count: usize) -> String {
     }
 }
 
-/// `yes` or `no`.
 pub fn yes_no(yes: bool) -> &'static str {
     if yes { "yes" } else { "no" }
 }
 
-/// Whether something is as it is for us.
+/// Whether the process and pyspy-rs have the same one.
 pub fn same(same: Option<bool>) -> &'static str {
     match same {
-        Some(true) => "as ours",
-        Some(false) => "another",
+        Some(true) => "same",
+        Some(false) => "different",
         None => "unknown",
     }
 }
 
-/// What a value of `kernel.yama.ptrace_scope` lets us do (Documentation/admin-guide/LSM/Yama.rst).
+/// What a value of `kernel.yama.ptrace_scope` allows (Documentation/admin-guide/LSM/Yama.rst).
 pub fn yama(scope: u32) -> &'static str {
     match scope {
         0 => "any process of the same user",
         1 => "only descendants, unless root",
         2 => "only root",
-        _ => "nobody",
+        _ => "no process",
     }
 }
 
-/// Whose process it is.
 pub fn user(process: &Process) -> String {
     let Some(uid) = process.uid else {
         return "unknown".to_owned();
     };
     let name = or_unknown(process.user.as_deref());
     match process.effective_uid {
-        Some(effective) if effective != uid => format!("{uid} ({name}), acts as {effective}"),
+        Some(effective) if effective != uid => format!("{uid} ({name}), effective {effective}"),
         _ => format!("{uid} ({name})"),
     }
 }
 
-/// How a way into a process was found.
-pub fn way(way: &AccessMethod) -> String {
-    match (way.works, &way.error) {
+pub fn access(method: &AccessMethod) -> String {
+    match (method.works, &method.error) {
         (Some(true), _) => "works".to_owned(),
         (Some(false), error) => format!("no: {}", or_unknown(error.as_deref())),
         (None, _) => "not tried".to_owned(),
     }
 }
 
-/// What names a file has.
+/// The symbols that a file has.
 pub fn file_symbols(file: &FileSymbols) -> String {
     if let Some(error) = &file.error {
         return error.clone();
@@ -99,16 +95,13 @@ pub fn file_symbols(file: &FileSymbols) -> String {
     format!("{stripped}: {has}; build id {id}")
 }
 
-/// Microseconds as people read them.
+/// Microseconds in a readable unit.
 pub fn us(us: Option<f64>) -> String {
     let time = us.and_then(|us| Duration::try_from_secs_f64(us / 1e6).ok());
-    time.map_or_else(|| "unknown".to_owned(), brief)
+    time.map_or_else(|| "unknown".to_owned(), short_duration)
 }
 
-/// A text from outside, not too long for a line.
+/// A foreign text, short enough for a line.
 pub fn cut(text: &str) -> String {
-    match text.char_indices().nth(MAX_TEXT) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text.to_owned(),
-    }
+    shorten(text, MAX_TEXT)
 }

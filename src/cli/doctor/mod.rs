@@ -1,4 +1,4 @@
-//! `doctor`: what can be done with a process, what cannot, and why, on a page for a bug report.
+//! `doctor`: whether a process can be profiled and why not, as a report to attach to a bug.
 
 pub mod facts;
 pub mod labels;
@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use super::options::DoctorOptions;
 use super::select::{candidates, container};
-use super::to_stdout;
+use crate::cli::stdout::to_stdout;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
@@ -27,10 +27,10 @@ use crate::session::options::Target;
 use crate::text::escape::in_json;
 use report::{AccessMethod, Problem, Report, SCHEMA, Verdict};
 
-/// Prints the page, and returns the exit status: 0 when the process can be profiled.
+/// Prints the report, and returns the exit status: 0 when the process can be profiled.
 ///
 /// # Errors
-/// When no process was named and there is not just one, or stdout cannot be written.
+/// When no process was given and there is not exactly one, or stdout cannot be written.
 pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
     let pid = match &options.target {
         Target::Pid(pid) => *pid,
@@ -47,7 +47,7 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
     Ok(if report.verdict.can_read { 0 } else { FAILURE })
 }
 
-/// Collects all of the page. Nothing of it fails: what cannot be found out is missing.
+/// Collects the report. This never fails: unknown parts are `None`.
 fn inspect(pid: Pid, nonblocking: bool) -> Report {
     let own = OwnFacts::gather(Path::new("/"));
     let attached = attach::attach_until(Instant::now() + attach::PATIENCE, pid);
@@ -64,7 +64,7 @@ fn inspect(pid: Pid, nonblocking: bool) -> Report {
         .filter(|facts| !facts.kernel_thread)
         .filter(|facts| attached.is_ok() || facts.state != RunState::Zombie)
         .and_then(|_| {
-            // What is no Python is left alone.
+            // Only Python processes are paused.
             let seizes = !nonblocking && !matches!(attached, Err(AttachError::NotPython { .. }));
             let (access, error) = facts::access(pid, seizes);
             report.verdict.can_pause = access.ptrace_seize.works;
@@ -72,7 +72,7 @@ fn inspect(pid: Pid, nonblocking: bool) -> Report {
             error
         });
     match attached {
-        Ok(process) => look_inside(process, &mut report, pause_error.as_ref(), nonblocking),
+        Ok(process) => inspect_python(process, &mut report, pause_error.as_ref(), nonblocking),
         Err(error) => {
             report.threads = facts.as_ref().and_then(|_| facts::threads(pid, None));
             refuse(pid, facts.as_ref(), &error, &mut report);
@@ -81,13 +81,13 @@ fn inspect(pid: Pid, nonblocking: bool) -> Report {
     if let Some(facts) = &facts
         && report.verdict.can_read
     {
-        report.problems.extend(remedies::of_condition(pid, facts));
+        report.problems.extend(remedies::for_state(pid, facts));
     }
     report
 }
 
-/// Fills in what only a process shows that we may look into.
-fn look_inside(
+/// Adds the parts that need a readable process.
+fn inspect_python(
     mut process: PythonProcess,
     report: &mut Report,
     pause_error: Option<&PauseError>,
@@ -113,25 +113,25 @@ fn look_inside(
     report.verdict.line = match (can_read, report.verdict.can_pause) {
         (true, Some(true)) => "pyspy-rs can read and pause this process".to_owned(),
         (true, None) => "pyspy-rs can read this process (pausing was not tried)".to_owned(),
-        (true, Some(false)) => "pyspy-rs can read this process, but not pause it: it goes on \
+        (true, Some(false)) => "pyspy-rs can read this process but not pause it: it samples \
                                 as with --nonblocking"
             .to_owned(),
         (false, _) => {
             let why = match (&test.ended, test.error_texts.first()) {
                 (Some(ended), _) => ended.clone(),
                 (None, Some(error)) => error.clone(),
-                (None, None) => "none of its threads showed a stack".to_owned(),
+                (None, None) => "no thread had a stack".to_owned(),
             };
             report.problems.push(Problem {
-                problem: format!("a second of samples brought no stack: {why}"),
-                fixes: vec!["try again; -vv shows what was read".to_owned()],
+                problem: format!("no stack in one second of samples: {why}"),
+                fixes: vec!["try again with -vv, which logs what was read".to_owned()],
             });
             format!("pyspy-rs cannot read this process: {why}; fix: try again")
         }
     };
     report.sample = Some(test);
     if let Some(error) = pause_error {
-        report.problems.push(remedies::of_pausing(pid, error));
+        report.problems.push(remedies::for_pause_error(pid, error));
     }
     let forbidden = |way: &AccessMethod| way.works == Some(false);
     if let Some(access) = &report.access
@@ -139,11 +139,11 @@ fn look_inside(
         && can_read
     {
         report.problems.push(Problem {
-            problem: "process_vm_readv is refused: /proc/PID/mem is read instead, one system call \
-                      for each place, so that samples cost more"
+            problem: "process_vm_readv is denied: /proc/PID/mem is read instead, one system call \
+                      per address range, so samples cost more"
                 .to_owned(),
             fixes: vec![
-                "if that is a container's seccomp filter: docker run --cap-add SYS_PTRACE …, or \
+                "if a container's seccomp filter denies it: docker run --cap-add SYS_PTRACE …, or \
                  --security-opt seccomp=unconfined"
                     .to_owned(),
             ],
@@ -153,11 +153,11 @@ fn look_inside(
 
 /// The verdict on a process that could not be attached to.
 fn refuse(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError, report: &mut Report) {
-    let problem = remedies::of_attaching(pid, facts, error);
+    let problem = remedies::for_attach_error(pid, facts, error);
     let fix = problem.fixes.first().cloned().unwrap_or_default();
     report.verdict = Verdict {
         line: format!(
-            "pyspy-rs cannot look into it: {}; fix: {fix}",
+            "pyspy-rs cannot profile this process: {}; fix: {fix}",
             problem.problem
         ),
         can_read: false,

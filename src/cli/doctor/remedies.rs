@@ -1,4 +1,4 @@
-//! What stands between us and a process, and the commands that remove it.
+//! Problems with a process, and the commands that fix them.
 
 use super::report::Problem;
 use crate::cpython::attach::error::AttachError;
@@ -10,25 +10,24 @@ use crate::os::process::TargetProcess;
 use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::state::RunState;
 
-/// Processes below one that is no Python which are tried.
+/// Most children of a process without Python that are tried.
 const MAX_CHILDREN: usize = 256;
-/// Those of them that are named.
+/// Most of them that are named.
 const MAX_NAMED: usize = 10;
 
-/// The command that runs this examination as root.
+/// The command that runs `doctor` as root.
 fn as_root(pid: Pid) -> String {
     format!(r#"sudo env "PATH=$PATH" pyspy-rs doctor {pid}"#)
 }
 
-/// Why attaching failed.
-pub fn of_attaching(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError) -> Problem {
+pub fn for_attach_error(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError) -> Problem {
     let fixes = match error {
         AttachError::NotPython { .. } if facts.is_some_and(|facts| facts.kernel_thread) => {
-            vec!["none: the kernel's own threads run no Python".to_owned()]
+            vec!["none: kernel threads run no Python".to_owned()]
         }
-        // Asked anew: the error keeps only the words.
+        // Diagnosed again: the error has only the text.
         AttachError::PermissionDenied { .. } => {
-            of_permission(pid, &PermissionProblem::diagnose(pid))
+            for_permission(pid, &PermissionProblem::diagnose(pid))
         }
         AttachError::IsThread { pid, .. } => vec![format!("pyspy-rs doctor {pid}")],
         AttachError::NotPython { .. } => match python_children(pid) {
@@ -44,52 +43,51 @@ pub fn of_attaching(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachError)
     }
 }
 
-/// Why a thread may not be paused.
-pub fn of_pausing(pid: Pid, error: &PauseError) -> Problem {
+pub fn for_pause_error(pid: Pid, error: &PauseError) -> Problem {
     let mut fixes = match error {
-        PauseError::PermissionDenied(problem) => of_permission(pid, problem),
+        PauseError::PermissionDenied(problem) => for_permission(pid, problem),
         PauseError::Io { .. } => Vec::new(),
     };
     fixes.push(format!(
         "without pausing: pyspy-rs record --nonblocking -o profile.svg --pid {pid}"
     ));
     Problem {
-        problem: format!("its threads cannot be paused: {error}"),
+        problem: format!("threads cannot be paused: {error}"),
         fixes,
     }
 }
 
-/// The commands that give us the right; the one to try first comes first.
-pub fn of_permission(pid: Pid, problem: &PermissionProblem) -> Vec<String> {
-    let launch = "or start the program with it: pyspy-rs record -o profile.svg -- python3 …";
+/// The commands that grant access, the preferred one first.
+pub fn for_permission(pid: Pid, problem: &PermissionProblem) -> Vec<String> {
+    let launch = "or launch the program: pyspy-rs record -o profile.svg -- python3 …";
     match problem {
         PermissionProblem::OtherUser { .. } | PermissionProblem::NotDumpable { .. } => {
             vec![as_root(pid)]
         }
         PermissionProblem::Yama { scope: 1, .. } => vec![
             as_root(pid),
-            "or, for all processes of yours: sudo sysctl -w kernel.yama.ptrace_scope=0".to_owned(),
+            "or, for all your processes: sudo sysctl -w kernel.yama.ptrace_scope=0".to_owned(),
             launch.to_owned(),
         ],
         PermissionProblem::Yama { scope: 2, .. } => vec![as_root(pid), launch.to_owned()],
         PermissionProblem::Unknown { root: false, .. } => vec![as_root(pid)],
         PermissionProblem::AlreadyTraced { tracer, .. } => {
-            vec![format!("see who that is, and end it: ps -fp {tracer}")]
+            vec![format!("find that tracer, and end it: ps -fp {tracer}")]
         }
-        // Of containers and security modules the one sentence is all there is.
+        // Containers and security modules: no command, only the hint.
         other => vec![other.hint()],
     }
 }
 
-/// What of the process's condition is worth a word though it can be read.
-pub fn of_condition(pid: Pid, facts: &ProcessFacts) -> Option<Problem> {
+/// A problem of a process that can be read.
+pub fn for_state(pid: Pid, facts: &ProcessFacts) -> Option<Problem> {
     (facts.state == RunState::Stopped).then(|| Problem {
-        problem: "it is stopped, by Ctrl-Z or SIGSTOP: its stacks do not change".to_owned(),
+        problem: "the process is stopped (Ctrl-Z or SIGSTOP): its stacks do not change".to_owned(),
         fixes: vec![format!("kill -CONT {pid}")],
     })
 }
 
-/// The Python processes below a wrapper, as commands to examine them.
+/// The Python children of a wrapper, as commands to inspect them.
 fn python_children(pid: Pid) -> Vec<String> {
     let Ok(target) = TargetProcess::open(pid) else {
         return Vec::new();
@@ -98,7 +96,7 @@ fn python_children(pid: Pid) -> Vec<String> {
     children
         .filter(|child| PythonProcess::attach(child.pid).is_ok())
         .take(MAX_NAMED)
-        .map(|child| format!("look at the Python below it: pyspy-rs doctor {}", child.pid))
+        .map(|child| format!("inspect its Python child: pyspy-rs doctor {}", child.pid))
         .collect()
 }
 
@@ -116,7 +114,7 @@ mod tests {
                 PermissionProblem::OtherUser {
                     pid,
                     owner,
-                    place: Environment::Machine,
+                    environment: Environment::Machine,
                 },
                 "sudo env",
                 "",
@@ -138,7 +136,7 @@ mod tests {
                 "",
             ),
         ] {
-            let fixes = of_permission(pid, &problem);
+            let fixes = for_permission(pid, &problem);
             assert!(
                 fixes.first().is_some_and(|fix| fix.starts_with(first)),
                 "{fixes:?}"
@@ -151,14 +149,14 @@ mod tests {
             );
             assert!(fixes.iter().any(|fix| fix.contains(some)), "{fixes:?}");
         }
-        let frozen = of_permission(pid, &PermissionProblem::Yama { pid, scope: 3 });
+        let frozen = for_permission(pid, &PermissionProblem::Yama { pid, scope: 3 });
         assert!(frozen.iter().all(|fix| !fix.contains("sudo")), "{frozen:?}");
         let traced = PermissionProblem::AlreadyTraced {
             pid,
             tracer: 7,
             command: "gdb".to_owned(),
         };
-        let problem = of_pausing(pid, &PauseError::PermissionDenied(traced));
+        let problem = for_pause_error(pid, &PauseError::PermissionDenied(traced));
         assert!(problem.problem.contains("gdb"), "{problem:?}");
         assert!(
             problem.fixes.iter().any(|fix| fix.ends_with("ps -fp 7")),

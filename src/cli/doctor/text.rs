@@ -1,23 +1,21 @@
-//! `doctor`'s page as plain text: a verdict, then what it rests on, one fact on a line.
+//! `doctor`'s report as plain text: the verdict, then the facts, one per line.
 
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::labels::{cut, file_symbols, frames, or_unknown, same, us, user, way, yama, yes_no};
+use super::labels::{self, cut, file_symbols, frames, or_unknown, same, us, user, yama, yes_no};
 use super::report::{
     Access, Features, Own, Process, PythonPart, Report, Symbols, TestSample, Threads,
 };
 use crate::text::escape::{command_line, for_terminal};
-use crate::text::units::{mib, rough};
+use crate::text::units::{mib, rough_duration};
 
-/// Where the facts begin.
+/// Column of the facts.
 const INDENT: usize = 20;
-/// Python threads that are listed.
+/// Most Python threads that are listed.
 const MAX_LISTED: usize = 12;
 
-/// Prints the page.
-///
 /// # Errors
 /// When `out` cannot be written.
 pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
@@ -34,7 +32,7 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     page.section(&format!("Process {}", report.pid))?;
     match &report.process {
         Some(process) => page.process(process)?,
-        None => page.line("state", "there is none with this pid, that we can see")?,
+        None => page.line("state", "no visible process has this PID")?,
     }
     if let Some(access) = &report.access {
         page.access(access)?;
@@ -56,7 +54,7 @@ pub fn write(out: &mut impl Write, report: &Report) -> io::Result<()> {
     }
     writeln!(
         page.out,
-        "\nWhat looks like a secret is hidden above; look it over before you paste it."
+        "\nSecrets that were recognized are redacted; check this report before you share it."
     )
 }
 
@@ -84,13 +82,13 @@ impl<W: Write> Page<'_, W> {
             .map_or_else(|| "unknown".into(), |uid| uid.to_string());
         self.line("user", if uid == "0" { "0 (root)" } else { &uid })?;
         let names = match own.capability_names.as_slice() {
-            [] => "none that helps".to_owned(),
+            [] => "none that helps here".to_owned(),
             names => names.join(", "),
         };
         self.line("capabilities", format!("{names} ({})", own.capabilities))?;
         self.line("seccomp", or_unknown(own.seccomp))?;
         let yama = match own.yama_scope {
-            None => "not there".to_owned(),
+            None => "not enabled".to_owned(),
             Some(scope) => format!("ptrace_scope {scope}: {}", yama(scope)),
         };
         self.line("Yama", yama)?;
@@ -113,7 +111,7 @@ impl<W: Write> Page<'_, W> {
         let age = process
             .age_seconds
             .and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let age = age.map(|age| format!(", started {} ago", rough(age)));
+        let age = age.map(|age| format!(", started {} ago", rough_duration(age)));
         self.line(
             "state",
             format!("{}{}", process.state, age.unwrap_or_default()),
@@ -122,7 +120,7 @@ impl<W: Write> Page<'_, W> {
         self.line("user", user(process))?;
         let tracer = match (process.tracer_pid, &process.tracer_command) {
             (Some(pid), command) => format!("process {pid} ({})", or_unknown(command.as_deref())),
-            (None, _) => "nobody".to_owned(),
+            (None, _) => "none".to_owned(),
         };
         self.line("traced by", tracer)?;
         let privileges = if process.no_new_privileges {
@@ -141,16 +139,13 @@ impl<W: Write> Page<'_, W> {
             .collect();
         self.line("namespaces", namespaces.join(", "))?;
         if let Some(inner) = process.inner_pid {
-            self.line("pid inside", inner)?;
+            self.line("PID inside", inner)?;
         }
-        self.line("root folder", same(process.same_root))?;
+        self.line("root directory", same(process.same_root))?;
         self.line("cgroup", or_unknown(process.cgroup.as_deref()))?;
         let limit = process.memory_limit_bytes.zip(process.memory_left_bytes);
         let limit = limit.map(|(limit, left)| format!("{}, {} left", mib(limit), mib(left)));
-        self.line(
-            "memory limit",
-            limit.as_deref().unwrap_or("none that we see"),
-        )?;
+        self.line("memory limit", limit.as_deref().unwrap_or("none visible"))?;
         self.line(
             "resident",
             process.rss_bytes.map_or_else(|| "unknown".into(), mib),
@@ -158,23 +153,23 @@ impl<W: Write> Page<'_, W> {
     }
 
     fn access(&mut self, access: &Access) -> io::Result<()> {
-        self.section("Ways in")?;
-        self.line("process_vm_readv", way(&access.process_vm_readv))?;
-        self.line("/proc/PID/mem", way(&access.proc_mem))?;
-        self.line("pausing (ptrace)", way(&access.ptrace_seize))
+        self.section("Access")?;
+        self.line("process_vm_readv", labels::access(&access.process_vm_readv))?;
+        self.line("/proc/PID/mem", labels::access(&access.proc_mem))?;
+        self.line("pausing (ptrace)", labels::access(&access.ptrace_seize))
     }
 
     fn python(&mut self, python: &PythonPart) -> io::Result<()> {
         self.section("Python")?;
-        let told = |what: &str, by: &str| format!("{what}, by {by}");
-        self.line("version", told(&python.version, &python.version_source))?;
-        self.line("is in", format!("{} ({})", python.image, python.image_is))?;
+        let version = format!("{}, from {}", python.version, python.version_source);
+        self.line("version", version)?;
+        self.line("file", format!("{} ({})", python.image, python.image_is))?;
         self.line("state found by", &python.state_source)?;
         self.line("layout", &python.layout_source)?;
         let debug = match python.debug_build {
             Some(true) => "debug",
             Some(false) => "no debug",
-            None => "debug or not: no symbol tells",
+            None => "debug unknown: no symbols",
         };
         let free = if python.free_threaded {
             "free-threaded, "
@@ -209,7 +204,7 @@ impl<W: Write> Page<'_, W> {
             let tid = thread
                 .os_thread_id
                 .map_or_else(|| "?".into(), |tid| tid.to_string());
-            let name = thread.name.as_deref().unwrap_or("without a name");
+            let name = thread.name.as_deref().unwrap_or("unnamed");
             self.line(&tid, format!("{} ({})", cut(name), frames(thread.frames)))?;
         }
         let listed = threads.python_names.len().min(MAX_LISTED);
@@ -226,7 +221,7 @@ impl<W: Write> Page<'_, W> {
             .collect();
         match native.as_slice() {
             [] => Ok(()),
-            names => self.line("not of Python", names.join(", ")),
+            names => self.line("native", names.join(", ")),
         }
     }
 
@@ -289,27 +284,27 @@ impl<W: Write> Page<'_, W> {
             format!("{samples} in {seconds:.2} s ({how}), {missed} missed"),
         )?;
         let (rate, asked) = (test.rate, test.rate_asked);
-        self.line("rate", format!("{rate:.1} per second of {asked:.0} asked"))?;
+        self.line("rate", format!("{rate:.1} of {asked:.0} per second"))?;
         if let Some(advice) = &test.advice {
             self.line("", advice)?;
         }
         let (stacks, depth) = (test.stacks, test.max_depth);
         self.line("stacks", format!("{stacks}, {} at most", frames(depth)))?;
         self.line(
-            "GIL was held in",
-            format!("{} of {samples} samples", test.with_gil),
+            "GIL held",
+            format!("in {} of {samples} samples", test.with_gil),
         )?;
         self.line("errors", format!("{}, {} torn", test.errors, test.torn))?;
         for error in &test.error_texts {
             self.line("", cut(error))?;
         }
-        let (cpu, look) = (us(test.cpu_us_per_sample), us(test.look_us));
+        let (cpu, sample_time) = (us(test.cpu_us_per_sample), us(test.look_us));
         self.line(
-            "cost for us",
-            format!("{cpu} of CPU per sample, {look} from start to end"),
+            "cost to pyspy-rs",
+            format!("{cpu} CPU and {sample_time} wall time per sample"),
         )?;
         let pauses = match test.pauses {
-            0 => "nothing was paused".to_owned(),
+            0 => "no pauses".to_owned(),
             count => format!(
                 "{count} {}: {} median, {} p99, {} max",
                 if count == 1 { "pause" } else { "pauses" },
@@ -318,7 +313,7 @@ impl<W: Write> Page<'_, W> {
                 us(test.pause_max_us)
             ),
         };
-        self.line("cost for it", pauses)?;
+        self.line("cost to target", pauses)?;
         test.ended
             .as_ref()
             .map_or(Ok(()), |why| self.line("ended early", why))

@@ -1,4 +1,4 @@
-//! The test of `doctor`: a second of samples, and what they cost.
+//! The test of `doctor`: one second of samples, and their cost.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -13,16 +13,15 @@ use crate::cpython::stack::trace::StackTrace;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::{Sampler, SamplerOptions};
 
-/// Samples a second, as `record` takes them unless told otherwise.
+/// Samples per second, the default of `record`.
 const RATE_HZ: u32 = 100;
-/// How long it takes.
 const DURATION: Duration = Duration::from_secs(1);
-/// Different errors that are kept, and Python threads that are named.
+/// Most distinct errors, and most Python threads that are named.
 const MAX_ERRORS: usize = 5;
 const MAX_NAMES: usize = 50;
 
-/// Samples for a second. With it come the threads that the last sample showed: the first of them by
-/// name, and how many there were.
+/// Samples for one second. Also returns the threads of the last sample: the first of them by name, and
+/// their number.
 pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<PythonName>, usize) {
     let target_pid = process.pid();
     let mut sampler = Sampler::new(
@@ -68,7 +67,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
     let used = own_cpu().zip(cpu);
     test.seconds = started.elapsed().as_secs_f64();
     if !sampler.is_time_over() {
-        test.ended = Some("the process ended, or runs another program now".to_owned());
+        test.ended = Some("the process ended or executed another program".to_owned());
     }
     let stats = sampler.stats();
     let us = |time: Duration| time.as_secs_f64() * 1e6;
@@ -98,7 +97,7 @@ fn name_of(trace: &StackTrace) -> PythonName {
     }
 }
 
-/// The time that this thread of ours has spent on a CPU: the sampler works on the thread that made it.
+/// CPU time of this thread: the sampler runs on the thread that created it.
 fn own_cpu() -> Option<Duration> {
     let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID).ok()?;
     Some(Duration::from(time))

@@ -1,9 +1,10 @@
-//! `dump --core`: what a process did when its core file was written.
+//! `dump --core`: what a process was doing when its core file was written.
 
 use std::path::Path;
 
-use super::model::{CoreDump, ProcessDump, ThreadDump};
-use super::{print, with_locals};
+use super::collect;
+use super::model::{CoreDump, ProcessDump};
+use super::print::print;
 use crate::cli::options::DumpOptions;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::core::PythonCore;
@@ -18,7 +19,7 @@ use crate::text::units::mib;
 /// Dumps a core file, and returns the exit status.
 ///
 /// # Errors
-/// When it is none that can be read, or stdout cannot be written.
+/// When the file cannot be read, or stdout cannot be written.
 pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
     let files = CoreOptions {
         exe: options.core.exe.clone(),
@@ -29,12 +30,12 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
     let mut core = PythonCore::find(core)?;
     if size < whole {
         print_stderr(&format!(
-            "warning: the core file is cut off, {} of {} are there: what is missing cannot be shown",
+            "warning: the core file is truncated ({} of {}): missing memory cannot be shown",
             mib(size),
             mib(whole)
         ));
     }
-    let dump = look(&mut core, file, options)?;
+    let dump = read(&mut core, file, options)?;
     if options.locals > 0 || !dump.errors.is_empty() {
         warn_of_missing_files(&core);
     }
@@ -42,19 +43,20 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// What is in the program or library itself, such as names of built-in types, cores leave out.
+/// Core files omit memory that is mapped from the program and its libraries, such as names of built-in
+/// types.
 fn warn_of_missing_files(core: &PythonCore) {
     let image = Path::new(&core.found().image);
     if !core.target().has_file(image) {
         print_stderr(&format!(
-            "warning: the build of {} that ran is not here, so some built-in objects cannot be shown; \
-             give it with --exe, or its root folder with --sysroot",
+            "warning: {} is not here in the build that ran, so some built-in objects cannot be shown; \
+             pass it with --exe, or its root directory with --sysroot",
             image.display()
         ));
     }
 }
 
-fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Result<ProcessDump> {
+fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Result<ProcessDump> {
     let values = ValueOptions::level(options.locals, options.show_secrets);
     let locals = |core: &PythonCore, frame: &RawFrame| {
         (options.locals > 0).then(|| core.frame_locals(frame, values))
@@ -62,10 +64,8 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     let mut frames = FrameTable::default();
     let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
         let hint = match core.target().is_cut_off() {
-            true => {
-                "it is cut off: let it be written whole (ulimit -c unlimited, room on the disk)"
-            }
-            false => "its memory is damaged, or was being changed; -vv shows what was read",
+            true => "the file is truncated: use `ulimit -c unlimited` and free disk space",
+            false => "its memory is damaged or was being changed; -vv logs what was read",
         };
         UserError::failure(
             format!("cannot list the threads in the core file: {error}"),
@@ -74,19 +74,13 @@ fn look(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     })?;
     if snapshot.searched > 0 {
         print_stderr(&format!(
-            "warning: the core file lacks parts of the C stacks of {} threads: their outer frames were \
-             searched for, and those of generators among them may be missing",
+            "warning: the core file lacks parts of the C stacks of {} threads: their root-side frames were \
+             found by a search, and frames of generators may be missing",
             snapshot.searched
         ));
     }
     let mut errors = snapshot.errors;
-    let traces = snapshot.traces.into_iter().zip(snapshot.inspected);
-    let threads = traces
-        .map(|(trace, locals)| ThreadDump {
-            frames: with_locals(&trace, locals, &frames, &mut errors),
-            info: trace.thread,
-        })
-        .collect();
+    let threads = collect::threads(snapshot.traces, snapshot.inspected, &frames, &mut errors);
     let version = core.version().to_string();
     let interpreters = core.interpreter_gils().unwrap_or_default();
     let core = core.target();

@@ -1,4 +1,4 @@
-//! What the JSON of a dump has of a core file.
+//! The JSON of a dump of a core file.
 
 use serde::Serialize;
 
@@ -6,7 +6,7 @@ use super::model::CoreDump;
 use crate::os::core_file::Writer;
 use crate::os::core_file::signal::Origin;
 
-/// The key `core` of a process; see [`dump_json`](super::json).
+/// The key `core` of a process; see [`json`](super::json).
 #[derive(Serialize)]
 pub(crate) struct Core<'a> {
     file: &'a str,
@@ -28,7 +28,6 @@ struct CoreSignal {
     os_thread_id: i32,
 }
 
-/// What the JSON has of a core file.
 pub(crate) fn core(core: &CoreDump) -> Core<'_> {
     Core {
         file: &core.file,

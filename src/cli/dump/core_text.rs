@@ -1,5 +1,5 @@
-//! What the text of a dump has of a core file: a line on the file, one on the signal, and what each
-//! thread was at.
+//! The text of a dump of a core file: a line about the file, one about the signal, and the threads'
+//! states.
 
 use super::model::{CoreDump, ProcessDump};
 use crate::cpython::stack::trace::ThreadInfo;
@@ -9,7 +9,7 @@ use crate::os::core_file::syscall_names::name as system_call_name;
 use crate::text::escape::for_terminal;
 use crate::text::units::mib;
 
-/// The lines below that on Python's version; none for a process that runs.
+/// The lines below Python's version; none for a running process.
 pub(crate) fn lines(process: &ProcessDump) -> Vec<String> {
     let Some(core) = &process.core else {
         return Vec::new();
@@ -26,7 +26,7 @@ pub(crate) fn lines(process: &ProcessDump) -> Vec<String> {
         if count == 1 { "" } else { "s" }
     );
     if core.whole_size_bytes > core.size_bytes {
-        file += &format!(", cut off: it should have {}", mib(core.whole_size_bytes));
+        file += &format!(", truncated from {}", mib(core.whole_size_bytes));
     }
     let mut lines = vec![file];
     if let Some((signal, tid)) = core.signal {
@@ -44,13 +44,13 @@ pub(crate) fn lines(process: &ProcessDump) -> Vec<String> {
         } else {
             ", which runs no Python"
         };
-        lines.push(format!("Signal: {what}, got by thread {tid}{note}"));
+        lines.push(format!("Signal: {what}, received by thread {tid}{note}"));
     }
     lines
 }
 
-/// What a thread was at: its signal, the GIL, a collection, a system call. One that was in none ran, or
-/// waited for a CPU: its registers say that it had not called the kernel.
+/// A thread's state: its signal, the GIL, a collection, a system call. A thread outside of system calls,
+/// by its registers, was running or waited for a CPU.
 pub(crate) fn state(info: &ThreadInfo, core: &CoreDump) -> String {
     let signal = core.signal_of(info.os_thread_id);
     let call = core.system_call_of(info.os_thread_id);
@@ -72,11 +72,11 @@ pub(crate) fn state(info: &ThreadInfo, core: &CoreDump) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::dump::model::samples;
+    use crate::cli::dump::samples;
     use crate::os::core_file::signal::Signal;
 
     #[test]
-    fn says_what_ended_it_and_where_each_thread_was() {
+    fn shows_the_signal_and_the_threads_states() {
         let mut process = samples::process();
         let signal = Signal {
             number: 11,
@@ -95,29 +95,29 @@ mod tests {
         assert_eq!(
             lines(&process),
             [
-                "Core file: core\\x1b, 3.0 MiB by the kernel, 3 threads, cut off: it should have 4.0 MiB",
-                "Signal: SIGSEGV at address 0x8, where nothing is mapped, got by thread 8172",
+                "Core file: core\\x1b, 3.0 MiB by the kernel, 3 threads, truncated from 4.0 MiB",
+                "Signal: SIGSEGV at address 0x8, where nothing is mapped, received by thread 8172",
             ]
         );
         let mut info = process.threads.remove(0).info;
-        let mut told = |tid, owns_gil| {
+        let mut text = |tid, owns_gil| {
             info.os_thread_id = tid;
             info.owns_gil = owns_gil;
             state(&info, &core)
         };
-        assert_eq!(told(Some(8172), true), "SIGSEGV, gil");
-        assert_eq!(told(Some(8175), false), "in futex");
-        assert_eq!(told(Some(8175), true), "gil, in futex");
-        assert_eq!(told(Some(8176), false), "running");
-        assert_eq!(told(None, false), "unknown");
-        assert_eq!(told(None, true), "gil");
+        assert_eq!(text(Some(8172), true), "SIGSEGV, gil");
+        assert_eq!(text(Some(8175), false), "in futex");
+        assert_eq!(text(Some(8175), true), "gil, in futex");
+        assert_eq!(text(Some(8176), false), "running");
+        assert_eq!(text(None, false), "unknown");
+        assert_eq!(text(None, true), "gil");
         let ends_with = |process: &ProcessDump, end: &str| {
             lines(process)
                 .last()
                 .is_some_and(|line| line.ends_with(end))
         };
         process.threads.clear();
-        // Its stack may be what could not be read.
+        // Its stack may be the one that could not be read.
         assert!(ends_with(&process, "by thread 8172"));
         process.errors.clear();
         assert!(ends_with(&process, "8172, which runs no Python"));

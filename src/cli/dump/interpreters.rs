@@ -1,14 +1,14 @@
-//! What the text of a dump says about interpreters and their GILs, where there is more than one or none.
+//! The lines of a dump about interpreters and GILs, unless there is exactly one of each.
 
 use super::model::ProcessDump;
 use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::threads::gil::InterpreterGil;
 
-/// The most interpreters that get a line; the JSON has all.
-const MOST: usize = 64;
+/// Most interpreters that get a line; the JSON has all.
+const MAX_LISTED: usize = 64;
 
-/// A line for each interpreter of a process that has several; one that there is no GIL where that is so.
-/// Each starts with a word of its own that scripts can look for.
+/// A line per interpreter of a process with several; one line if a single interpreter has no GIL. Each
+/// line starts with a label that scripts can search for.
 pub(crate) fn lines(process: &ProcessDump) -> Vec<String> {
     let interpreters = match process.interpreters.as_slice() {
         [InterpreterGil { gil: None, .. }] => {
@@ -19,7 +19,7 @@ pub(crate) fn lines(process: &ProcessDump) -> Vec<String> {
     };
     let mut lines: Vec<String> = interpreters
         .iter()
-        .take(MOST)
+        .take(MAX_LISTED)
         .map(|interpreter| {
             let InterpreterGil { id, gil } = *interpreter;
             match gil {
@@ -34,14 +34,17 @@ pub(crate) fn lines(process: &ProcessDump) -> Vec<String> {
             }
         })
         .collect();
-    if interpreters.len() > MOST {
-        lines.push(format!("Interpreters: {} more", interpreters.len() - MOST));
+    if interpreters.len() > MAX_LISTED {
+        lines.push(format!(
+            "Interpreters: {} more",
+            interpreters.len() - MAX_LISTED
+        ));
     }
     lines
 }
 
-/// What is said behind a thread's name: in which interpreters it is, the innermost first. Nothing for one
-/// that is in the main one alone.
+/// The suffix of a thread's name: its interpreters, the most recently entered first. `None` for a thread
+/// in the main interpreter only.
 pub(crate) fn place(thread: &ThreadInfo) -> Option<String> {
     let ids = thread.interpreter_ids.as_slice();
     if matches!(ids, [] | [0]) {
@@ -54,7 +57,7 @@ pub(crate) fn place(thread: &ThreadInfo) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::dump::model::samples;
+    use crate::cli::dump::samples;
 
     fn with(interpreters: &[(i64, Option<i64>)]) -> ProcessDump {
         let mut process = samples::process();
@@ -64,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn one_with_a_gil_is_not_worth_a_line() {
+    fn a_single_interpreter_with_a_gil_has_no_line() {
         assert!(lines(&with(&[(0, Some(0))])).is_empty());
         assert!(lines(&with(&[])).is_empty());
     }
@@ -72,14 +75,14 @@ mod tests {
     #[test]
     fn each_gil_has_its_holder() {
         let mut process = with(&[(0, Some(0)), (1, Some(1)), (2, Some(0)), (3, None)]);
-        let told = |process: &ProcessDump| lines(process).join("\n");
+        let text = |process: &ProcessDump| lines(process).join("\n");
         let expected = "Interpreter 0: own GIL, held by thread 8172
 Interpreter 1: own GIL, held by no thread
 Interpreter 2: the GIL of interpreter 0
 Interpreter 3: no GIL (a free-threaded build)";
-        assert_eq!(told(&process), expected);
-        // Inside of another interpreter it has that one's; of one that shares, its owner's.
-        for (innermost, holder) in [
+        assert_eq!(text(&process), expected);
+        // A thread inside another interpreter holds that one's GIL, or the GIL that it shares.
+        for (current, holder) in [
             (1, "1: own GIL, held by thread 8172"),
             (2, "0: own GIL, held"),
         ] {
@@ -88,16 +91,16 @@ Interpreter 3: no GIL (a free-threaded build)";
                 .iter_mut()
                 .find(|thread| thread.info.is_main);
             if let Some(main) = main {
-                main.info.interpreter_ids = vec![innermost, 0];
+                main.info.interpreter_ids = vec![current, 0];
             }
-            let told = told(&process);
-            assert!(told.contains(&format!("Interpreter {holder}")), "{told}");
-            assert_eq!(told.matches("by thread").count(), 1, "{told}");
+            let lines = text(&process);
+            assert!(lines.contains(&format!("Interpreter {holder}")), "{lines}");
+            assert_eq!(lines.matches("by thread").count(), 1, "{lines}");
         }
     }
 
     #[test]
-    fn without_a_gil_that_is_said() {
+    fn a_missing_gil_is_shown() {
         assert_eq!(
             lines(&with(&[(0, None)])),
             ["GIL: none (a free-threaded build)"]
@@ -105,10 +108,10 @@ Interpreter 3: no GIL (a free-threaded build)";
     }
 
     #[test]
-    fn a_thousand_do_not_fill_the_screen() {
+    fn a_thousand_interpreters_are_cut() {
         let many: Vec<_> = (0..1000).map(|id| (id, Some(id))).collect();
         let lines = lines(&with(&many));
-        assert_eq!(lines.len(), MOST + 1);
+        assert_eq!(lines.len(), MAX_LISTED + 1);
         assert_eq!(
             lines.last().map(String::as_str),
             Some("Interpreters: 936 more")
@@ -116,7 +119,7 @@ Interpreter 3: no GIL (a free-threaded build)";
     }
 
     #[test]
-    fn a_thread_says_where_it_is() {
+    fn a_thread_shows_its_interpreters() {
         let mut thread = samples::process().threads.remove(0).info;
         assert_eq!(place(&thread), None);
         thread.interpreter_ids = vec![3, 0];

@@ -1,20 +1,20 @@
-//! A dump as JSON, for programs to read. The schema, version 1:
+//! A dump as JSON. The schema, version 1:
 //!
 //! ```text
 //! {
 //!   "schema": 1,               changes when a key goes or changes its meaning; keys may be added
-//!   "processes": [{            the process that was asked for, then with -s its descendants
+//!   "processes": [{            the requested process, then with -s its descendants
 //!     "pid": 8172,
 //!     "parent_pid": null,      for a descendant: its parent
 //!     "command": ["python3.15", "app.py", "30"],
 //!     "executable": "/usr/bin/python3.15",
 //!     "version": "3.15.2",     CPython's
-//!     "memory": {              null when the system does not tell
+//!     "memory": {              null when the system does not report it
 //!       "rss_bytes": 59873690,
 //!       "peak_rss_bytes": 63963136,    or null
-//!       "os_threads": 9,       or null; those without Python too. All below can be null, too:
+//!       "os_threads": 9,       or null; including those without Python. All below can be null too:
 //!       "pss_bytes": 54840525,         pages that N processes share count as an Nth
-//!       "uss_bytes": 52533657,         pages that nobody shares
+//!       "uss_bytes": 52533657,         pages that are not shared
 //!       "swap_bytes": 1048576,
 //!       "age_seconds": 2830.0,         since it started
 //!       "rss_bytes_per_minute": 1269407.5,    on average since then; null in the first minute
@@ -28,28 +28,28 @@
 //!         "cgroup": "/docker/abc",
 //!         "cgroup_version": 2,         or 1
 //!         "limit_bytes": 536870912,
-//!         "used_bytes": 109051904,     by all processes of the group, with the files they read
-//!         "reclaimable_bytes": 8388608,       of that, what is given back when room is needed
+//!         "used_bytes": 109051904,     by all processes of the group, including page cache
+//!         "reclaimable_bytes": 8388608,       of that, freed under memory pressure
 //!         "left_bytes": 436207616      limit - (used - reclaimable)
 //!       }
 //!     },
-//!     "core": {                null for a process that runs
+//!     "core": {                null for a running process
 //!       "file": "core.8172",
 //!       "written_by": "kernel",        or "gdb"
 //!       "size_bytes": 14458880,
-//!       "missing_bytes": 0,    what a file that was cut off lacks at its end
-//!       "os_threads": 9,       those without Python too
-//!       "signal": {            null when none ended it
+//!       "missing_bytes": 0,    bytes missing at the end of a truncated file
+//!       "os_threads": 9,       including those without Python
+//!       "signal": {            null when no signal ended it
 //!         "number": 11,
 //!         "name": "SIGSEGV",
 //!         "code": 1,           si_code of sigaction(2)
 //!         "address": 8,        of a fault, else null
-//!         "sender_pid": null,  these two of one that was sent
+//!         "sender_pid": null,  these two of a signal that was sent
 //!         "sender_uid": null,
-//!         "os_thread_id": 8172         the thread that got it
+//!         "os_thread_id": 8172         the thread that received it
 //!       }
 //!     },
-//!     "interpreters": [{       all of them, oldest first; [] when they could not be read
+//!     "interpreters": [{       all, oldest first; [] when not readable
 //!       "id": 0,               0 is the main one
 //!       "gil": 0,              the interpreter whose GIL it uses, its own or the main one's; null in
 //!                              a free-threaded build that runs without one
@@ -57,14 +57,14 @@
 //!     }],
 //!     "threads": [{            the Python threads, in the order of the text
 //!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
-//!       "os_thread_id": 8172,  null when it could not be told
+//!       "os_thread_id": 8172,  null when unknown
 //!       "thread_name": "MainThread",   or null
 //!       "main": true,
-//!       "active": true,        on a CPU, or waiting for one; null in a core, which does not tell
-//!       "system_call": null,   in a core: the number of the one that it was in
+//!       "active": true,        on a CPU or waiting for one; null in a core file, where it is unknown
+//!       "system_call": null,   in a core file: its number
 //!       "owns_gil": true,
 //!       "collecting": false,   runs a garbage collection
-//!       "interpreter_ids": [0],        whose frames these are, the innermost one's first
+//!       "interpreter_ids": [0],        of the frames, the most recently entered first
 //!       "frames": [{           leaf first
 //!         "name": "leaf",      qualified from CPython 3.11 on
 //!         "filename": "/srv/app.py",
@@ -77,7 +77,7 @@
 //!         "locals": [{         null without -l
 //!           "name": "n",
 //!           "arg": true,       a parameter of the function
-//!           "repr": "0"        bounded; "<redacted>" for what looks like a secret
+//!           "repr": "0"        bounded; "<redacted>" for names of secrets
 //!         }]
 //!       }]
 //!     }],
@@ -87,7 +87,7 @@
 //! }
 //! ```
 //!
-//! Threads, frames and locals keep the names of the keys that py-spy has for the same things.
+//! Threads, frames and locals use py-spy's keys where py-spy has them.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -194,7 +194,7 @@ struct Local<'a> {
     repr: &'a str,
 }
 
-/// Prints the processes, parents first, and what went wrong beside them.
+/// Prints the processes, parents first, and the errors.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -320,7 +320,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::cli::dump::model::samples;
+    use crate::cli::dump::samples;
 
     #[test]
     fn follows_the_schema() -> Result<(), serde_json::Error> {
@@ -329,7 +329,7 @@ mod tests {
         let mut out = Vec::new();
         let errors = ["process 8300: gone".to_owned()];
         assert!(write(&mut out, &[samples::process(), child], &errors).is_ok());
-        // The evil name's bell and direction override reach nobody's terminal.
+        // The name's bell and direction override do not reach a terminal.
         let text = String::from_utf8_lossy(&out);
         assert!(!text.contains(['\u{202e}', '\x1b', '\x07']), "{text}");
 

@@ -1,11 +1,15 @@
-//! `dump`: one look at a process and its children, printed.
+//! `dump`: one sample of a process and its children, printed.
 
+pub mod collect;
 pub mod core;
 pub mod core_json;
 pub mod core_text;
 pub mod interpreters;
 pub mod json;
 pub mod model;
+pub mod print;
+#[cfg(test)]
+pub mod samples;
 pub mod text;
 
 use std::collections::HashMap;
@@ -15,20 +19,17 @@ use std::time::Instant;
 use super::options::DumpOptions;
 use super::report::timing;
 use super::select::{candidates, container};
-use super::to_stdout;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::frame::RawFrame;
 use crate::cpython::process::PythonProcess;
-use crate::cpython::read::error::{ReadError, SampleError};
-use crate::cpython::stack::trace::StackTrace;
+use crate::cpython::read::error::SampleError;
 use crate::cpython::values::ValueOptions;
-use crate::cpython::values::locals::Local;
 use crate::os::Pid;
 use crate::os::process::list::ProcessSummary;
 use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::PauseGuard;
-use crate::sampler::capture;
+use crate::sampler::capture::capture as take_sample;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::histogram::Histogram;
@@ -37,18 +38,20 @@ use crate::session::attach;
 use crate::session::errors::{UserError, print_stderr};
 use crate::session::options::Target;
 use crate::text::escape::command_line;
-use model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use model::{MemoryDump, ProcessDump};
+use print::print;
 
-/// How many programs of a process are looked at that replaces one by the next all the time.
+/// Most attempts on a process that calls exec again and again.
 const MAX_PROGRAMS: u32 = 20;
 
-/// Whether the user knows that threads cannot be paused.
-static TOLD_UNPAUSED: AtomicBool = AtomicBool::new(false);
+/// Whether the user was warned that threads cannot be paused.
+static WARNED_UNPAUSED: AtomicBool = AtomicBool::new(false);
 
 /// Dumps, and returns the exit status.
 ///
 /// # Errors
-/// When the process cannot be read, or stdout not written. A child that cannot be read is a warning.
+/// When the process cannot be read, or stdout cannot be written. A child that cannot be read is only a
+/// warning.
 pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     if let Some(file) = &options.core.core {
         return core::run(file, options);
@@ -61,16 +64,15 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     let mut frames = FrameTable::default();
     let (mut processes, mut errors) = (Vec::new(), Vec::new());
     let root = attach::attach_tree(pid, options.subprocesses)?;
-    // A shell in whose place the Pythons below it are shown.
+    // Not Python, such as a shell: its Python children are shown instead.
     let other = match root {
         Root::Python(process) => {
-            let first =
-                look_at(*process, &mut frames, options).map_err(|problem| match problem {
-                    Problem::Attach(error) => error.into(),
-                    Problem::Sample(error) => {
-                        anyhow::Error::from(advise(pid, &error, options.nonblocking))
-                    }
-                })?;
+            let first = dump(*process, &mut frames, options).map_err(|problem| match problem {
+                Problem::Attach(error) => error.into(),
+                Problem::Sample(error) => {
+                    anyhow::Error::from(advise(pid, &error, options.nonblocking))
+                }
+            })?;
             processes.push(first);
             None
         }
@@ -82,8 +84,8 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     if let (Some(target), true) = (other, processes.is_empty()) {
         let command = command_line(&target.command_line());
         return Err(UserError::failure(
-            format!("process {pid} ({command}) is no Python, and those below it have ended"),
-            "try again, or record it: record -s samples what it starts later, too",
+            format!("process {pid} ({command}) is not a Python process, and its Python children have ended"),
+            "try again, or use `record -s`, which also samples children that start later",
         )
         .into());
     }
@@ -91,71 +93,39 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     Ok(0)
 }
 
-/// Prints processes on stdout, and what went wrong on stderr.
-///
-/// # Errors
-/// When stdout cannot be written.
-pub(crate) fn print(
-    processes: &[ProcessDump],
-    errors: &[String],
-    options: &DumpOptions,
-) -> anyhow::Result<()> {
-    to_stdout(|out| {
-        if options.json {
-            json::write(out, processes, errors)
-        } else {
-            let text = text::TextOptions {
-                full_filenames: options.full_filenames,
-                colour: wants_colour(),
-            };
-            text::write(out, processes, text)
-        }
-    })?;
-    let of_threads = processes.iter().flat_map(|process| &process.errors);
-    for error in of_threads.chain(errors) {
-        print_stderr(&format!("warning: {error}"));
-    }
-    Ok(())
-}
-
-fn wants_colour() -> bool {
-    let choice = anstream::AutoStream::choice(&std::io::stdout());
-    choice != anstream::ColorChoice::Never
-}
-
 fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> UserError {
     let hint = match error {
-        SampleError::ProcessExited => "it ended while it was read",
+        SampleError::ProcessExited => "the process ended while it was read",
         SampleError::TornRead(_) if nonblocking => "try again, or without --nonblocking",
-        SampleError::TornRead(_) => "try again; -vv shows what was read",
-        SampleError::CannotPause(_) => "try --nonblocking, which leaves the threads alone",
+        SampleError::TornRead(_) => "try again with -vv, which logs what was read",
+        SampleError::CannotPause(_) => "try --nonblocking, which does not pause threads",
     };
     UserError::failure(format!("cannot read process {pid}: {error}"), hint)
 }
 
-/// Why a process could not be looked at.
+/// Why a process could not be dumped.
 enum Problem {
-    /// It has replaced its program by another one, which cannot be attached to.
+    /// It called exec, and the new program cannot be attached to.
     Attach(AttachError),
     Sample(SampleError),
 }
 
-/// Looks at a process, and anew if it replaces its program by another one meanwhile.
-fn look_at(
+/// Dumps a process; starts again if it calls exec meanwhile.
+fn dump(
     mut process: PythonProcess,
     frames: &mut FrameTable,
     options: &DumpOptions,
 ) -> Result<ProcessDump, Problem> {
     let mut tries = MAX_PROGRAMS;
     loop {
-        let seen = look(&mut process, frames, options);
-        let is_whole = seen.as_ref().is_ok_and(|dump| dump.errors.is_empty());
+        let result = sample(&mut process, frames, options);
+        let is_whole = result.as_ref().is_ok_and(|dump| dump.errors.is_empty());
         let target = process.target();
         tries -= 1;
         if is_whole || tries == 0 || !target.memory().is_closed() || target.has_ended() {
-            return seen.map_err(Problem::Sample);
+            return result.map_err(Problem::Sample);
         }
-        log::info!("process {} runs another program now", target.pid());
+        log::info!("process {} executed another program", target.pid());
         let deadline = Instant::now() + attach::PATIENCE;
         process = attach::attach_until(deadline, target.pid()).map_err(Problem::Attach)?;
     }
@@ -168,22 +138,22 @@ fn add_children(
     processes: &mut Vec<ProcessDump>,
     errors: &mut Vec<String>,
 ) {
-    // However many are starting.
+    // One deadline for all children that are starting.
     let deadline = Instant::now() + attach::PATIENCE;
     let mut commands: HashMap<Pid, Vec<String>> = HashMap::new();
     for child in descendants(&[root]) {
         let command = commands
             .entry(child.parent)
             .or_insert_with(|| command_line_of(child.parent));
-        let seen = attach::attach_until(deadline, child.pid)
+        let result = attach::attach_until(deadline, child.pid)
             .map_err(Problem::Attach)
-            .and_then(|process| look_at(process, frames, options));
-        match seen {
+            .and_then(|process| dump(process, frames, options));
+        match result {
             Ok(dump) => processes.push(ProcessDump {
                 parent: Some((child.parent, command.clone())),
                 ..dump
             }),
-            // Not Python, or gone already: nobody asked for those.
+            // Not Python, or already ended.
             Err(Problem::Attach(error)) if error.is_no_python() => log::info!("skipped: {error}"),
             Err(Problem::Attach(error)) => errors.push(error.to_string()),
             Err(Problem::Sample(SampleError::ProcessExited)) => {
@@ -198,13 +168,13 @@ fn command_line_of(pid: Pid) -> Vec<String> {
     ProcessSummary::of(pid).map_or_else(Vec::new, |process| process.command_line)
 }
 
-/// One look at one process.
-fn look(
+/// One sample of one process.
+fn sample(
     process: &mut PythonProcess,
     frames: &mut FrameTable,
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
-    let look = CaptureOptions {
+    let capture = CaptureOptions {
         pausing: if options.nonblocking {
             Pausing::Never
         } else {
@@ -217,33 +187,33 @@ fn look(
     let locals = |process: &PythonProcess, frame: &RawFrame| {
         (options.locals > 0).then(|| process.frame_locals(frame, values))
     };
-    let snapshot = match capture::capture(
+    let snapshot = match take_sample(
         process,
         &mut TrackedThreads::default(),
         frames,
-        look,
+        capture,
         Instant::now(),
         locals,
     ) {
-        // Reading is allowed, or we would not be here: better a look that may be torn than none.
+        // Reading is permitted, since attaching succeeded: a sample that may be torn is better than none.
         Err(SampleError::CannotPause(problem)) => {
-            // Of a family that one debugger traces, one process is enough to be told of.
-            if TOLD_UNPAUSED.swap(true, Ordering::Relaxed) {
+            // One warning is enough when a debugger traces the whole process tree.
+            if WARNED_UNPAUSED.swap(true, Ordering::Relaxed) {
                 log::info!("{problem}");
             } else {
                 print_stderr(&format!(
-                    "warning: {problem}; going on without pausing (as with --nonblocking)"
+                    "warning: {problem}; continuing without pausing (as with --nonblocking)"
                 ));
             }
-            let look = CaptureOptions {
+            let capture = CaptureOptions {
                 pausing: Pausing::Never,
-                ..look
+                ..capture
             };
-            capture::capture(
+            take_sample(
                 process,
                 &mut TrackedThreads::default(),
                 frames,
-                look,
+                capture,
                 Instant::now(),
                 locals,
             )?
@@ -256,20 +226,12 @@ fn look(
     let mut errors = snapshot.errors;
     if snapshot.torn > 0 {
         errors.push(format!(
-            "{} stacks changed while they were read, and are left out",
+            "{} stacks changed while they were read and were dropped",
             snapshot.torn
         ));
     }
-    let threads = snapshot
-        .traces
-        .into_iter()
-        .zip(snapshot.inspected)
-        .map(|(trace, locals)| ThreadDump {
-            frames: with_locals(&trace, locals, frames, &mut errors),
-            info: trace.thread,
-        })
-        .collect();
-    // What follows takes its time, and no thread should be held meanwhile.
+    let threads = collect::threads(snapshot.traces, snapshot.inspected, frames, &mut errors);
+    // Reading the memory figures takes time: resume all threads first.
     PauseGuard::settle();
     let target = process.target();
     Ok(ProcessDump {
@@ -280,36 +242,9 @@ fn look(
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),
         core: None,
-        // Those of the threads that are shown could be read; what is left is who has none.
+        // A failure only loses interpreters without threads.
         interpreters: process.interpreter_gils().unwrap_or_default(),
         threads,
         errors,
     })
-}
-
-/// A stack's frames with their variables. A frame whose variables could not be read is there
-/// without them.
-pub(crate) fn with_locals(
-    trace: &StackTrace,
-    locals: Vec<Option<Result<Vec<Local>, ReadError>>>,
-    frames: &FrameTable,
-    errors: &mut Vec<String>,
-) -> Vec<FrameDump> {
-    let mut dumps = Vec::with_capacity(trace.frames.len());
-    for (id, locals) in trace.frames.iter().zip(locals) {
-        let Some(frame) = frames.get(*id) else {
-            continue;
-        };
-        let locals = locals.map(|locals| {
-            locals.unwrap_or_else(|error| {
-                errors.push(format!("the variables of {}: {error}", frame.name));
-                Vec::new()
-            })
-        });
-        dumps.push(FrameDump {
-            frame: frame.clone(),
-            locals,
-        });
-    }
-    dumps
 }

@@ -1,4 +1,4 @@
-//! A dump as text: py-spy's, to the space, and lines about memory.
+//! A dump as text: py-spy's format, to the space, with additional lines about memory.
 
 use std::io::{self, Write};
 
@@ -9,14 +9,11 @@ use super::{core_text, interpreters};
 use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::values::locals::Local;
 use crate::text::escape::{command_line, for_terminal};
-use crate::text::units::{mib, rate, rough};
+use crate::text::units::{mib, rate, rough_duration};
 
-/// How to print.
 #[derive(Clone, Copy, Debug)]
 pub struct TextOptions {
-    /// Whole paths, not only the part below the import root.
     pub full_filenames: bool,
-    /// Colours and weights.
     pub colour: bool,
 }
 
@@ -42,7 +39,7 @@ impl Palette {
     }
 }
 
-/// Prints the processes, parents first, with a rule between two.
+/// Prints the processes, parents first, with a rule between them.
 ///
 /// # Errors
 /// When `out` cannot be written.
@@ -120,8 +117,8 @@ fn memory_line(memory: &MemoryDump) -> String {
     line
 }
 
-/// The lines below that on memory: each with a name of its own that scripts can look for, and none
-/// that could be taken for a thread or a frame.
+/// The lines below the memory line. Each has its own label, which scripts can search for and which
+/// cannot be mistaken for a thread or a frame.
 fn memory_details(memory: &MemoryDump) -> Vec<String> {
     let mut lines = Vec::new();
     let mut shares = Vec::new();
@@ -146,24 +143,24 @@ fn memory_details(memory: &MemoryDump) -> Vec<String> {
             Some(growth) => format!(
                 "Memory growth: {} per minute, on average since its start {} ago",
                 mib(growth as u64),
-                rough(age)
+                rough_duration(age)
             ),
             None => format!(
                 "Memory growth: {} since its start {} ago",
                 mib(memory.rss_bytes),
-                rough(age)
+                rough_duration(age)
             ),
         });
     }
     if let (Some(faults), Some(age)) = (memory.faults, memory.age) {
-        let told = |count: u64, kind: &str| match rate(count, age).filter(|_| count > 0) {
+        let with_rate = |count: u64, kind: &str| match rate(count, age).filter(|_| count > 0) {
             Some(rate) => format!("{count} {kind} ({rate})"),
             None => format!("{count} {kind}"),
         };
         lines.push(format!(
             "Page faults: {}, {}",
-            told(faults.minor, "minor"),
-            told(faults.major, "major")
+            with_rate(faults.minor, "minor"),
+            with_rate(faults.major, "major")
         ));
     }
     lines.extend(memory.open_files.map(|open| match memory.max_open_files {
@@ -184,7 +181,7 @@ fn write_thread(
     let Palette { id, .. } = palette;
     match info.os_thread_id {
         Some(tid) => write!(out, "Thread {id}{tid}{id:#}")?,
-        // All that is known of it then is the address of its pthread.
+        // Only the address of its pthread is known.
         None => write!(out, "Thread {id}{:#X}{id:#}", info.pthread_id)?,
     }
     let state = core.map_or_else(|| live_state(info), |core| core_text::state(info, core));
@@ -203,7 +200,7 @@ fn write_thread(
 }
 
 fn live_state(info: &ThreadInfo) -> String {
-    // A thread can wait while it holds the GIL (a page fault, a debugger): idle, as in py-spy.
+    // A thread can block while it holds the GIL (page fault, debugger): idle, as in py-spy.
     let state = match (info.active, info.owns_gil) {
         (false, _) => "idle",
         (true, true) => "active+gil",
@@ -271,7 +268,7 @@ fn write_locals(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::dump::model::samples;
+    use crate::cli::dump::samples;
 
     fn text(processes: &[ProcessDump], options: TextOptions) -> String {
         let mut out = Vec::new();
@@ -285,7 +282,7 @@ mod tests {
     };
 
     #[test]
-    fn is_what_py_spy_prints() {
+    fn matches_py_spys_format() {
         let expected = r#"Process 8172: python3.15 app.py 30
 Python v3.15.2 (/usr/bin/python3.15)
 Memory: 57.1 MiB RSS, 61.0 MiB peak, 9 threads
@@ -311,7 +308,7 @@ Thread 0x7F0F6C3CA990 (idle)
     }
 
     #[test]
-    fn what_the_system_does_not_tell_is_left_out() {
+    fn unreported_values_are_omitted() {
         let mut process = samples::process();
         process.memory = Some(MemoryDump {
             rss_bytes: 5 << 20,
@@ -324,7 +321,7 @@ Thread 0x7F0F6C3CA990 (idle)
     }
 
     #[test]
-    fn a_child_names_its_parent() {
+    fn a_child_shows_its_parent() {
         let mut child = samples::process();
         child.pid = 8200;
         child.parent = Some((8172, vec!["python3.15".into(), "app.py".into()]));
@@ -356,7 +353,7 @@ Thread 0x7F0F6C3CA990 (idle)
     }
 
     #[test]
-    fn says_who_collects_garbage() {
+    fn shows_the_thread_that_collects_garbage() {
         let mut process = samples::process();
         for thread in &mut process.threads {
             thread.info.collecting = true;

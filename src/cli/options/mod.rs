@@ -1,4 +1,4 @@
-//! What the commands work with: the arguments of [`super::args`], checked and resolved.
+//! Options of the commands: the arguments of [`super::args`], checked and resolved.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,110 +8,86 @@ use super::args::doctor::DoctorArgs;
 use super::args::values::RecordFor;
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
 use crate::output::format::Format;
-use crate::output::tables::TableOptions;
+use crate::output::tables::options::TableOptions;
 
 use super::args::usage::usage_error;
 use super::select::target::{running, target};
 use crate::session::options::{Sampling, Target};
 
-/// One run of pyspy-rs.
+/// A subcommand with its options.
 #[derive(Debug)]
 pub enum Action {
-    /// `record`
     Record(RecordOptions),
-    /// `top`
     Top(TopOptions),
-    /// `memory`
     Memory(MemoryOptions),
-    /// `dump`
     Dump(DumpOptions),
-    /// `doctor`
     Doctor(DoctorOptions),
-    /// `completions`
     Completions(clap_complete::Shell),
 }
 
-/// Which line a frame of a recording carries.
+/// The line number of a recorded frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lines {
-    /// The one that runs.
+    /// The line that executes.
     Current,
-    /// The function's first.
+    /// The function's first line.
     First,
-    /// None.
     Hidden,
 }
 
 /// Options of `dump`.
 #[derive(Clone, Debug)]
 pub struct DumpOptions {
-    /// Which process; a dump never launches one.
+    /// Never a program to launch.
     pub target: Target,
-    /// A core file to look at instead.
     pub core: CoreArgs,
-    /// Print JSON rather than text.
     pub json: bool,
-    /// 0: no locals; 1: short values; 2 and more: longer ones.
+    /// 0: no locals; 1: short values; 2 and above: longer values.
     pub locals: u8,
-    /// Show values that look like secrets.
     pub show_secrets: bool,
-    /// Dump child processes too.
     pub subprocesses: bool,
-    /// Whole paths.
     pub full_filenames: bool,
-    /// Do not pause the target.
     pub nonblocking: bool,
 }
 
 /// Options of `record`.
 #[derive(Clone, Debug)]
 pub struct RecordOptions {
-    /// Which process.
     pub target: Target,
-    /// How to sample.
     pub sampling: Sampling,
-    /// When to stop by ourselves; `None`: never.
+    /// `None`: unlimited.
     pub duration: Option<Duration>,
-    /// The file to write; `None`: one named after the target.
+    /// `None`: a file named after the target.
     pub output: Option<PathBuf>,
-    /// In which format.
     pub format: Format,
-    /// What a table shows; without its sources.
+    pub summary: Option<PathBuf>,
+    /// Without sources, which are read at the end.
     pub tables: TableOptions,
-    /// Which line a frame carries.
     pub lines: Lines,
-    /// Keep threads apart.
     pub show_threads: bool,
-    /// Whole paths.
     pub full_filenames: bool,
-    /// No progress line.
     pub hide_progress: bool,
 }
 
 /// Options of `top`.
 #[derive(Clone, Debug)]
 pub struct TopOptions {
-    /// Which process.
     pub target: Target,
-    /// How to sample.
     pub sampling: Sampling,
-    /// Time between refreshes.
     pub delay: Duration,
-    /// Whole paths.
     pub full_filenames: bool,
 }
 
-/// Options of `memory`: it is a recording that is looked at meanwhile.
+/// Options of `memory`: a recording that is shown while it runs.
 #[derive(Clone, Debug)]
 pub struct MemoryOptions {
-    /// How to record, and what to write; nothing without [`RecordOptions::output`].
+    /// Writes no file without [`RecordOptions::output`].
     pub record: RecordOptions,
-    /// Time between refreshes.
     pub delay: Duration,
 }
 
 impl Action {
-    /// Checks what clap cannot check and fills in what was left out.
+    /// Checks what clap cannot check, and fills in defaults.
     ///
     /// # Errors
     /// A usage error for arguments that contradict each other.
@@ -149,8 +125,13 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let sampling = sampling(&args.sampling, &args.target, memory);
     let tables = tables(&args, format)?;
     let target = target(args.target, "record")?;
-    // A table is there to be read at once.
+    // A table is for reading at once.
     let to_stdout = || format.is_table().then(|| PathBuf::from("-"));
+    let output = args.output.or_else(to_stdout);
+    if args.summary.is_some() && args.summary == output {
+        let message = "--summary and the recording need different files: set another with -o FILE";
+        return Err(usage_error("record", message));
+    }
     Ok(RecordOptions {
         target,
         sampling,
@@ -158,8 +139,9 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
             RecordFor::Unlimited => None,
             RecordFor::Time(time) => Some(time),
         },
-        output: args.output.or_else(to_stdout),
+        output,
         format,
+        summary: args.summary,
         tables,
         lines: match (args.nolineno, args.function) {
             // A table's rows are functions or lines, whatever the labels of stacks are.
@@ -177,13 +159,13 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
 fn tables(args: &RecordArgs, format: Format) -> Result<TableOptions, clap::Error> {
     let error = |message: &str| Err(usage_error("record", message));
     if !format.is_table() && (!args.only.is_empty() || args.sort.is_some()) {
-        return error("--only and --sort are for tables: add -f functions or -f lines");
+        return error("--only and --sort need a table: add -f functions or -f lines");
     }
     if let Some(key) = args.sort.filter(|key| key.needs_memory())
         && !args.memory
     {
         let key = key.name();
-        return error(&format!("--sort {key} orders by memory: add --memory"));
+        return error(&format!("--sort {key} needs --memory"));
     }
     if format.is_table()
         && args.function
@@ -192,7 +174,7 @@ fn tables(args: &RecordArgs, format: Format) -> Result<TableOptions, clap::Error
         let name = name.to_string_lossy();
         let name = name.escape_debug();
         return error(&format!(
-            "--function takes no name: say --only {name} to choose functions"
+            "--function takes no name: use --only {name} to select functions"
         ));
     }
     Ok(TableOptions {
@@ -203,7 +185,7 @@ fn tables(args: &RecordArgs, format: Format) -> Result<TableOptions, clap::Error
     })
 }
 
-/// Whether a file's name asks for comma-separated values.
+/// Whether a file has the extension of comma-separated values.
 fn is_csv(path: &Path) -> bool {
     let extension = path.extension();
     extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"))
@@ -211,7 +193,7 @@ fn is_csv(path: &Path) -> bool {
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     Ok(TopOptions {
-        // Memory is a column among others here, and not worth a thousand looks a second.
+        // Memory is one column of several here, not worth 1000 samples per second.
         sampling: Sampling {
             memory: true,
             ..sampling(&args.sampling, &args.target, false)
@@ -247,10 +229,11 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
                 ..TableOptions::default()
             },
             output: args.output,
-            // What this command is about is no flame graph.
+            // `.svg` means a timeline here, not a flame graph.
             format: by_ending
                 .filter(|format| *format != Format::Flamegraph)
                 .unwrap_or(Format::Timeline),
+            summary: None,
             lines: Lines::Current,
             show_threads: false,
             full_filenames: args.full_filenames,
@@ -260,9 +243,9 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
     })
 }
 
-/// Samples per second when nothing else is asked for, as in py-spy.
+/// Default samples per second, as in py-spy.
 const RATE_HZ: u32 = 100;
-/// The same for memory: bursts of allocations are short.
+/// Default samples per second for memory: bursts of allocations are short.
 const MEMORY_RATE_HZ: u32 = 1_000;
 
 fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampling {
@@ -283,11 +266,9 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
 /// Options of `doctor`.
 #[derive(Clone, Debug)]
 pub struct DoctorOptions {
-    /// Which process; one that runs.
+    /// Never a program to launch.
     pub target: Target,
-    /// Print JSON rather than text.
     pub json: bool,
-    /// Do not pause the target.
     pub nonblocking: bool,
 }
 

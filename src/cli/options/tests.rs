@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use super::*;
 use crate::cli::args::Cli;
-use crate::output::tables::SortKey;
+use crate::output::tables::options::SortKey;
 use crate::session::options::{ContainerTarget, Program};
 use clap::Parser;
 use std::path::Path;
@@ -181,6 +181,8 @@ fn contradictions_are_usage_errors() {
     usage_error_of("pyspy-rs top -p 1 --delay inf");
     usage_error_of("pyspy-rs record -p 1 -f svg");
     usage_error_of("pyspy-rs record -p 1 --native");
+    usage_error_of("pyspy-rs record -p 1 -o a.txt --summary a.txt");
+    usage_error_of("pyspy-rs record -p 1 -f functions --summary -");
     usage_error_of("pyspy-rs fly");
 }
 

@@ -3,4 +3,5 @@
 pub mod memory;
 pub mod progress;
 pub mod summary;
+pub mod summary_json;
 pub mod timing;

@@ -106,8 +106,8 @@ fn closing_line(closing: Closing<'_>) -> String {
     line
 }
 
-/// Looks per second; `None` when there were too few to tell.
-fn achieved_hz(profile: &Profile) -> Option<f64> {
+/// Ticks per second; `None` with fewer than three.
+pub(super) fn achieved_hz(profile: &Profile) -> Option<f64> {
     let intervals = profile.counts().ticks.checked_sub(1).filter(|n| *n > 0)?;
     let seconds = profile.last_elapsed().as_secs_f64();
     #[allow(clippy::cast_precision_loss, reason = "a rate shown with one decimal")]

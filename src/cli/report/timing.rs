@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::sampler::histogram::Histogram;
 use crate::sampler::stats::SamplerStats;
-use crate::text::units::brief;
+use crate::text::units::short_duration;
 
 /// The share of its time that looking may take where the rate is to be held. Looks are spaced at
 /// random, so some come close together; at half of the time few wait so long that they are left out.
@@ -17,7 +17,13 @@ const MISSED: u64 = 20;
 pub fn lateness(stats: &SamplerStats, rate_hz: u32) -> Option<String> {
     let (median, p99) = (stats.lateness.median()?, stats.lateness.p99()?);
     let gap = Duration::from_secs(1) / rate_hz.max(1);
-    (p99 >= gap / 10).then(|| format!("{} median, {} p99", brief(median), brief(p99)))
+    (p99 >= gap / 10).then(|| {
+        format!(
+            "{} median, {} p99",
+            short_duration(median),
+            short_duration(p99)
+        )
+    })
 }
 
 /// How many pauses there were, and how long: for those who asked for more words.
@@ -29,9 +35,9 @@ pub fn pauses(pauses: &Histogram) -> String {
     format!(
         "{} pauses: {} median, {} p99, {} max",
         pauses.count(),
-        brief(median),
-        brief(p99),
-        brief(max)
+        short_duration(median),
+        short_duration(p99),
+        short_duration(max)
     )
 }
 
@@ -52,13 +58,13 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
         };
         format!(
             "{begin}: a look takes {} on average, so that {holds} per second can be held{advice}",
-            brief(mean)
+            short_duration(mean)
         )
     } else {
         format!(
             "{begin}: we did not get a CPU in time, by up to {}; looking itself takes {} on average",
-            brief(stats.lateness.max().unwrap_or_default()),
-            brief(mean)
+            short_duration(stats.lateness.max().unwrap_or_default()),
+            short_duration(mean)
         )
     })
 }

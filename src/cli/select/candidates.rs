@@ -1,4 +1,4 @@
-//! Which Python processes run, for who names none.
+//! The running Python processes, for a command without a target.
 
 use std::collections::HashMap;
 use std::fs;
@@ -12,36 +12,38 @@ use crate::os::process::TargetProcess;
 use crate::os::process::list::{ProcessSummary, all_processes};
 use crate::os::procfs::maps::{Mapping, read_mappings};
 use crate::session::errors::{USAGE, UserError, print_stderr};
+use crate::text::align::{Align, columns, more};
 use crate::text::escape::command_line;
-use crate::text::units::{mib, rough};
+use crate::text::units::{mib, rough_duration};
 
-/// The most processes that are listed.
+/// Most processes that are listed.
 const MAX_LISTED: usize = 50;
-/// A Python process that we may read.
+
+/// A readable Python process.
 #[derive(Clone, Debug)]
 struct Candidate {
     process: ProcessSummary,
     version: String,
 }
 
-/// The only Python process that runs; says on stderr which one that is.
+/// The only readable Python process. Prints on stderr which one it is.
 ///
 /// # Errors
-/// A usage error when there is none or more than one; these are then listed on stderr.
+/// A usage error when there is none or more than one; these are listed on stderr.
 pub fn only_one() -> Result<Pid, UserError> {
     let candidates = find();
     match candidates.as_slice() {
         [one] => {
             print_stderr(&format!(
-                "Process {} is the only Python process: {}",
+                "Using process {}, the only Python process: {}",
                 one.process.pid,
                 command_line(&one.process.command_line)
             ));
             Ok(one.process.pid)
         }
         [] => Err(UserError {
-            message: "no --pid was given, and no Python process runs that we may read".to_owned(),
-            hint: "give --pid PID, or run as root to see other users' processes".to_owned(),
+            message: "no --pid given, and no readable Python process found".to_owned(),
+            hint: "use --pid PID, or run as root to find other users' processes".to_owned(),
             status: USAGE,
         }),
         several => {
@@ -50,17 +52,16 @@ pub fn only_one() -> Result<Pid, UserError> {
             }
             Err(UserError {
                 message: format!(
-                    "no --pid was given, and {} Python processes run",
+                    "no --pid given, and {} Python processes are running",
                     several.len()
                 ),
-                hint: "give --pid with one of those above".to_owned(),
+                hint: "use --pid with one of those above".to_owned(),
                 status: USAGE,
             })
         }
     }
 }
 
-/// Every Python process that we may read.
 fn find() -> Vec<Candidate> {
     let processes = all_processes().unwrap_or_default();
     let mut programs = Programs::default();
@@ -71,12 +72,12 @@ fn find() -> Vec<Candidate> {
         .collect()
 }
 
-/// The programs that were looked into, by device and inode, and whether they hold an interpreter.
+/// Whether a program contains an interpreter, by its device and inode.
 #[derive(Default)]
 struct Programs(HashMap<(u64, u64), bool>);
 
 impl Programs {
-    /// Finds an interpreter that is linked into a program, whatever its name is.
+    /// Finds an interpreter linked into a program of any name.
     fn hold_python(&mut self, pid: Pid) -> bool {
         let Ok(file) = fs::metadata(format!("/proc/{pid}/exe")) else {
             return false;
@@ -87,7 +88,7 @@ impl Programs {
     }
 }
 
-/// Whether a process is a Python that we may read.
+/// Whether a process is a readable Python process.
 pub fn is_candidate(process: ProcessSummary) -> bool {
     candidate(process).is_some()
 }
@@ -100,7 +101,7 @@ fn candidate(process: ProcessSummary) -> Option<Candidate> {
     })
 }
 
-/// A quick look at the names, before a program gets its symbols read.
+/// A quick test of file names, before symbols are read.
 fn looks_like_python(process: &ProcessSummary) -> bool {
     let is_python = |path: &Path| {
         path.file_name()
@@ -112,24 +113,24 @@ fn looks_like_python(process: &ProcessSummary) -> bool {
 }
 
 fn table(candidates: &[Candidate]) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{:>8}  {:<9} {:>11}  {:>8}  COMMAND",
-        "PID", "VERSION", "RSS", "AGE"
-    )];
-    lines.extend(candidates.iter().take(MAX_LISTED).map(|one| {
-        format!(
-            "{:>8}  {:<9} {:>11}  {:>8}  {}",
-            one.process.pid,
-            one.version,
+    const HEADINGS: [(&str, Align); 5] = [
+        ("PID", Align::Right),
+        ("VERSION", Align::Left),
+        ("RSS", Align::Right),
+        ("AGE", Align::Right),
+        ("COMMAND", Align::Left),
+    ];
+    let rows = candidates.iter().take(MAX_LISTED).map(|one| {
+        vec![
+            one.process.pid.to_string(),
+            one.version.clone(),
             mib(one.process.rss_bytes),
-            rough(one.process.age),
-            command_line(&one.process.command_line)
-        )
-    }));
-    let more = candidates.len().saturating_sub(MAX_LISTED);
-    if more > 0 {
-        lines.push(format!("… and {more} more"));
-    }
+            rough_duration(one.process.age),
+            command_line(&one.process.command_line),
+        ]
+    });
+    let mut lines = columns(&HEADINGS, &rows.collect::<Vec<_>>());
+    lines.extend(more(candidates.len(), MAX_LISTED));
     lines
 }
 
@@ -140,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_what_one_needs_to_choose() {
+    fn lists_what_is_needed_to_choose() {
         let one = Candidate {
             process: ProcessSummary {
                 pid: 8172,
@@ -155,8 +156,8 @@ mod tests {
         assert_eq!(
             table(std::slice::from_ref(&one)),
             [
-                "     PID  VERSION           RSS       AGE  COMMAND",
-                "    8172  3.11.7       57.1 MiB    3m 20s  python app.py\\n",
+                " PID  VERSION       RSS     AGE  COMMAND",
+                "8172  3.11.7   57.1 MiB  3m 20s  python app.py\\n",
             ]
         );
         let many = vec![one; MAX_LISTED + 3];

@@ -1,4 +1,4 @@
-//! `--in-container`: which process is meant by the number that its container knows it by.
+//! `--in-container`: finds a process by the PID that it has inside its container.
 
 use super::candidates;
 use crate::os::Pid;
@@ -6,39 +6,41 @@ use crate::os::container::find::{Container, ContainerProcess, Containers};
 use crate::os::process::list::ProcessSummary;
 use crate::session::errors::{UserError, print_stderr};
 use crate::session::options::ContainerTarget;
+use crate::text::align::{Align, columns, more};
 use crate::text::escape::command_line;
+use crate::text::sanitize::shorten;
 
-/// The most lines of a list.
+/// Most lines of a list.
 const MAX_LISTED: usize = 50;
-/// The most characters of a command in a list.
+/// Most characters of a command in a list.
 const MAX_COMMAND: usize = 80;
 
-/// Finds the process, and says on stderr which one it is.
+const INSIDE: (&str, Align) = ("INSIDE", Align::Right);
+const HERE: (&str, Align) = ("HERE", Align::Right);
+const CONTAINER: (&str, Align) = ("CONTAINER", Align::Left);
+const COMMAND: (&str, Align) = ("COMMAND", Align::Left);
+
+/// Finds the process, and prints on stderr which one it is.
 ///
 /// # Errors
-/// When there is no such container, or not exactly one such process; what there is was listed on stderr
-/// then.
+/// When there is no such container, or not exactly one such process. The containers or processes to
+/// choose from are listed on stderr.
 pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
     let containers = Containers::read().map_err(|error| {
         UserError::failure(
-            format!("cannot look for containers: {error}"),
-            "give --pid alone, as this system counts its processes",
+            format!("cannot list containers: {error}"),
+            "use --pid without --in-container, with the PID seen here",
         )
     })?;
-    let inhabitants = containers.processes_in(&wanted.container);
-    if inhabitants.is_empty() {
+    let processes = containers.processes_in(&wanted.container);
+    if processes.is_empty() {
         return Err(no_container(&wanted.container, &containers));
     }
-    let found: Vec<ContainerProcess> = match wanted.pid {
-        Some(number) => {
-            let all = inhabitants.iter();
-            all.filter(|one| one.inside == number).copied().collect()
-        }
-        None => {
-            let all = inhabitants.iter();
-            all.filter(|one| is_python(one.pid)).copied().collect()
-        }
+    let is_wanted = |one: &ContainerProcess| match wanted.pid {
+        Some(number) => one.inside == number,
+        None => ProcessSummary::of(one.pid).is_some_and(candidates::is_candidate),
     };
+    let found: Vec<ContainerProcess> = processes.iter().copied().filter(is_wanted).collect();
     match found.as_slice() {
         [one] => {
             let container = containers.container_of(one.pid);
@@ -49,61 +51,68 @@ pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
                 "Process {} of {container} is process {} here: {}",
                 one.inside,
                 one.pid,
-                brief(one.pid)
+                command(one.pid)
             ));
             Ok(one.pid)
         }
-        [] => Err(no_process(wanted, &inhabitants)),
+        [] => Err(no_process(wanted, processes)),
         several => Err(ambiguous(wanted, several, &containers)),
     }
-}
-
-fn is_python(pid: Pid) -> bool {
-    ProcessSummary::of(pid).is_some_and(candidates::is_candidate)
 }
 
 fn no_container(name: &str, containers: &Containers) -> UserError {
     let list = containers.list();
     let hidden = match containers.hidden {
         0 => String::new(),
-        count => format!(" ({count} processes may not be looked at by this user)"),
+        count => format!(" ({count} processes are not readable by this user)"),
     };
     if list.is_empty() {
         return UserError::failure(
-            format!("there is no container '{name}': no process that we can see is in one"),
-            format!("give --pid alone, as this system counts its processes{hidden}"),
+            format!("no container '{name}': no visible process is in a container"),
+            format!("use --pid without --in-container, with the PID seen here{hidden}"),
         );
     }
-    for line in table(&list) {
-        print_stderr(&line);
-    }
+    let headings = [
+        CONTAINER,
+        ("PROCESSES", Align::Right),
+        ("FIRST", Align::Right),
+        ("COMMAND OF FIRST", Align::Left),
+    ];
+    print_list(&headings, &list, |one: &Container| {
+        vec![
+            one.label(),
+            one.processes.to_string(),
+            one.first.to_string(),
+            command(one.first),
+        ]
+    });
     UserError::failure(
-        format!("no container has the id or host name '{name}'"),
+        format!("no container has the ID or hostname '{name}'"),
         format!(
-            "give one of those above, or the pid (as seen here) of any process in it: \
+            "use one of those above, or the PID (as seen here) of any process in it: \
              docker inspect -f '{{{{.State.Pid}}}}' NAME{hidden}"
         ),
     )
 }
 
-fn no_process(wanted: &ContainerTarget, inhabitants: &[ContainerProcess]) -> UserError {
+fn no_process(wanted: &ContainerTarget, mut processes: Vec<ContainerProcess>) -> UserError {
     let name = &wanted.container;
-    print_stderr(&format!("{:>8}  {:>8}  COMMAND", "INSIDE", "HERE"));
-    let mut sorted = inhabitants.to_vec();
-    sorted.sort_by_key(|one| one.inside);
-    for one in sorted.iter().take(MAX_LISTED) {
-        let command = brief(one.pid);
-        print_stderr(&format!("{:>8}  {:>8}  {command}", one.inside, one.pid));
-    }
-    say_rest(sorted.len());
+    processes.sort_by_key(|one| one.inside);
+    print_list(&[INSIDE, HERE, COMMAND], &processes, |one| {
+        vec![
+            one.inside.to_string(),
+            one.pid.to_string(),
+            command(one.pid),
+        ]
+    });
     match wanted.pid {
         Some(number) => UserError::failure(
             format!("container '{name}' has no process {number}"),
-            "give --pid with a number of the first column",
+            "use --pid with a PID of the first column",
         ),
         None => UserError::failure(
-            format!("container '{name}' has no Python process that we may read"),
-            "its processes are listed above; root can read all of them",
+            format!("container '{name}' has no readable Python process"),
+            "its processes are listed above; run as root to read all of them",
         ),
     }
 }
@@ -114,71 +123,43 @@ fn ambiguous(
     containers: &Containers,
 ) -> UserError {
     let name = &wanted.container;
-    print_stderr(&format!(
-        "{:>8}  {:>8}  {:<32}  COMMAND",
-        "INSIDE", "HERE", "CONTAINER"
-    ));
-    for one in found.iter().take(MAX_LISTED) {
+    print_list(&[INSIDE, HERE, CONTAINER, COMMAND], found, |one| {
         let container = containers.container_of(one.pid);
         let label = container.map_or("this one".to_owned(), |found| found.label());
-        print_stderr(&format!(
-            "{:>8}  {:>8}  {label:<32}  {}",
-            one.inside,
-            one.pid,
-            brief(one.pid)
-        ));
-    }
-    say_rest(found.len());
+        vec![
+            one.inside.to_string(),
+            one.pid.to_string(),
+            label,
+            command(one.pid),
+        ]
+    });
     match wanted.pid {
         Some(number) => UserError::failure(
             format!(
-                "'{name}' means several containers, and {} of them have a process {number}",
+                "'{name}' matches several containers, and {} of them have a process {number}",
                 found.len()
             ),
-            "give more of the container's id, or --pid alone with a number of the second column",
+            "give more of the container's ID, or use --pid without --in-container, with a PID of the second column",
         ),
         None => UserError::failure(
             format!("container '{name}' has {} Python processes", found.len()),
-            "give --pid with a number of the first column",
+            "use --pid with a PID of the first column",
         ),
     }
 }
 
-fn table(list: &[Container]) -> Vec<String> {
-    let mut lines = vec![format!(
-        "{:<32}  {:>9}  {:>8}  COMMAND OF THAT",
-        "CONTAINER", "PROCESSES", "FIRST"
-    )];
-    lines.extend(list.iter().take(MAX_LISTED).map(|one| {
-        format!(
-            "{:<32}  {:>9}  {:>8}  {}",
-            one.label(),
-            one.processes,
-            one.first,
-            brief(one.first)
-        )
-    }));
-    lines.extend(rest(list.len()));
-    lines
-}
-
-fn rest(count: usize) -> Option<String> {
-    let more = count.saturating_sub(MAX_LISTED);
-    (more > 0).then(|| format!("… and {more} more"))
-}
-
-fn say_rest(count: usize) {
-    if let Some(line) = rest(count) {
+/// Prints the first entries of a list on stderr.
+fn print_list<T>(headings: &[(&str, Align)], list: &[T], row: impl Fn(&T) -> Vec<String>) {
+    let rows: Vec<_> = list.iter().take(MAX_LISTED).map(row).collect();
+    let lines = columns(headings, &rows);
+    for line in lines.into_iter().chain(more(list.len(), MAX_LISTED)) {
         print_stderr(&line);
     }
 }
 
-/// A process's command, short enough for a list.
-fn brief(pid: Pid) -> String {
+/// A process's command, shortened for a list.
+fn command(pid: Pid) -> String {
     let process = ProcessSummary::of(pid);
     let command = process.map_or(String::new(), |process| command_line(&process.command_line));
-    match command.char_indices().nth(MAX_COMMAND) {
-        Some((end, _)) => format!("{}…", command.get(..end).unwrap_or_default()),
-        None => command,
-    }
+    shorten(&command, MAX_COMMAND)
 }

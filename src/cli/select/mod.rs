@@ -1,4 +1,4 @@
-//! Which process a command is for.
+//! The process that a command is for.
 
 pub mod candidates;
 pub mod container;

@@ -1,11 +1,10 @@
-//! Which process the arguments ask for.
+//! The process that the arguments select.
 
 use crate::cli::args::TargetArgs;
 use crate::cli::args::usage::usage_error;
 use crate::os::Pid;
 use crate::session::options::{ContainerTarget, Program, Target};
 
-/// A process that runs.
 pub(crate) fn running(pid: Option<Pid>, container: Option<String>) -> Target {
     match (container, pid) {
         (Some(container), pid) => Target::ContainerTarget(ContainerTarget { container, pid }),
@@ -19,7 +18,7 @@ pub(crate) fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Er
     match (args.pid, words.next()) {
         (_, Some(_)) if args.in_container.is_some() => Err(usage_error(
             command,
-            "--in-container looks at a process that runs, and a program starts here: give one of them",
+            "--in-container selects a running process and cannot be combined with a program to launch",
         )),
         (pid, None) => Ok(running(pid, args.in_container)),
         (None, Some(file)) => Ok(Target::Program(Program {
@@ -29,7 +28,7 @@ pub(crate) fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Er
         (Some(_), Some(file)) => Err(usage_error(
             command,
             &format!(
-                "--pid looks at a process that runs, and `{}` is a program to run: give one of them",
+                "--pid selects a running process and cannot be combined with a program to launch (`{}`)",
                 file.to_string_lossy().escape_debug()
             ),
         )),

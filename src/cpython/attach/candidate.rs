@@ -1,8 +1,9 @@
-//! [`Candidate`]: an image that may hold an interpreter, and where its variables are in the process.
+//! [`Candidate`]: an image that may contain an interpreter, and the addresses of its variables.
+
+use std::fmt;
 
 use log::debug;
 
-use super::locate::RootsSource;
 use super::scan;
 use crate::os::elf::{ElfError, ElfFile};
 use crate::os::memory::RemoteMemory;
@@ -10,45 +11,77 @@ use crate::os::memory::address::RemoteAddr;
 use crate::os::process::image::ProcessImage;
 use crate::os::procfs::maps::Image;
 
-/// Looks like CPython to us: an image with one of these symbols.
+/// An image with one of these symbols is taken for CPython.
 const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];
 
-/// The section of `_PyRuntime`, since 3.10.
+/// The section of `_PyRuntime` (3.10+).
 const SECTION: &str = ".PyRuntime";
 
-/// Whether a file's exported symbols or sections say that it holds an interpreter.
+/// How an interpreter's state was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RootsSource {
+    /// A symbol of the executable or library.
+    Symbol(&'static str),
+    /// The section `.PyRuntime`.
+    Section,
+    /// The cookie at the start of `_PyRuntime` (3.13+), found by scanning the data.
+    Cookie,
+    /// A pointer in the data that leads to a valid interpreter.
+    Scan,
+}
+
+impl fmt::Display for RootsSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RootsSource::Symbol(name) => write!(f, "the symbol {name}"),
+            RootsSource::Section => f.write_str("the section .PyRuntime"),
+            RootsSource::Cookie => f.write_str("the cookie of its debug offsets"),
+            RootsSource::Scan => f.write_str("a scan of its data"),
+        }
+    }
+}
+
+/// Whether a file's exported symbols or sections are those of an interpreter.
 pub(crate) fn is_marked(elf: &ElfFile<'_>) -> bool {
     let exports = elf.exported_symbols(&MARKS);
     exports.is_ok_and(|found| found.iter().any(Option::is_some)) || elf.section(SECTION).is_some()
 }
 
-/// An image that holds an interpreter.
+/// Which symbol tables are searched.
+#[derive(Clone, Copy)]
+pub(crate) enum SymbolTables {
+    /// The dynamic symbols.
+    Exported,
+    /// Also the full table, which is absent from stripped files.
+    All,
+}
+
+/// An image that may contain an interpreter.
 pub(crate) struct Candidate<'a> {
-    /// The image.
     pub image: &'a Image,
     elf: ElfFile<'a>,
-    /// What to add to an address of the file.
+    /// Load bias: the difference between an address in the process and one in the file.
     pub bias: u64,
     /// `_PyRuntime` (3.7+), and how it was found.
     pub runtime: Option<(RemoteAddr, RootsSource)>,
     /// `_PyThreadState_Current` (to 3.6).
     pub tstate_current: Option<RemoteAddr>,
-    /// Whether its symbols or its name say that it holds an interpreter.
+    /// Whether its symbols or its name are those of an interpreter.
     pub is_marked: bool,
 }
 
 impl<'a> Candidate<'a> {
-    /// Opens an image; `None` when it cannot be placed in memory.
+    /// Opens an image; `None` when its load address cannot be determined.
     ///
     /// # Errors
-    /// When it cannot be read.
+    /// When the file cannot be read.
     pub fn open(target: &'a impl ProcessImage, image: &'a Image) -> Result<Option<Self>, ElfError> {
         let Some(base) = image.base() else {
             return Ok(None);
         };
         let elf = match target.open_mapped(base) {
             Ok(file) => ElfFile::open(file)?,
-            // The file cannot be had any more: what the loader needs is in memory.
+            // The file is gone, but the parts that the loader needs are in memory.
             Err(error) => {
                 debug!("{}: {error}; reading it from memory", image.path.display());
                 ElfFile::from_memory(target.memory(), RemoteAddr(base.start))?
@@ -58,7 +91,7 @@ impl<'a> Candidate<'a> {
             return Ok(None);
         };
         let mut found = match elf.exported_symbols(&MARKS) {
-            // A core file has the headers of its libraries, and may lack the rest.
+            // A core file has the headers of its libraries and may lack the rest.
             Err(_) if elf.is_in_memory() => vec![None; MARKS.len()],
             found => found?,
         };
@@ -87,7 +120,7 @@ impl<'a> Candidate<'a> {
         }))
     }
 
-    /// Looks for `_PyRuntime` by its cookie (3.13+) where no symbol or section says where it is.
+    /// Searches for `_PyRuntime` by its cookie (3.13+) if no symbol or section locates it.
     pub fn search_runtime(&mut self, memory: &impl RemoteMemory) {
         if self.runtime.is_none() && self.tstate_current.is_none() {
             self.runtime = scan::debug_offsets(memory, self.writable_memory())
@@ -95,26 +128,25 @@ impl<'a> Candidate<'a> {
         }
     }
 
-    /// A symbol's address in the process; the full table is only looked at when `everywhere`.
-    pub fn symbol(&self, name: &str, everywhere: bool) -> Option<RemoteAddr> {
-        let search = if everywhere {
-            ElfFile::symbols
-        } else {
-            ElfFile::exported_symbols
+    /// A symbol's address in the process.
+    pub fn symbol(&self, name: &str, tables: SymbolTables) -> Option<RemoteAddr> {
+        let search = match tables {
+            SymbolTables::Exported => ElfFile::exported_symbols,
+            SymbolTables::All => ElfFile::symbols,
         };
         let vaddr = search(&self.elf, &[name]).ok()?.into_iter().next()??;
         Some(RemoteAddr(vaddr.wrapping_add(self.bias)))
     }
 
-    /// Where `_PyRuntime` is (3.7+).
+    /// The address of `_PyRuntime` (3.7+).
     pub fn runtime(&self) -> Option<RemoteAddr> {
         self.runtime.map(|(addr, _)| addr)
     }
 
-    /// Where `Py_Version` is (3.11+).
+    /// The address of `Py_Version` (3.11+).
     pub fn py_version(&self) -> Option<RemoteAddr> {
         self.runtime?;
-        self.symbol("Py_Version", false)
+        self.symbol("Py_Version", SymbolTables::Exported)
     }
 
     /// The image's writable data in the process, as start and size.

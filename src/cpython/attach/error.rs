@@ -1,17 +1,17 @@
-//! [`AttachError`]: why a process could not be attached to, and what to do about it.
+//! [`AttachError`]: why attaching to a process failed, and a hint on what to do.
 
 use python_offsets::{OffsetsError, PythonVersion, supported_versions};
 
 use crate::os::Pid;
 use crate::os::process::OpenError;
 
-/// Why a process could not be attached to.
+/// Why attaching to a process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// Nobody has this pid.
+    /// No process has this pid.
     #[error("no process has the pid {0}")]
     NoSuchProcess(Pid),
-    /// The process has ended, and waits for its parent to collect it.
+    /// The process has ended and is a zombie.
     #[error("process {pid} has ended: it is a zombie that its parent {parent} has not collected")]
     Ended {
         /// Which process.
@@ -19,7 +19,7 @@ pub enum AttachError {
         /// Its parent.
         parent: Pid,
     },
-    /// The pid is a thread's.
+    /// The pid is that of a thread.
     #[error("{tid} is a thread of process {pid}, not a process")]
     IsThread {
         /// The thread.
@@ -27,26 +27,26 @@ pub enum AttachError {
         /// Its process.
         pid: Pid,
     },
-    /// We may not look at the process.
+    /// Permission to read the process is missing.
     #[error("{problem}")]
     PermissionDenied {
-        /// What is in the way, in one line.
+        /// The obstacle, in one line.
         problem: String,
-        /// What to do about it, in one line.
+        /// The remedy, in one line.
         hint: String,
     },
-    /// The process runs no CPython that we can see.
+    /// No CPython was found in the process.
     #[error("process {pid} is {what}, not a Python program")]
     NotPython {
         /// Which process.
         pid: Pid,
-        /// What it is: its executable.
+        /// Its executable.
         what: String,
     },
-    /// The interpreter is there, but has not got so far as to run anything.
+    /// The interpreter exists but runs no code.
     #[error("the Python of process {0} runs nothing: it is still starting, or has already ended")]
     StillStarting(Pid),
-    /// A CPython that no table knows.
+    /// A CPython version without a table.
     #[error("process {pid} runs CPython {version}, which this release does not know")]
     UnsupportedPython {
         /// Which process.
@@ -54,66 +54,67 @@ pub enum AttachError {
         /// Its version.
         version: PythonVersion,
     },
-    /// A CPython that says where its fields are, in a way that makes no sense.
+    /// The debug offsets of the target are invalid.
     #[error("process {pid} runs CPython {version}, but describes itself wrongly: {cause}")]
     BadOffsets {
         /// Which process.
         pid: Pid,
         /// Its version.
         version: PythonVersion,
-        /// What is wrong.
+        /// The defect.
         cause: OffsetsError,
     },
-    /// The process looks like CPython, but what we need of it was not found.
+    /// The process has the name of a Python, but no CPython was found in it.
     #[error("process {pid} is called Python ({what}), but holds no CPython that can be found")]
     NotFound {
         /// Which process.
         pid: Pid,
-        /// What makes it look so.
+        /// The file, and what is wrong with it.
         what: String,
     },
-    /// The system failed us.
-    #[error("cannot look into process {pid}: {cause}")]
+    /// A system call failed.
+    #[error("cannot read process {pid}: {cause}")]
     Io {
         /// Which process.
         pid: Pid,
-        /// What the system said.
+        /// The error of the system call.
         cause: std::io::Error,
     },
 }
 
 impl AttachError {
-    /// What to do about it, in one line.
+    /// The remedy, in one line.
     pub fn hint(&self) -> String {
         match self {
             AttachError::NoSuchProcess(_) => {
-                "look the pid up again (pgrep -af python); it may have ended, or be a pid of another \
-                 container's namespace"
+                "check the pid (pgrep -af python); the process may have ended, or the pid may belong \
+                 to the PID namespace of a container"
                     .into()
             }
             AttachError::PermissionDenied { hint, .. } => hint.clone(),
             AttachError::Ended { parent, .. } => {
-                format!("nothing is left of it to look at; its parent is shown by ps -fp {parent}")
+                format!("a zombie has no memory to read; show its parent with ps -fp {parent}")
             }
             AttachError::IsThread { pid, .. } => format!("give the process: --pid {pid}"),
             AttachError::NotPython { pid, .. } => format!(
-                "give the pid of the Python process itself; a wrapper's children are shown by \
+                "give the pid of the Python process itself; list the children of a wrapper with \
                  pstree -p {pid}"
             ),
             AttachError::StillStarting(_) => {
-                "try again in a moment; a program that only has the library loaded shows nothing"
-                    .into()
+                "try again in a moment; a program that only loads libpython has no stacks".into()
             }
-            AttachError::UnsupportedPython { .. } => {
-                format!("CPython {} are known; a newer release may know more", supported_versions())
-            }
+            AttachError::UnsupportedPython { .. } => format!(
+                "supported are CPython {}; a newer release of pyspy-rs may support more",
+                supported_versions()
+            ),
             AttachError::BadOffsets { .. } => {
-                "is it a pre-release or a modified build? Run again with -vv and report what it says"
+                "pre-releases and modified builds are not supported; otherwise run again with -vv and \
+                 report the output"
                     .into()
             }
             AttachError::NotFound { .. } => {
-                "another program of that name, or PyPy, cannot be looked into; if it is CPython, run \
-                 again with -vv and report what it says"
+                "PyPy and other programs of that name are not supported; if it is CPython, run again \
+                 with -vv and report the output"
                     .into()
             }
             AttachError::Io { .. } => "run again with -vv to see what was tried".into(),
@@ -128,13 +129,14 @@ impl AttachError {
     fn is_starting(&self) -> bool {
         matches!(
             self,
-            // A Python whose libraries are not mapped yet looks like another program of its name.
+            // A Python whose libraries are not mapped yet cannot be told from another program of
+            // that name.
             AttachError::StillStarting(_) | AttachError::NotFound { .. }
         )
     }
 
-    /// Whether it is what a library shows for a moment while it is loaded: the loader maps all of it as
-    /// if it were one piece of the file, and then each segment where it belongs.
+    /// Whether the error can come from a library that is being loaded: the loader first maps the whole
+    /// file as one piece, and then each segment to its own address.
     pub fn may_be_half_loaded(&self) -> bool {
         matches!(
             self,
@@ -145,13 +147,13 @@ impl AttachError {
         )
     }
 
-    /// Whether the process may run Python later: it is starting, or may execute one.
+    /// Whether the process may run Python later: it is starting, or may `exec` one.
     pub fn may_become_python(&self) -> bool {
         self.is_starting() || matches!(self, AttachError::NotPython { .. })
     }
 
-    /// Whether it will not change while the process lives: the system forbids it, or no table knows
-    /// the version. Everything else may come from a look in the middle of an `exec`.
+    /// Whether the error is permanent while the process lives: no permission, or an unsupported
+    /// version. All other errors can come from an attempt in the middle of an `exec`.
     pub fn is_final(&self) -> bool {
         matches!(
             self,
@@ -161,7 +163,7 @@ impl AttachError {
         )
     }
 
-    /// Whether there is nothing of Python to look at, and nothing went wrong.
+    /// Whether the process is simply not a Python, as opposed to a failure.
     pub fn is_no_python(&self) -> bool {
         matches!(
             self,
@@ -173,7 +175,7 @@ impl AttachError {
 }
 
 impl AttachError {
-    /// What opening a process failed with.
+    /// Converts the error of opening the process.
     pub fn from_open(pid: Pid, error: OpenError) -> AttachError {
         match error {
             OpenError::NoSuchProcess(_) => AttachError::NoSuchProcess(pid),
@@ -199,9 +201,10 @@ impl AttachError {
 mod tests {
     use super::*;
 
-    /// One in 500 launches of a 3.13 on a crowded machine was given up, in the middle of its loading.
+    /// Regression: on a contended machine 1 of 500 launches of 3.13 failed, because the library was
+    /// being loaded.
     #[test]
-    fn a_library_that_is_being_loaded_is_worth_another_try() {
+    fn a_library_that_is_being_loaded_is_retried() {
         let wrong = |cause| AttachError::BadOffsets {
             pid: 7,
             version: PythonVersion::new(3, 13, 0),
@@ -209,7 +212,7 @@ mod tests {
         };
         let half = wrong(OffsetsError::BadCookie);
         assert!(half.is_temporary() && half.may_be_half_loaded());
-        // Not for as long as it runs, though: a modified build looks like that for ever.
+        // But not for as long as the process runs: a modified build has that error forever.
         assert!(!half.may_become_python() && !half.is_final());
     }
 }

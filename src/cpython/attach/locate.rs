@@ -1,14 +1,13 @@
-//! Finding the interpreter in a process: which image holds it, where its state starts, which version
-//! it is. Done once.
+//! Finds the interpreter in a process: its image, its version and the address of its state. Runs
+//! once per attach.
 
-use std::fmt;
 use std::path::Path;
 
 use log::{debug, info};
 use python_offsets::semantics::{GilHolder, StrFormat};
 use python_offsets::{Description, Layout, OffsetsError, PythonVersion};
 
-use super::candidate::{Candidate, is_marked};
+use super::candidate::{Candidate, RootsSource, SymbolTables, is_marked};
 use super::error::AttachError;
 use super::scan;
 use super::version::{self, VersionSource};
@@ -25,41 +24,14 @@ use crate::os::procfs::maps::{Mapping, images};
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
 pub struct LocatedRuntime {
-    /// The interpreter.
     pub python: Runtime,
-    /// How its version was found out.
     pub version_source: VersionSource,
-    /// How its state was found.
     pub roots_source: RootsSource,
-    /// The file that holds it, as the target names it.
+    /// Path of the file that contains it, in the target's view.
     pub image: String,
 }
 
-/// How an interpreter's state was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RootsSource {
-    /// A symbol of the executable or library.
-    Symbol(&'static str),
-    /// The section `.PyRuntime`.
-    Section,
-    /// The cookie that starts `_PyRuntime` (3.13+), in the data.
-    Cookie,
-    /// A pointer in the data that holds up as an interpreter.
-    Scan,
-}
-
-impl fmt::Display for RootsSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RootsSource::Symbol(name) => write!(f, "the symbol {name}"),
-            RootsSource::Section => f.write_str("the section .PyRuntime"),
-            RootsSource::Cookie => f.write_str("the cookie of its debug offsets"),
-            RootsSource::Scan => f.write_str("a scan of its data"),
-        }
-    }
-}
-
-/// Finds the interpreter of a process, live or of a core file.
+/// Finds the interpreter of a live process or of a core file.
 ///
 /// # Errors
 /// See [`AttachError`].
@@ -70,8 +42,8 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
         .map_err(|cause| AttachError::Io { pid, cause })?;
     let mut images = images(&mappings);
     let exe = target.exe_path();
-    // The library comes first, then the program itself, then everything else: an embedder may have
-    // any name, and may even link the interpreter into a plugin.
+    // libpython first, then the executable, then all other images: an embedder may have any name,
+    // and may link the interpreter into a plugin.
     images.sort_by_key(|image| {
         let name = image.file_name();
         (
@@ -87,8 +59,8 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
         match Candidate::open(target, image) {
             Ok(Some(candidate)) if candidate.is_marked => {
                 match identify(memory, pid, candidate, &mappings) {
-                    // A library that some extension is linked with can be mapped beside the program
-                    // that holds the interpreter, and is never started.
+                    // An extension can be linked with a libpython that is mapped but never started,
+                    // while the interpreter that runs is in the executable.
                     Err(error @ AttachError::StillStarting(_)) => {
                         debug!("{}: {error}", image.path.display());
                         failure.get_or_insert(error);
@@ -107,7 +79,7 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
             }
         }
     }
-    // A program that was stripped of all names still has an interpreter's data.
+    // A fully stripped program still has an interpreter's data.
     for candidate in unmarked {
         match identify(memory, pid, candidate, &mappings) {
             Err(AttachError::StillStarting(_)) => {}
@@ -117,8 +89,8 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
     Err(failure.unwrap_or_else(|| nothing_found(target, &exe)))
 }
 
-/// Whether the program that a process runs says itself that it holds an interpreter. Much quicker than
-/// to look for one in all that the process has mapped.
+/// Whether the executable of a process has the symbols or section of an interpreter. Much faster
+/// than a search of all mapped images.
 pub fn program_holds_interpreter(target: &TargetProcess) -> bool {
     let program = target.open_exe().map_err(ElfError::from);
     program
@@ -126,7 +98,7 @@ pub fn program_holds_interpreter(target: &TargetProcess) -> bool {
         .is_ok_and(|elf| is_marked(&elf))
 }
 
-/// What to say of a process without an interpreter.
+/// The error for a process without an interpreter.
 fn nothing_found(target: &impl ProcessImage, exe: &Path) -> AttachError {
     let pid = target.pid();
     if exe.as_os_str().is_empty() {
@@ -135,14 +107,14 @@ fn nothing_found(target: &impl ProcessImage, exe: &Path) -> AttachError {
     let what = exe.display().to_string();
     let name = exe.file_name().unwrap_or_default().to_string_lossy();
     if name.starts_with("python") {
-        // Something else of that name, or its loader has not got so far as to map the library.
+        // Another program of that name, or the loader has not mapped libpython yet.
         AttachError::NotFound { pid, what }
     } else {
         AttachError::NotPython { pid, what }
     }
 }
 
-/// Version, layout and roots of the interpreter that an image holds.
+/// Version, layout and roots of the interpreter in an image.
 fn identify(
     memory: &impl RemoteMemory,
     pid: Pid,
@@ -151,12 +123,12 @@ fn identify(
 ) -> Result<LocatedRuntime, AttachError> {
     let image = candidate.image.path.display().to_string();
     debug!(
-        "looking for an interpreter in {image}, loaded at bias {:#x}",
+        "searching {image} for an interpreter, load bias {:#x}",
         candidate.bias
     );
     candidate.search_runtime(memory);
     let candidate = &candidate;
-    // The text is written when `sys` is made.
+    // The version text does not exist until `sys` is created.
     let (version, version_source) =
         version::find(memory, candidate).ok_or(AttachError::StillStarting(pid))?;
     info!("process {pid} runs CPython {version} ({image}), by {version_source}");
@@ -184,7 +156,7 @@ fn identify(
     };
     let (roots, roots_source) =
         find_roots(memory, &python, candidate, mappings).ok_or_else(|| {
-            // A scan finds nothing until the first interpreter is made.
+            // A scan finds nothing until the first interpreter exists.
             debug!("no interpreter in the data of {image}");
             AttachError::StillStarting(pid)
         })?;
@@ -223,8 +195,8 @@ fn describe_version(
     })
 }
 
-/// Whether the build has two pointers more in front of every object. The type of types is its own type,
-/// and so tells where objects have theirs.
+/// Whether every object of the build starts with two extra pointers. `type` is its own type, so the
+/// place of its `ob_type` shows it.
 fn has_trace_refs(
     memory: &impl RemoteMemory,
     candidate: &Candidate<'_>,
@@ -233,7 +205,7 @@ fn has_trace_refs(
     let Some(ob_type) = description.trace_refs_ob_type() else {
         return false;
     };
-    let Some(type_type) = candidate.symbol("PyType_Type", true) else {
+    let Some(type_type) = candidate.symbol("PyType_Type", SymbolTables::All) else {
         return false;
     };
     let mut word = [0; 8];
@@ -243,7 +215,7 @@ fn has_trace_refs(
         && RemoteAddr(u64::from_le_bytes(word)) == type_type
 }
 
-/// Where the list of interpreters starts.
+/// The head of the list of interpreters.
 fn find_roots(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -260,7 +232,7 @@ fn find_roots(
         ));
     }
     if python.semantics.gil_holder == GilHolder::Symbol
-        && let Some(head) = candidate.symbol("interp_head", true)
+        && let Some(head) = candidate.symbol("interp_head", SymbolTables::All)
     {
         return Some((
             RuntimeAddresses {
@@ -307,23 +279,23 @@ fn from_runtime(
 
 /// A narrow build of Python 2 exports its `unicode` functions with `UCS2` in their names.
 fn python2_unicode_unit(candidate: &Candidate<'_>) -> u8 {
-    match candidate.symbol("PyUnicodeUCS2_AsUTF8String", false) {
+    match candidate.symbol("PyUnicodeUCS2_AsUTF8String", SymbolTables::Exported) {
         Some(_) => 2,
         None => 4,
     }
 }
 
-/// The counter of code objects where it is a variable, which no library exports: only a file that
-/// was not stripped names it.
+/// The counter of code objects where it is a C variable. It is not exported, so only an unstripped
+/// file names it.
 fn next_func_version(candidate: &Candidate<'_>, layout: &Layout) -> Option<RemoteAddr> {
     layout.code_object.co_version?;
     if layout.interpreter_state.next_func_version.is_some() {
         return None;
     }
-    candidate.symbol("_Py_next_func_version", true)
+    candidate.symbol("_Py_next_func_version", SymbolTables::All)
 }
 
-/// Whether some interpreter has a thread: until then there is nothing to see.
+/// Whether some interpreter has a thread. Before that there is no stack to read.
 fn is_running(memory: &impl RemoteMemory, python: &Runtime) -> bool {
     interpreters(memory, python).is_ok_and(|list| {
         list.iter()

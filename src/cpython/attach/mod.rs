@@ -1,4 +1,4 @@
-//! Finding CPython in a process: its version and the address of its runtime.
+//! Finds CPython in a process: its version and the address of its runtime.
 
 pub mod candidate;
 pub mod error;

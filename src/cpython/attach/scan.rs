@@ -1,4 +1,4 @@
-//! Finding an interpreter without symbols: a pointer in the program's data that holds up as one.
+//! Finds an interpreter without symbols, by a pointer in the data that leads to a valid one.
 
 use log::debug;
 
@@ -10,15 +10,16 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::procfs::maps::Mapping;
 
-/// More data than any CPython has; an embedder's beyond it is not searched.
+/// Bytes searched per range: more data than any CPython has. Data of an embedder beyond it is not
+/// searched.
 const MAX_DATA: u64 = 64 << 20;
-/// The most pointers that are followed: some seconds' worth.
+/// Maximum number of pointers that are followed: a few seconds of work.
 const MAX_TRIED: usize = 1 << 20;
-/// The most variables that may hold up: CPython has four that point to an interpreter.
-const MAX_HELD: usize = 256;
+/// Maximum number of variables that lead to an interpreter. CPython has four.
+const MAX_VALID: usize = 256;
 
-/// Looks for the variable that points to the newest interpreter in these ranges of the target's
-/// memory. Several variables point to an interpreter; the list's head is the one from which most
+/// Searches these ranges of the target's memory for the variable that points to the newest
+/// interpreter. Several variables point to an interpreter; the list head is the one from which most
 /// interpreters can be reached.
 pub(crate) fn interpreters_head(
     memory: &impl RemoteMemory,
@@ -28,7 +29,7 @@ pub(crate) fn interpreters_head(
 ) -> Option<RemoteAddr> {
     const PIECE: usize = 64 << 10;
     let mut best: Option<(usize, RemoteAddr)> = None;
-    let (mut tried, mut held) = (0, 0);
+    let (mut tried, mut valid) = (0, 0);
     let mut bytes = vec![0; PIECE];
     for (start, size) in ranges {
         let mut at = 0;
@@ -51,9 +52,9 @@ pub(crate) fn interpreters_head(
                 let variable = base.offset(slot as u64 * 8);
                 let reached = reachable(memory, python, variable, pointer);
                 tried += 1;
-                held += usize::from(reached > 0);
-                if tried >= MAX_TRIED || held >= MAX_HELD {
-                    debug!("too many pointers in the data look like an interpreter's");
+                valid += usize::from(reached > 0);
+                if tried >= MAX_TRIED || valid >= MAX_VALID {
+                    debug!("too many pointers in the data may be an interpreter's");
                     return best.map(|(_, variable)| variable);
                 }
                 if reached > best.map_or(0, |(most, _)| most) {
@@ -65,7 +66,7 @@ pub(crate) fn interpreters_head(
     best.map(|(_, variable)| variable)
 }
 
-/// Looks for `_PyRuntime` of 3.13 and later in these ranges: it starts with a cookie and the version.
+/// Searches these ranges for `_PyRuntime` (3.13+), which starts with a cookie and the version.
 pub(crate) fn debug_offsets(
     memory: &impl RemoteMemory,
     ranges: impl IntoIterator<Item = (RemoteAddr, u64)>,
@@ -76,7 +77,8 @@ pub(crate) fn debug_offsets(
     for (start, size) in ranges {
         let mut at = 0;
         while at < size.min(MAX_DATA) {
-            // A piece has the first word of the next, where the version of a cookie at its end is.
+            // Each piece includes the first word of the next: a cookie at its end has its version
+            // there.
             let left = usize::try_from(size - at).unwrap_or(usize::MAX);
             let piece = bytes.get_mut(..left.min(PIECE + WORD))?;
             let base = start.offset(at);
@@ -105,15 +107,15 @@ fn is_writable(mappings: &[Mapping], addr: RemoteAddr) -> bool {
         .is_some_and(|mapping| mapping.writable && mapping.contains(addr.0))
 }
 
-/// How many interpreters a variable leads to, 0 when what it points to is none: an interpreter's
-/// first thread points back to it.
+/// How many interpreters can be reached from a variable; 0 if it does not point to one. The first
+/// thread of an interpreter points back to the interpreter.
 fn reachable(
     memory: &impl RemoteMemory,
     python: &Runtime,
     variable: RemoteAddr,
     addr: RemoteAddr,
 ) -> usize {
-    // The cheap test first: most pointers lead to something else.
+    // The cheap test first: most pointers lead elsewhere.
     let field = python.layout.interpreter_state.threads_head;
     let mut head = [0; 8];
     if memory.read(addr.offset(field.into()), &mut head).is_err() {
@@ -136,8 +138,8 @@ fn reachable(
         ..python.clone()
     };
     let list = interpreters(memory, &here).unwrap_or_default();
-    let holds_up = list.iter().all(|known| {
+    let is_valid = list.iter().all(|known| {
         known.threads_head.is_null() || thread(memory, &here, *known, known.threads_head).is_ok()
     });
-    if holds_up { list.len() } else { 0 }
+    if is_valid { list.len() } else { 0 }
 }

@@ -1,4 +1,4 @@
-//! Which CPython a process runs, from what it says of itself.
+//! Finds the CPython version of a process.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use super::candidate::Candidate;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// How a version was found out.
+/// How a version was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VersionSource {
     /// The constant `Py_Version` (3.11+).
     PyVersion,
-    /// The table that starts `_PyRuntime` (3.13+).
+    /// The table at the start of `_PyRuntime` (3.13+).
     DebugOffsets,
     /// The text behind `sys.version`, in the interpreter's data.
     Text,
@@ -30,7 +30,7 @@ impl fmt::Display for VersionSource {
     }
 }
 
-/// Finds the version, or `None` when nothing tells it (yet).
+/// Finds the version; `None` if it is not in memory (yet).
 pub(crate) fn find(
     memory: &impl RemoteMemory,
     candidate: &Candidate<'_>,
@@ -57,12 +57,12 @@ fn read_hex(memory: &impl RemoteMemory, addr: RemoteAddr) -> Option<PythonVersio
     PythonVersion::from_hex(u32::from_le_bytes(hex))
 }
 
-/// `Py_GetVersion` keeps the text in a static buffer: it is looked for in the image's data. Where
-/// the library's name has a version, only that minor version counts: an extension may keep texts of
-/// other interpreters.
+/// Searches the image's data for the static buffer of `Py_GetVersion`. If the file name has a
+/// version, only that minor version is accepted: an extension may contain texts of other
+/// interpreters.
 fn from_text(memory: &impl RemoteMemory, candidate: &Candidate<'_>) -> Option<PythonVersion> {
     const PIECE: usize = 64 << 10;
-    // The longest text that Py_GetVersion writes is 250 bytes.
+    // Py_GetVersion writes at most 250 bytes.
     const OVERLAP: usize = 256;
     const MAX_DATA: u64 = 64 << 20;
     let expected = version_in_name(&candidate.image.file_name());
@@ -84,7 +84,7 @@ fn from_text(memory: &impl RemoteMemory, candidate: &Candidate<'_>) -> Option<Py
     None
 }
 
-/// The first text in `bytes` that looks like `sys.version`: `3.8.18 (default, …) \n[GCC …]`.
+/// The first text in `bytes` with the form of `sys.version`: `3.8.18 (default, …) \n[GCC …]`.
 fn version_text(bytes: &[u8], expected: Option<(u8, u8)>) -> Option<PythonVersion> {
     bytes.windows(2).enumerate().find_map(|(at, pair)| {
         if pair != b"2." && pair != b"3." {

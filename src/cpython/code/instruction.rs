@@ -1,5 +1,6 @@
 //! [`byte_offset`]: the position of a frame in its code.
 
+use python_offsets::consts::CODE_ARRAY_ENTRIES;
 use python_offsets::semantics::InstructionPointer;
 
 use crate::cpython::frame::RawFrame;
@@ -57,5 +58,6 @@ fn thread_local_instructions<M: RemoteMemory>(
     if index >= size.min(MAX_TLBC) {
         return Err(corrupt());
     }
-    read_ptr(objects.memory, array.offset(8 + index * 8))
+    let entries = u64::from(CODE_ARRAY_ENTRIES);
+    read_ptr(objects.memory, array.offset(entries + index * 8))
 }

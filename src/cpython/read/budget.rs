@@ -1,5 +1,5 @@
-//! [`Budget`]: memory that can be read so often and no more, so that what was made to be endless, a
-//! value or a whole interpreter, costs a bounded time.
+//! [`Budget`]: target memory with a limit on reads and bytes, so that an endless structure, be it a
+//! value or a whole interpreter, costs bounded time.
 
 use std::cell::Cell;
 use std::io;
@@ -23,12 +23,12 @@ impl<'a, M> Budget<'a, M> {
         }
     }
 
-    /// Whether no other read will succeed.
+    /// Whether all further reads fail.
     pub fn is_spent(&self) -> bool {
         self.reads.get() == 0
     }
 
-    /// How many more reads may be made, and of how many bytes.
+    /// The remaining reads and bytes.
     pub fn left(&self) -> (usize, usize) {
         (self.reads.get(), self.bytes.get())
     }
@@ -48,7 +48,7 @@ impl<'a, M> Budget<'a, M> {
     #[cold]
     fn refuse(&self, addr: RemoteAddr, len: usize) -> MemoryError {
         self.reads.set(0);
-        let cause = io::Error::other("there is more than is read of one process at once");
+        let cause = io::Error::other("the limit on reads of one process is reached");
         MemoryError { addr, len, cause }
     }
 }

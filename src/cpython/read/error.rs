@@ -1,4 +1,4 @@
-//! Errors of reading an interpreter, named by what the caller does next.
+//! Errors of reading an interpreter.
 
 use crate::os::memory::MemoryError;
 use crate::os::memory::address::RemoteAddr;
@@ -9,47 +9,47 @@ pub enum ReadError {
     /// The memory itself could not be read.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// The memory was read, but does not hold what it should: the target changed it meanwhile, or
-    /// it is not what we think.
+    /// The memory was read, but its content is invalid: the target changed it during the read, or
+    /// the address is not that of such a structure.
     #[error("{what} at {addr} does not make sense")]
     Corrupt {
-        /// Which structure, in CPython's name.
+        /// The structure's name in CPython.
         what: &'static str,
-        /// Where it was read from.
+        /// The address it was read from.
         addr: RemoteAddr,
     },
-    /// The thread's state is another thread's by now, or nobody's.
+    /// The thread state was freed, or is now that of another thread.
     #[error("the thread has ended")]
     ThreadEnded,
-    /// There is more of it than any program has: it may be made to keep us busy.
-    #[error("{0} are more than is read at once")]
+    /// There are more of them than in any real program: a hostile target could use up our time.
+    #[error("{0} are too many to be read")]
     TooMuch(&'static str),
 }
 
 impl ReadError {
-    /// More of something than is read.
+    /// The error for exceeding a limit.
     pub fn too_much(what: &'static str) -> ReadError {
         ReadError::TooMuch(what)
     }
 
-    /// A structure at `addr` that holds nonsense.
+    /// The error for invalid content of the structure at `addr`.
     pub fn corrupt(what: &'static str, addr: RemoteAddr) -> ReadError {
         ReadError::Corrupt { what, addr }
     }
 
-    /// Whether the same may be fine when the thread has gone on a few instructions: in 3.11 and 3.12 a new
-    /// `_PyCFrame` is the thread's own before its fields are set (`_PyEval_EvalFrameDefault` in
-    /// Python/ceval.c of v3.12.1), and what an old one has left there may point anywhere.
+    /// Whether a retry can succeed once the thread has executed a few instructions. In 3.11 and 3.12 a
+    /// new `_PyCFrame` is linked to the thread before its fields are set (`_PyEval_EvalFrameDefault`
+    /// in Python/ceval.c of v3.12.1), and stale values there can point anywhere.
     pub fn may_pass(&self) -> bool {
         matches!(self, ReadError::Memory(_) | ReadError::Corrupt { .. })
     }
 
-    /// Whether the process is gone, so that no other read can succeed either.
+    /// Whether the process is gone, so that every further read fails too.
     pub fn process_is_gone(&self) -> bool {
         matches!(self, ReadError::Memory(error) if error.process_is_gone())
     }
 
-    /// Whether the process runs another program now than the one that was attached to.
+    /// Whether the process has called `exec` since it was attached to.
     pub fn program_is_replaced(&self) -> bool {
         matches!(self, ReadError::Memory(error) if error.program_is_replaced())
     }
@@ -58,13 +58,13 @@ impl ReadError {
 /// Why a sample could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
-    /// The process ended, or replaced itself by another program.
+    /// The process ended or called `exec`.
     #[error("the process has ended")]
     ProcessExited,
-    /// The interpreter's lists could not be followed this time; the next sample may succeed.
+    /// The interpreter's lists changed while they were read; the next sample may succeed.
     #[error("the interpreter's state changed while it was read: {0}")]
     TornRead(ReadError),
-    /// The system does not let us pause threads. Without pausing it may still go.
+    /// Threads cannot be paused. Sampling without pausing may still work.
     #[error("{0}")]
     CannotPause(String),
 }

@@ -1,4 +1,4 @@
-//! Reading records from the target's memory: decoding, limits, errors.
+//! Records of the target's memory: decoding, limits, errors.
 
 pub mod budget;
 pub mod error;

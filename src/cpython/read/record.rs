@@ -1,5 +1,5 @@
-//! [`Record`]: a copied structure with typed getters. Integers are decoded from bytes; a field past
-//! the end of the copy is an error, never a guess.
+//! [`Record`]: a copied structure with typed getters. A field past the end of the copy is an error,
+//! never a guess.
 
 use python_offsets::layout::Offset;
 
@@ -7,7 +7,7 @@ use super::error::ReadError;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The largest structure that is copied whole. What is larger is read field by field.
+/// The largest structure that is copied whole. Larger ones are read field by field.
 const MAX_RECORD: usize = 4096;
 
 /// A structure copied from the target.
@@ -17,7 +17,7 @@ pub struct Record<'b> {
     bytes: &'b [u8],
 }
 
-/// Room for one [`Record`], reused from read to read.
+/// The memory of one [`Record`].
 pub struct RecordBuffer([u8; MAX_RECORD]);
 
 impl Default for RecordBuffer {
@@ -27,10 +27,7 @@ impl Default for RecordBuffer {
 }
 
 impl RecordBuffer {
-    /// Copies `len` bytes (at most 4096) at `addr`, the structure called `what`.
-    ///
-    /// # Errors
-    /// When they cannot be read, or `len` is too large.
+    /// Copies `len` bytes (at most 4096) at `addr` as the structure `what`.
     pub fn read<'b>(
         &'b mut self,
         memory: &impl RemoteMemory,
@@ -48,17 +45,16 @@ impl RecordBuffer {
 }
 
 impl<'b> Record<'b> {
-    /// A structure called `what` that was copied from `addr` into `bytes`.
+    /// The structure `what`, copied from `addr` into `bytes`.
     pub fn new(what: &'static str, addr: RemoteAddr, bytes: &'b [u8]) -> Record<'b> {
         Record { what, addr, bytes }
     }
 
-    /// Where the structure stands in the target.
+    /// The structure's address in the target.
     pub fn addr(&self) -> RemoteAddr {
         self.addr
     }
 
-    /// The copied bytes.
     pub fn bytes(&self) -> &'b [u8] {
         self.bytes
     }
@@ -77,79 +73,50 @@ impl<'b> Record<'b> {
         ReadError::corrupt(self.what, self.addr)
     }
 
-    /// One byte.
-    ///
-    /// # Errors
-    /// As all getters: when the field lies outside the copy.
     #[inline]
     pub fn u8(&self, offset: Offset) -> Result<u8, ReadError> {
         self.field(offset).map(u8::from_le_bytes)
     }
 
-    /// Four bytes, unsigned.
-    ///
-    /// # Errors
-    /// When the field lies outside the copy.
     #[inline]
     pub fn u32(&self, offset: Offset) -> Result<u32, ReadError> {
         self.field(offset).map(u32::from_le_bytes)
     }
 
-    /// Four bytes, signed.
-    ///
-    /// # Errors
-    /// When the field lies outside the copy.
     #[inline]
     pub fn i32(&self, offset: Offset) -> Result<i32, ReadError> {
         self.field(offset).map(i32::from_le_bytes)
     }
 
-    /// Eight bytes, unsigned.
-    ///
-    /// # Errors
-    /// When the field lies outside the copy.
     #[inline]
     pub fn u64(&self, offset: Offset) -> Result<u64, ReadError> {
         self.field(offset).map(u64::from_le_bytes)
     }
 
-    /// Eight bytes, signed (`Py_ssize_t`).
-    ///
-    /// # Errors
-    /// When the field lies outside the copy.
+    /// A `Py_ssize_t`.
     pub fn i64(&self, offset: Offset) -> Result<i64, ReadError> {
         self.field(offset).map(i64::from_le_bytes)
     }
 
-    /// A pointer.
-    ///
-    /// # Errors
-    /// When the field lies outside the copy.
     #[inline]
     pub fn ptr(&self, offset: Offset) -> Result<RemoteAddr, ReadError> {
         self.u64(offset).map(RemoteAddr)
     }
 }
 
-/// How many bytes must be copied so that each of the 8-byte fields at these offsets is inside.
+/// The number of bytes to copy so that the 8-byte fields at all these offsets are included.
 pub fn span(offsets: &[Offset]) -> usize {
     offsets.iter().max().map_or(0, |last| *last as usize + 8)
 }
 
-/// One pointer at `addr`.
-///
-/// # Errors
-/// When it cannot be read.
+/// Reads a pointer.
 pub fn read_ptr(memory: &impl RemoteMemory, addr: RemoteAddr) -> Result<RemoteAddr, ReadError> {
     let mut bytes = [0; 8];
     memory.read(addr, &mut bytes)?;
     Ok(RemoteAddr(u64::from_le_bytes(bytes)))
 }
 
-/// A 32-bit integer at `addr`.
-///
-/// # Errors
-/// When it cannot be read.
+/// Reads a 32-bit integer.
 pub fn read_i32(memory: &impl RemoteMemory, addr: RemoteAddr) -> Result<i32, ReadError> {
     let mut bytes = [0; 4];
     memory.read(addr, &mut bytes)?;

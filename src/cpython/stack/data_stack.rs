@@ -12,10 +12,11 @@
 
 use std::collections::HashMap;
 
+use python_offsets::consts::{FRAME_OWNED_BY_THREAD, STACK_CHUNK_DATA};
 use python_offsets::semantics::InstructionPointer;
 
 use super::walk::decode::{decode, frame_len};
-use crate::cpython::frame::{FRAME_OWNED_BY_THREAD, RawFrame};
+use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_ptr};
 use crate::cpython::runtime::Runtime;
@@ -23,7 +24,7 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
 /// Offset of a chunk's words in bytes.
-const HEAD: u64 = 24;
+const HEAD: u64 = STACK_CHUNK_DATA as u64;
 /// The most chunks of one thread, and the most bytes of them that are searched.
 const MAX_CHUNKS: usize = 10_000;
 const MAX_BYTES: u64 = 64 << 20;

@@ -1,4 +1,4 @@
-//! Who holds the GIL, and who collects garbage.
+//! Which thread holds the GIL.
 
 use std::collections::HashMap;
 
@@ -11,11 +11,8 @@ use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The thread state that holds the interpreter's GIL now, or `None` when nobody does or the build
-/// runs without one. `lock` is what [`lock_of`] found.
-///
-/// # Errors
-/// When the fields cannot be read.
+/// The thread state that holds the interpreter's GIL; `None` if no thread does or the build runs
+/// without one. `lock` is the result of [`lock_of`].
 pub fn holder(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -45,11 +42,8 @@ pub fn holder(
     Ok(Some(holder).filter(|holder| !holder.is_null()))
 }
 
-/// Whether a thread state holds its interpreter's GIL at this moment; `None` where that cannot be told:
-/// the build runs without one, or it is not known where it is. One read.
-///
-/// # Errors
-/// When the fields cannot be read.
+/// Whether a thread state holds its interpreter's GIL; `None` if that is unknown: the build runs
+/// without one, or its address is unknown. One read.
 pub fn holds(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -66,7 +60,7 @@ pub fn holds(
                 return Ok(None);
             };
             let layout = &python.layout.gil_runtime_state;
-            // They stand at its start, side by side.
+            // Both fields are at the start of the structure, next to each other.
             let mut bytes = [0; 64];
             let bytes = bytes
                 .get_mut(..span(&[layout.last_holder, layout.locked]))
@@ -80,12 +74,9 @@ pub fn holds(
     Ok(Some(holder == Some(thread)))
 }
 
-/// The `_gil_runtime_state` that an interpreter uses: its own, or the main interpreter's. It stays the same
-/// for as long as the interpreter is there (`init_interp_create_gil` in Python/pylifecycle.c, 3.12 on).
-/// `None` where there is one for all interpreters, or where it is not known.
-///
-/// # Errors
-/// When the field cannot be read.
+/// The `_gil_runtime_state` that an interpreter uses: its own, or that of the main interpreter. It
+/// never changes during an interpreter's life (`init_interp_create_gil` in Python/pylifecycle.c,
+/// 3.12+). `None` if all interpreters share one, or if it is unknown.
 pub fn lock_of(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -98,20 +89,16 @@ pub fn lock_of(
     Ok(Some(lock).filter(|lock| !lock.is_null()))
 }
 
-/// An interpreter, and by whose GIL its threads take turns.
+/// An interpreter and the GIL that its threads use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterpreterGil {
-    /// The interpreter's id.
     pub id: i64,
-    /// The id of the oldest interpreter that has the same GIL: its own if it shares with nobody, mostly
-    /// the main one's if it does. `None` when it runs without one (a free-threaded build).
+    /// The id of the oldest interpreter that uses the same GIL: its own if the GIL is not shared,
+    /// usually that of the main interpreter if it is. `None` in a free-threaded build without GIL.
     pub gil: Option<i64>,
 }
 
 /// The interpreters, oldest first, each with its GIL.
-///
-/// # Errors
-/// When the list or a GIL cannot be read.
 pub fn interpreter_gils(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -121,7 +108,7 @@ pub fn interpreter_gils(
     let gils = found.into_iter().rev().map(|interpreter| {
         let id = interpreter.id;
         let lock = match python.semantics.gil_holder {
-            // There is one for all of them.
+            // All interpreters share one GIL.
             GilHolder::Symbol | GilHolder::Runtime => Some(RemoteAddr::NULL),
             GilHolder::Interpreter => lock_of(memory, python, interpreter)?,
         };
@@ -134,7 +121,7 @@ pub fn interpreter_gils(
     gils.collect()
 }
 
-/// Whether a GIL is used at all: in a free-threaded build it may be switched on and off.
+/// Whether a GIL is in use: a free-threaded build can switch it on and off.
 fn is_enabled(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -144,47 +131,4 @@ fn is_enabled(
         Some(enabled) => read_i32(memory, gil.offset(enabled.into()))? != 0,
         None => true,
     })
-}
-
-/// A garbage collection that runs in an interpreter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Collection {
-    /// The frame in which it started, where the version keeps that (3.15).
-    pub frame: Option<RemoteAddr>,
-}
-
-/// The garbage collection that the interpreter runs, if any. Never one before 3.7, where the flag is
-/// a static variable without a name.
-///
-/// # Errors
-/// When the flag cannot be read.
-pub fn collection(
-    memory: &impl RemoteMemory,
-    python: &Runtime,
-    interpreter: Interpreter,
-) -> Result<Option<Collection>, ReadError> {
-    let Some(collecting) = python.layout.gc.collecting else {
-        return Ok(None);
-    };
-    let state = match (
-        python.layout.interpreter_state.gc,
-        python.layout.runtime_state.gc,
-    ) {
-        (Some(gc), _) => interpreter.addr.offset(gc.into()),
-        (None, Some(gc)) => match python.roots.runtime {
-            Some(runtime) => runtime.offset(gc.into()),
-            None => return Ok(None),
-        },
-        (None, None) => return Ok(None),
-    };
-    if read_i32(memory, state.offset(collecting.into()))? == 0 {
-        return Ok(None);
-    }
-    let frame = python.layout.gc.frame;
-    let frame = frame
-        .map(|at| read_ptr(memory, state.offset(at.into())))
-        .transpose()?;
-    Ok(Some(Collection {
-        frame: frame.filter(|frame| !frame.is_null()),
-    }))
 }

@@ -1,4 +1,4 @@
-//! The interpreters of a process and their threads: the linked lists that everything hangs on.
+//! The linked lists of interpreters and of their threads.
 
 use std::collections::HashSet;
 
@@ -8,17 +8,17 @@ use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// No process has more interpreters.
+/// Maximum number of interpreters; no process has more.
 const MAX_INTERPRETERS: usize = 10_000;
-/// No process has more Python threads, of all interpreters together.
+/// Maximum number of Python threads of all interpreters together; no process has more.
 const MAX_THREADS: usize = 100_000;
 
 /// One interpreter (`PyInterpreterState`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interpreter {
-    /// Where its state stands.
+    /// The address of its state.
     pub addr: RemoteAddr,
-    /// `id`; before 3.7, which has none, its place counted from the oldest.
+    /// `id`; before 3.7, which has none, its index counted from the oldest.
     pub id: i64,
     /// Its newest thread.
     pub threads_head: RemoteAddr,
@@ -27,22 +27,22 @@ pub struct Interpreter {
 /// One thread of one interpreter (`PyThreadState`), copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadState {
-    /// Where its state stands.
+    /// The address of its state.
     pub addr: RemoteAddr,
-    /// The interpreter that it belongs to.
+    /// The interpreter of the thread.
     pub interpreter: Interpreter,
     /// The next older thread.
     next: RemoteAddr,
-    /// What leads to the innermost frame: the frame itself or a `_PyCFrame`.
+    /// The pointer that leads to the leaf frame: the frame itself, or a `_PyCFrame`.
     pub frame_root: RemoteAddr,
     /// The `pthread_t`.
     pub pthread_id: u64,
-    /// What the kernel called the thread when it started (3.11+).
+    /// The kernel's id of the thread when it started (3.11+).
     pub native_thread_id: Option<u64>,
 }
 
 impl ThreadState {
-    /// Whether this is still the thread that it was, by all that stays the same.
+    /// Whether both are the same thread, by the fields that never change.
     pub fn is_same_thread(&self, other: &ThreadState) -> bool {
         self.addr == other.addr
             && self.interpreter.addr == other.interpreter.addr
@@ -54,7 +54,7 @@ impl ThreadState {
 /// All interpreters of the process, newest first.
 ///
 /// # Errors
-/// When the list cannot be read, or has a loop.
+/// When the list cannot be read or has a cycle.
 pub fn interpreters(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -67,7 +67,7 @@ pub fn interpreters(
         if found.len() >= MAX_INTERPRETERS || !seen.insert(addr) {
             return Err(ReadError::corrupt("PyInterpreterState.next", addr));
         }
-        // The structure has hundreds of KiB from 3.12 on: only the fields are read.
+        // The structure has hundreds of KiB from 3.12 on, so only the fields are read.
         let (mut next, mut threads, mut id) = ([0; 8], [0; 8], [0; 8]);
         let mut parts: [(RemoteAddr, &mut [u8]); 3] = [
             (addr.offset(layout.next.into()), &mut next),
@@ -93,8 +93,8 @@ pub fn interpreters(
     Ok(found)
 }
 
-/// The threads of an interpreter, newest first, and why the list ended early if it did. `known` is
-/// how many threads other interpreters have.
+/// The threads of an interpreter, newest first, and the error if the list ended early. `known` is the
+/// number of threads of other interpreters.
 pub fn threads(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -122,7 +122,7 @@ pub fn threads(
 /// Copies one thread state.
 ///
 /// # Errors
-/// When it cannot be read, or belongs to another interpreter: then the list was changed under us.
+/// When it cannot be read or belongs to another interpreter: the list has changed during the read.
 pub fn thread(
     memory: &impl RemoteMemory,
     python: &Runtime,

@@ -1,6 +1,7 @@
-//! [`ThreadList`]: the Python threads of a process, with what its interpreters and the kernel call them.
+//! [`ThreadList`]: the Python threads of a process with their kernel ids.
 
-use super::gil::{self, Collection};
+use super::gc::{self, Collection};
+use super::gil;
 use super::interpreter::{self, ThreadState};
 use super::tid_map::ThreadIds;
 use crate::cpython::frame::RawFrame;
@@ -10,23 +11,23 @@ use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// A thread of the interpreter, as its lists have it.
+/// A thread in the interpreter's list.
 #[derive(Clone, Debug)]
 pub struct PythonThread {
     /// Its state.
     pub state: ThreadState,
-    /// Which kernel thread it is; `None` when that could not be told.
+    /// Its kernel thread; `None` if unknown.
     pub os_thread_id: Option<Tid>,
     /// Whether it holds its interpreter's GIL.
     pub owns_gil: bool,
-    /// That GIL, where each interpreter may have one: see [`gil::lock_of`].
+    /// The GIL, where each interpreter can have its own: see [`gil::lock_of`].
     pub(crate) lock: Option<RemoteAddr>,
-    /// The garbage collection that its interpreter runs, on this thread or on another.
+    /// The garbage collection that its interpreter runs, on this or another thread.
     pub(crate) collection: Option<Collection>,
 }
 
 impl PythonThread {
-    /// What it is called in messages.
+    /// Its name in messages.
     pub fn label(&self) -> String {
         self.os_thread_id.map_or_else(
             || format!("thread {:#x}", self.state.pthread_id),
@@ -34,8 +35,8 @@ impl PythonThread {
         )
     }
 
-    /// Whether this thread, with this stack, runs its interpreter's garbage collection: it has the
-    /// frame in which that started or, where the version does not keep it, holds the GIL.
+    /// Whether this thread, with this stack, runs the interpreter's garbage collection: its stack
+    /// contains the frame in which that started or, in versions without that field, it holds the GIL.
     pub fn collects(&self, stack: &[RawFrame]) -> bool {
         match self.collection {
             Some(Collection { frame: Some(frame) }) => stack.iter().any(|own| own.addr == frame),
@@ -45,17 +46,16 @@ impl PythonThread {
     }
 }
 
-/// The threads of all interpreters, newest interpreter first, newest thread first, and what could
-/// not be read of them.
+/// The threads of all interpreters, newest interpreter first, newest thread first.
 #[derive(Debug, Default)]
 pub struct ThreadList {
     /// The threads.
     pub threads: Vec<PythonThread>,
-    /// Interpreters whose list broke off.
+    /// One error for each interpreter whose list could not be read to its end.
     pub errors: Vec<ReadError>,
 }
 
-/// The threads of all interpreters, without the kernel's ids.
+/// The threads of all interpreters, without kernel ids.
 pub(crate) fn list_threads(
     memory: &impl RemoteMemory,
     python: &Runtime,
@@ -67,7 +67,7 @@ pub(crate) fn list_threads(
         list.errors.extend(error);
         let lock = gil::lock_of(memory, python, interpreter)?;
         let holder = gil::holder(memory, python, lock)?;
-        let collection = gil::collection(memory, python, interpreter)?;
+        let collection = gc::collection(memory, python, interpreter)?;
         list.threads.extend(states.into_iter().map(|state| {
             let owns_gil = holder == Some(state.addr);
             PythonThread {
@@ -82,7 +82,7 @@ pub(crate) fn list_threads(
     Ok(list)
 }
 
-/// Fills in the kernel's ids; looks at the process's tasks again when one is unknown.
+/// Fills in the kernel ids; reads the list of tasks again if one is unknown.
 pub(crate) fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
     memory: &impl RemoteMemory,
     ids: &mut ThreadIds,
@@ -90,9 +90,9 @@ pub(crate) fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
     threads: &mut [PythonThread],
 ) {
     for attempt in 0..2 {
-        if !ids.has_learnt() {
+        if !ids.has_offset() {
             let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
-            ids.learn(memory, &states);
+            ids.find_offset(memory, &states);
         }
         for thread in &mut *threads {
             thread.os_thread_id = ids.resolve(memory, &thread.state);

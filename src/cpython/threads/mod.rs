@@ -1,5 +1,6 @@
-//! Interpreters, their threads, names, and who holds the GIL.
+//! Interpreters, their threads and thread names, the GIL and the garbage collection.
 
+pub mod gc;
 pub mod gil;
 pub mod interpreter;
 pub mod list;

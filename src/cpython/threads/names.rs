@@ -1,8 +1,8 @@
 //! Thread names, from `threading._active` in the target's memory.
 //!
-//! That dict has the `Thread` object of every thread that `threading` started or was asked about,
-//! by `pthread_t`. The name is the object's `_name` (`Lib/threading.py`, 3.x), in Python 2
-//! `_Thread__name`.
+//! That dict maps the `pthread_t` to the `Thread` object of every thread that `threading` started, or
+//! that called `current_thread`. The name is the object's `_name` (`Lib/threading.py`, 3.x), in
+//! Python 2 `_Thread__name`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The most threads that are asked for their names. Linux allows 4 million; programs have hundreds.
+/// Maximum number of threads whose names are read. Linux allows 4 million; programs have hundreds.
 const MAX_THREADS: usize = 100_000;
-/// The most attributes of a `Thread`, whose class may be the program's own.
+/// Maximum number of attributes of a `Thread`, whose class may be one of the program.
 const MAX_ATTRIBUTES: usize = 4096;
-/// The most bytes of names that are kept of one interpreter.
+/// Maximum number of bytes of names of one interpreter.
 const MAX_TEXT: usize = 16 << 20;
 
 impl<M: RemoteMemory> Objects<'_, M> {
-    /// The names of an interpreter's threads by `pthread_t`. Empty when the program does not use
-    /// `threading`; a thread whose name cannot be read is left out.
+    /// The names of an interpreter's threads by `pthread_t`. Empty if the program does not use
+    /// `threading`; a thread whose name cannot be read is omitted.
     ///
     /// # Errors
     /// When the modules or `threading._active` cannot be read.
@@ -42,35 +42,34 @@ impl<M: RemoteMemory> Objects<'_, M> {
     }
 }
 
-/// Thread names that were read before, so that asking again costs three small reads while no
-/// thread started or ended (3.6+; before, every name is read again).
+/// A cache of thread names: a refresh costs three small reads while no thread started or ended (3.6+;
+/// before, every name is read again).
 ///
-/// A thread that is renamed keeps its old name here until [`ThreadNames::forget`]: the dict of
-/// threads does not change then.
+/// A renamed thread has its old name here until [`ThreadNames::forget`], because renaming does not
+/// change the dict of threads.
 #[derive(Debug, Default)]
 pub struct ThreadNames {
-    interpreters: BTreeMap<RemoteAddr, Known>,
+    interpreters: BTreeMap<RemoteAddr, InterpreterNames>,
 }
 
-/// What is known of one interpreter.
 #[derive(Debug, Default)]
-struct Known {
+struct InterpreterNames {
     /// `sys.modules` when it was found to have no `threading`.
     without_threading: Option<DictHead>,
     /// `threading._active`, which lives as long as the module.
     active: Option<RemoteAddr>,
-    /// The keys of `_active` when it was read last.
+    /// The keys object of `_active` at the last refresh.
     keys: Option<RemoteAddr>,
-    /// What was read: an entry of the dict, and the thread's ident and name.
+    /// From an entry of the dict to the thread's ident and name.
     names: HashMap<DictEntry, (u64, Arc<str>)>,
     by_ident: HashMap<u64, Arc<str>>,
 }
 
 impl ThreadNames {
-    /// Reads the names of threads that are new since the last time.
+    /// Reads the names of threads that are new since the last refresh.
     ///
     /// # Errors
-    /// When the modules or `threading._active` cannot be read. The names known before stay.
+    /// When the modules or `threading._active` cannot be read. Cached names stay.
     pub fn refresh<M: RemoteMemory>(
         &mut self,
         objects: &Objects<'_, M>,
@@ -79,7 +78,7 @@ impl ThreadNames {
         let known = self.interpreters.entry(interpreter).or_default();
         let result = known.refresh(objects, interpreter);
         if result.is_err() {
-            // The dict may have gone with its module: look for it anew next time.
+            // The dict may have been freed with its module: find it again next time.
             known.active = None;
         }
         result
@@ -91,13 +90,13 @@ impl ThreadNames {
         known.by_ident.get(&pthread_id).map(Arc::clone)
     }
 
-    /// Forgets every name, so that the next refresh reads all of them.
+    /// Drops all names, so that the next refresh reads all of them.
     pub fn forget(&mut self) {
         self.interpreters.clear();
     }
 }
 
-impl Known {
+impl InterpreterNames {
     fn refresh<M: RemoteMemory>(
         &mut self,
         objects: &Objects<'_, M>,
@@ -108,8 +107,8 @@ impl Known {
         };
         let head = objects.dict_head(active)?;
         let entries = objects.dict_entries(&head, MAX_THREADS)?;
-        // A slot of a keys object is filled once, so an entry that stands where it stood is the
-        // same thread. Older tables fill slots again: there every name is read each time.
+        // A slot of a keys object is filled only once, so an unchanged entry in the same slot is the
+        // same thread. Older tables reuse slots: there every name is read each time.
         let slots_are_final = matches!(
             objects.python.semantics.dict_format,
             DictFormat::Compact | DictFormat::CompactKinds
@@ -134,7 +133,7 @@ impl Known {
                     self.names.insert(entry, name);
                 }
                 Err(error) if error.process_is_gone() => return Err(error),
-                // Its name only; the next refresh tries again.
+                // Only this name is missing; the next refresh retries.
                 Ok(None) | Err(_) => {}
             }
         }
@@ -142,7 +141,7 @@ impl Known {
         Ok(())
     }
 
-    /// `threading._active`, or `None` when there is none.
+    /// `threading._active`, if it exists.
     fn find_active<M: RemoteMemory>(
         &mut self,
         objects: &Objects<'_, M>,
@@ -167,7 +166,7 @@ impl Known {
     }
 }
 
-/// Reads names, and remembers the classes of the threads: most have the same.
+/// Reads names, and caches the classes of the threads: most have the same.
 struct NameReader<'o, 'a, M> {
     objects: &'o Objects<'a, M>,
     attribute: &'static str,
@@ -198,7 +197,7 @@ impl<'o, 'a, M: RemoteMemory> NameReader<'o, 'a, M> {
         Ok(class)
     }
 
-    /// The ident and the name of one entry of `_active`; `None` when it has another form.
+    /// The ident and the name of one entry of `_active`; `None` if it has another form.
     fn read(&mut self, entry: &DictEntry) -> Result<Option<(u64, Arc<str>)>, ReadError> {
         let key_class = self.class_of(entry.key)?;
         let ident = match self.objects.family(&key_class) {

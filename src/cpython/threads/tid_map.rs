@@ -1,11 +1,10 @@
-//! Which kernel thread a Python thread is.
+//! Maps Python threads to kernel threads.
 //!
-//! A thread state keeps its `pthread_t`, and from 3.11 on what the kernel called the thread when it
-//! started. Neither is the answer as it stands: the first is an address in the C library, the second
-//! is the parent's after a C-level `fork` (as in uWSGI's workers). But the C library keeps the
-//! kernel's id in the structure that the `pthread_t` points to, and renews it in a forked child. Where
-//! in that structure is learnt from the process itself: the place where every thread has the id of
-//! one of the process's own tasks.
+//! A thread state has its `pthread_t` and, from 3.11 on, the kernel id of the thread at its start.
+//! Neither suffices: the first is an address in the C library, the second is that of the parent after
+//! a C-level `fork` (as in uWSGI's workers). But the C library stores the kernel id in the structure
+//! that the `pthread_t` points to, and updates it in a forked child. The offset in that structure is
+//! found in the process itself: it is where every thread has the id of one of the process's tasks.
 
 use std::collections::{HashMap, HashSet};
 
@@ -14,13 +13,13 @@ use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// `struct pthread`'s `tid` in glibc on x86-64 and aarch64, and in musl on x86-64 and aarch64; tried
-/// before all other places.
+/// Offsets of `tid` in `struct pthread`: glibc on x86-64 and aarch64, musl on x86-64 and aarch64.
+/// Tried before all others.
 const USUAL_OFFSETS: [u64; 4] = [720, 208, 48, 32];
-/// How far into `struct pthread` the id is looked for.
+/// Bytes of `struct pthread` that are searched.
 const SEARCHED: usize = 2048;
 
-/// The process's tasks, and where its C library keeps a thread's id.
+/// The process's tasks, and where its C library stores a thread's id.
 #[derive(Debug, Default)]
 pub struct ThreadIds {
     /// From the id in the target's PID namespace to the one in ours.
@@ -29,20 +28,19 @@ pub struct ThreadIds {
 }
 
 impl ThreadIds {
-    /// Takes note of the tasks that the process has now: pairs of the id in its own PID namespace
-    /// and the id in ours.
+    /// Sets the tasks of the process: pairs of the id in its own PID namespace and the id in ours.
     pub fn set_tasks(&mut self, tasks: impl IntoIterator<Item = (Tid, Tid)>) {
         self.tasks = tasks.into_iter().collect();
     }
 
-    /// Whether [`ThreadIds::learn`] has found the place.
-    pub fn has_learnt(&self) -> bool {
+    /// Whether [`ThreadIds::find_offset`] has succeeded.
+    pub fn has_offset(&self) -> bool {
         self.offset.is_some()
     }
 
-    /// Learns where the C library keeps the id, from these threads together.
-    pub fn learn(&mut self, memory: &impl RemoteMemory, threads: &[ThreadState]) {
-        // A thread that is inside two interpreters has two states.
+    /// Finds the offset at which the C library stores the id, from all these threads.
+    pub fn find_offset(&mut self, memory: &impl RemoteMemory, threads: &[ThreadState]) {
+        // A thread in two interpreters has two states.
         let pthreads: HashSet<u64> = threads.iter().map(|thread| thread.pthread_id).collect();
         let blocks: Vec<Vec<u8>> = pthreads
             .into_iter()
@@ -51,8 +49,8 @@ impl ThreadIds {
             .collect();
         let all = blocks.len();
         let mut everywhere = (0..SEARCHED as u64).step_by(4);
-        // A thread can have ended without Python's knowledge: the main one by `pthread_exit`, the
-        // others by a C-level fork. At the usual places not all need to have an id, elsewhere they do.
+        // A thread can end while its thread state stays: the main one by `pthread_exit`, the others by
+        // a C-level fork. At the usual offsets one match suffices, elsewhere all must match.
         self.offset = USUAL_OFFSETS
             .into_iter()
             .find(|offset| self.matches(&blocks, *offset) > Some(0))
@@ -61,7 +59,7 @@ impl ThreadIds {
             });
     }
 
-    /// How many threads have a task's id at this offset; `None` when two have the same.
+    /// How many threads have a task's id at this offset; `None` if two have the same.
     fn matches(&self, blocks: &[Vec<u8>], offset: u64) -> Option<usize> {
         let mut seen = HashSet::new();
         let ids = blocks.iter().filter_map(|block| id_at(block, offset));
@@ -71,7 +69,7 @@ impl ThreadIds {
         all_differ.then_some(seen.len())
     }
 
-    /// The thread's id in our PID namespace; `None` when it is none of the tasks that were noted.
+    /// The thread's id in our PID namespace; `None` if it is not one of the tasks.
     pub fn resolve(&self, memory: &impl RemoteMemory, thread: &ThreadState) -> Option<Tid> {
         let from_libc = self.offset.and_then(|offset| {
             let mut id = [0; 4];
@@ -93,7 +91,7 @@ fn id_at(block: &[u8], offset: u64) -> Option<Tid> {
     rest.first_chunk().map(|bytes| Tid::from_le_bytes(*bytes))
 }
 
-/// As much of `struct pthread` as can be read.
+/// The readable part of `struct pthread`.
 fn read_block(memory: &impl RemoteMemory, addr: RemoteAddr) -> Option<Vec<u8>> {
     [SEARCHED, SEARCHED / 2, 1].into_iter().find_map(|len| {
         let mut block = vec![0; len];

@@ -1,7 +1,7 @@
-//! Attributes of modules and instances: which dict, or what else, holds them.
+//! Attributes of modules and instances: the dict or values block that contains them.
 //!
 //! Sources: `_PyObject_GetDictPtr` in `Objects/object.c` (2.7 to 3.11), `Include/internal/
-//! pycore_object.h` (3.11 to 3.15).
+//! pycore_object.h` (3.11+).
 
 use python_offsets::semantics::{InstanceDict, IntFormat, StrFormat};
 
@@ -13,17 +13,17 @@ use crate::cpython::read::record::{Record, read_ptr};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The most modules that `sys.modules` is searched through.
+/// Maximum number of modules of `sys.modules` that are searched.
 const MAX_MODULES: usize = 100_000;
-/// The most attributes that a module or an instance is searched through.
+/// Maximum number of attributes of a module or an instance that are searched.
 const MAX_ATTRIBUTES: usize = 100_000;
-/// Keys that are compared at once.
+/// Keys that are read together.
 const KEYS_AT_ONCE: usize = 256;
-/// The longest size of an object that is believed, in bytes.
+/// Maximum size of an object in bytes; a larger one is invalid.
 const MAX_INSTANCE_SIZE: u64 = 1 << 40;
 
 impl<M: RemoteMemory> Objects<'_, M> {
-    /// A module of an interpreter by its name in `sys.modules`, or `None` when it was not imported.
+    /// A module of an interpreter by its name in `sys.modules`; `None` if it was not imported.
     ///
     /// # Errors
     /// When `sys.modules` cannot be read.
@@ -63,7 +63,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         }
     }
 
-    /// The value of a string key of a dict, which is searched through for at most `cap` items.
+    /// The value of a string key of a dict, of which at most `cap` items are searched.
     ///
     /// # Errors
     /// When the dict cannot be read.
@@ -77,7 +77,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         self.find(&entries, key)
     }
 
-    /// An attribute in an instance's own dict (nothing that its class defines, no `__slots__`).
+    /// An attribute in an instance's own dict (no class attributes, no `__slots__`).
     ///
     /// # Errors
     /// When the instance or its dict cannot be read.
@@ -93,8 +93,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
         )
     }
 
-    /// The value among `entries` whose key is the ASCII string `name`. The keys are compared in
-    /// their own memory and in few reads: hashes are of no use, their seed is the target's.
+    /// The value among `entries` whose key is the ASCII string `name`. Compares the keys themselves,
+    /// with few reads: their hashes depend on the target's seed.
     pub(crate) fn find(
         &self,
         entries: &[DictEntry],
@@ -114,7 +114,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 if error.process_is_gone() {
                     return Err(error.into());
                 }
-                // A shorter key at the end of its mapping: each by itself, then.
+                // A shorter key may be at the end of its mapping: read each key by itself.
                 for (key, part) in parts {
                     if self.memory.read(key, part).is_err() {
                         part.fill(0);
@@ -132,7 +132,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(None)
     }
 
-    /// Where the characters of a name start in its object.
+    /// The offset of a name's characters in its object.
     fn ascii_start(&self) -> usize {
         let layout = &self.python.layout;
         match self.python.semantics.str_format {
@@ -141,8 +141,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
         }
     }
 
-    /// Whether the object at `addr`, of which these are the first bytes, is the string `name`. The
-    /// type is not asked: in dicts of names every key is a string.
+    /// Whether the object at `addr`, which starts with `bytes`, is the string `name`. The type is not
+    /// checked: in dicts of names every key is a string.
     fn is_ascii_key(&self, addr: RemoteAddr, bytes: &[u8], name: &str) -> bool {
         if !bytes.ends_with(name.as_bytes()) {
             return false;
@@ -171,7 +171,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         record.u64(length).is_ok_and(|len| len == name.len() as u64)
     }
 
-    /// The first `cap` attributes that an instance of `class` has of its own.
+    /// The first `cap` own attributes of an instance of `class`.
     pub(crate) fn instance_entries(
         &self,
         instance: RemoteAddr,
@@ -187,7 +187,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
             InstanceDict::TaggedBeforeObject { dict_or_values } if managed => {
                 let tagged = word(dict_or_values)?;
                 if tagged.0 & 1 == 1 {
-                    // The tag is made by subtracting one: the values stand one byte further.
+                    // CPython stores the pointer minus one as the tag.
                     (RemoteAddr::NULL, tagged.offset(1))
                 } else {
                     (tagged, RemoteAddr::NULL)
@@ -215,7 +215,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         }
     }
 
-    /// The values inside an object (3.13+), or null once they are no longer in use.
+    /// The values inside an object (3.13+); null once they are no longer used.
     fn inline_values(&self, instance: RemoteAddr, class: &Class) -> Result<RemoteAddr, ReadError> {
         let corrupt = || ReadError::corrupt("PyTypeObject", class.addr);
         let size = u64::try_from(class.basicsize)
@@ -235,8 +235,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
         })
     }
 
-    /// The dict at `tp_dictoffset`, or null when there is none. A negative offset counts from the
-    /// end of an object of variable size.
+    /// The dict at `tp_dictoffset`; null if there is none. A negative offset counts from the end of an
+    /// object of variable size.
     fn unmanaged_dict(&self, instance: RemoteAddr, class: &Class) -> Result<RemoteAddr, ReadError> {
         let offset = match class.dictoffset {
             0 => return Ok(RemoteAddr::NULL),
@@ -255,16 +255,16 @@ impl<M: RemoteMemory> Objects<'_, M> {
         read_ptr(self.memory, instance.offset_signed(offset))
     }
 
-    /// How many items an object of variable size has.
+    /// The number of items in an object of variable size.
     fn item_count(&self, instance: RemoteAddr, class: &Class) -> Result<i64, ReadError> {
-        // `ob_size`; the place is the same in all of them, a tuple's is as good as any.
+        // `ob_size` has the same offset in all such objects as in a tuple.
         let field = instance.offset(self.python.layout.tuple_object.ob_size.into());
         let size = read_ptr(self.memory, field)?.0;
         let is_int = self.family(class) == Family::Int;
         if is_int && self.python.semantics.int_format == IntFormat::Tagged {
             return Ok(i64::try_from(size >> 3).unwrap_or(i64::MAX));
         }
-        // An int's sign is in its size.
+        // The sign of an int is in its size.
         size.cast_signed()
             .checked_abs()
             .ok_or_else(|| ReadError::corrupt("PyVarObject", instance))

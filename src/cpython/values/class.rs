@@ -1,4 +1,4 @@
-//! [`Class`]: what a type object says about the objects of its type.
+//! [`Class`]: the fields of a type object that describe its instances.
 
 use super::object::Objects;
 use crate::cpython::read::error::ReadError;
@@ -6,10 +6,10 @@ use crate::cpython::read::record::{RecordBuffer, read_ptr, span};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The attributes of a class that are searched for its module's name.
+/// Maximum number of a class's attributes that are searched for its module's name.
 const MAX_CLASS_ATTRIBUTES: usize = 4096;
 
-/// The fields of a `PyTypeObject` that tell how to read an object of the type.
+/// The fields of a `PyTypeObject` that are needed to read its instances.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Class {
     pub addr: RemoteAddr,
@@ -17,13 +17,13 @@ pub(crate) struct Class {
     pub basicsize: i64,
     pub itemsize: i64,
     pub dictoffset: i64,
-    /// Null for static types from 3.12 on.
+    /// Null for static types (3.12+).
     dict: RemoteAddr,
     name: RemoteAddr,
 }
 
-/// The built-in type that a type is, or derives from: bits of `tp_flags`, the same from 2.7 to 3.15
-/// (`Include/object.h`). Subclasses keep their base's structure.
+/// The built-in type that a type is or derives from: bits of `tp_flags`, the same in all versions
+/// (2.7+, `Include/object.h`). Subclasses have the structure of their base.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Family {
     /// Python 2's `int`.
@@ -43,17 +43,17 @@ pub(crate) enum Family {
 }
 
 impl Class {
-    /// `Py_TPFLAGS_INLINE_VALUES` (3.13+): values stand inside the object.
+    /// `Py_TPFLAGS_INLINE_VALUES` (3.13+): the values are inside the object.
     pub fn has_inline_values(&self) -> bool {
         self.flags & 1 << 2 != 0
     }
 
-    /// `Py_TPFLAGS_MANAGED_DICT` (3.11+): the dict pointer stands before the object.
+    /// `Py_TPFLAGS_MANAGED_DICT` (3.11+): the dict pointer is in front of the object.
     pub fn has_managed_dict(&self) -> bool {
         self.flags & 1 << 4 != 0
     }
 
-    /// `Py_TPFLAGS_HEAPTYPE`: made while the program runs, nearly always by a `class` statement.
+    /// `Py_TPFLAGS_HEAPTYPE`: created at run time, nearly always by a `class` statement.
     pub fn is_heap_type(&self) -> bool {
         self.flags & 1 << 9 != 0
     }
@@ -83,12 +83,9 @@ impl Class {
 
 impl<M: RemoteMemory> Objects<'_, M> {
     /// Reads a type object.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub(crate) fn class(&self, addr: RemoteAddr) -> Result<Class, ReadError> {
         let layout = &self.python.layout.type_object;
-        // In every version tp_itemsize comes straight after tp_basicsize.
+        // In every version tp_itemsize directly follows tp_basicsize.
         let itemsize = layout.tp_basicsize + 8;
         let len = span(&[
             layout.tp_name,
@@ -110,7 +107,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         })
     }
 
-    /// What objects of the class are at heart.
+    /// The family of a class, with Python 2's short ints.
     pub(crate) fn family(&self, class: &Class) -> Family {
         match class.family() {
             Family::Other if self.is_python2() && class.is_short_int() => Family::ShortInt,
@@ -118,12 +115,12 @@ impl<M: RemoteMemory> Objects<'_, M> {
         }
     }
 
-    /// Whether the layout is Python 2's: only there a short int has a value field of its own.
+    /// Whether the layout is that of Python 2: only there a short int has its own value field.
     pub(crate) fn is_python2(&self) -> bool {
         self.python.layout.long_object.ob_ival.is_some()
     }
 
-    /// `tp_name`: the bare name of a class from a `class` statement, else mostly with its module.
+    /// `tp_name`: the bare name for a class from a `class` statement, else usually with its module.
     pub(crate) fn class_short_name(&self, class: &Class) -> Result<String, ReadError> {
         self.c_string(class.name)
     }
@@ -131,7 +128,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
     /// A class's name with its module: `app.Config`, `collections.deque`, `int`.
     pub(crate) fn class_name(&self, class: &Class) -> Result<String, ReadError> {
         let mut name = self.class_short_name(class)?;
-        // Python 2 names the module of its exceptions, where Python 3 has no module.
+        // Python 2 includes the module of its built-in exceptions, Python 3 does not.
         if let Some(bare) = name.strip_prefix("exceptions.") {
             name = bare.to_owned();
         }
@@ -140,7 +137,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         }
         let module = self.dict_get(class.dict, "__module__", MAX_CLASS_ATTRIBUTES);
         Ok(match module {
-            // A class can put anything under that name; then the bare name has to do.
+            // A class can have any object under that name; then the bare name is used.
             Ok(Some(module)) if self.is_string(module)? => {
                 let module = self.string(module)?;
                 if module == "builtins" || module == "__builtin__" {
@@ -153,7 +150,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         })
     }
 
-    /// Whether an object is what names are: `str`.
+    /// Whether an object has the type of names: `str`.
     pub(crate) fn is_string(&self, object: RemoteAddr) -> Result<bool, ReadError> {
         let wanted = if self.is_python2() {
             Family::Bytes

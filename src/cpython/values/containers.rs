@@ -8,13 +8,13 @@ use crate::cpython::read::record::{RecordBuffer, span};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The most slots that a set is searched through.
+/// Maximum number of slots of a set that are searched.
 const MAX_SET_SLOTS: u64 = 1 << 16;
-/// Bytes of a key that can be a name.
+/// Maximum length of a bytes key that is used as a name.
 const MAX_KEY_BYTES: usize = 300;
-/// Slots of a set that are copied at once.
+/// Slots of a set that are read together.
 const SET_CHUNK: u64 = 512;
-/// What stands in a Python 2 set where an item was removed (`set_init` in `Objects/setobject.c`).
+/// The placeholder of a removed item in a Python 2 set (`set_init` in `Objects/setobject.c`).
 const DUMMY: &str = "<dummy key>";
 
 impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
@@ -26,19 +26,19 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         let total = head.u64(layout.ob_size)?;
         let items = self.objects.pointers(
             head.ptr(layout.ob_item)?,
-            self.how_many("PyListObject", object, total)?,
+            self.shown_count("PyListObject", object, total)?,
         )?;
         self.inside(object, ("[", "]"), |writer| writer.items(&items, total))
     }
 
     pub(crate) fn tuple(&mut self, object: RemoteAddr) -> Result<(), ReadError> {
         let (items, total) = self.tuple_items(object)?;
-        // `(1,)`: the comma makes it a tuple.
+        // As in `(1,)`.
         let close = if total == 1 { ",)" } else { ")" };
         self.inside(object, ("(", close), |writer| writer.items(&items, total))
     }
 
-    /// The first items of a tuple, and how many it has.
+    /// The first items of a tuple, and its length.
     pub(crate) fn tuple_items(
         &self,
         object: RemoteAddr,
@@ -48,13 +48,13 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         let len = layout.ob_size as usize + 8;
         let head = buffer.read(self.objects.memory, "PyTupleObject", object, len)?;
         let total = head.u64(layout.ob_size)?;
-        let count = self.how_many("PyTupleObject", object, total)?;
+        let count = self.shown_count("PyTupleObject", object, total)?;
         let first = object.offset(layout.ob_item.into());
         Ok((self.objects.pointers(first, count)?, total))
     }
 
     /// How many of `total` items are shown.
-    fn how_many(
+    fn shown_count(
         &self,
         what: &'static str,
         object: RemoteAddr,
@@ -67,7 +67,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         Ok(usize::try_from(total).map_or(max, |total| total.min(max)))
     }
 
-    /// Items with commas between them, and what stands for the others.
+    /// Items separated by commas, and `…` for those that are not shown.
     pub(crate) fn items(&mut self, items: &[RemoteAddr], total: u64) -> Result<(), ReadError> {
         // A header or an option as a pair: `(b'authorization', b'Bearer ...')`.
         let pair_name = match items {
@@ -88,7 +88,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         Ok(())
     }
 
-    /// Says that there are more items than the `shown` ones.
+    /// Marks that there are more items than the `shown` ones.
     fn rest(&mut self, shown: usize, total: u64) {
         if total > shown as u64 {
             self.push(if shown == 0 { CUT } else { ", …" });
@@ -116,11 +116,11 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         })
     }
 
-    /// What a key says that its value is: its text when it is a string.
+    /// The name that a key gives to its value: its text if it is a string.
     pub(crate) fn key_name(&mut self, key: RemoteAddr) -> Result<Option<String>, ReadError> {
         match self.try_key_name(key) {
             Err(error) if error.process_is_gone() => Err(error),
-            // What it names cannot be told, so it may be a secret.
+            // The name is unknown, so the value may be a secret.
             Err(_) => Ok(Some("unreadable_secret".to_owned())),
             name => name,
         }
@@ -131,7 +131,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         Ok(match known.family {
             Family::Str if self.objects.is_python2() => Some(self.objects.python2_unicode(key)?),
             Family::Str => Some(self.objects.string(key)?),
-            // Python 2's names, and headers as ASGI has them.
+            // Python 2's names, and the headers of ASGI.
             Family::Bytes => {
                 let bytes = self.objects.bytes_prefix(key, MAX_KEY_BYTES)?;
                 Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -140,7 +140,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         })
     }
 
-    /// A set or a frozenset; the name is the type's.
+    /// A set or a frozenset.
     pub(crate) fn set(&mut self, object: RemoteAddr, known: &KnownClass) -> Result<(), ReadError> {
         let (items, total) = self.objects.set_items(object, self.options.max_items)?;
         let is_set = known.is_builtin("set");
@@ -183,7 +183,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
             .collect())
     }
 
-    /// The first `cap` items of a set in the table's order, and how many it says to have.
+    /// The first `cap` items of a set in the table's order, and its recorded length.
     fn set_items(
         &self,
         object: RemoteAddr,
@@ -218,7 +218,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
             let live = !second.is_null() && self.string(second).is_ok_and(|text| text != DUMMY);
             return live.then_some(second);
         }
-        // No item's hash is -1: that is a slot whose item was removed.
+        // The hash -1 marks a slot whose item was removed.
         (!first.is_null() && second.0 != u64::MAX).then_some(first)
     }
 }

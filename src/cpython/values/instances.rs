@@ -1,4 +1,4 @@
-//! Values that are shown by what they are: instances, classes, functions, modules, exceptions.
+//! Text of instances, classes, functions, modules and exceptions.
 
 use super::class::Family;
 use super::dict::DictEntry;
@@ -10,11 +10,11 @@ use crate::cpython::read::record::read_ptr;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The attributes of a module or an old-style class that are searched for a name.
+/// Maximum number of attributes of a module or an old-style class that are searched for a name.
 const MAX_ATTRIBUTES: usize = 4096;
 
 impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
-    /// An object of no family: one of the built-in types that are known by name, or an instance.
+    /// An object outside the families: of a built-in type known by name, or an instance.
     pub(crate) fn other(
         &mut self,
         object: RemoteAddr,
@@ -68,7 +68,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         self.with_attributes(object, &format!("<{name} at {object}"), &entries)
     }
 
-    /// The attributes to show of an instance.
+    /// The attributes of an instance that are shown.
     pub(crate) fn attributes(
         &self,
         object: RemoteAddr,
@@ -81,8 +81,8 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         self.objects.instance_entries(object, &known.class, max)
     }
 
-    /// `name=value` for each attribute, the value hidden when the name is a secret's; `first` comes
-    /// before the first of them.
+    /// `name=value` for each attribute, with the value hidden if the name is that of a secret. `first`
+    /// precedes the first one.
     pub(crate) fn write_attributes(
         &mut self,
         entries: &[DictEntry],
@@ -114,8 +114,8 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         self.named(name.as_deref(), entry.value)
     }
 
-    /// Whether an instance that is met here shows its attributes: not inside another, where they
-    /// would soon fill the line.
+    /// Whether an instance shows its attributes here: not inside another instance, where they would
+    /// soon fill the line.
     fn shows_attributes(&self) -> bool {
         self.options.attributes && !self.inside_instance
     }
@@ -155,7 +155,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         object: RemoteAddr,
         known: &KnownClass,
     ) -> Result<(), ReadError> {
-        // PyBaseExceptionObject starts with `dict` and `args` in every version.
+        // In every version PyBaseExceptionObject starts with `dict` and `args`.
         let args = self.objects.ptr_after_head(object, 8)?;
         let name = self.full_name(known)?;
         if args.is_null() || self.class_of(args)?.family != Family::Tuple {
@@ -188,7 +188,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         } else {
             "?".to_owned()
         };
-        // Python 2 has methods of no instance.
+        // Python 2 has methods without an instance.
         if owner.is_null() {
             self.push(&format!("<unbound method {name}>"));
             return Ok(());
@@ -201,8 +201,8 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
     }
 
     fn function_name(&mut self, function: RemoteAddr) -> Result<String, ReadError> {
-        // PyFunctionObject starts with its code up to 3.9; from 3.10 with globals, builtins, name
-        // and qualified name.
+        // PyFunctionObject starts with the code object up to 3.9; from 3.10 on with globals, builtins,
+        // name and qualified name.
         let first = self.objects.ptr_after_head(function, 0)?;
         if self.class_of(first)?.is_builtin("code") {
             let field = self.objects.python.layout.code_object.name;

@@ -1,8 +1,7 @@
 //! A frame's arguments and local variables.
 //!
 //! Sources: `PyFrame_FastToLocalsWithError` in `Objects/frameobject.c` (2.7 to 3.12),
-//! `Include/internal/pycore_frame.h` and `pycore_code.h` (3.11 to 3.15), `pycore_stackref.h` (3.14,
-//! 3.15).
+//! `Include/internal/pycore_frame.h` and `pycore_code.h` (3.11+), `pycore_stackref.h` (3.14+).
 
 use std::collections::{HashMap, HashSet};
 
@@ -17,9 +16,9 @@ use crate::cpython::read::record::{read_i32, read_ptr};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The most variables of one frame. A function with more has not been written.
+/// Maximum number of variables of one frame, more than any real function has.
 const MAX_VARIABLES: u64 = 4096;
-/// The most bytes of their names together.
+/// Maximum number of bytes of all their names.
 const MAX_NAMES: usize = 256 << 10;
 /// `co_flags`: the function takes `*args`.
 const CO_VARARGS: i32 = 0x4;
@@ -29,9 +28,9 @@ const CO_VARKEYWORDS: i32 = 0x8;
 const CO_FAST_CELL: u8 = 0x40;
 /// `co_localspluskinds`: the variable is in a cell of an outer function.
 const CO_FAST_FREE: u8 = 0x80;
-/// The low bits of a `_PyStackRef` that are no part of the address.
+/// The low bits of a `_PyStackRef` that are not part of the address.
 const STACK_REF_TAG: u64 = 3;
-/// Their value for an int that is in the reference itself.
+/// The tag of an int that is stored in the reference itself.
 const STACK_REF_INT: u64 = 3;
 
 /// A variable of a frame.
@@ -39,37 +38,37 @@ const STACK_REF_INT: u64 = 3;
 pub struct Local {
     /// Its name.
     pub name: String,
-    /// Its value, much as Python's `repr` writes it.
+    /// Its value, similar to Python's `repr`.
     pub value: String,
     /// Whether it is an argument of the function.
     pub is_argument: bool,
 }
 
-/// Where one variable of a code object is in its frames, in the order of `f_localsplus`.
+/// One variable of a code object, in the order of `f_localsplus`.
 struct Slot {
     name: String,
-    /// Its place among the arguments, if it is one.
+    /// Its index among the arguments, if it is one.
     argument: Option<usize>,
-    /// In a cell that an inner function shares.
+    /// Stored in a cell that is shared with an inner function.
     in_cell: bool,
 }
 
-/// What a slot of a frame holds.
-enum Held {
+/// The content of a slot.
+enum SlotValue {
     Object(RemoteAddr),
-    /// An int that is in the reference itself (3.14+).
+    /// An int that is stored in the reference itself (3.14+).
     Int(i64),
 }
 
 impl<M: RemoteMemory> Objects<'_, M> {
-    /// The variables of a frame that have a value: arguments first, then the others as the code
-    /// lists them. A module's or a class body's are in dicts and not among them.
+    /// The variables of a frame that have a value: arguments first, then the others in the order of the
+    /// code object. Those of a module or a class body are in dicts and not included.
     ///
     /// `frame` is a `_PyInterpreterFrame` (3.11+) or a `PyFrameObject`, `code` its code object.
     ///
     /// # Errors
-    /// When the frame or the names cannot be read, or the process is gone. A value that cannot be
-    /// read says so itself.
+    /// When the frame or the names cannot be read, or the process is gone. An unreadable value is
+    /// `<unreadable>`.
     pub fn frame_locals(
         &self,
         frame: RemoteAddr,
@@ -87,18 +86,18 @@ impl<M: RemoteMemory> Objects<'_, M> {
         let mut writer = ValueWriter::new(objects, options);
         let mut locals = Vec::new();
         let mut seen = HashSet::new();
-        // From the end: an argument that an inner function uses is in its cell, and in Python 2 its
-        // own slot keeps what was passed.
+        // From the end: an argument that an inner function uses is in its cell, and in Python 2 its own
+        // slot still has the value that was passed.
         for (slot, word) in slots.into_iter().zip(words).rev() {
-            let Some(held) = objects.held(word, slot.in_cell)? else {
+            let Some(content) = objects.slot_value(word, slot.in_cell)? else {
                 continue;
             };
             if !seen.insert(slot.name.clone()) {
                 continue;
             }
-            let value = match held {
-                Held::Object(object) => writer.variable(&slot.name, object)?,
-                Held::Int(int) => writer.int_variable(&slot.name, int),
+            let value = match content {
+                SlotValue::Object(object) => writer.variable(&slot.name, object)?,
+                SlotValue::Int(int) => writer.int_variable(&slot.name, int),
             };
             let local = Local {
                 name: printable_name(&slot.name),
@@ -108,17 +107,17 @@ impl<M: RemoteMemory> Objects<'_, M> {
             locals.push((slot.argument.unwrap_or(usize::MAX), local));
         }
         locals.reverse();
-        // Up to 3.10 arguments in cells come after everything else.
+        // Up to 3.10 arguments in cells come last.
         locals.sort_by_key(|(place, _)| *place);
         Ok(locals.into_iter().map(|(_, local)| local).collect())
     }
 
-    /// What a slot holds; `None` when the variable has no value.
-    fn held(&self, word: RemoteAddr, in_cell: bool) -> Result<Option<Held>, ReadError> {
+    /// The content of a slot; `None` if the variable has no value.
+    fn slot_value(&self, word: RemoteAddr, in_cell: bool) -> Result<Option<SlotValue>, ReadError> {
         let object = match self.python.semantics.executable {
             Executable::StackRef { .. } => {
                 if word.0 & STACK_REF_TAG == STACK_REF_INT {
-                    return Ok(Some(Held::Int(word.0.cast_signed() >> 2)));
+                    return Ok(Some(SlotValue::Int(word.0.cast_signed() >> 2)));
                 }
                 word.without_bits(STACK_REF_TAG)
             }
@@ -127,7 +126,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         if object.is_null() {
             return Ok(None);
         }
-        // Before a function's first instructions ran, an argument is not yet in its cell.
+        // Until the function's first instructions have run, an argument is not in its cell.
         if in_cell && self.is_cell(object) {
             // PyCellObject.ob_ref
             let head = self.python.layout.pyobject.size;
@@ -137,9 +136,9 @@ impl<M: RemoteMemory> Objects<'_, M> {
             };
             return Ok(Some(inner)
                 .filter(|inner| !inner.is_null())
-                .map(Held::Object));
+                .map(SlotValue::Object));
         }
-        Ok(Some(Held::Object(object)))
+        Ok(Some(SlotValue::Object(object)))
     }
 
     fn is_cell(&self, object: RemoteAddr) -> bool {
@@ -192,7 +191,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(slots)
     }
 
-    /// How many of the first variables are arguments.
+    /// How many variables are arguments; they come first.
     fn argument_count(&self, code: RemoteAddr) -> Result<usize, ReadError> {
         let layout = &self.python.layout.code_object;
         let int = |offset: u32| read_i32(self.memory, code.offset(offset.into()));
@@ -215,11 +214,11 @@ impl<M: RemoteMemory> Objects<'_, M> {
         }
         let first = tuple.offset(layout.ob_item.into());
         let names = self.pointers(first, usize::try_from(count).unwrap_or(0))?;
-        let mut length = 0;
+        let mut total_len = 0;
         let names = names.into_iter().map(|name| {
             let name = self.string(name)?;
-            length += name.len();
-            if length > MAX_NAMES {
+            total_len += name.len();
+            if total_len > MAX_NAMES {
                 return Err(ReadError::corrupt("PyCodeObject", code));
             }
             Ok(name)

@@ -1,8 +1,8 @@
-//! Values of the target as text, much as Python's `repr` writes them, within limits.
+//! Values of the target as text, similar to Python's `repr`, within limits.
 //!
-//! Built-in types and what derives from them are shown by content (a subclass as
-//! `app.Config({...})`), everything else as `<app.Thing at 0x7f…>`. Nothing of the target runs, so
-//! a class's own `__repr__` does not count.
+//! Built-in types and their subclasses are shown by content (a subclass as `app.Config({...})`),
+//! everything else as `<app.Thing at 0x7f…>`. No code of the target runs, so a class's own `__repr__`
+//! has no effect.
 
 pub mod attributes;
 pub mod class;
@@ -28,31 +28,31 @@ use class::{Class, Family};
 use object::Objects;
 use repr::printable_name;
 
-/// What stands for everything left out.
+/// Replaces everything that is cut off.
 const CUT: &str = "…";
 
 /// How much of a value is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ValueOptions {
-    /// The longest text of one value, in characters.
+    /// Maximum length of one value's text, in characters.
     pub max_chars: usize,
-    /// How many containers deep it goes.
+    /// Maximum nesting depth of containers.
     pub max_depth: usize,
-    /// How many items of one container are shown.
+    /// Maximum number of items of one container.
     pub max_items: usize,
     /// Whether instances show their attributes.
     pub attributes: bool,
-    /// Whether values whose names look like secrets are shown.
+    /// Whether values are shown whose names suggest a secret.
     pub show_secrets: bool,
-    /// How many reads one frame's variables may take.
+    /// Maximum number of reads for the variables of one frame.
     pub max_reads: usize,
 }
 
 impl ValueOptions {
-    /// What `-l` (1) and `-ll` (2 and more) show.
+    /// The options of `-l` (1) and `-ll` (2 and more).
     pub fn level(level: u8, show_secrets: bool) -> ValueOptions {
         if level <= 1 {
-            // py-spy's length for one -l.
+            // As py-spy's for one -l.
             ValueOptions {
                 max_chars: 128,
                 max_depth: 4,
@@ -73,13 +73,13 @@ impl ValueOptions {
         }
     }
 
-    /// Bytes that one frame's variables may take: generous for what fits in the reads.
+    /// Maximum number of bytes for the variables of one frame: generous for that many reads.
     pub(crate) fn max_bytes(&self) -> usize {
         self.max_reads.saturating_mul(1024)
     }
 }
 
-/// A class, and what objects of it are called.
+/// A class and its names.
 pub(crate) struct KnownClass {
     pub class: Class,
     pub family: Family,
@@ -95,18 +95,18 @@ impl KnownClass {
     }
 }
 
-/// Writes values of one frame.
+/// Writes the values of one frame.
 pub(crate) struct ValueWriter<'o, 'a, M> {
     objects: Objects<'o, Budget<'a, M>>,
     pub(crate) options: ValueOptions,
     classes: HashMap<RemoteAddr, Rc<KnownClass>>,
     text: String,
-    /// Characters that `text` may still grow by.
+    /// Characters that still fit into `text`.
     left: usize,
     /// Whether something did not fit.
     full: bool,
-    /// The containers and instances around what is being written.
-    around: Vec<RemoteAddr>,
+    /// The containers and instances that enclose the current value.
+    enclosing: Vec<RemoteAddr>,
     /// Whether one of them is an instance.
     inside_instance: bool,
 }
@@ -120,7 +120,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
             text: String::new(),
             left: 0,
             full: false,
-            around: Vec::new(),
+            enclosing: Vec::new(),
             inside_instance: false,
         }
     }
@@ -128,7 +128,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
     /// The text of one variable's value.
     ///
     /// # Errors
-    /// Only when the process is gone; what cannot be read says so in the text.
+    /// Only when the process is gone; an unreadable part is marked in the text.
     pub fn variable(&mut self, name: &str, object: RemoteAddr) -> Result<String, ReadError> {
         self.text.clear();
         self.left = self.options.max_chars;
@@ -137,7 +137,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         Ok(std::mem::take(&mut self.text))
     }
 
-    /// The text of a variable whose value is an int that stands in the frame itself.
+    /// The text of a variable whose value is an int that is stored in the frame itself.
     pub fn int_variable(&self, name: &str, value: i64) -> String {
         if !self.options.show_secrets && is_secret_name(name) {
             REDACTED.to_owned()
@@ -146,8 +146,8 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         }
     }
 
-    /// Appends text, cut where the value's length ends. What cannot be printed is replaced here, in
-    /// the one place that all names from the target pass.
+    /// Appends text up to the maximum length. Unprintable characters are replaced here, because all
+    /// names from the target pass through it.
     fn push(&mut self, text: &str) {
         if self.full {
             return;
@@ -166,7 +166,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         }
     }
 
-    /// The value of something with a name: hidden when the name is a secret's.
+    /// The value of something with a name, hidden if the name is that of a secret.
     fn named(&mut self, name: Option<&str>, object: RemoteAddr) -> Result<(), ReadError> {
         if !self.options.show_secrets && name.is_some_and(is_secret_name) {
             self.push(REDACTED);
@@ -175,7 +175,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         self.value(object)
     }
 
-    /// A value, or a word on why there is none.
+    /// A value, or a mark if it cannot be read.
     fn value(&mut self, object: RemoteAddr) -> Result<(), ReadError> {
         if self.full {
             return Ok(());
@@ -226,7 +226,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         let known = self.class_of(object)?;
         match known.family {
             Family::ShortInt | Family::Int | Family::Str | Family::Bytes => {
-                let text = self.atom(object, &known)?;
+                let text = self.scalar(object, &known)?;
                 self.wrapped(object, &known, |writer| {
                     writer.push(&text);
                     Ok(())
@@ -241,7 +241,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         }
     }
 
-    /// Writes what derives from a built-in type as its class around the content.
+    /// Writes a subclass of a built-in type as its class name around the content.
     fn wrapped(
         &mut self,
         object: RemoteAddr,
@@ -269,7 +269,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         Ok(())
     }
 
-    /// Writes something that contains others, unless it contains itself or is too deep.
+    /// Writes a container, unless it contains itself or is nested too deeply.
     fn inside(
         &mut self,
         object: RemoteAddr,
@@ -277,14 +277,14 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         content: impl FnOnce(&mut Self) -> Result<(), ReadError>,
     ) -> Result<(), ReadError> {
         self.push(open);
-        if self.around.contains(&object) {
+        if self.enclosing.contains(&object) {
             self.push("...");
-        } else if self.around.len() >= self.options.max_depth {
+        } else if self.enclosing.len() >= self.options.max_depth {
             self.push(CUT);
         } else {
-            self.around.push(object);
+            self.enclosing.push(object);
             let result = content(self);
-            self.around.pop();
+            self.enclosing.pop();
             result?;
         }
         self.push(close);

@@ -1,4 +1,4 @@
-//! Ints of any size and floats, as Python writes them.
+//! Ints of any size and floats, as Python prints them.
 
 use python_offsets::semantics::IntFormat;
 
@@ -10,19 +10,19 @@ use crate::os::memory::address::RemoteAddr;
 
 /// Bits of one digit of an `int`, on every 64-bit build.
 const DIGIT_BITS: u64 = 30;
-/// The longest int that is read, in digits: 2400 bits, 723 decimal digits.
+/// Maximum length of an int that is read, in digits: 2400 bits, 723 decimal digits.
 const MAX_DIGITS: u64 = 80;
-/// The most digits that an int may say to have: its size field's bits.
-const MAX_SAID_DIGITS: u64 = 1 << 58;
-/// Decimal digits that fit a limb of the conversion.
+/// Maximum number of digits in the size field of a valid int.
+const MAX_RECORDED_DIGITS: u64 = 1 << 58;
+/// The base of a limb in the conversion.
 const LIMB: u64 = 1_000_000_000;
 
 /// An `int` of the target.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Int {
-    /// Its sign, and its digits to the base 2^30, the lowest first.
+    /// Its sign, and its digits to the base 2^30, lowest first.
     Exact { negative: bool, digits: Vec<u32> },
-    /// Too long to be read; about how many bits it has.
+    /// Too long to be read; its approximate number of bits.
     Long { bits: u64 },
 }
 
@@ -40,7 +40,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 _ => return Err(ReadError::corrupt("PyLongObject", object)),
             },
         };
-        if count > MAX_SAID_DIGITS {
+        if count > MAX_RECORDED_DIGITS {
             return Err(ReadError::corrupt("PyLongObject", object));
         }
         if count > MAX_DIGITS {
@@ -66,7 +66,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
             .cast_signed())
     }
 
-    /// A `float`, or a type that derives from it.
+    /// A `float` or an instance of a subclass.
     pub(crate) fn float(&self, object: RemoteAddr) -> Result<f64, ReadError> {
         let offset = self.python.layout.float_object.ob_fval;
         let mut buffer = RecordBuffer::default();
@@ -76,7 +76,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
 }
 
 impl Int {
-    /// The value, when it is not negative and has at most 64 bits.
+    /// The value if it is not negative and has at most 64 bits.
     pub(crate) fn to_u64(&self) -> Option<u64> {
         let Int::Exact { negative, digits } = self else {
             return None;
@@ -89,7 +89,7 @@ impl Int {
         (!negative || value == 0).then_some(value)
     }
 
-    /// In decimal, or by its length when that would be longer than `max_chars`.
+    /// The decimal text, or the number of bits if that text would be longer than `max_chars`.
     pub(crate) fn display(&self, max_chars: usize) -> String {
         let (negative, digits) = match self {
             Int::Exact { negative, digits } => (*negative, digits),
@@ -129,7 +129,7 @@ impl Int {
     }
 }
 
-/// A float as `repr` writes it: the fewest digits that read back as the same value.
+/// A float as `repr` prints it: the fewest digits that parse to the same value.
 pub(crate) fn float_repr(value: f64) -> String {
     if value.is_nan() {
         return "nan".to_owned();
@@ -142,7 +142,7 @@ pub(crate) fn float_repr(value: f64) -> String {
         return scientific;
     };
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    // `repr` changes to an exponent below 1e-4 and from 1e16 on, and writes two digits of it.
+    // `repr` uses an exponent of at least two digits below 1e-4 and from 1e16 on.
     if !(-4..16).contains(&exponent) {
         let sign = if exponent < 0 { '-' } else { '+' };
         return format!("{mantissa}e{sign}{:02}", exponent.unsigned_abs());
@@ -155,9 +155,9 @@ pub(crate) fn float_repr(value: f64) -> String {
     }
 }
 
-/// A float of 32 bits as numpy writes it.
+/// A float of 32 bits as numpy prints it.
 pub(crate) fn float32_repr(value: f32) -> String {
-    // Rust's shortest digits of the narrow type, read as the wide one, are that text again.
+    // The shortest digits of the narrow type, parsed as the wide type, print as the same text.
     float_repr(value.to_string().parse().unwrap_or_else(|_| value.into()))
 }
 
@@ -185,7 +185,7 @@ mod tests {
             exact(false, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]).display(100),
             "2037035976334486086268445688409378161051468393665936250636140449354381299763336706183397376"
         );
-        // 10**18 has an inner group of zeros.
+        // 10**18 has a limb of zeros in the middle.
         assert_eq!(
             exact(false, &[660_865_024, 931_322_574]).display(100),
             "1000000000000000000"
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn floats_look_as_repr_writes_them() {
+    fn floats_are_printed_as_by_repr() {
         let cases = [
             (0.0, "0.0"),
             (-0.0, "-0.0"),

@@ -1,4 +1,4 @@
-//! Bounded readers for the objects that names are made of: strings, bytes, types.
+//! Bounded readers for strings, bytes and type names.
 
 use python_offsets::semantics::StrFormat;
 
@@ -8,13 +8,13 @@ use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The longest string that is read, in bytes; what is longer is cut. PATH_MAX is 4096.
+/// Maximum length of a string in bytes; longer ones are cut. PATH_MAX is 4096.
 const MAX_STRING_BYTES: usize = 4096;
 
-/// The longest line table that is read. A module of 100,000 lines has about 1 MiB.
+/// Maximum length of a line table. A module of 100,000 lines has about 1 MiB.
 const MAX_BYTES: usize = 4 << 20;
 
-/// What is put at the end of a string that was cut.
+/// The end of a string that was cut.
 const CUT: char = '…';
 
 /// Reads objects of one interpreter.
@@ -57,11 +57,11 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     /// A C string of at most 255 bytes.
     pub(crate) fn c_string(&self, addr: RemoteAddr) -> Result<String, ReadError> {
         let mut name = Vec::new();
-        // Short pieces: the string may stand just before the end of its mapping.
+        // Short pieces: the string may be just before the end of its mapping.
         for piece in 0..16u64 {
             let mut bytes = [0; 16];
             let start = addr.offset(piece * 16);
-            // Never over a page's end before the string goes there.
+            // Read across the end of a page only if the string continues there.
             let in_page = usize::try_from(4096 - start.0 % 4096).unwrap_or(16).min(16);
             let (head, tail) = bytes.split_at_mut(in_page);
             self.memory.read(start, head)?;
@@ -80,7 +80,7 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
     /// A `bytes` object's content (Python 2: `str`), at most 4 MiB.
     ///
     /// # Errors
-    /// When it cannot be read or says that it is longer.
+    /// When it cannot be read or is longer.
     pub fn bytes(&self, object: RemoteAddr) -> Result<Vec<u8>, ReadError> {
         let layout = &self.python.layout.bytes_object;
         let mut buffer = RecordBuffer::default();
@@ -100,11 +100,11 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
         Ok(content)
     }
 
-    /// A string as names and paths are kept: `str`, in Python 2 the byte string. At most 4096
+    /// A string of the type that names and paths have: `str`, in Python 2 the byte string. At most 4096
     /// bytes; a longer one is cut and ends in `…`.
     ///
     /// # Errors
-    /// When it cannot be read, or is no string.
+    /// When it cannot be read or is not a string.
     pub fn string(&self, object: RemoteAddr) -> Result<String, ReadError> {
         self.string_start(object).map(Start::marked)
     }
@@ -139,10 +139,10 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
         )?;
         let len = head.i64(layout.ob_size)?;
         self.text(object.offset(layout.ob_sval.into()), len, CodeUnit::Utf8)
-            .map_err(|error| name_it(error, "PyStringObject", object))
+            .map_err(|error| in_object(error, "PyStringObject", object))
     }
 
-    /// Python 2's `unicode`: an array of code units behind a pointer.
+    /// Python 2's `unicode`: a pointer to an array of code units.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -162,10 +162,10 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
             CodeUnit::CodePoint
         };
         self.text(head.ptr(layout.data)?, head.i64(layout.length)?, unit)
-            .map_err(|error| name_it(error, "PyUnicodeObject", object))
+            .map_err(|error| in_object(error, "PyUnicodeObject", object))
     }
 
-    /// PEP 393 strings: `Include/cpython/unicodeobject.h` (3.3 to 3.15).
+    /// PEP 393 strings: `Include/cpython/unicodeobject.h` (3.3+).
     fn pep393_string(&self, object: RemoteAddr, bits: StateBits) -> Result<Start, ReadError> {
         let layout = &self.python.layout.unicode_object;
         let corrupt = || ReadError::corrupt("PyUnicodeObject", object);
@@ -193,14 +193,14 @@ impl<'a, M: RemoteMemory> Objects<'a, M> {
             (false, _) => read_ptr(self.memory, object.offset(layout.data.into()))?,
         };
         self.text(data, length, unit)
-            .map_err(|error| name_it(error, "PyUnicodeObject", object))
+            .map_err(|error| in_object(error, "PyUnicodeObject", object))
     }
 
     /// Decodes `length` code units at `data`.
     fn text(&self, data: RemoteAddr, length: i64, unit: CodeUnit) -> Result<Start, ReadError> {
         let width = unit.width();
         let length = usize::try_from(length).map_err(|_| ReadError::corrupt("text", data))?;
-        // A length beyond any address space is nonsense, not a long string.
+        // Such a length is not that of a long string but invalid.
         if length > 1 << 40 {
             return Err(ReadError::corrupt("text", data));
         }
@@ -221,7 +221,7 @@ pub(crate) struct Start {
 }
 
 impl Start {
-    /// The text, ending in `…` when it was cut.
+    /// The text, ending in `…` if it was cut.
     fn marked(mut self) -> String {
         if self.is_cut {
             self.text.push(CUT);
@@ -230,7 +230,7 @@ impl Start {
     }
 }
 
-/// Where `kind`, `compact` and `ascii` stand in `state`.
+/// The bits of `kind`, `compact` and `ascii` in `state`.
 #[derive(Clone, Copy)]
 struct StateBits {
     kind_shift: u8,
@@ -260,7 +260,7 @@ impl CodeUnit {
         match self {
             CodeUnit::Utf8 => String::from_utf8_lossy(bytes).into_owned(),
             CodeUnit::Latin1 => bytes.iter().map(|byte| char::from(*byte)).collect(),
-            // Lone surrogates (surrogateescape in paths) have no char: shown as U+FFFD.
+            // Lone surrogates (surrogateescape in paths) are no chars and become U+FFFD.
             CodeUnit::Ucs2 | CodeUnit::Utf16 => {
                 let units = bytes
                     .as_chunks::<2>()
@@ -285,8 +285,8 @@ impl CodeUnit {
     }
 }
 
-/// Nonsense inside an object is reported as that object's.
-fn name_it(error: ReadError, what: &'static str, object: RemoteAddr) -> ReadError {
+/// Attributes a corrupt part of an object to the object.
+fn in_object(error: ReadError, what: &'static str, object: RemoteAddr) -> ReadError {
     match error {
         ReadError::Corrupt { .. } => ReadError::Corrupt { what, addr: object },
         memory => memory,

@@ -1,18 +1,18 @@
-//! Text of the target, quoted as Python's `repr` does it, so that nothing in it reaches a terminal
-//! as a command.
+//! Text of the target, quoted as by Python's `repr`, so that no control sequence in it reaches a
+//! terminal.
 
 use std::fmt::Write;
 
-/// How far Python escapes.
+/// Which characters Python escapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Escape {
-    /// What cannot be printed (Python 3's `str`).
+    /// Unprintable ones (Python 3's `str`).
     Unprintable,
-    /// All that is not ASCII (bytes, and everything of Python 2).
+    /// All but ASCII (bytes, and all text of Python 2).
     NonAscii,
 }
 
-/// A text in quotes, with escapes; single quotes unless the text has only those in it.
+/// A text in quotes, with escapes. The quotes are single unless the text contains only single ones.
 pub(crate) fn quote(text: &str, escape: Escape) -> String {
     let mark = if text.contains('\'') && !text.contains('"') {
         '"'
@@ -55,20 +55,20 @@ fn push_char(quoted: &mut String, c: char, mark: char, escape: Escape) {
     }
 }
 
-/// Whether a terminal shows the character itself: no control or format character, no line
-/// separator, nothing unassigned.
+/// Whether a terminal shows the character itself: it is not a control or format character, a line
+/// separator or unassigned.
 fn is_printable(c: char) -> bool {
     if c.is_ascii() {
         return !c.is_ascii_control();
     }
-    // The standard library keeps the table for its own escapes. It also escapes a combining mark
-    // that comes first, so something has to come before.
+    // The standard library has that table for its own escapes. It also escapes a leading combining
+    // mark, so another character is put in front.
     let mut text = String::from("x");
     text.push(c);
     text.escape_debug().count() == 2
 }
 
-/// A name from the target (of a variable, a class) with what cannot be printed replaced.
+/// A name from the target (of a variable, a class) with unprintable characters replaced.
 pub(crate) fn printable_name(name: &str) -> String {
     name.chars()
         .map(|c| {
@@ -86,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_is_quoted_as_repr_does() {
+    fn text_is_quoted_as_by_repr() {
         let cases = [
             ("plain", "'plain'"),
             ("it's", "\"it's\""),
@@ -96,7 +96,7 @@ mod tests {
             ("\x1b[31m\x07\0\x7f", "'\\x1b[31m\\x07\\x00\\x7f'"),
             ("змея 🐍", "'змея 🐍'"),
             ("e\u{301}", "'e\u{301}'"),
-            // Format characters could turn the line around or hide in it.
+            // Format characters can reverse the line or be invisible.
             ("\u{202e}x\u{200b}\u{2028}", "'\\u202ex\\u200b\\u2028'"),
             ("\u{85}\u{ad}", "'\\x85\\xad'"),
             ("\u{e0001}", "'\\U000e0001'"),
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_what_cannot_be_printed() {
+    fn unprintable_characters_of_names_are_replaced() {
         assert_eq!(printable_name("имя\x1b]0;x"), "имя\u{fffd}]0;x");
     }
 }

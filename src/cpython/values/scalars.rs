@@ -1,4 +1,4 @@
-//! Values without parts: numbers, strings, bytes.
+//! Text of numbers, strings and bytes.
 
 use super::class::Family;
 use super::number::{float_repr, float32_repr};
@@ -11,8 +11,12 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
 impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
-    /// An int, a string or bytes, or what derives from one.
-    pub(crate) fn atom(&self, object: RemoteAddr, known: &KnownClass) -> Result<String, ReadError> {
+    /// An int, a string or bytes, or an instance of a subclass.
+    pub(crate) fn scalar(
+        &self,
+        object: RemoteAddr,
+        known: &KnownClass,
+    ) -> Result<String, ReadError> {
         let objects = &self.objects;
         match known.family {
             Family::ShortInt => {
@@ -47,7 +51,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                 Ok(format!("{prefix}{}{rest}", quote(&start.text, escape)))
             }
             Family::Bytes => {
-                // A byte takes at least a character: one more than fits makes the text end in `…`.
+                // A byte takes at least one character: reading one byte too many makes the text end in `…`.
                 let bytes =
                     objects.bytes_prefix(object, self.options.max_chars.saturating_add(1))?;
                 let prefix = if objects.is_python2() { "" } else { "b" };
@@ -57,7 +61,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         }
     }
 
-    /// A number of a type that `tp_flags` does not tell: float, complex, numpy's scalars.
+    /// A number of a type without a flag in `tp_flags`: float, complex, numpy's scalars.
     pub(crate) fn number(
         &self,
         object: RemoteAddr,
@@ -104,7 +108,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(bytes)
     }
 
-    /// The first bytes of a `bytearray`, one more than `cap` when there are more.
+    /// The first bytes of a `bytearray`, `cap` + 1 if there are more than `cap`.
     pub(crate) fn bytearray(&self, object: RemoteAddr, cap: usize) -> Result<Vec<u8>, ReadError> {
         // PyByteArrayObject: `ob_size`; `ob_start` (Python 2: `ob_bytes`) as the fourth word.
         let size = usize::try_from(self.ptr_after_head(object, 0)?.0).unwrap_or(usize::MAX);
@@ -114,7 +118,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(bytes)
     }
 
-    /// Bytes of an object, counted from the end of its `PyObject_HEAD`.
+    /// Bytes of an object at an offset from the end of its `PyObject_HEAD`.
     pub(crate) fn after_head<const N: usize>(
         &self,
         object: RemoteAddr,
@@ -126,7 +130,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(bytes)
     }
 
-    /// A pointer in an object, counted as in [`Objects::after_head`].
+    /// A pointer in an object, with the offset of [`Objects::after_head`].
     pub(crate) fn ptr_after_head(
         &self,
         object: RemoteAddr,
@@ -137,7 +141,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
     }
 
     /// The value of a numpy scalar, `PyObject_HEAD` and then the C value (`numpy/arrayscalars.h`);
-    /// `None` when it is of another kind.
+    /// `None` if it is of another kind.
     fn numpy_scalar(&self, object: RemoteAddr, name: &str) -> Result<Option<String>, ReadError> {
         let byte = || self.after_head::<1>(object, 0);
         let two = || self.after_head::<2>(object, 0);
@@ -182,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn complex_numbers_look_as_repr_writes_them() {
+    fn complex_numbers_are_printed_as_by_repr() {
         assert_eq!(complex_repr(1.0, 2.0), "(1+2j)");
         assert_eq!(complex_repr(0.0, -2.5), "-2.5j");
         assert_eq!(complex_repr(-0.0, -1e30), "(-0-1e+30j)");

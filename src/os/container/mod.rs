@@ -1,5 +1,4 @@
-//! Containers: whether we are in one, and whether a target has another root or numbers its
-//! processes differently.
+//! Containers: whether we run in one, and whether a target has another root or PID namespace.
 
 pub mod find;
 pub mod fs_view;
@@ -12,13 +11,13 @@ use std::path::Path;
 use super::procfs::status::Status;
 use super::{Pid, Tid};
 
-/// The number of the PID namespace that a machine starts with, `PROC_PID_INIT_INO` in the kernel's
-/// include/linux/proc_ns.h.
+/// The initial PID namespace (`PROC_PID_INIT_INO` in the kernel's include/linux/proc_ns.h).
 const FIRST_PID_NAMESPACE: &str = "pid:[4026531836]";
 
-/// Whether the system whose files are under `root` looks like a container's.
+/// Whether the system with its files under `root` seems to be a container's.
 pub fn is_inside(root: &Path) -> bool {
-    // Docker and Podman leave these marks; for others the control groups of the first process tell.
+    // Docker and Podman leave these marker files; for other runtimes the control groups of the
+    // first process show it.
     root.join(".dockerenv").exists()
         || root.join("run/.containerenv").exists()
         || fs::read_to_string(root.join("proc/1/cgroup")).is_ok_and(|groups| {
@@ -26,15 +25,15 @@ pub fn is_inside(root: &Path) -> bool {
                 .iter()
                 .any(|runtime| groups.contains(runtime))
         })
-        // Where control groups are hidden, too, the numbers of processes still tell.
+        // Control groups may be hidden as well; the PID namespace is not.
         || fs::read_link(root.join("proc/self/ns/pid"))
             .is_ok_and(|namespace| namespace != Path::new(FIRST_PID_NAMESPACE))
 }
 
-/// Whether a process has the same root folder as we have, so that its paths are ours.
+/// Whether a process has our root directory, so that its paths are ours.
 ///
 /// # Errors
-/// When its root may not be looked at.
+/// When its root may not be read.
 pub fn has_same_root(pid: Pid) -> io::Result<bool> {
     let own = fs::metadata("/proc/self/root")?;
     let target = fs::metadata(format!("/proc/{pid}/root"))?;
@@ -42,28 +41,26 @@ pub fn has_same_root(pid: Pid) -> io::Result<bool> {
     Ok(same_folder && same_namespace(pid, "mnt")?)
 }
 
-/// Whether a process counts processes as we do.
-///
 /// # Errors
-/// When its namespaces may not be looked at.
+/// When its namespaces may not be read.
 pub fn has_same_pid_namespace(pid: Pid) -> io::Result<bool> {
     same_namespace(pid, "pid")
 }
 
-/// The number that a thread has in its own PID namespace, which is what the program itself sees;
-/// its outer number when it is in no namespace of its own or the kernel (before 4.1) doesn't tell.
+/// The id of a thread in its own PID namespace, which is the id that the program itself sees; our
+/// id for it when the kernel (before 4.1) does not report that.
 ///
 /// # Errors
-/// When the thread is gone.
+/// When the thread has ended.
 pub fn inner_tid(pid: Pid, tid: Tid) -> io::Result<Tid> {
     let ids = Status::of_thread(pid, tid)?.namespace_ids;
     Ok(ids.last().copied().unwrap_or(tid))
 }
 
-/// Whether a process is in the same namespace of a kind (`pid`, `mnt`, `user`, `net`, …) as we are.
+/// Whether a process shares our namespace of a kind (`pid`, `mnt`, `user`, `net`, …).
 ///
 /// # Errors
-/// When its namespaces may not be looked at.
+/// When its namespaces may not be read.
 pub fn same_namespace(pid: Pid, kind: &str) -> io::Result<bool> {
     let own = fs::read_link(format!("/proc/self/ns/{kind}"))?;
     Ok(own == fs::read_link(format!("/proc/{pid}/ns/{kind}"))?)
@@ -75,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn containers_are_told_by_their_marks() {
+    fn containers_are_recognised_by_their_marks() {
         for (path, text, expected) in [
             ("none", "", false),
             (".dockerenv", "", true),
@@ -99,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn we_are_where_we_are() {
+    fn our_own_process_is_in_our_own_namespaces() {
         let own = std::process::id().cast_signed();
         assert!(has_same_root(own).unwrap());
         assert!(has_same_pid_namespace(own).unwrap());

@@ -1,4 +1,4 @@
-//! Tests of the judgement about permissions, on made-up facts and a made-up /proc.
+//! Tests of the diagnosis, on made-up facts and a made-up /proc.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use super::*;
@@ -66,7 +66,7 @@ fn each_cause_has_its_remedy() {
         ),
         (
             Facts {
-                place: Environment::Container,
+                environment: Environment::Container,
                 ..root()
             },
             "SYS_PTRACE capability",
@@ -74,7 +74,7 @@ fn each_cause_has_its_remedy() {
         ),
         (
             Facts {
-                place: Environment::Pod,
+                environment: Environment::Pod,
                 ..root()
             },
             "SYS_PTRACE capability",
@@ -82,7 +82,7 @@ fn each_cause_has_its_remedy() {
         ),
         (
             root(),
-            "needs the capability CAP_SYS_PTRACE",
+            "requires the capability CAP_SYS_PTRACE",
             "CapabilityBoundingSet=CAP_SYS_PTRACE",
         ),
         (
@@ -91,7 +91,7 @@ fn each_cause_has_its_remedy() {
                 ..root()
             },
             "ptrace_scope is 3",
-            "until the machine starts",
+            "until the machine is rebooted",
         ),
         (
             Facts {
@@ -104,7 +104,7 @@ fn each_cause_has_its_remedy() {
         (
             Facts {
                 owner: Some(7),
-                place: Environment::Container,
+                environment: Environment::Container,
                 ..user()
             },
             "belongs to alice",
@@ -113,7 +113,7 @@ fn each_cause_has_its_remedy() {
         (
             Facts {
                 owner: Some(7),
-                place: Environment::Pod,
+                environment: Environment::Pod,
                 ..user()
             },
             "belongs to alice",
@@ -126,15 +126,15 @@ fn each_cause_has_its_remedy() {
                 ..root()
             },
             "another user namespace",
-            "as root of the machine",
+            "as root of the host",
         ),
-        (user(), "changed its user or rights", "sudo env"),
+        (user(), "changed its user or privileges", "sudo env"),
         (
             Facts {
                 owner: None,
                 ..user()
             },
-            "does not let us",
+            "denies access",
             "as root",
         ),
         (
@@ -142,7 +142,7 @@ fn each_cause_has_its_remedy() {
                 has_ptrace_capability: true,
                 ..root()
             },
-            "does not let us",
+            "denies access",
             "security module",
         ),
     ];
@@ -180,17 +180,17 @@ fn each_state_of_yama_has_its_remedy() {
         "sudo sysctl kernel.yama.ptrace_scope=0",
     );
     let launch = "pyspy-rs record -o profile.svg -- python …";
-    let locked = "until the machine starts with another";
+    let locked = "until the machine is rebooted with another";
     for (own, scope, problem, remedies) in [
-        (user, "0", "has changed its user or rights", &[sudo][..]),
-        (user, "1", "nobody but its parents", &[sudo, sysctl, launch]),
-        // Not even an own child may be looked into then.
-        (user, "2", "nobody but root", &[sudo]),
-        (user, "3", "nobody but the kernel", &[locked]),
-        (capable, "3", "nobody but the kernel", &[locked]),
-        (root, "3", "nobody but the kernel", &[locked]),
-        // Otherwise it is not Yama that stops who has the capability.
-        (capable, "2", "does not let us look", &["dmesg"]),
+        (user, "0", "has changed its user or privileges", &[sudo][..]),
+        (user, "1", "only its parents", &[sudo, sysctl, launch]),
+        // Not even an own child may be attached to then.
+        (user, "2", "only root", &[sudo]),
+        (user, "3", "no process may attach", &[locked]),
+        (capable, "3", "no process may attach", &[locked]),
+        (root, "3", "no process may attach", &[locked]),
+        // For a process with the capability, Yama is not the reason otherwise.
+        (capable, "2", "denies access", &["dmesg"]),
         (bare_root, "1", "CAP_SYS_PTRACE", &["CAP_SYS_PTRACE"]),
     ] {
         let machine = machine(&[
@@ -199,8 +199,8 @@ fn each_state_of_yama_has_its_remedy() {
             ("proc/sys/kernel/yama/ptrace_scope", scope),
         ]);
         let facts = Facts {
-            // That of whoever runs this test.
-            place: Environment::Machine,
+            // Not that of the machine that runs this test.
+            environment: Environment::Machine,
             ..gather(42, machine.path())
         };
         let found = judge(42, facts);
@@ -214,7 +214,7 @@ fn each_state_of_yama_has_its_remedy() {
 }
 
 #[test]
-fn another_user_namespace_is_told_by_its_users() {
+fn another_user_namespace_is_recognised_by_its_uid_map() {
     let root = "Uid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\n";
     for (its, expected) in [("0 1000 1\n", false), ("0 0 4294967295\n", true)] {
         let machine = machine(&[
@@ -228,7 +228,7 @@ fn another_user_namespace_is_told_by_its_users() {
 }
 
 #[test]
-fn what_stops_a_pause_and_not_a_read() {
+fn reasons_that_forbid_a_pause_but_not_a_read() {
     assert!(!ptrace_is_forbidden(), "or no test of pauses can pass");
     for (seccomp, text, remedy) in [
         (
@@ -262,7 +262,7 @@ fn the_facts_come_from_proc() {
     ]);
     let facts = gather(42, folder.path());
     assert!(!facts.root && facts.has_ptrace_capability);
-    assert_eq!(facts.place, Environment::Container);
+    assert_eq!(facts.environment, Environment::Container);
     assert_eq!(facts.owner, Some(54321));
     assert_eq!(facts.owner_name.as_deref(), Some("user 54321"));
     assert_eq!(facts.tracer, Some((8, "evil\u{fffd}[31m".into())));

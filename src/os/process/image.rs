@@ -1,4 +1,4 @@
-//! [`ProcessImage`]: what finding an interpreter asks of a process, be it alive or a core file.
+//! [`ProcessImage`]: the view of a process needed to find an interpreter, live or from a core file.
 
 use std::fs::File;
 use std::io;
@@ -9,24 +9,19 @@ use crate::os::memory::RemoteMemory;
 use crate::os::procfs::maps::Mapping;
 use crate::os::{Pid, Tid};
 
-/// Memory with files mapped into it, and who it belongs to.
+/// Memory, and the files mapped into it.
 pub trait ProcessImage {
-    /// How its memory is read.
     type Memory: RemoteMemory;
 
     /// The process id; of a core file, the one that the process had.
     fn pid(&self) -> Pid;
 
-    /// Its memory.
     fn memory(&self) -> &Self::Memory;
 
-    /// The program that it runs, as a path in its own root; empty when unknown.
+    /// The program that it executes, as a path in its own root; empty when unknown.
     fn exe_path(&self) -> PathBuf;
 
     /// Its mappings, in order of address.
-    ///
-    /// # Errors
-    /// When they cannot be had (any more).
     fn maps(&self) -> io::Result<Vec<Mapping>>;
 
     /// A path in the process's own root, as a path in ours.
@@ -35,10 +30,7 @@ pub trait ProcessImage {
     /// Its tasks, as pairs of the id in its own PID namespace and the id in ours.
     fn tasks(&self) -> Vec<(Tid, Tid)>;
 
-    /// Opens the file that a mapping is of: that very one, or none.
-    ///
-    /// # Errors
-    /// When nothing leads to it.
+    /// Opens the file of a mapping: that very file, or none.
     fn open_mapped(&self, mapping: &Mapping) -> io::Result<File>;
 }
 

@@ -1,12 +1,12 @@
-//! [`Launched`]: a program that we started, which lives its own life beside us.
+//! [`ChildProcess`]: a program that we started, which runs independently of us.
 //!
-//! It has our standard streams, our terminal and our process group, so Ctrl-C reaches it from the
-//! terminal as if we weren't there, and it is never ended by us, not even when we die. As its parent
-//! we may look into it also where Yama lets nobody else.
+//! It shares our standard streams, terminal and process group, so Ctrl-C in the terminal reaches it
+//! directly, and nothing here ends it, not even our own death. As its parent we may also attach to
+//! it where Yama forbids that to others.
 //!
-//! What it finds of signals is what it would find without us: the standard library unblocks all and
-//! gives it SIGPIPE back, and the kernel resets those that we handle. One that was being *ignored*
-//! when we started (nohup does so) must stay ignored, so nobody may install a handler for a
+//! Its signal dispositions are those it would have without us: the standard library unblocks all
+//! signals and resets SIGPIPE, and the kernel resets those that we handle. A signal that was
+//! *ignored* when we started (by nohup) must stay ignored, so no handler may be installed for a
 //! signal that [`is_ignored`].
 
 use std::ffi::OsString;
@@ -16,32 +16,28 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use crate::os::Pid;
 use crate::os::procfs::status::Status;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::os::ptrace::wait::{self, Event, For};
-use crate::os::{Pid, printable};
+use crate::text::sanitize::printable;
 
-/// A program could not be started.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot start {program}: {cause}")]
 pub struct LaunchError {
-    /// Its name as it was given, without control characters.
+    /// The name as given, without control characters.
     pub program: String,
-    /// What the system said.
     pub cause: io::Error,
 }
 
-/// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// It exited with this status.
     Code(i32),
-    /// This signal ended it.
     Signal(i32),
 }
 
 impl Exit {
-    /// The status for us to exit with: its own, or 128 + the signal, as shells have it.
+    /// The status for us to exit with: its own, or 128 + the signal, as in shells.
     pub fn code(self) -> i32 {
         match self {
             Exit::Code(code) => code,
@@ -50,41 +46,38 @@ impl Exit {
     }
 }
 
-/// A running program that is our child.
 #[derive(Debug)]
-pub struct Launched {
+pub struct ChildProcess {
     pid: Pid,
     exit: Option<Exit>,
 }
 
-impl Launched {
-    /// Starts a program, looked for on the search path if its name has no slash. When this returns,
-    /// the system has accepted the program, but may not have mapped it yet.
-    ///
-    /// # Errors
-    /// When it cannot be executed.
-    pub fn start(program: &OsString, arguments: &[OsString]) -> Result<Launched, LaunchError> {
+impl ChildProcess {
+    /// Starts a program, searched in PATH if its name has no slash. On return the kernel has
+    /// accepted the program, but may not have mapped it yet.
+    pub fn start(program: &OsString, arguments: &[OsString]) -> Result<ChildProcess, LaunchError> {
         let mut command = Command::new(program);
         command.args(arguments);
         if nix::unistd::geteuid().is_root()
             && let Some((user, group)) = sudo_user(|name| std::env::var(name).ok())
         {
-            // The standard library sets both and leaves root's other groups.
+            // The standard library sets both and drops the supplementary groups of root.
             command.uid(user).gid(group);
         }
         let child = command.spawn();
         let child = child.map_err(|cause| LaunchError {
-            program: printable(&program.to_string_lossy()),
+            program: printable(&program.to_string_lossy()).into_owned(),
             cause,
         })?;
-        // The standard library's own wait takes a stop by our tracing for the end, so it's not used.
-        Ok(Launched {
+        // The standard library's own wait mistakes a stop by our tracing for the end, so it is not
+        // used.
+        Ok(ChildProcess {
             pid: child.id().cast_signed(),
             exit: None,
         })
     }
 
-    /// Its process id. The process may be another's after its end has been waited for.
+    /// Its process id, which may be reused after [`ChildProcess::wait`].
     pub fn pid(&self) -> Pid {
         self.pid
     }
@@ -98,14 +91,14 @@ impl Launched {
         self.exit
     }
 
-    /// Waits until it ends, however long that takes. Call it on the OS thread that paused threads of
-    /// the program, if one did.
+    /// Waits until it ends. Must be called on the OS thread that paused threads of the program, if
+    /// one did.
     pub fn wait(&mut self) -> Exit {
         loop {
             if let Some(exit) = self.try_wait() {
                 return exit;
             }
-            // A thread that we trace and that was killed must be collected before its process ends.
+            // A killed thread that we trace must be reaped before its process can end.
             if PauseGuard::settle() {
                 self.exit = exit_of(wait::wait_for_end(self.pid));
             } else {
@@ -115,7 +108,7 @@ impl Launched {
     }
 }
 
-/// Who called sudo, by the variables that it sets.
+/// The user and group of the caller of sudo, from the variables set by sudo.
 fn sudo_user(variable: impl Fn(&str) -> Option<String>) -> Option<(u32, u32)> {
     let user = variable("SUDO_UID")?.parse().ok()?;
     let group = variable("SUDO_GID")?.parse().ok()?;
@@ -126,14 +119,14 @@ fn exit_of(event: Event) -> Option<Exit> {
     match event {
         Event::Exited(code) => Some(Exit::Code(code)),
         Event::Killed(signal) => Some(Exit::Signal(signal)),
-        // Somebody else collected it, as happens when SIGCHLD is ignored: how it ended is lost.
+        // Another waiter has reaped it, or SIGCHLD is ignored: the exit status is lost.
         Event::Unknown => Some(Exit::Code(0)),
         Event::Nothing | Event::Stopped { .. } => None,
     }
 }
 
-/// Whether we ignore a signal, given by its number. Right after our start that means that whoever
-/// started us wants it ignored, by us and by what we start.
+/// Whether we ignore a signal. Right after our start this means that our parent wants it ignored,
+/// by us and by our children.
 pub fn is_ignored(signal: i32) -> bool {
     let ignored = Status::of_process(std::process::id().cast_signed())
         .map(|status| status.ignored_signals)
@@ -148,8 +141,8 @@ mod tests {
     use crate::os::ptrace::pause::NotPaused;
     use nix::sys::signal::{Signal, kill};
 
-    fn shell(code: &str) -> Launched {
-        Launched::start(&"sh".into(), &["-c".into(), code.into()]).unwrap()
+    fn shell(code: &str) -> ChildProcess {
+        ChildProcess::start(&"sh".into(), &["-c".into(), code.into()]).unwrap()
     }
 
     #[test]
@@ -169,18 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_started_says_so() {
-        let error = Launched::start(&"/nonexistent/\u{7}program".into(), &[]).unwrap_err();
+    fn a_failed_start_names_the_program() {
+        let error = ChildProcess::start(&"/nonexistent/\u{7}program".into(), &[]).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/\u{fffd}program"));
-        let error = Launched::start(&"/dev/null".into(), &[]).unwrap_err();
+        let error = ChildProcess::start(&"/dev/null".into(), &[]).unwrap_err();
         assert!(error.to_string().contains("/dev/null"));
     }
 
     #[test]
-    fn being_paused_is_not_taken_for_the_end() {
-        let mut program = Launched::start(&"sleep".into(), &["1000".into()]).unwrap();
+    fn a_pause_is_not_mistaken_for_the_end() {
+        let mut program = ChildProcess::start(&"sleep".into(), &["1000".into()]).unwrap();
         let pid = program.pid();
-        // At first it may wait for the disk that its program is on, where nothing stops it.
+        // At first it may be in a disk wait for its program, where nothing stops it.
         let pause = || loop {
             let guard = PauseGuard::pause(pid, &[pid]).unwrap();
             match guard.not_paused() {
@@ -202,8 +195,8 @@ mod tests {
     }
 
     #[test]
-    fn only_what_was_ignored_is() {
-        // Rust programs start with it ignored, and their children don't.
+    fn ignored_signals_are_recognised() {
+        // Rust programs start with SIGPIPE ignored, and their children do not.
         assert!(is_ignored(Signal::SIGPIPE as i32));
         assert!(!is_ignored(Signal::SIGUSR2 as i32));
         assert!(!is_ignored(0) && !is_ignored(i32::MAX));

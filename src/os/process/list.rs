@@ -1,4 +1,4 @@
-//! All processes that we can see, for a list of candidates.
+//! All processes that we can see, as candidates for attaching.
 
 use std::fs;
 use std::io;
@@ -10,27 +10,25 @@ use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::RssReader;
 
-/// What a list of processes shows of one.
+/// The entry of a process in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessSummary {
-    /// Its id.
     pub pid: Pid,
-    /// Its parent's.
     pub parent: Pid,
-    /// Its program; empty when we may not know.
+    /// Its program; empty when not permitted.
     pub exe: PathBuf,
     /// Its arguments, lossy.
     pub command_line: Vec<String>,
-    /// Its resident memory in bytes.
+    /// Resident memory in bytes.
     pub rss_bytes: u64,
-    /// How long ago it started.
+    /// Time since its start.
     pub age: Duration,
 }
 
 impl ProcessSummary {
-    /// Looks at one process. `None` when it has ended or is a kernel thread.
+    /// `None` when it has ended or is a kernel thread.
     pub fn of(pid: Pid) -> Option<ProcessSummary> {
-        // This fails without memory, which leaves out the two.
+        // This fails without memory, which excludes kernel threads and zombies.
         let rss_bytes = RssReader::open(pid).and_then(|rss| rss.rss_bytes()).ok()?;
         let stat = ProcStat::of_process(pid).ok()?;
         Some(ProcessSummary {
@@ -45,9 +43,6 @@ impl ProcessSummary {
 }
 
 /// All processes that we can see except ourselves, by pid.
-///
-/// # Errors
-/// When /proc can't be read.
 pub fn all_processes() -> io::Result<Vec<ProcessSummary>> {
     let own = std::process::id().cast_signed();
     let mut pids: Vec<Pid> = fs::read_dir("/proc")?

@@ -11,16 +11,16 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::procfs::maps::Mapping;
 
-/// How much of a file is compared with the memory that it should be mapped in.
+/// How much of a file is compared with the memory it should be mapped in.
 const COMPARED_BYTES: usize = 4096;
 
 /// Opens a file for reading if it is a regular one.
 ///
-/// The path comes from a target that may be hostile: opening a FIFO would wait for a writer, and
-/// opening a device can have effects. So it is looked at before it is opened.
+/// The path comes from a target that may be hostile: opening a FIFO blocks until there is a writer,
+/// and opening a device can have side effects. So its type is checked with `O_PATH` first.
 ///
 /// # Errors
-/// When it cannot be opened; `InvalidInput` when it is no regular file.
+/// When it cannot be opened; `InvalidInput` when it is not a regular file.
 pub fn open_regular(path: &Path) -> io::Result<File> {
     let handle = OpenOptions::new()
         .read(true)
@@ -31,7 +31,7 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
         let name = if kind.is_fifo() {
             "a FIFO"
         } else if kind.is_dir() {
-            "a folder"
+            "a directory"
         } else {
             "a device or socket"
         };
@@ -40,12 +40,11 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
             format!("it is {name}, not a regular file"),
         ));
     }
-    // This name leads to what was looked at, whatever has happened to the path since.
+    // This path leads to the checked file, whatever has happened to the original path since.
     File::open(format!("/proc/self/fd/{}", handle.as_raw_fd()))
 }
 
-/// A path as the target sees it, as a path that we can use: through its root, or through the folder
-/// that it works in.
+/// Translates a path of the target to one for us, through its root or its working directory.
 pub fn root_path(pid: Pid, path: &Path) -> PathBuf {
     match path.strip_prefix("/") {
         Ok(inside) => Path::new(&format!("/proc/{pid}/root")).join(inside),
@@ -53,15 +52,15 @@ pub fn root_path(pid: Pid, path: &Path) -> PathBuf {
     }
 }
 
-/// Opens the file that a mapping is of: this very file, never another that has its name by now.
+/// Opens the file of a mapping: that very file, never another that has its name by now.
 ///
 /// Four ways are tried: the path under the target's root and under ours, if device and inode are
-/// the mapping's; `/proc/PID/map_files`, which works for deleted files but needs a privilege;
-/// `/proc/PID/exe`, for the program itself; and the path once more, if the file begins as
-/// the memory does, because some file systems (btrfs, overlays) report other numbers in `stat`.
+/// those of the mapping; `/proc/PID/map_files`, which works for deleted files but needs a
+/// privilege; `/proc/PID/exe`, for the program itself; and the path again, if the file's content
+/// equals the memory, because some file systems (btrfs, overlays) report other numbers in `stat`.
 ///
 /// # Errors
-/// The error of the first way, when none leads there.
+/// The error of the first way, when none succeeds.
 pub fn open_mapped(pid: Pid, mapping: &Mapping, memory: &dyn RemoteMemory) -> io::Result<File> {
     let path = mapping
         .file_path()
@@ -91,7 +90,7 @@ pub fn open_mapped(pid: Pid, mapping: &Mapping, memory: &dyn RemoteMemory) -> io
     }
     candidates
         .into_iter()
-        .find(|file| looks_like(file, mapping, memory))
+        .find(|file| has_same_content(file, mapping, memory))
         .ok_or_else(|| first_error.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
 }
 
@@ -103,9 +102,9 @@ fn is_same(meta: &Metadata, mapping: &Mapping) -> bool {
     meta.ino() == mapping.inode && dev == mapping.dev
 }
 
-/// Whether a file has the bytes that the mapping has, which in an ELF file's first page include the
-/// sizes of all its parts and mostly its build id. Tells nothing of a writable mapping.
-fn looks_like(file: &File, mapping: &Mapping, memory: &dyn RemoteMemory) -> bool {
+/// Whether the start of the mapping equals the file. In an ELF file the first page includes the
+/// sizes of all parts and usually the build id. Says nothing about a writable mapping.
+fn has_same_content(file: &File, mapping: &Mapping, memory: &dyn RemoteMemory) -> bool {
     if mapping.writable {
         return false;
     }
@@ -130,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn fifos_and_devices_are_refused_without_waiting() {
+    fn fifos_and_devices_are_refused_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -151,12 +150,12 @@ mod tests {
             let base = image.base().unwrap();
             let file = open_mapped(own_pid(), base, &memory).unwrap();
             assert_eq!(file.metadata().unwrap().ino(), base.inode);
-            assert!(looks_like(&file, base, &memory));
+            assert!(has_same_content(&file, base, &memory));
         }
         let [first, second, ..] = &images[..] else {
             unreachable!()
         };
         let other = File::open(&second.path).unwrap();
-        assert!(!looks_like(&other, first.base().unwrap(), &memory));
+        assert!(!has_same_content(&other, first.base().unwrap(), &memory));
     }
 }

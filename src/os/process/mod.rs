@@ -1,4 +1,4 @@
-//! [`TargetProcess`]: a process that we have opened, and what can be asked of it.
+//! [`TargetProcess`]: an opened process, and what can be read about it.
 
 pub mod image;
 pub mod launch;
@@ -27,70 +27,50 @@ use super::thread::state::RunState;
 use super::{Pid, Tid, container, ticks_per_second};
 use tree::{Child, descendants};
 
-/// The longest command line that is read, in bytes.
+/// Cap on a command line, in bytes.
 const MAX_COMMAND_LINE: u64 = 64 << 10;
 
-/// Why a process could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// There is none with that id.
+    /// There is no process with that id.
     #[error("there is no process {0}")]
     NoSuchProcess(Pid),
-    /// It has ended and only waits to be collected.
+    /// It is a zombie.
     #[error("process {pid} has ended")]
     Ended {
-        /// The process.
         pid: Pid,
-        /// Who has to collect it.
+        /// The process that has to reap it.
         parent: Pid,
     },
-    /// The id is that of one of a process's other threads.
+    /// The id is that of another thread of a process.
     #[error("{tid} is a thread of process {process}")]
-    IsThread {
-        /// The thread.
-        tid: Tid,
-        /// Its process.
-        process: Pid,
-    },
-    /// It is a thread of the kernel, which has no memory of its own.
-    #[error("process {0} is a thread of the kernel")]
+    IsThread { tid: Tid, process: Pid },
+    /// It is a kernel thread, which has no memory of its own.
+    #[error("process {0} is a kernel thread")]
     KernelThread(Pid),
-    /// The system doesn't let us look into it.
     #[error("{0}")]
     PermissionDenied(PermissionProblem),
-    /// Something else went wrong.
     #[error("cannot open process {pid}: {cause}")]
-    Io {
-        /// The process.
-        pid: Pid,
-        /// What the system said.
-        cause: io::Error,
-    },
+    Io { pid: Pid, cause: io::Error },
 }
 
-/// A running process whose memory we may read.
 #[derive(Debug)]
 pub struct TargetProcess {
     pid: Pid,
-    /// The thread in whose entry of /proc the process is seen: mostly the first.
+    /// The thread through whose /proc entry the process is read: usually the main thread.
     view: Tid,
     memory: LiveMemory,
     rss: RssReader,
     start_ticks: u64,
-    /// Whether it counts its threads otherwise than we do.
     other_pid_namespace: bool,
 }
 
 impl TargetProcess {
-    /// Opens a process.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
     pub fn open(pid: Pid) -> Result<TargetProcess, OpenError> {
         let stat = match ProcStat::of_process(pid) {
             Ok(stat) => stat,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                // With the mount option hidepid, /proc doesn't show what isn't ours.
+                // With the mount option hidepid, /proc hides the processes of other users.
                 let hidden = kill(nix::unistd::Pid::from_raw(pid), None) == Err(Errno::EPERM);
                 return Err(if pid > 0 && hidden {
                     OpenError::PermissionDenied(PermissionProblem::diagnose(pid))
@@ -111,8 +91,8 @@ impl TargetProcess {
         }
         let parent = stat.parent;
         let ended = OpenError::Ended { pid, parent };
-        // A main thread may have ended before the others, which then go on as a process. Its own
-        // entry in /proc is empty then; another thread's shows the same memory.
+        // The main thread may have ended before the others, which go on as the process. Its own
+        // /proc entry is empty then; that of another thread shows the same memory.
         let view = match stat.has_ended() {
             true => living_thread(pid).ok_or(ended)?,
             false => pid,
@@ -134,60 +114,52 @@ impl TargetProcess {
         })
     }
 
-    /// Its process id, in our own PID namespace.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 
-    /// Its memory.
     pub fn memory(&self) -> &LiveMemory {
         &self.memory
     }
 
-    /// Its arguments, as it may have changed them. Empty when it has none (any more).
+    /// Its arguments, which it may have changed. Empty when it has none or has ended.
     pub fn command_line(&self) -> Vec<String> {
         command_line(self.view)
     }
 
-    /// The program that it runs, as a path in its own root; empty when unknown.
+    /// The program that it executes, as a path in its own root; empty when unknown.
     pub fn exe_path(&self) -> PathBuf {
         exe_path(self.view)
     }
 
-    /// Its mappings as they are now, in order of address. A process that is just being started, or
-    /// executes another program, can have none yet.
+    /// Its current mappings, in order of address. A process that is just starting or in exec can
+    /// have none.
     ///
     /// # Errors
-    /// When it is gone or may not be looked at.
+    /// When it has ended or may not be read.
     pub fn maps(&self) -> io::Result<Vec<Mapping>> {
         maps::read_mappings(self.view)
     }
 
-    /// Opens the file that a mapping is of, though it be deleted or under another root.
+    /// Opens the file of a mapping, even if it was deleted or is under another root.
     ///
     /// # Errors
-    /// When nothing leads to that very file.
+    /// When no path leads to that very file.
     pub fn open_mapped(&self, mapping: &Mapping) -> io::Result<File> {
         mapped_files::open_mapped(self.view, mapping, &self.memory)
     }
 
-    /// Opens the program that it runs, though it be deleted.
-    ///
-    /// # Errors
-    /// When it is gone or may not be looked at.
+    /// Opens the program that it executes, even if it was deleted.
     pub fn open_exe(&self) -> io::Result<File> {
         mapped_files::open_regular(Path::new(&format!("/proc/{}/exe", self.view)))
     }
 
-    /// A path of its own view of the file system, as a path for us.
+    /// Translates a path in its root to a path for us.
     pub fn root_path(&self, path: &Path) -> PathBuf {
         mapped_files::root_path(self.view, path)
     }
 
     /// Its threads, in the kernel's order: oldest first.
-    ///
-    /// # Errors
-    /// When it is gone.
     pub fn thread_ids(&self) -> io::Result<Vec<Tid>> {
         let process = remoteprocess::Process::new(self.pid).map_err(io::Error::other)?;
         let threads = process.threads().map_err(io::Error::other)?;
@@ -198,19 +170,15 @@ impl TargetProcess {
             .collect())
     }
 
-    /// What one of its threads is doing.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no such thread (any more).
     pub fn run_state(&self, tid: Tid) -> io::Result<RunState> {
         RunState::of_thread(self.pid, tid)
     }
 
-    /// The id that one of its threads has in the PID namespace that it lives in: what the program
-    /// itself knows the thread by. Costs nothing when that namespace is ours.
+    /// The id of a thread in the PID namespace of the process, which is the id that the program
+    /// itself uses. Free of cost when that namespace is ours.
     ///
     /// # Errors
-    /// When the thread is gone.
+    /// When the thread has ended.
     pub fn namespace_tid(&self, tid: Tid) -> io::Result<Tid> {
         if self.other_pid_namespace {
             container::inner_tid(self.pid, tid)
@@ -219,7 +187,6 @@ impl TargetProcess {
         }
     }
 
-    /// Whether it lives in another PID namespace than we do.
     pub fn is_in_other_pid_namespace(&self) -> bool {
         self.other_pid_namespace
     }
@@ -233,7 +200,7 @@ impl TargetProcess {
         }
     }
 
-    /// Its resident memory in bytes: one system call.
+    /// Resident memory in bytes: one system call.
     ///
     /// # Errors
     /// `NotFound` when it has ended.
@@ -241,18 +208,17 @@ impl TargetProcess {
         self.rss.rss_bytes()
     }
 
-    /// When it started, in clock ticks since boot.
+    /// The start time, in clock ticks since boot.
     pub fn start_time(&self) -> u64 {
         self.start_ticks
     }
 
-    /// Whether its pid is still its own: it hasn't ended, or only waits to be collected. It may run
-    /// another program by now.
+    /// Whether its pid has not been reused. It may be a zombie, or have executed another program.
     pub fn is_same_process(&self) -> bool {
         ProcStat::of_process(self.pid).is_ok_and(|stat| stat.start_ticks == self.start_ticks)
     }
 
-    /// Whether it has ended with all its threads, be it collected or not.
+    /// Whether it has ended with all its threads, reaped or not.
     pub fn has_ended(&self) -> bool {
         ProcStat::of_process(self.pid).map_or(true, |stat| {
             stat.start_ticks != self.start_ticks
@@ -260,10 +226,6 @@ impl TargetProcess {
         })
     }
 
-    /// How long ago it started.
-    ///
-    /// # Errors
-    /// When the system's uptime can't be read.
     pub fn age(&self) -> io::Result<Duration> {
         age_of(self.start_ticks)
     }
@@ -309,7 +271,7 @@ pub(crate) fn exe_path(pid: Pid) -> PathBuf {
     }
 }
 
-/// How long ago something happened, given in clock ticks since boot.
+/// How long ago an event was that is given in clock ticks since boot.
 pub(crate) fn age_of(start_ticks: u64) -> io::Result<Duration> {
     let uptime = fs::read_to_string("/proc/uptime")?;
     let seconds: f64 = uptime

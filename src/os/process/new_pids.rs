@@ -1,8 +1,9 @@
-//! [`NewPids`]: which processes were started since one last asked, whatever else runs on the machine.
+//! [`NewPids`]: the processes started since the last call, whatever else runs on the machine.
 //!
-//! The kernel lists a process's children only where it was built to (`CONFIG_PROC_CHILDREN`); elsewhere
-//! every process of the machine has to be asked for its parent. But it gives ids in order, and tells
-//! which one it gave last (the fifth field of proc_loadavg(5)), so that only the new ones need be asked.
+//! Not every kernel lists the children of a process (`CONFIG_PROC_CHILDREN`); without that, the
+//! parent of every process of the machine has to be read. But ids are given in order, and the
+//! kernel reports the last one given (the fifth field of proc_loadavg(5)), so that reading the new
+//! ones is enough.
 
 use std::fs::File;
 use std::io;
@@ -14,105 +15,105 @@ use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
 
-/// The most new ids that are asked one by one. Beyond it, a list of all processes is quicker.
-const MAX_ASKED: Pid = 512;
-/// How long an id that nobody has is asked again: it is given some time before /proc shows its owner.
-const UNSEEN_FOR: Duration = Duration::from_secs(1);
-/// The most of those.
-const MAX_UNSEEN: usize = 256;
-/// How far another's forks may take the count beyond our own thread's id while we look.
-const MAX_ASIDE: Pid = 10_000;
+/// Cap on the new ids read one by one. With more, a list of all processes is faster.
+const MAX_NEW: Pid = 512;
+/// How long to retry an id without a process: an id is allocated some time before its process shows
+/// in /proc.
+const RETRY_FOR: Duration = Duration::from_secs(1);
+/// Cap on the number of ids to retry.
+const MAX_RETRIED: usize = 256;
+/// How far other processes' forks may move the last id beyond that of our own thread meanwhile.
+const MAX_OTHER_FORKS: Pid = 10_000;
 
-/// Knows which id was given last.
+/// Remembers the last id given.
 #[derive(Debug)]
 pub struct NewPids {
     loadavg: File,
     last: Pid,
-    unseen: Vec<Unseen>,
+    missing: Vec<Missing>,
 }
 
-/// An id that was given to nobody that could be seen yet.
+/// An id for which no process was found yet.
 #[derive(Clone, Copy, Debug)]
-struct Unseen {
+struct Missing {
     pid: Pid,
     since: Instant,
-    /// When it was last asked for.
-    asked: Instant,
+    /// When it was last read.
+    last_read: Instant,
 }
 
-impl Unseen {
-    /// Whether it is time to ask again: twice as late each time, since most have ended long ago.
+impl Missing {
+    /// Whether to retry now. The delay doubles each time, since most of these processes have ended.
     fn is_due(&self, now: Instant) -> bool {
-        let waited = self.asked.saturating_duration_since(self.since);
+        let waited = self.last_read.saturating_duration_since(self.since);
         now.saturating_duration_since(self.since) >= waited * 2
     }
 }
 
 impl NewPids {
-    /// Starts: what is started from now on is new. `None` where the kernel does not tell: in some
-    /// containers the file is made up.
+    /// Processes started from now on are new. `None` where the kernel does not report the last id:
+    /// in some containers the file is made up.
     pub fn start() -> Option<NewPids> {
         let thread = std::thread::Builder::new().spawn(nix::unistd::gettid);
         let own = thread.ok()?.join().ok()?.as_raw();
         let loadavg = File::open("/proc/loadavg").ok()?;
-        let last = last_given(&loadavg).ok()?;
-        let is_true = (own..own.saturating_add(MAX_ASIDE)).contains(&last);
-        is_true.then(|| NewPids {
+        let last = last_allocated(&loadavg).ok()?;
+        let is_plausible = (own..own.saturating_add(MAX_OTHER_FORKS)).contains(&last);
+        is_plausible.then(|| NewPids {
             loadavg,
             last,
-            unseen: Vec::new(),
+            missing: Vec::new(),
         })
     }
 
-    /// The processes that were started since the last call, and some threads, by their ids; each with
-    /// its parent. `None` when there are too many to tell, or the ids have begun anew: all processes
-    /// have to be looked at then.
+    /// The processes started since the last call with their parents, and some threads. `None` when
+    /// there are too many, or the ids have wrapped around: then all processes have to be read.
     pub fn take(&mut self, now: Instant) -> Option<Vec<Child>> {
-        let last = last_given(&self.loadavg).ok()?;
+        let last = last_allocated(&self.loadavg).ok()?;
         let before = std::mem::replace(&mut self.last, last);
-        if last < before || last - before > MAX_ASKED {
-            self.unseen.clear();
+        if last < before || last - before > MAX_NEW {
+            self.missing.clear();
             return None;
         }
-        let (again, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.unseen)
+        let (due, later): (Vec<_>, Vec<_>) = std::mem::take(&mut self.missing)
             .into_iter()
-            .partition(|unseen| unseen.is_due(now));
-        self.unseen = later;
-        let given = (before..last).map(|before| Unseen {
+            .partition(|missing| missing.is_due(now));
+        self.missing = later;
+        let new = (before..last).map(|before| Missing {
             pid: before + 1,
             since: now,
-            asked: now,
+            last_read: now,
         });
         let mut found = Vec::new();
-        for unseen in again.into_iter().chain(given) {
-            let pid = unseen.pid;
+        for missing in due.into_iter().chain(new) {
+            let pid = missing.pid;
             match ProcStat::of_process(pid) {
                 Ok(stat) if !stat.has_ended() => found.push(Child {
                     pid,
                     parent: stat.parent,
                 }),
                 Ok(_) => {}
-                Err(_) if now.saturating_duration_since(unseen.since) < UNSEEN_FOR => {
-                    self.unseen.push(Unseen {
-                        asked: now,
-                        ..unseen
+                Err(_) if now.saturating_duration_since(missing.since) < RETRY_FOR => {
+                    self.missing.push(Missing {
+                        last_read: now,
+                        ..missing
                     });
                 }
                 Err(_) => {}
             }
         }
-        let too_many = self.unseen.len().saturating_sub(MAX_UNSEEN);
-        self.unseen.drain(..too_many);
+        let too_many = self.missing.len().saturating_sub(MAX_RETRIED);
+        self.missing.drain(..too_many);
         Some(found)
     }
 }
 
-/// Whether an id is a process's, and not only one of its threads'.
+/// Whether an id is that of a process, and not only of one of its threads.
 pub fn is_process(pid: Pid) -> bool {
     Status::of_thread(pid, pid).is_ok_and(|status| status.process == Some(pid))
 }
 
-fn last_given(loadavg: &File) -> io::Result<Pid> {
+fn last_allocated(loadavg: &File) -> io::Result<Pid> {
     // Three loads, two counts of at most 10 digits and the id.
     let mut line = [0u8; 128];
     let length = loadavg.read_at(&mut line, 0)?;
@@ -130,9 +131,9 @@ mod tests {
     use crate::os::test_support::Cat;
 
     #[test]
-    fn a_new_process_is_told_once_with_its_parent() {
+    fn a_new_process_is_listed_once_with_its_parent() {
         let Some(mut pids) = NewPids::start() else {
-            println!("SKIPPED: this kernel does not tell which id it gave last");
+            println!("SKIPPED: this kernel does not report the last pid");
             return;
         };
         let cat = Cat::start(&mut std::process::Command::new("cat"));
@@ -141,7 +142,7 @@ mod tests {
             parent: std::process::id().cast_signed(),
         };
         let now = Instant::now();
-        // Other tests may start more than are told at once.
+        // Tests running in parallel may start more than are listed.
         let Some(found) = pids.take(now) else { return };
         assert_eq!(
             found
@@ -157,14 +158,14 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_no_process() {
+    fn a_thread_is_not_a_process() {
         let (send, wait) = std::sync::mpsc::channel::<()>();
-        let (tell, told) = std::sync::mpsc::channel();
+        let (send_tid, tid) = std::sync::mpsc::channel();
         let thread = std::thread::spawn(move || {
-            tell.send(nix::unistd::gettid().as_raw()).unwrap();
+            send_tid.send(nix::unistd::gettid().as_raw()).unwrap();
             let _ = wait.recv();
         });
-        assert!(!is_process(told.recv().unwrap()));
+        assert!(!is_process(tid.recv().unwrap()));
         assert!(is_process(std::process::id().cast_signed()));
         drop(send);
         thread.join().unwrap();

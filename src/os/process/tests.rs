@@ -13,7 +13,7 @@ fn own_pid() -> Pid {
 }
 
 #[test]
-fn what_is_known_of_a_child() {
+fn facts_about_a_child() {
     let child = Cat::start(Command::new("cat").args(["-", "a b", "", "-"]));
     let target = child.open();
     assert_eq!(target.command_line(), ["cat", "-", "a b", "", "-"]);
@@ -46,7 +46,7 @@ fn what_is_known_of_a_child() {
 }
 
 #[test]
-fn no_process_has_such_an_id() {
+fn ids_that_no_process_has() {
     for pid in [0, -1, i32::MIN, i32::MAX] {
         assert!(matches!(
             TargetProcess::open(pid),

@@ -7,21 +7,19 @@ use std::io;
 use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 
-/// The most descendants that are listed.
+/// Cap on the number of descendants.
 const MAX_CHILDREN: usize = 1 << 16;
 
-/// A process below a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Child {
-    /// The process.
     pub pid: Pid,
-    /// Its parent, the target or one of its descendants.
+    /// The target, or one of its descendants.
     pub parent: Pid,
 }
 
-/// The processes below these, each once and after its parent, without these themselves.
+/// The descendants of these processes, each once and after its parent.
 pub fn descendants(of: &[Pid]) -> Vec<Child> {
-    // Where the kernel has no lists of children (CONFIG_PROC_CHILDREN), everybody is asked for the parent.
+    // Without lists of children (CONFIG_PROC_CHILDREN), the parent of every process is read.
     let own = std::process::id().cast_signed();
     if direct_children(own).is_ok() {
         tree(of, |pid| direct_children(pid).unwrap_or_default())
@@ -51,7 +49,7 @@ fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     let mut lists = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task"))? {
-        // A thread that ends meanwhile leaves its children to another one.
+        // A thread that has ended has passed its children on to another one.
         let Ok(list) = fs::read_to_string(task?.path().join("children")) else {
             continue;
         };
@@ -88,11 +86,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_tree_is_listed_from_its_roots_on() {
+    fn parents_come_before_their_children() {
         let children = |pid| match pid {
             1 => vec![2, 7],
             2 => vec![3, 4],
-            // A pid that was given anew while we looked must not lead round in circles.
+            // A pid reused during the reads must not cause a loop.
             4 => vec![1, 2, 5],
             _ => Vec::new(),
         };

@@ -1,4 +1,4 @@
-//! What a process uses, beyond the RSS of every sample: for a look now and then.
+//! Resource usage of a process beyond the RSS in every sample, for occasional reads.
 
 use std::fs;
 use std::io::{self, Read};
@@ -11,41 +11,35 @@ use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
 
-/// The most open files that are counted one by one.
+/// Cap on the open files counted one by one.
 const MAX_OPEN_FILES: usize = 1 << 20;
-/// Of the list of limits, in bytes: sixteen lines of 80.
+/// Cap on the list of limits, in bytes: sixteen lines of 80.
 const MAX_LIMITS: u64 = 1 << 14;
 
-/// How often memory had to be brought in.
+/// Page fault counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageFaults {
-    /// Without a disk: memory that is touched for the first time, mostly.
+    /// Without I/O, usually the first access to memory.
     pub minor: u64,
-    /// From a disk: a file's pages, or swapped ones.
+    /// With I/O: pages of a file, or swapped ones.
     pub major: u64,
 }
 
 impl TargetProcess {
-    /// Its resident and swapped memory, the peak, and its number of threads.
-    ///
-    /// # Errors
-    /// When it has ended.
+    /// Resident and swapped memory, the peak, and the number of threads.
     pub fn memory_usage(&self) -> io::Result<Memory> {
         Memory::read(self.view)
     }
 
-    /// How much of its memory is its own: some ten milliseconds for each GiB, see [`MemoryFootprint::read`].
-    ///
-    /// # Errors
-    /// When it has ended, or the kernel (before 4.14) does not tell.
-    pub fn memory_shares(&self) -> io::Result<MemoryFootprint> {
+    /// PSS and USS; takes some ten milliseconds per GiB, see [`MemoryFootprint::read`].
+    pub fn memory_footprint(&self) -> io::Result<MemoryFootprint> {
         MemoryFootprint::read(self.view)
     }
 
-    /// Its page faults since it started, those of threads that have ended too.
+    /// Page faults since the start, including those of threads that have ended.
     ///
     /// # Errors
-    /// When it has ended and was collected.
+    /// When it has ended and was reaped.
     pub fn page_faults(&self) -> io::Result<PageFaults> {
         ProcStat::of_process(self.pid).map(|stat| PageFaults {
             minor: stat.minor_faults,
@@ -53,26 +47,22 @@ impl TargetProcess {
         })
     }
 
-    /// How many file descriptors it has open.
-    ///
-    /// # Errors
-    /// When it has ended.
+    /// The number of open file descriptors.
     pub fn open_files(&self) -> io::Result<u64> {
-        let folder = format!("/proc/{}/fd", self.view);
-        // From Linux 6.2 on this folder's size is their number.
-        match fs::metadata(&folder)?.size() {
-            0 => Ok(fs::read_dir(&folder)?.take(MAX_OPEN_FILES).count() as u64),
+        let directory = format!("/proc/{}/fd", self.view);
+        // On Linux 6.2+ the size of this directory is the number.
+        match fs::metadata(&directory)?.size() {
+            0 => Ok(fs::read_dir(&directory)?.take(MAX_OPEN_FILES).count() as u64),
             count => Ok(count),
         }
     }
 
-    /// How many it may have open (`ulimit -n`); `None` when there is no limit, or it is unknown.
+    /// The limit on open descriptors (`ulimit -n`); `None` when there is none, or it is unknown.
     pub fn max_open_files(&self) -> Option<u64> {
         max_open_files(self.view)
     }
 
-    /// The tightest limit that its control groups set to its memory; `None` when there is none to be
-    /// seen.
+    /// The tightest memory limit of its control groups; `None` when there is none that we can see.
     pub fn memory_limit(&self) -> Option<MemoryLimit> {
         MemoryLimit::of_process(self.view)
     }
@@ -98,7 +88,7 @@ mod tests {
     fn our_own_usage() {
         let own = TargetProcess::open(std::process::id().cast_signed()).unwrap();
         let before = own.open_files().unwrap();
-        // Other tests open and close files meanwhile, but not this many.
+        // Tests running in parallel open and close files, but not this many.
         let files: Vec<_> = (0..300)
             .map(|_| fs::File::open("/proc/self/stat").unwrap())
             .collect();
@@ -110,9 +100,10 @@ mod tests {
         let before = own.page_faults().unwrap();
         let touched = std::hint::black_box(vec![1u8; 32 << 20]);
         let after = own.page_faults().unwrap();
-        // Huge pages would take 16; they are not for a vector of one's own in most systems.
+        // With huge pages this would be 16, but most systems do not use them for such an
+        // allocation.
         assert!(after.minor > before.minor + 8, "{before:?} {after:?}");
-        assert!(own.memory_shares().unwrap().uss_bytes >= touched.len() as u64);
+        assert!(own.memory_footprint().unwrap().uss_bytes >= touched.len() as u64);
         assert!(own.memory_usage().unwrap().rss_bytes >= touched.len() as u64);
     }
 }

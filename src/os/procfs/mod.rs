@@ -1,4 +1,4 @@
-//! The files of `/proc/PID` and of cgroups, one parser each.
+//! The files of `/proc/PID` and of cgroups: one parser each.
 
 pub mod cgroup;
 pub mod maps;

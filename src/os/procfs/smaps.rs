@@ -1,33 +1,29 @@
-//! [`MemoryFootprint`]: how much of a process's memory is its own, from `/proc/PID/smaps_rollup`.
+//! [`MemoryFootprint`]: PSS, USS and swap of a process, from `/proc/PID/smaps_rollup`.
 
 use std::fs::File;
 use std::io::{self, Read};
 
 use crate::os::Pid;
 
-/// A rollup is one line for each of some 25 sums.
+/// A rollup has one line for each of about 25 sums.
 const MAX_ROLLUP: u64 = 1 << 14;
 
-/// The parts of the resident memory, as proc_pid_smaps(5) tells them apart.
+/// Parts of the resident memory, as defined by proc_pid_smaps(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MemoryFootprint {
-    /// PSS, in bytes: its own pages, and of those that N processes share the Nth part.
+    /// PSS in bytes: private pages, and 1/N of each page shared by N processes.
     pub pss_bytes: u64,
-    /// USS, in bytes: the pages that no other process has mapped, which its end would free. Without
-    /// those of hugetlbfs, which RSS and PSS do not count either.
+    /// USS in bytes: pages mapped by no other process, which its exit would free. Without those of
+    /// hugetlbfs, which RSS and PSS do not count either.
     pub uss_bytes: u64,
     /// Anonymous memory that is swapped out, in bytes.
     pub swap_bytes: u64,
 }
 
 impl MemoryFootprint {
-    /// Reads them. The kernel visits every resident page for that: some ten milliseconds per GiB, with
-    /// the process's memory map locked against changes (from Linux 5.10 on it lets those pass in
-    /// between). So this is for once a second, not for every sample.
-    ///
-    /// # Errors
-    /// `NotFound` when there is no such process, or the kernel (before 4.14) has no such file;
-    /// `InvalidData` for a process without memory, or a file that is not as documented.
+    /// For this the kernel visits every resident page, which takes some ten milliseconds per GiB,
+    /// and holds the memory map's lock against changes (Linux 5.10+ lets other users in between).
+    /// So read it at most once per second, not per sample.
     pub fn read(pid: Pid) -> io::Result<MemoryFootprint> {
         let mut text = String::with_capacity(1024);
         let read = File::open(format!("/proc/{pid}/smaps_rollup"))
@@ -43,7 +39,7 @@ impl MemoryFootprint {
     }
 
     fn parse(text: &str) -> Option<MemoryFootprint> {
-        let mut shares = MemoryFootprint::default();
+        let mut footprint = MemoryFootprint::default();
         let mut pss = None;
         for line in text.lines() {
             let Some((key, value)) = line.split_once(':') else {
@@ -56,15 +52,15 @@ impl MemoryFootprint {
             match key {
                 "Pss" => pss = Some(bytes()?),
                 "Private_Clean" | "Private_Dirty" => {
-                    shares.uss_bytes = shares.uss_bytes.saturating_add(bytes()?);
+                    footprint.uss_bytes = footprint.uss_bytes.saturating_add(bytes()?);
                 }
-                "Swap" => shares.swap_bytes = bytes()?,
+                "Swap" => footprint.swap_bytes = bytes()?,
                 _ => {}
             }
         }
         Some(MemoryFootprint {
             pss_bytes: pss?,
-            ..shares
+            ..footprint
         })
     }
 }
@@ -75,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_sums_are_found() {
+    fn sums_are_parsed() {
         let text = "5560d0d55000-7ffc4e743000 ---p 00000000 00:00 0      [rollup]\n\
             Rss:                1760 kB\nPss:                 220 kB\nPss_Dirty:           112 kB\n\
             Shared_Clean:       1608 kB\nPrivate_Clean:        40 kB\nPrivate_Dirty:       112 kB\n\
@@ -98,12 +94,12 @@ mod tests {
     }
 
     #[test]
-    fn what_we_touch_is_ours() {
+    fn touched_memory_counts_as_private() {
         let own = std::process::id().cast_signed();
         let touched = std::hint::black_box(vec![1u8; 32 << 20]);
-        let shares = MemoryFootprint::read(own).unwrap();
-        assert!(shares.uss_bytes >= 32 << 20, "{shares:?}");
-        assert!(shares.pss_bytes >= shares.uss_bytes, "{shares:?}");
+        let footprint = MemoryFootprint::read(own).unwrap();
+        assert!(footprint.uss_bytes >= 32 << 20, "{footprint:?}");
+        assert!(footprint.pss_bytes >= footprint.uss_bytes, "{footprint:?}");
         drop(touched);
         assert_eq!(
             MemoryFootprint::read(0).unwrap_err().kind(),

@@ -1,4 +1,4 @@
-//! [`ProcStat`]: the few fields of `/proc/PID/stat` that we use, of a process or of one thread.
+//! [`ProcStat`]: fields of `/proc/PID/stat`, of a process or of one thread.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,35 +6,36 @@ use std::path::Path;
 
 use crate::os::{Pid, Tid};
 
-/// Set in [`ProcStat::flags`] from the moment a task starts to exit (`PF_EXITING` in the kernel's
+/// Set in [`ProcStat::flags`] when a task starts to exit (`PF_EXITING` in the kernel's
 /// include/linux/sched.h, stable since 2.6).
 const PF_EXITING: u64 = 0x4;
-/// Set for a thread of the kernel (`PF_KTHREAD`, same place).
+/// Set for a kernel thread (`PF_KTHREAD`, same file).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
-/// A parsed `stat` line, as proc_pid_stat(5) numbers its fields.
+/// A parsed `stat` line; field numbers are those of proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProcStat {
     /// Field 3, the state letter.
     pub state: u8,
     /// Field 4, the parent.
     pub parent: Pid,
-    /// Field 9, the kernel's flags of the task.
+    /// Field 9, the kernel's task flags.
     pub flags: u64,
-    /// Field 10, page faults that needed no disk; of a process, those of all its threads so far.
+    /// Field 10, page faults without I/O. For a process the sum over all its threads, exited ones
+    /// included.
     pub minor_faults: u64,
-    /// Field 12, page faults that did.
+    /// Field 12, page faults with I/O.
     pub major_faults: u64,
-    /// Field 20, how many threads the process has.
+    /// Field 20, the number of threads.
     pub threads: u64,
-    /// Field 22, when it started, in clock ticks since boot. With the pid it names a process for
-    /// good; it survives exec.
+    /// Field 22, the start time in clock ticks since boot. Survives exec; together with the pid it
+    /// identifies a process for good.
     pub start_ticks: u64,
 }
 
 impl ProcStat {
-    /// Room for the part of a line that is used, in bytes: it has 52 numbers of at most 20 digits and a
-    /// name of at most 64 bytes, and the fields that we want lie in its first half.
+    /// Room for the used part of a line, in bytes. The line has 52 numbers of at most 20 digits and
+    /// a name of at most 64 bytes; the fields above are in its first half.
     pub const MAX_LINE: usize = 1024;
 
     /// The `stat` of a process, which is that of its main thread.
@@ -68,8 +69,8 @@ impl ProcStat {
             .ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    /// Parses a line. The name in brackets may itself hold spaces and brackets, so the fields are
-    /// counted from the last closing one.
+    /// The name in parentheses may itself contain spaces and parentheses, so fields are counted
+    /// from the last closing one.
     pub fn parse(line: &[u8]) -> Option<ProcStat> {
         let name_end = line.iter().rposition(|&byte| byte == b')')?;
         let rest = std::str::from_utf8(line.get(name_end + 1..)?).ok()?;
@@ -93,13 +94,12 @@ impl ProcStat {
         })
     }
 
-    /// Whether it is a thread of the kernel.
     pub fn is_kernel_thread(&self) -> bool {
         self.flags & PF_KTHREAD != 0
     }
 
-    /// Whether the task has ended, or is past the point of no return on its way there. A main thread
-    /// can have ended while its process lives on in other threads.
+    /// Whether the task has exited or is certain to. A main thread can exit while its process lives
+    /// on in other threads.
     pub fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x') || self.flags & PF_EXITING != 0
     }
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_full_of_brackets_and_spaces_does_not_shift_the_fields() {
+    fn brackets_and_spaces_in_the_name_do_not_shift_the_fields() {
         let line = b"812 (a) S 9 (b ) R 7 812 812 0 -1 4194304 101 102 103 104 1 2 3 4 20 0 5 0 98765 9 9\n";
         assert_eq!(
             ProcStat::parse(line),

@@ -1,4 +1,4 @@
-//! [`RssReader`] and [`Memory`]: how much memory a process has resident.
+//! [`RssReader`] and [`Memory`]: the resident memory of a process.
 
 use std::fs::File;
 use std::io;
@@ -7,8 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::status::Status;
 use crate::os::{Pid, page_size};
 
-/// Reads the resident set size again and again, from a descriptor that stays open: one system call
-/// a time.
+/// Reads the resident set size repeatedly through an open descriptor: one system call per read.
 #[derive(Debug)]
 pub struct RssReader {
     statm: File,
@@ -16,10 +15,6 @@ pub struct RssReader {
 }
 
 impl RssReader {
-    /// Opens the counters of a process.
-    ///
-    /// # Errors
-    /// When there is no such process.
     pub fn open(pid: Pid) -> io::Result<RssReader> {
         Ok(RssReader {
             statm: File::open(format!("/proc/{pid}/statm"))?,
@@ -27,8 +22,8 @@ impl RssReader {
         })
     }
 
-    /// Its resident memory in bytes. The kernel counts per CPU and adds up late, so this can be
-    /// some pages (64 per CPU at most) off.
+    /// Resident memory in bytes. The kernel counts per CPU and sums up lazily, so this can be off
+    /// by some pages (64 per CPU at most).
     ///
     /// # Errors
     /// `NotFound` when the process has ended, a zombie included.
@@ -42,8 +37,8 @@ impl RssReader {
             Err(error) => return Err(error),
         };
         let numbers = line.get(..length).and_then(|line| {
-            // The first is the size of the address space, 0 for who has none any more; the second
-            // counts the resident pages (proc_pid_statm(5)).
+            // The first number is the size of the address space, 0 once the process has released
+            // it; the second counts resident pages (proc_pid_statm(5)).
             let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
             let size: u64 = words.next()?.parse().ok()?;
             let resident: u64 = words.next()?.parse().ok()?;
@@ -57,21 +52,20 @@ impl RssReader {
     }
 }
 
-/// What a process has in memory, and how many threads.
+/// Memory of a process, and its number of threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
     /// Resident now, in bytes.
     pub rss_bytes: u64,
-    /// The most that ever was resident, in bytes.
+    /// The peak of the resident memory, in bytes.
     pub peak_rss_bytes: u64,
     /// Swapped out, in bytes; `None` when the kernel does not count it.
     pub swap_bytes: Option<u64>,
-    /// OS threads.
     pub threads: u64,
 }
 
 impl Memory {
-    /// Reads it from the process's status. For a series use [`RssReader`], which is cheaper.
+    /// Read from `/proc/PID/status`. For a series use [`RssReader`], which is cheaper.
     ///
     /// # Errors
     /// When there is no such process, or it has no memory (a zombie, a kernel thread).
@@ -82,7 +76,7 @@ impl Memory {
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         Ok(Memory {
             rss_bytes,
-            // Counted apart from each other, the two can be some pages out of step.
+            // The kernel counts the two separately, so they can differ by some pages.
             peak_rss_bytes: status.peak_rss_bytes.unwrap_or(0).max(rss_bytes),
             swap_bytes: status.swap_bytes,
             threads: status.threads.unwrap_or(0),
@@ -97,12 +91,12 @@ mod tests {
     use crate::os::test_support::Cat;
 
     #[test]
-    fn it_grows_with_what_is_touched_and_ends_with_the_process() {
+    fn rss_grows_with_touched_memory_and_ends_with_the_process() {
         let own = RssReader::open(std::process::id().cast_signed()).unwrap();
         let before = own.rss_bytes().unwrap();
         let touched = std::hint::black_box(vec![1u8; 32 << 20]);
         let after = own.rss_bytes().unwrap();
-        // Other tests run beside this one and give memory back.
+        // Tests running in parallel may give memory back.
         assert!(after > before + (16 << 20), "{before} {after}");
         let memory = Memory::read(std::process::id().cast_signed()).unwrap();
         assert!(memory.peak_rss_bytes >= memory.rss_bytes && memory.rss_bytes > 16 << 20);

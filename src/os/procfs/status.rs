@@ -1,4 +1,4 @@
-//! [`Status`]: the fields of `/proc/PID/status` that we use.
+//! [`Status`]: fields of `/proc/PID/status`.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -6,26 +6,26 @@ use std::path::Path;
 
 use crate::os::{Pid, Tid};
 
-/// A `status` file is some 1.5 KB; a long list of groups can make it longer.
+/// A `status` file has about 1.5 KB; a long list of groups makes it longer.
 const MAX_STATUS: u64 = 1 << 18;
 
-/// A parsed `status` file, as proc_pid_status(5) names its fields. What is missing stays empty: a
-/// kernel thread has no memory fields and an old kernel fewer of all.
+/// A parsed `status` file; field names are those of proc_pid_status(5). Missing fields stay empty:
+/// a kernel thread has no memory fields, and an old kernel has fewer fields.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Status {
-    /// `Tgid`: the process that it, perhaps a thread, belongs to.
+    /// `Tgid`: the process of the thread.
     pub process: Option<Pid>,
-    /// `TracerPid`, the thread that traces it, unless nobody traces it.
+    /// `TracerPid`: the tracing thread; `None` for 0.
     pub tracer: Option<Pid>,
     /// The first of `Uid`.
     pub real_uid: Option<u32>,
     /// The second of `Uid`.
     pub effective_uid: Option<u32>,
-    /// The fourth of `Uid`, by which files are opened.
+    /// The fourth of `Uid`, used for opening files.
     pub filesystem_uid: Option<u32>,
     /// The fourth of `Gid`, and `Groups`.
     pub filesystem_groups: Vec<u32>,
-    /// `NSpid` (of a process) or that of a thread: its id in each PID namespace, ours first.
+    /// `NSpid`: the id in each PID namespace, ours first.
     pub namespace_ids: Vec<Tid>,
     /// `SigIgn`: bit N-1 for signal N.
     pub ignored_signals: u64,
@@ -33,9 +33,9 @@ pub struct Status {
     pub effective_capabilities: u64,
     /// `Seccomp`: 0 for none, 1 for strict, 2 for a filter.
     pub seccomp: Option<u8>,
-    /// `NoNewPrivs`: whether executing a program can give it no more rights.
+    /// `NoNewPrivs`: executing a program cannot raise privileges.
     pub no_new_privileges: bool,
-    /// `VmHWM` in bytes: the most memory that was resident.
+    /// `VmHWM` in bytes: the peak of the resident memory.
     pub peak_rss_bytes: Option<u64>,
     /// `VmRSS` in bytes.
     pub rss_bytes: Option<u64>,
@@ -46,28 +46,16 @@ pub struct Status {
 }
 
 impl Status {
-    /// Reads a `status` file.
-    ///
-    /// # Errors
-    /// When it cannot be read.
     pub fn read(path: &Path) -> io::Result<Status> {
         let mut text = Vec::with_capacity(4096);
         File::open(path)?.take(MAX_STATUS).read_to_end(&mut text)?;
         Ok(Status::parse(&text))
     }
 
-    /// The status of a process.
-    ///
-    /// # Errors
-    /// As [`Status::read`].
     pub fn of_process(pid: Pid) -> io::Result<Status> {
         Status::read(Path::new(&format!("/proc/{pid}/status")))
     }
 
-    /// The status of one thread of a process.
-    ///
-    /// # Errors
-    /// As [`Status::read`].
     pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<Status> {
         Status::read(Path::new(&format!("/proc/{pid}/task/{tid}/status")))
     }
@@ -75,7 +63,7 @@ impl Status {
     fn parse(text: &[u8]) -> Status {
         let mut status = Status::default();
         for line in text.split(|&byte| byte == b'\n') {
-            // The process's name, which can be any bytes, is escaped and has a line of its own.
+            // The process name can be any bytes, but is escaped and on a line of its own.
             let Ok(line) = std::str::from_utf8(line) else {
                 continue;
             };
@@ -124,7 +112,7 @@ impl Status {
     }
 }
 
-/// A hexadecimal set of bits.
+/// A hexadecimal bit set.
 fn mask(value: &str) -> u64 {
     u64::from_str_radix(value.trim(), 16).unwrap_or(0)
 }
@@ -134,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_fields_are_found_and_the_name_cannot_fake_them() {
+    fn fields_are_parsed_and_the_name_cannot_fake_them() {
         let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1001\n\
             Gid:\t7\t8\t9\t10\nGroups:\t4 24 \n\
             NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n\

@@ -1,5 +1,5 @@
-//! [`Activity`]: what the kernel says a thread does, how often it has run so far and for how long.
-//! [`ActivityReader`] asks again and again, through descriptors that stay open.
+//! [`Activity`]: whether a thread runs, how often it has run and for how long, according to the
+//! kernel. [`ActivityReader`] reads it repeatedly through open descriptors.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -12,17 +12,16 @@ use super::fd_budget::FdPermit;
 use super::state::RunState;
 use crate::os::{Pid, Tid};
 
-/// Room for a thread's `status`, in bytes: mostly it has some 1,500. A longer one is read whole.
+/// Room for a thread's `status`, in bytes: usually about 1,500. A longer one is read separately.
 const STATUS_LEN: usize = 4096;
 
-/// What the kernel counts of a thread's running: the first and the third number of its `schedstat`
-/// (Documentation/scheduler/sched-stats.rst).
+/// The first and the third number of `schedstat` (Documentation/scheduler/sched-stats.rst).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RunCount {
-    /// Nanoseconds on a CPU. Of a thread that is on one the kernel counts at its timer's ticks, some
-    /// milliseconds apart.
+    /// Nanoseconds on a CPU. For a thread that is on a CPU the kernel updates it at timer ticks,
+    /// some milliseconds apart.
     pub on_cpu_ns: u64,
-    /// How often it got a CPU.
+    /// How often it was put on a CPU.
     pub timeslices: u64,
 }
 
@@ -36,65 +35,60 @@ impl RunCount {
     }
 }
 
-/// What the kernel says of a thread. Two of a thread that sleeps with the same count of timeslices
-/// mean that it did not run in between.
+/// Two equal `timeslices` counts of a sleeping thread mean that it did not run in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Activity {
-    /// Whether it is on a CPU or waits for one.
+    /// It is on a CPU or waiting for one.
     pub runs: bool,
-    /// How much it has run; `None` where the kernel does not count (`CONFIG_SCHED_INFO`).
+    /// `None` where the kernel does not count (`CONFIG_SCHED_INFO`).
     pub count: Option<RunCount>,
-    /// Whether it could run and waits for a CPU; `false` where that was not asked, or the kernel does
-    /// not tell.
+    /// It is runnable and waiting for a CPU; `false` where this was not read, or is not known.
     pub waits_for_cpu: bool,
 }
 
-/// Asks the kernel about one thread.
 #[derive(Debug)]
 pub struct ActivityReader {
     pid: Pid,
     tid: Tid,
-    /// `None` when [too many](FdPermit) are open: they are opened for each question then.
+    /// `None` when the [budget](FdPermit) is spent: the files are opened for each read then.
     files: Option<Files>,
 }
 
-/// Descriptors that stay open. They belong to the thread: when it has ended they say so, even if
-/// another has its id by then.
+/// Open descriptors. They are bound to the thread: after its exit they fail, even if its id was
+/// reused.
 #[derive(Debug)]
 struct Files {
-    /// `syscall`, the cheapest file that tells whether a thread runs (proc_pid_syscall(5)).
+    /// `syscall`, the cheapest file that shows whether a thread runs (proc_pid_syscall(5)).
     syscall: Option<File>,
-    /// Opened when it is asked for: of a thread that runs it is not.
+    /// Opened on first use: it is not read for a thread that keeps running.
     schedstat: OnceCell<Option<File>>,
-    /// The same, on a crowded machine only.
+    /// Opened on first use, which only contention for CPUs brings.
     status: OnceCell<Option<File>>,
     /// For all three.
-    _kept: FdPermit,
+    _permit: FdPermit,
 }
 
 impl ActivityReader {
-    /// A reader for one thread of a process.
-    ///
     /// # Errors
-    /// `NotFound` when there is no such thread (any more).
+    /// `NotFound` when there is no such thread.
     pub fn open(pid: Pid, tid: Tid) -> io::Result<ActivityReader> {
         let mut reader = ActivityReader {
             pid,
             tid,
             files: None,
         };
-        if let Some(kept) = FdPermit::take(3) {
+        if let Some(permit) = FdPermit::take(3) {
             let open = |name| File::open(format!("/proc/{pid}/task/{tid}/{name}")).ok();
-            // It takes the right to trace, which we may lack though we may read memory.
+            // `syscall` requires the right to trace, which we may lack though we may read memory.
             let syscall = open("syscall").filter(|file| is_running(file).is_ok());
-            let is_there = syscall.is_some();
+            let is_usable = syscall.is_some();
             reader.files = Some(Files {
                 syscall,
                 schedstat: OnceCell::new(),
                 status: OnceCell::new(),
-                _kept: kept,
+                _permit: permit,
             });
-            if is_there {
+            if is_usable {
                 return Ok(reader);
             }
         }
@@ -102,7 +96,7 @@ impl ActivityReader {
         Ok(reader)
     }
 
-    /// Whether the thread is on a CPU or waits for one.
+    /// Whether the thread is on a CPU or waiting for one.
     ///
     /// # Errors
     /// `NotFound` when it has ended.
@@ -111,12 +105,13 @@ impl ActivityReader {
         match file.map(is_running) {
             Some(Ok(runs)) => Ok(runs),
             Some(Err(error)) if error.kind() == io::ErrorKind::NotFound => Err(error),
-            // A program that changes its user takes the right to ask away; its state stays readable.
+            // A process that changes its user revokes the permission for `syscall`; `stat` stays
+            // readable.
             _ => Ok(RunState::of_thread(self.pid, self.tid)? == RunState::Running),
         }
     }
 
-    /// How much it has run; `None` where the kernel does not count.
+    /// `None` where the kernel does not count.
     ///
     /// # Errors
     /// `NotFound` when it has ended.
@@ -127,12 +122,12 @@ impl ActivityReader {
         let files = self.files.as_ref();
         let file = files.and_then(|files| files.schedstat.get_or_init(|| open().ok()).as_ref());
         let length = match file {
-            Some(file) => read_anew(file, &mut line)?,
+            Some(file) => reread(file, &mut line)?,
             None => {
                 let opened = open();
-                match opened.and_then(|file| read_anew(&file, &mut line)) {
+                match opened.and_then(|file| reread(&file, &mut line)) {
                     Ok(length) => length,
-                    // Not the file is missing then, but the thread.
+                    // Either the kernel has no such file or the thread has ended.
                     Err(_) => return RunState::of_thread(pid, tid).map(|_| None),
                 }
             }
@@ -140,12 +135,12 @@ impl ActivityReader {
         Ok(line.get(..length).and_then(RunCount::parse))
     }
 
-    /// Both, so that a count of a sleeping thread is from before it was seen asleep.
+    /// Both. The count of a sleeping thread is from before it was seen asleep.
     ///
     /// # Errors
     /// `NotFound` when it has ended.
     pub fn read(&self) -> io::Result<Activity> {
-        // The count first: a thread that wakes between the two reads shows as running then.
+        // The count first: a thread that wakes between the two reads then shows as running.
         let count = self.count()?;
         Ok(Activity {
             runs: self.runs()?,
@@ -154,25 +149,25 @@ impl ActivityReader {
         })
     }
 
-    /// The same, and whether a thread that runs waits for a CPU.
+    /// As [`ActivityReader::read`], and whether a runnable thread waits for a CPU.
     ///
     /// # Errors
     /// `NotFound` when it has ended.
     pub fn read_all(&self) -> io::Result<Activity> {
         let activity = self.read()?;
-        let gains = activity.count.filter(|_| activity.runs);
-        // One that is on a CPU got one more often than it lost it.
-        let waits = |count: RunCount| self.losses() == Some(count.timeslices);
+        let count = activity.count.filter(|_| activity.runs);
+        // A thread on a CPU was put on one once more than it was taken off.
+        let waits = |count: RunCount| self.switches_off() == Some(count.timeslices);
         Ok(Activity {
-            waits_for_cpu: gains.is_some_and(waits),
+            waits_for_cpu: count.is_some_and(waits),
             ..activity
         })
     }
 }
 
 impl ActivityReader {
-    /// How often the thread lost its CPU so far.
-    fn losses(&self) -> Option<u64> {
+    /// How often the thread was taken off a CPU.
+    fn switches_off(&self) -> Option<u64> {
         let path = || format!("/proc/{}/task/{}/status", self.pid, self.tid);
         let files = self.files.as_ref();
         let file = files.and_then(|files| {
@@ -181,40 +176,38 @@ impl ActivityReader {
         });
         if let Some(file) = file {
             let mut status = [0; STATUS_LEN];
-            let length = read_anew(file, &mut status).ok()?;
+            let length = reread(file, &mut status).ok()?;
             if length < STATUS_LEN {
-                return losses(status.get(..length)?);
+                return switches_off(status.get(..length)?);
             }
         }
-        losses(&std::fs::read(path()).ok()?)
+        switches_off(&std::fs::read(path()).ok()?)
     }
 }
 
-/// How often a thread lost its CPU, by its own will or not: the last two lines of its `status`
-/// (proc(5)).
-fn losses(status: &[u8]) -> Option<u64> {
-    // Its first line has a name that the target chose.
+/// Voluntary and involuntary context switches: the last two lines of `status` (proc(5)).
+fn switches_off(status: &[u8]) -> Option<u64> {
+    // The first line contains a name chosen by the target.
     let mut lines = status.rsplit(|byte| *byte == b'\n');
     let mut count = |name: &[u8]| -> Option<u64> {
         let value = lines.find_map(|line| line.strip_prefix(name))?;
         std::str::from_utf8(value).ok()?.trim().parse().ok()
     };
-    let unwilling = count(b"nonvoluntary_ctxt_switches:")?;
-    unwilling.checked_add(count(b"voluntary_ctxt_switches:")?)
+    let involuntary = count(b"nonvoluntary_ctxt_switches:")?;
+    involuntary.checked_add(count(b"voluntary_ctxt_switches:")?)
 }
 
-/// Reads a file of /proc from its start, which the kernel writes anew each time.
-fn read_anew(file: &File, line: &mut [u8]) -> io::Result<usize> {
+fn reread(file: &File, line: &mut [u8]) -> io::Result<usize> {
     match file.read_at(line, 0) {
         Err(error) if error.raw_os_error() == Some(ESRCH) => Err(io::ErrorKind::NotFound.into()),
         result => result,
     }
 }
 
-/// What `syscall` says of a thread: `running`, or the call that it sleeps in.
+/// `syscall` contains `running`, or the call that the thread sleeps in.
 fn is_running(file: &File) -> io::Result<bool> {
     let mut line = [0; 160];
-    let length = read_anew(file, &mut line)?;
+    let length = reread(file, &mut line)?;
     Ok(line
         .get(..length)
         .is_some_and(|line| line.starts_with(b"running")))
@@ -228,14 +221,14 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
     #[test]
-    fn a_thread_that_slept_is_the_same_and_one_that_ran_is_not() {
+    fn the_count_changes_only_when_a_thread_runs() {
         let own = std::process::id() as Pid;
-        let told = AtomicI32::new(0);
+        let reported_tid = AtomicI32::new(0);
         let (mut woken, mut wake) = std::io::pipe().unwrap();
         let (mut answered, mut answer) = std::io::pipe().unwrap();
         std::thread::scope(|scope| {
-            let sleeper_tid = &told;
-            // It sleeps nowhere but in these reads: a channel's or a lock's sleep would count too.
+            let sleeper_tid = &reported_tid;
+            // It sleeps in these reads only: sleeping in a channel or a lock would count as well.
             scope.spawn(move || {
                 sleeper_tid.store(nix::unistd::gettid().as_raw(), Ordering::Release);
                 let mut byte = [0];
@@ -243,10 +236,10 @@ mod tests {
                     answer.write_all(&byte).unwrap();
                 }
             });
-            while told.load(Ordering::Acquire) == 0 {
+            while reported_tid.load(Ordering::Acquire) == 0 {
                 std::thread::yield_now();
             }
-            let reader = ActivityReader::open(own, told.load(Ordering::Acquire)).unwrap();
+            let reader = ActivityReader::open(own, reported_tid.load(Ordering::Acquire)).unwrap();
             let asleep = || loop {
                 let activity = reader.read().unwrap();
                 if !activity.runs {
@@ -266,21 +259,21 @@ mod tests {
     #[test]
     fn a_busy_thread_is_on_a_cpu() {
         let own = std::process::id() as Pid;
-        let (told, done) = (AtomicI32::new(0), AtomicBool::new(false));
+        let (reported_tid, done) = (AtomicI32::new(0), AtomicBool::new(false));
         std::thread::scope(|scope| {
-            // Another thread: of the one that asks, the kernel says that it is in a system call.
+            // Another thread: the calling thread shows as being in a system call.
             scope.spawn(|| {
-                told.store(nix::unistd::gettid().as_raw(), Ordering::Release);
+                reported_tid.store(nix::unistd::gettid().as_raw(), Ordering::Release);
                 while !done.load(Ordering::Acquire) {
                     std::hint::spin_loop();
                 }
             });
-            while told.load(Ordering::Acquire) == 0 {
+            while reported_tid.load(Ordering::Acquire) == 0 {
                 std::thread::yield_now();
             }
-            let tid = told.load(Ordering::Acquire);
+            let tid = reported_tid.load(Ordering::Acquire);
             let reader = ActivityReader::open(own, tid).unwrap();
-            // It may have lost its CPU for a while.
+            // It may be preempted for a while.
             let on_cpu = || {
                 reader
                     .read_all()
@@ -289,9 +282,10 @@ mod tests {
             while !on_cpu() {
                 std::thread::yield_now();
             }
-            // Nobody loses a CPU more often than he gets one; asked in this order, as it may lose it.
-            let losses = reader.losses().unwrap();
-            assert!(losses <= reader.count().unwrap().unwrap().timeslices);
+            // A thread is never taken off a CPU more often than put on one. Read in this order, as
+            // both may grow meanwhile.
+            let switches_off = reader.switches_off().unwrap();
+            assert!(switches_off <= reader.count().unwrap().unwrap().timeslices);
             done.store(true, Ordering::Release);
         });
     }

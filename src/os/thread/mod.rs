@@ -1,4 +1,4 @@
-//! A thread as the kernel shows it: its state, its page faults, its scheduling.
+//! Threads as the kernel shows them: state, page faults, scheduling.
 
 pub mod activity;
 pub mod fd_budget;

@@ -1,4 +1,4 @@
-//! [`FaultReader`]: how many page faults a process or one of its threads has had.
+//! [`FaultReader`]: the number of page faults of a process or of one of its threads.
 
 use std::fs::File;
 use std::io;
@@ -8,27 +8,20 @@ use super::fd_budget::FdPermit;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::{Pid, Tid};
 
-/// Asks again and again, mostly through a descriptor that stays open.
+/// Reads repeatedly, through an open descriptor where the budget permits.
 #[derive(Debug)]
 pub struct FaultReader {
     path: String,
-    /// `None` when [too many](FdPermit) are open: it is opened for each question then.
+    /// `None` when the [budget](FdPermit) is spent: the file is opened for each read then.
     file: Option<(File, FdPermit)>,
 }
 
 impl FaultReader {
-    /// A reader for all threads of a process together, those that have ended included.
-    ///
-    /// # Errors
-    /// When there is no such process.
+    /// For all threads of a process together, those that have ended included.
     pub fn of_process(pid: Pid) -> io::Result<FaultReader> {
         FaultReader::open(format!("/proc/{pid}/stat"))
     }
 
-    /// A reader for one thread of a process.
-    ///
-    /// # Errors
-    /// When there is no such thread.
     pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<FaultReader> {
         FaultReader::open(format!("/proc/{pid}/task/{tid}/stat"))
     }
@@ -37,12 +30,12 @@ impl FaultReader {
         let file = File::open(&path)?;
         Ok(FaultReader {
             path,
-            file: FdPermit::take(1).map(|kept| (file, kept)),
+            file: FdPermit::take(1).map(|permit| (file, permit)),
         })
     }
 
-    /// Its page faults since it started, minor and major: a page or, with huge pages, many came into
-    /// memory with each, or one that was there was copied.
+    /// Minor and major page faults since the start. Each brought one page into memory (or many,
+    /// with huge pages) or copied one that was there.
     ///
     /// # Errors
     /// `NotFound` when it has ended; `InvalidData` for a line that is not as documented.
@@ -71,7 +64,7 @@ mod tests {
     use crate::os::page_size;
 
     #[test]
-    fn touching_pages_counts_for_the_thread_that_does() {
+    fn faults_count_for_the_thread_that_touches_the_pages() {
         let own = std::process::id() as Pid;
         let process = FaultReader::of_process(own).unwrap();
         let mine = FaultReader::of_thread(own, nix::unistd::gettid().as_raw()).unwrap();
@@ -88,14 +81,14 @@ mod tests {
         });
         let its = receiver.recv().unwrap();
         let after = (process.total().unwrap(), mine.total().unwrap());
-        // Huge pages would make it fewer; the test's allocator has not asked for them.
+        // Huge pages would make it fewer, but the test's allocator has not requested them.
         assert!(its >= pages as u64 / 512, "{its}");
         assert!(after.0 - before.0 >= its, "{before:?} {its} {after:?}");
         assert!(after.1 - before.1 < its, "{before:?} {its} {after:?}");
     }
 
     #[test]
-    fn who_has_ended_has_none() {
+    fn an_ended_process_is_not_found() {
         let error = FaultReader::of_thread(std::process::id() as Pid, 0).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         let mut child = std::process::Command::new("cat")

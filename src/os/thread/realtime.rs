@@ -1,36 +1,34 @@
-//! [`RealtimeGuard`]: the calling thread before all ordinary ones, for work of microseconds that others wait
-//! for.
+//! [`RealtimeGuard`]: real-time priority for the calling thread, for work of microseconds that
+//! others wait for.
 
 use std::io;
 use std::marker::PhantomData;
 
 use nix::libc;
 
-/// The least of the real-time priorities: whoever has one for good reasons comes first.
-const LEAST: libc::c_int = 1;
+/// The lowest real-time priority, so that threads that have one for good reasons come first.
+const LOWEST: libc::c_int = 1;
 
-/// While this lives, the calling thread gets a CPU as soon as it wants one (`SCHED_RR`, sched(7)).
-/// Threads and processes that it starts do not inherit that.
+/// While this lives, the calling thread is scheduled before all ordinary threads (`SCHED_RR`,
+/// sched(7)). Threads and processes that it starts do not inherit this.
 #[derive(Debug)]
 pub struct RealtimeGuard {
-    /// It is the thread's, so it stays there.
+    /// The priority is the thread's, so the guard must not move to another.
     _bound_to_thread: PhantomData<*const ()>,
 }
 
 impl RealtimeGuard {
-    /// Makes the calling thread urgent.
-    ///
     /// # Errors
-    /// `PermissionDenied` without `CAP_SYS_NICE` and where the resource limit `RLIMIT_RTPRIO` is 0,
-    /// as both mostly are for ordinary users and in containers; `Other` when somebody chose another
-    /// way of scheduling for us.
+    /// `PermissionDenied` without `CAP_SYS_NICE` and with the resource limit `RLIMIT_RTPRIO` at 0,
+    /// the usual case for ordinary users and in containers; `Other` when we run under another
+    /// policy already.
     pub fn request() -> io::Result<RealtimeGuard> {
         // SAFETY: it takes a thread, here ours, and no memory.
         let policy = unsafe { libc::sched_getscheduler(0) };
         if policy & !libc::SCHED_RESET_ON_FORK != libc::SCHED_OTHER {
-            return Err(io::Error::other("we are scheduled in another way already"));
+            return Err(io::Error::other("another scheduling policy is set already"));
         }
-        schedule(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, LEAST)?;
+        schedule(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, LOWEST)?;
         Ok(RealtimeGuard {
             _bound_to_thread: PhantomData,
         })
@@ -39,7 +37,8 @@ impl RealtimeGuard {
 
 impl Drop for RealtimeGuard {
     fn drop(&mut self) {
-        // Nobody needs a permission to be less. (Without one the flag that was set has to stay.)
+        // Lowering the priority needs no permission. (Without one the reset-on-fork flag cannot be
+        // cleared.)
         let _ = schedule(libc::SCHED_OTHER, 0)
             .or_else(|_| schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0));
     }
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
     use std::process::Command;
 
-    /// The policy of a thread: the 41st field of its stat (`proc_pid_stat(5)`).
+    /// The policy of a thread: field 41 of its `stat` (proc_pid_stat(5)).
     fn policy(stat: &str) -> i32 {
         let after_name = stat.rsplit(')').next().unwrap();
         after_name
@@ -78,17 +77,17 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_urgent_for_a_while_and_its_children_never() {
+    fn the_policy_is_set_while_the_guard_lives_and_not_inherited() {
         assert_eq!(own(), libc::SCHED_OTHER);
         match RealtimeGuard::request() {
-            Ok(urgent) => {
+            Ok(guard) => {
                 assert_eq!(own(), libc::SCHED_RR);
                 assert!(RealtimeGuard::request().is_err());
                 assert_eq!(std::thread::spawn(own).join().unwrap(), libc::SCHED_OTHER);
                 let child = Command::new("cat").arg("/proc/self/stat").output().unwrap();
                 let stat = String::from_utf8(child.stdout).unwrap();
                 assert_eq!(policy(&stat), libc::SCHED_OTHER);
-                drop(urgent);
+                drop(guard);
                 assert_eq!(own(), libc::SCHED_OTHER);
             }
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),

@@ -1,34 +1,32 @@
-//! [`RunState`]: what the kernel says a thread is doing.
+//! [`RunState`]: the scheduling state of a thread.
 
 use std::io;
 
 use crate::os::procfs::stat::ProcStat;
 use crate::os::{Pid, Tid};
 
-/// The state of a thread, as the letter in its `stat` gives it (proc_pid_stat(5)).
+/// The letter in a thread's `stat` (proc_pid_stat(5)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunState {
-    /// Running, or ready to (R).
+    /// Running or runnable (R).
     Running,
-    /// Waiting for something that a signal can interrupt (S).
+    /// Interruptible sleep (S).
     Sleeping,
-    /// Waiting for something that no signal interrupts, mostly a disk or a vfork (D).
+    /// Uninterruptible sleep (D), usually for a disk or a vfork.
     DiskWait,
     /// Stopped by job control (T).
     Stopped,
-    /// Stopped for its tracer (t).
+    /// Stopped by its tracer (t).
     Traced,
     /// Ended (Z, X).
     Zombie,
-    /// A kernel thread's idling, or what later kernels think of.
+    /// An idle kernel thread, or a state unknown to us.
     Other,
 }
 
 impl RunState {
-    /// The state of one thread of a process.
-    ///
     /// # Errors
-    /// `NotFound` when there is no such thread (any more).
+    /// `NotFound` when there is no such thread.
     pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<RunState> {
         ProcStat::of_thread(pid, tid).map(|stat| RunState::from_letter(stat.state))
     }

@@ -1,4 +1,4 @@
-//! [`OutputFile`]: a file that is written whole or not at all.
+//! [`OutputFile`]: a file that is written completely or not at all.
 
 use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
@@ -8,20 +8,20 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid};
 use tempfile::NamedTempFile;
 
-/// Symbolic links that are followed, as many as Linux follows.
+/// Most symbolic links that are followed: the limit of Linux.
 const MAX_LINKS: usize = 40;
 
 /// The mode of a new file, before the umask.
 const NEW_FILE_MODE: u32 = 0o666;
 
-/// A place for a recording, taken before the recording starts, so that a place that cannot be
-/// written is found out at once.
+/// The output of a recording, opened before the recording starts so that a path that cannot be written
+/// is reported at once.
 ///
-/// A regular file appears at [`commit`](OutputFile::commit), whole; dropped before, nothing is left
-/// of it, and what was there stays. It keeps the mode and, if it is somebody's other than root's,
-/// the owner of the file that it replaces; under sudo, it otherwise belongs to the user who called
-/// sudo. A symbolic link is followed, and stays. Pipes, devices and `-` (standard output) are
-/// written straight, because they cannot be taken back.
+/// A regular file appears complete at [`commit`](OutputFile::commit). If it is dropped before, nothing of
+/// it remains and an existing file is unchanged. A replaced file retains its mode and, unless it belongs to
+/// root, its owner; under sudo, other files belong to the user who called sudo. Symbolic links are
+/// followed and stay in place. Pipes, devices and `-` (standard output) are written directly, because a
+/// write to them cannot be undone.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
@@ -30,28 +30,27 @@ pub struct OutputFile {
 
 #[derive(Debug)]
 enum Target {
-    /// A temporary beside the file, which is renamed.
+    /// A temporary file in the same directory, which is renamed.
     Replace {
         temporary: BufWriter<NamedTempFile>,
         destination: PathBuf,
     },
-    /// The file may be written, but no other one made beside it: an unnamed temporary, which is
-    /// copied into the file.
+    /// For a writable file in a read-only directory: an unnamed temporary file that is copied into it.
     Overwrite {
         spool: BufWriter<File>,
         destination: File,
     },
-    /// Written straight.
+    /// Written directly.
     Stream(BufWriter<File>),
     Stdout(BufWriter<io::Stdout>),
 }
 
 impl OutputFile {
-    /// Takes the place at `path`; `-` is standard output.
+    /// Opens `path`; `-` is standard output.
     ///
     /// # Errors
-    /// When nothing could be written there: the folder is missing or not writable, `path` is a
-    /// folder, a file that is there is read-only. The message names the path.
+    /// If the path cannot be written: its directory is missing or not writable, it is a directory, or the
+    /// existing file is read-only. The message contains the path.
     pub fn create(path: &Path) -> io::Result<OutputFile> {
         let target = Target::open(path).map_err(|error| name_path(path, &error))?;
         Ok(OutputFile {
@@ -60,21 +59,21 @@ impl OutputFile {
         })
     }
 
-    /// The path as it was given.
+    /// The path as given.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether this is standard output, where nothing else should be written then.
+    /// Whether this is standard output, which then must receive nothing else.
     pub fn is_stdout(&self) -> bool {
         matches!(self.target, Target::Stdout(_))
     }
 
-    /// Puts what was written in its place.
+    /// Puts the file in place.
     ///
     /// # Errors
-    /// When it does not fit or the place is no longer there; a regular file then is as it was
-    /// before, with nothing left beside it.
+    /// If the disk is full or the directory no longer exists. An existing file is then unchanged, and no
+    /// temporary file remains.
     pub fn commit(self) -> io::Result<()> {
         let OutputFile { path, target } = self;
         target.commit().map_err(|error| name_path(&path, &error))
@@ -104,7 +103,7 @@ impl Write for OutputFile {
 }
 
 fn name_path(path: &Path, error: &io::Error) -> io::Error {
-    // The number of a system error says nothing to a reader, and the kind keeps what code needs.
+    // The error number is of no interest to users, and the kind has the same information for code.
     let text = error.to_string();
     let reason = text.split(" (os error").next().unwrap_or(&text);
     io::Error::new(
@@ -115,7 +114,7 @@ fn name_path(path: &Path, error: &io::Error) -> io::Error {
 
 impl Target {
     fn open(path: &Path) -> io::Result<Target> {
-        // Opened by this name, a redirected file would be overwritten from its start.
+        // Opening one of these would overwrite a redirected file from its start.
         if ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
             .iter()
             .any(|name| path == Path::new(name))
@@ -149,11 +148,11 @@ impl Target {
                 destination,
             ));
         };
-        // A rename needs only the folder to be writable; but who made a file read-only means it.
+        // A rename needs only write access to the directory, but a read-only file must not be replaced.
         let old = OpenOptions::new().write(true).open(&destination)?;
         match temporary_beside(&destination, Some(&existing)) {
             Ok(temporary) => Ok(Target::replace(temporary, destination)),
-            Err(error) if is_folder_read_only(&error) => Ok(Target::Overwrite {
+            Err(error) if is_read_only_directory(&error) => Ok(Target::Overwrite {
                 spool: BufWriter::new(tempfile::tempfile()?),
                 destination: old,
             }),
@@ -179,8 +178,7 @@ impl Target {
                     .map_err(io::IntoInnerError::into_error)?;
                 match temporary.persist(&destination) {
                     Ok(_) => Ok(()),
-                    // A file that is mounted by itself, as containers do, can be written, but not
-                    // replaced.
+                    // A file that is a mount point, as in containers, can be written but not replaced.
                     Err(failed) if failed.error.kind() == io::ErrorKind::ResourceBusy => {
                         let old = OpenOptions::new().write(true).open(&destination)?;
                         overwrite(failed.file.into_file(), old)
@@ -198,7 +196,7 @@ impl Target {
     }
 }
 
-/// Whether the path is another name of an open file, and so not a place in a folder.
+/// Whether the path is an alias of an open file.
 fn is_descriptor(path: &Path) -> bool {
     path.starts_with("/dev/fd") || path.starts_with("/proc") || path == Path::new("/dev/stderr")
 }
@@ -210,7 +208,7 @@ fn is_directory() -> io::Error {
     )
 }
 
-fn is_folder_read_only(error: &io::Error) -> bool {
+fn is_read_only_directory(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
@@ -224,53 +222,53 @@ fn overwrite(mut spool: File, mut destination: File) -> io::Result<()> {
     Ok(())
 }
 
-/// Where a path leads through symbolic links, also when nothing is there yet.
+/// Follows the symbolic links of a path, whose last target need not exist.
 fn resolve_links(path: &Path) -> io::Result<PathBuf> {
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
         match fs::read_link(&at) {
-            // `join` takes an absolute target as it is.
-            Ok(target) => at = folder_of(&at).join(target),
+            // `join` with an absolute path returns that path.
+            Ok(target) => at = directory_of(&at).join(target),
             Err(_) => return Ok(at),
         }
     }
     Err(io::Error::other("too many symbolic links"))
 }
 
-fn folder_of(path: &Path) -> &Path {
+fn directory_of(path: &Path) -> &Path {
     match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        Some(directory) if !directory.as_os_str().is_empty() => directory,
         _ => Path::new("."),
     }
 }
 
-/// A new file beside `destination` with the mode and the owner that `destination` shall have. It is
-/// made with `O_EXCL`, so nothing that somebody put in its place is opened.
+/// A new file in the directory of `destination`, with the mode and the owner for `destination`. It is
+/// created with `O_EXCL`, so that no existing file or link is opened.
 fn temporary_beside(destination: &Path, existing: Option<&Metadata>) -> io::Result<NamedTempFile> {
     let name = destination
         .file_name()
         .unwrap_or_default()
         .to_string_lossy();
-    // The whole name with its prefix, six random characters and its suffix must stay below 255 bytes.
+    // Name, prefix, six random characters and suffix must together be shorter than 255 bytes.
     let name: String = name.chars().take(50).collect();
     let temporary = tempfile::Builder::new()
         .prefix(&format!(".{name}."))
         .suffix(".tmp")
         .permissions(Permissions::from_mode(NEW_FILE_MODE))
-        .tempfile_in(folder_of(destination))
+        .tempfile_in(directory_of(destination))
         .map_err(|error| {
-            // Its message goes on with the temporary's path, which nobody asked for.
+            // Omit the path of the temporary file from the message.
             let text = error.to_string();
             io::Error::new(
                 error.kind(),
                 text.split(" at path ").next().unwrap_or(&text),
             )
         })?;
-    if let Some((uid, gid)) = owner_to_be(existing) {
+    if let Some((uid, gid)) = new_owner(existing) {
         nix::unistd::fchown(temporary.as_file(), Some(uid), Some(gid))?;
     }
     if let Some(existing) = existing {
-        // After the owner, because a change of that takes bits off the mode.
+        // After the owner, because chown clears bits of the mode.
         temporary
             .as_file()
             .set_permissions(Permissions::from_mode(existing.mode() & 0o777))?;
@@ -278,8 +276,8 @@ fn temporary_beside(destination: &Path, existing: Option<&Metadata>) -> io::Resu
     Ok(temporary)
 }
 
-/// Whose the file shall be, where that is not simply ours. Only root can give a file away.
-fn owner_to_be(existing: Option<&Metadata>) -> Option<(Uid, Gid)> {
+/// Owner of the new file, if not the current user. Only root can change it.
+fn new_owner(existing: Option<&Metadata>) -> Option<(Uid, Gid)> {
     if !Uid::effective().is_root() {
         return None;
     }
@@ -291,7 +289,7 @@ fn owner_to_be(existing: Option<&Metadata>) -> Option<(Uid, Gid)> {
     sudo_user(|name| std::env::var(name).ok())
 }
 
-/// Who called sudo, by the variables that it sets.
+/// The user who called sudo, from the variables that it sets.
 fn sudo_user(variable: impl Fn(&str) -> Option<String>) -> Option<(Uid, Gid)> {
     let uid = variable("SUDO_UID")?.parse().ok()?;
     let gid = variable("SUDO_GID")?.parse().ok()?;

@@ -1,4 +1,4 @@
-//! Whole or not at all, on a real file system.
+//! Output files on a real file system.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::os::unix::fs::symlink;
@@ -25,7 +25,7 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
-fn nothing_is_seen_before_the_commit_nor_left_after_a_drop() {
+fn nothing_exists_before_the_commit_or_after_a_drop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.svg");
     let mut file = OutputFile::create(&path).unwrap();
@@ -40,7 +40,7 @@ fn nothing_is_seen_before_the_commit_nor_left_after_a_drop() {
 }
 
 #[test]
-fn a_file_that_is_there_stays_until_the_commit_and_keeps_its_mode() {
+fn an_existing_file_is_unchanged_until_the_commit_and_retains_its_mode() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out.svg");
     fs::write(&path, "old").unwrap();
@@ -54,16 +54,16 @@ fn a_file_that_is_there_stays_until_the_commit_and_keeps_its_mode() {
 }
 
 #[test]
-fn a_new_file_has_the_mode_that_any_program_would_give_it() {
+fn a_new_file_has_the_usual_mode() {
     let folder = tempfile::tempdir().unwrap();
-    let (ours, ordinary) = (folder.path().join("ours"), folder.path().join("ordinary"));
-    put(&ours, "");
+    let (created, ordinary) = (folder.path().join("ours"), folder.path().join("ordinary"));
+    put(&created, "");
     fs::write(&ordinary, "").unwrap();
-    assert_eq!(mode(&ours), mode(&ordinary));
+    assert_eq!(mode(&created), mode(&ordinary));
 }
 
 #[test]
-fn a_place_that_cannot_be_written_is_refused_with_its_name() {
+fn a_path_that_cannot_be_written_is_an_error_that_contains_it() {
     let folder = tempfile::tempdir().unwrap();
     let missing = folder.path().join("no/out.svg");
     let error = OutputFile::create(&missing).unwrap_err();
@@ -89,7 +89,7 @@ fn a_place_that_cannot_be_written_is_refused_with_its_name() {
 }
 
 #[test]
-fn a_symbolic_link_stays_and_what_it_points_to_is_written() {
+fn a_symbolic_link_stays_and_its_target_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let (link, second) = (folder.path().join("link"), folder.path().join("second"));
     fs::create_dir(folder.path().join("real")).unwrap();
@@ -109,7 +109,7 @@ fn a_symbolic_link_stays_and_what_it_points_to_is_written() {
 }
 
 #[test]
-fn devices_are_written_straight_and_a_full_one_is_an_error() {
+fn devices_are_written_directly_and_a_full_one_is_an_error() {
     put(Path::new("/dev/null"), "gone");
     assert!(!Path::new("/dev/null").is_file());
     let mut full = OutputFile::create(Path::new("/dev/full")).unwrap();
@@ -118,7 +118,7 @@ fn devices_are_written_straight_and_a_full_one_is_an_error() {
 }
 
 #[test]
-fn a_pipe_is_written_straight() {
+fn a_pipe_is_written_directly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("pipe");
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
@@ -132,7 +132,7 @@ fn a_pipe_is_written_straight() {
 }
 
 #[test]
-fn standard_output_is_meant_by_each_of_its_names() {
+fn each_name_of_standard_output_is_recognised() {
     for name in ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"] {
         assert!(
             OutputFile::create(Path::new(name)).unwrap().is_stdout(),
@@ -142,7 +142,7 @@ fn standard_output_is_meant_by_each_of_its_names() {
 }
 
 #[test]
-fn overwriting_in_place_leaves_nothing_of_a_longer_file() {
+fn overwriting_truncates_a_longer_file() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("out");
     fs::write(&path, "much longer than before").unwrap();
@@ -154,7 +154,7 @@ fn overwriting_in_place_leaves_nothing_of_a_longer_file() {
 }
 
 #[test]
-fn long_names_leave_room_for_the_temporary() {
+fn long_names_leave_room_for_the_temporary_name() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("я".repeat(127));
     put(&path, "long");
@@ -162,7 +162,7 @@ fn long_names_leave_room_for_the_temporary() {
 }
 
 #[test]
-fn sudo_names_its_caller() {
+fn sudo_variables_name_the_caller() {
     let with = |uid: Option<&'static str>, gid: Option<&'static str>| {
         sudo_user(move |name| (if name == "SUDO_UID" { uid } else { gid }).map(str::to_owned))
     };

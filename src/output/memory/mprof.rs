@@ -1,37 +1,37 @@
 //! Memory over time for `mprof plot` of the memory_profiler package (`-f mprof`).
 //!
-//! One line a fact, its words separated by spaces; memory in MiB, times in seconds since 1970:
+//! Lines of words separated by spaces; memory in MiB, times in seconds since 1970:
 //!
-//! | line | what it says |
+//! | line | meaning |
 //! | --- | --- |
 //! | `CMDLINE command` | the title of the plot |
-//! | `MEM mib time` | resident memory, children included, as with `mprof run -C` |
-//! | `CHLD pid mib time` | that of one child, as with `mprof run -M` |
-//! | `FUNC name mib time mib time level` | from when to when a function made it grow |
+//! | `MEM mib time` | RSS including children, as with `mprof run -C` |
+//! | `CHLD pid mib time` | RSS of one child, as with `mprof run -M` |
+//! | `FUNC name mib time mib time level` | start and end of a period of growth in a function |
 //!
-//! `mprof run` writes a `FUNC` line for each call of a decorated function. Here nothing is decorated: a
-//! line stands for a stretch of time in which the function, at the leaf of the stack, added memory.
+//! `mprof run` writes a `FUNC` line for each call of a decorated function. Here, without decorators, a line
+//! is a period in which the function, as the leaf of the stack, added memory.
 
 use std::io::{self, Write};
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::output::Meta;
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::memory::timeline::{FunctionGrowth, LEAST_BYTES};
 use crate::text::sanitize::clean;
 
-/// Most functions that get lines: the legend of the plot names each.
+/// Most functions with lines: each has an entry in the plot's legend.
 const MAX_FUNCTIONS: usize = 6;
-/// Most lines of one function: the legend has each of these, too.
-const MAX_STRETCHES: usize = 3;
-/// What part of the recording a function must pause for, to get another line.
+/// Most lines of one function: each has an entry in the legend, too.
+const MAX_PERIODS: usize = 3;
+/// Shortest pause that starts another line, as a share of the recording.
 const LEAST_PAUSE: f64 = 0.05;
-/// What part of all growth a function must have, and of a function's growth a line of it: a few pages
-/// are easily laid on the wrong one.
+/// Least share of all growth for a function, and of a function's growth for a line of it: a few pages
+/// are easily attributed to the wrong function.
 const LEAST_SHARE: f64 = 0.01;
-const LEAST_SHARE_OF_STRETCH: f64 = 0.1;
+const LEAST_SHARE_OF_PERIOD: f64 = 0.1;
 
-/// Writes the lines.
+/// Writes the whole file.
 ///
 /// # Errors
 /// Those of `out`.
@@ -41,7 +41,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         .and_then(|start| start.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
     let at = |elapsed: Duration| (start + elapsed).as_secs_f64();
-    writeln!(out, "CMDLINE {}", no_mathematics(&clean(&meta.command)))?;
+    writeln!(out, "CMDLINE {}", escape_math(&clean(&meta.command)))?;
 
     let curve = curve(
         profile.rss().points(),
@@ -51,7 +51,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     for (elapsed, bytes) in &curve {
         writeln!(out, "MEM {:.6} {:.4}", mib(*bytes), at(*elapsed))?;
     }
-    // The first process is the one that was asked for, and no child.
+    // The first process is the target, the others are its children.
     for child in profile.memory().processes().iter().skip(1) {
         let pid = child.pid;
         let points = self::curve(child.rss.points(), child.rss.last(), child.last_elapsed);
@@ -63,7 +63,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     let width = profile.growth_timeline().width();
     for (level, function) in top_functions(profile).iter().enumerate() {
         let name = dotted(function);
-        for (from, to) in stretches(function, width, length) {
+        for (from, to) in periods(function, width, length) {
             writeln!(
                 out,
                 "FUNC {name} {:.4} {:.4} {:.4} {:.4} {level}",
@@ -81,7 +81,7 @@ fn mib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 20)
 }
 
-/// The points of a series and its end.
+/// The points of a series, with its end.
 fn curve(
     points: &[crate::rss::series::RssPoint],
     last: Option<u64>,
@@ -97,8 +97,8 @@ fn curve(
     curve
 }
 
-/// What the curve is at a time, in MiB, on a straight line between its points. The plot puts the
-/// functions' ends on the curve, which then must go through them.
+/// Value of the curve at a time, in MiB, interpolated linearly: the plot draws the ends of functions on
+/// the curve.
 fn memory_at(curve: &[(Duration, u64)], time: Duration) -> f64 {
     let after = curve.partition_point(|(elapsed, _)| *elapsed <= time);
     let before = after.checked_sub(1).and_then(|at| curve.get(at));
@@ -122,9 +122,9 @@ fn top_functions(profile: &Profile) -> Vec<FunctionGrowth> {
         .collect()
 }
 
-/// When a function grew the memory: from the start of the first of its cells to the end of the last,
-/// without its longest pauses, and without what is too little between two of these.
-fn stretches(
+/// Periods of growth in a function: from the start of its first cell to the end of its last, without the
+/// longest pauses, and without periods of little growth.
+fn periods(
     function: &FunctionGrowth,
     width: Duration,
     length: Duration,
@@ -137,7 +137,7 @@ fn stretches(
         .filter(|(from, to)| to.saturating_sub(*from) > least)
         .collect();
     pauses.sort_by_key(|(from, to)| std::cmp::Reverse(to.saturating_sub(*from)));
-    pauses.truncate(MAX_STRETCHES - 1);
+    pauses.truncate(MAX_PERIODS - 1);
     pauses.sort_unstable();
     let (Some(first), Some(last)) = (starts().next(), starts().next_back()) else {
         return Vec::new();
@@ -150,14 +150,14 @@ fn stretches(
         let within = cells.filter(|cell| from <= cell.start && cell.start < to);
         within.map(|cell| cell.grown_bytes).sum::<u64>() as f64
     };
-    let least = function.grown_bytes as f64 * LEAST_SHARE_OF_STRETCH;
-    let stretches = froms.zip(tos);
-    stretches
+    let least = function.grown_bytes as f64 * LEAST_SHARE_OF_PERIOD;
+    let periods = froms.zip(tos);
+    periods
         .filter(|(from, to)| grown(*from, *to) >= least)
         .collect()
 }
 
-/// `pkg.mod.Thing.method`, as memory_profiler names functions, in one word.
+/// The function's name as in memory_profiler, `pkg.mod.Thing.method`, without spaces.
 fn dotted(function: &FunctionGrowth) -> String {
     let file = function.file.as_deref().unwrap_or_default();
     let module = file.strip_suffix(".py").unwrap_or(file);
@@ -167,14 +167,14 @@ fn dotted(function: &FunctionGrowth) -> String {
         .chars()
         .map(|c| if c.is_whitespace() { '_' } else { c })
         .collect();
-    // Without a last part mprof finds no name to show.
+    // mprof shows the part after the last dot, which must not be empty.
     let word = word.trim_matches('.');
     let word = if word.is_empty() { "?" } else { word };
-    no_mathematics(word)
+    escape_math(word)
 }
 
-/// matplotlib reads what is between two dollars as a formula, and fails if it is none.
-fn no_mathematics(text: &str) -> String {
+/// matplotlib parses text between two dollar signs as a formula, and fails on an invalid one.
+fn escape_math(text: &str) -> String {
     text.replace('$', "\\$")
 }
 
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_one_word_that_mprof_can_split() {
+    fn names_are_one_word_with_dots() {
         let cases = [
             ("Thing.method", "pkg/mod.py", "pkg.mod.Thing.method"),
             ("<module>", "/srv/my app.py", "srv.my_app.<module>"),
@@ -213,30 +213,27 @@ mod tests {
     }
 
     #[test]
-    fn short_pauses_do_not_end_a_stretch_and_the_longest_do() {
+    fn only_the_longest_pauses_end_a_period() {
         let width = Duration::from_millis(10);
         let length = Duration::from_secs(10);
         let starts = [0, 10, 500, 2_000, 2_010, 3_000, 6_000, 6_010, 9_995];
         let ms = |(from, to): (Duration, Duration)| (from.as_millis(), to.as_millis());
-        let found: Vec<_> = stretches(&function("f", "f.py", &starts), width, length)
+        let found: Vec<_> = periods(&function("f", "f.py", &starts), width, length)
             .into_iter()
             .map(ms)
             .collect();
         assert_eq!(found, [(0, 3_010), (6_000, 6_020), (9_995, 10_000)]);
-        // What is only a trace of a function is none of its stretches.
+        // Periods of little growth are omitted.
         let mut much = function("f", "f.py", &starts);
         much.cells[0].grown_bytes = 1_000;
         much.grown_bytes = 1_008;
-        let found: Vec<_> = stretches(&much, width, length)
-            .into_iter()
-            .map(ms)
-            .collect();
+        let found: Vec<_> = periods(&much, width, length).into_iter().map(ms).collect();
         assert_eq!(found, [(0, 3_010)]);
-        assert_eq!(stretches(&function("f", "f.py", &[]), width, length), []);
+        assert_eq!(periods(&function("f", "f.py", &[]), width, length), []);
     }
 
     #[test]
-    fn ends_of_functions_lie_on_the_curve() {
+    fn ends_of_functions_are_on_the_curve() {
         let second = Duration::from_secs;
         let curve = [(second(0), 10 << 20), (second(10), 20 << 20)];
         for (time, expected) in [(0, 10.0), (5, 15.0), (10, 20.0), (11, 20.0)] {

@@ -1,11 +1,11 @@
 //! Chrome trace JSON (`-f chrometrace`): begin and end events, for Perfetto and `chrome://tracing`.
 //!
 //! The file is the array form of the "Trace Event Format": each element has a phase (`B`, `E`), a
-//! time in microseconds, process, thread and name. The fields and their order are those of py-spy
-//! 0.4's files. Unlike there, a call ends when its thread goes idle or away, not at the end of the
-//! recording. The events have times and no weights, so [`cpu_time`] changes nothing here.
+//! time in microseconds, process, thread and name. The fields and their order are those of py-spy 0.4.
+//! Unlike there, a call ends when its thread becomes idle or exits, not at the end of the recording. The
+//! events have times and no weights, so [`cpu_time`] has no effect.
 //!
-//! With [`memory`] there are counter events (`C`) besides: resident memory of all processes, in MiB.
+//! With [`memory`] there are also counter events (`C`) with the RSS of all processes in MiB.
 //!
 //! [`memory`]: crate::profile::options::ProfileOptions::memory
 //! [`cpu_time`]: crate::profile::options::ProfileOptions::cpu_time
@@ -17,8 +17,8 @@ use std::io::{self, Write};
 use std::iter::Peekable;
 use std::time::Duration;
 
-use crate::output::Meta;
 use crate::output::memory_report::MemoryReport;
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::tables::labels::LabelId;
 use crate::profile::tables::stacks::StackId;
@@ -26,13 +26,13 @@ use crate::profile::tables::threads::{Slice, ThreadId};
 use crate::rss::leak::trend::SHORTEST;
 use crate::rss::series::RssPoint;
 
-/// Scripts pick their events by this category, so it is py-spy's.
+/// Scripts select events by this category, so it is the same as in py-spy.
 const CATEGORY: &str = "py-spy";
 
-/// Of what is no call; py-spy has nothing of the kind.
+/// Category of events that are not calls; py-spy has none.
 const MEMORY_CATEGORY: &str = "memory";
 
-/// Writes one JSON array, events in the order of time. The profile needs a
+/// Writes one JSON array with the events in order of time. The profile needs a
 /// [timeline](crate::profile::options::ProfileOptions::timeline).
 ///
 /// # Errors
@@ -44,34 +44,34 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
         is_first: true,
     };
     events.out.write_all(b"[")?;
-    // The threads' changes, each in order, are put together without a list of all: a day has millions.
+    // Merges the changes of all threads without a list of them: a day has millions.
     let mut threads: Vec<Changes<_>> = profile
         .threads()
         .ids()
         .map(|id| Changes::new(id, profile.slices(id)))
         .collect();
     let mut order: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
-    for (place, thread) in threads.iter_mut().enumerate() {
-        order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
+    for (index, thread) in threads.iter_mut().enumerate() {
+        order.extend(thread.next_at().map(|at_us| Reverse((at_us, index))));
     }
-    let is_asked = profile.options().memory;
+    let has_memory = profile.options().memory;
     let mut readings = profile
         .rss()
         .points()
         .iter()
-        .filter(|_| is_asked)
+        .filter(|_| has_memory)
         .peekable();
-    while let Some(Reverse((at_us, place))) = order.pop() {
+    while let Some(Reverse((at_us, index))) = order.pop() {
         while let Some(point) = readings.next_if(|point| micros(point.elapsed) <= at_us) {
             events.write_reading(point)?;
         }
-        let Some(thread) = threads.get_mut(place) else {
+        let Some(thread) = threads.get_mut(index) else {
             continue;
         };
         if let Some(change) = thread.take() {
             events.write_change(&change)?;
         }
-        order.extend(thread.next_at().map(|at_us| Reverse((at_us, place))));
+        order.extend(thread.next_at().map(|at_us| Reverse((at_us, index))));
     }
     for point in readings {
         events.write_reading(point)?;
@@ -84,7 +84,7 @@ fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
-/// A thread leaves one stack for another one; [`StackId::ROOT`] stands for none.
+/// A thread changes from one stack to another; [`StackId::ROOT`] means no stack.
 struct Change {
     at_us: u64,
     thread: ThreadId,
@@ -92,11 +92,11 @@ struct Change {
     to: StackId,
 }
 
-/// What a thread changes to, one after the other.
+/// The changes of a thread, oldest first.
 struct Changes<I: Iterator<Item = Slice>> {
     thread: ThreadId,
     slices: Peekable<I>,
-    /// The stack that it is in, and until when.
+    /// The current stack, and its end.
     from: StackId,
     until_us: u64,
 }
@@ -111,13 +111,13 @@ impl<I: Iterator<Item = Slice>> Changes<I> {
         }
     }
 
-    /// When the next slice starts, if it does before or as soon as the thread leaves this stack.
+    /// Start of the next slice, if not later than the end of the current stack.
     fn next_slice_at(&mut self) -> Option<u64> {
         let start_us = self.slices.peek()?.start_us;
         (self.from == StackId::ROOT || start_us <= self.until_us).then_some(start_us)
     }
 
-    /// When the next change is, in microseconds; `None` after the last one.
+    /// Time of the next change in microseconds; `None` after the last one.
     fn next_at(&mut self) -> Option<u64> {
         let leaves_at = (self.from != StackId::ROOT).then_some(self.until_us);
         self.next_slice_at().or(leaves_at)
@@ -148,7 +148,7 @@ struct Events<'a> {
 }
 
 impl Events<'_> {
-    /// A mark at the end that says what the memory did, if the recording is long enough to say.
+    /// An instant event at the end with the verdict on memory, if the recording is long enough for one.
     fn write_verdict(&mut self) -> io::Result<()> {
         let report = MemoryReport::of(self.profile);
         let Some(report) = report.filter(|_| self.profile.rss().last_elapsed() >= SHORTEST) else {
@@ -166,7 +166,7 @@ impl Events<'_> {
             s: "g",
             pid: thread.map_or(0, |thread| thread.pid),
             tid: thread.map_or(0, |thread| thread.pthread_id),
-            // Where the last calls end: the events are in the order of time.
+            // The end of the last calls, because events are in order of time.
             ts: last_us.saturating_add(interval_us),
         };
         if !std::mem::replace(&mut self.is_first, false) {
@@ -175,8 +175,8 @@ impl Events<'_> {
         serde_json::to_writer(&mut *self.out, &mark).map_err(io::Error::from)
     }
 
-    /// Ends the calls that only the old stack has, leaf first, and begins those that only the new
-    /// one has, root first.
+    /// Ends the calls that are only in the old stack, leaf first, and begins those that are only in the new
+    /// one, root first.
     fn write_change(&mut self, change: &Change) -> io::Result<()> {
         let stacks = self.profile.stacks();
         let (old, new) = (stacks.path(change.from), stacks.path(change.to));
@@ -197,7 +197,7 @@ impl Events<'_> {
         Ok(())
     }
 
-    /// Says how much memory is resident from now on.
+    /// Writes the RSS from this point on.
     fn write_reading(&mut self, point: &RssPoint) -> io::Result<()> {
         self.separate()?;
         let threads = self.profile.threads();
@@ -209,7 +209,7 @@ impl Events<'_> {
             cat: CATEGORY,
             name: "RSS",
             ph: "C",
-            // The first process; of several, these are the sums.
+            // The first process; the value is the sum over all.
             pid: pids.next().map_or(0, |thread| thread.pid),
             ts: micros(point.elapsed),
         };
@@ -254,7 +254,7 @@ struct Event<'a> {
     ts: u64,
 }
 
-/// An instant, drawn over all threads.
+/// An instant event with global scope.
 #[derive(serde::Serialize)]
 struct Mark {
     args: MemoryReport,

@@ -1,6 +1,5 @@
-//! The flame graph (`-f flamegraph`): a searchable, zoomable SVG, drawn by inferno.
-//!
-//! Roots are at the top, as in py-spy's.
+//! The flame graph (`-f flamegraph`): a searchable, zoomable SVG, drawn by inferno with the roots at the
+//! top, as in py-spy.
 
 use std::io::{self, Write};
 
@@ -8,21 +7,22 @@ use inferno::flamegraph::color::{BackgroundColor, PaletteMap, SearchColor};
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::folded::{self, Bounds};
-use crate::output::{Meta, no_samples, palette, size};
+use crate::output::meta::Meta;
+use crate::output::{empty, palette};
 use crate::profile::Profile;
 
-/// Deepest stack that is drawn. A recursion thousands deep would give a picture that no viewer
-/// opens; the other formats keep it whole.
+/// Deepest stack that is drawn. No viewer opens a picture of a recursion with thousands of frames; other
+/// formats contain it completely.
 const MAX_DEPTH: usize = 1_000;
 
-/// Narrowest frame that is drawn, in per cent of the width. It is less than a pixel, but can be
-/// zoomed into.
+/// Narrowest frame that is drawn, in percent of the width: less than a pixel, but visible after zooming
+/// in.
 const MIN_WIDTH_PERCENT: f64 = 0.01;
 
-/// Longest title, in characters, that leaves room for the buttons at both sides at 1,200 pixels.
+/// Longest title, in characters, that fits between the buttons at both sides at a width of 1,200 pixels.
 const MAX_TITLE_CHARS: usize = 96;
 
-/// Draws the flame graph, or, where there is no sample, an SVG that says why.
+/// Draws the flame graph, or an SVG with the reason if the profile is empty.
 ///
 /// # Errors
 /// Those of `out`.
@@ -54,13 +54,13 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     options.bgcolors = Some(BackgroundColor::Flat(palette::BACKGROUND));
     options.palette_map = Some(&mut colors);
     options.min_width = MIN_WIDTH_PERCENT;
-    // Of the font size. The widest common monospace fonts have 0.602, and what is too narrow for its
-    // text overlaps its neighbour in viewers that do not run the script.
+    // In font sizes. The widest common monospace fonts have 0.602. Too small a value makes texts overlap in
+    // viewers that do not run the script.
     options.font_width = 0.63;
-    // A function's name comes first in its label, and says more than the line at the end.
+    // The function's name is at the start of the label and matters more than the line at its end.
     options.text_truncate_direction = TextTruncateDirection::Right;
-    if let Ok(found) = palette::FOUND.parse::<SearchColor>() {
-        options.search_color = found;
+    if let Ok(color) = palette::SEARCH_RESULT.parse::<SearchColor>() {
+        options.search_color = color;
     }
     options.count_name = if profile.options().memory {
         BYTES.to_owned()
@@ -69,9 +69,9 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     } else {
         "samples".to_owned()
     };
-    // inferno sorts lines by their bytes, which tears the children of `f` apart when a function's
-    // name starts with `f `. Ours are in the tree's order already; as a "chart" it takes them as
-    // they are, only from the last to the first.
+    // inferno sorts lines by their bytes, which separates the children of `f` if another function's name
+    // starts with `f `. Our lines already have the order of the tree. For a "chart" inferno retains the
+    // order, but from last to first.
     options.flame_chart = true;
     let mut svg = Vec::new();
     flamegraph::from_lines(
@@ -85,19 +85,19 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     write_with_root_text(&svg, out)
 }
 
-/// What inferno calls the weight of a frame under `--memory`, until [`with_sizes`] has been there.
+/// Unit that inferno writes under `--memory`; [`with_sizes`] replaces it.
 const BYTES: &str = "bytes";
 
 fn title(profile: &Profile, meta: &Meta) -> String {
     if profile.options().memory {
         let grown = size(profile.total_growth().grown_bytes);
-        meta.title_after(&format!("RSS growth, {grown}"), MAX_TITLE_CHARS)
+        meta.title_with_prefix(&format!("RSS growth, {grown}"), MAX_TITLE_CHARS)
     } else {
         meta.title(MAX_TITLE_CHARS)
     }
 }
 
-/// The picture with the bytes in the hover texts as KiB and MiB: inferno knows whole numbers only.
+/// The picture with the bytes in tooltips converted to KiB and MiB: inferno writes whole numbers only.
 fn with_sizes(svg: &[u8]) -> Vec<u8> {
     let (open, close) = (b"<title>", b"</title>");
     let mut sized = Vec::with_capacity(svg.len());
@@ -105,7 +105,7 @@ fn with_sizes(svg: &[u8]) -> Vec<u8> {
     while let Some((before, text, after)) = between(rest, open, close) {
         sized.extend_from_slice(before);
         sized.extend_from_slice(open);
-        // `NAME (12,345 bytes, 6.78%)`, and a name may hold anything.
+        // `NAME (12,345 bytes, 6.78%)`, where the name may contain any text.
         let text = String::from_utf8_lossy(text);
         let parts = text.rsplit_once(" (").and_then(|(name, weight)| {
             let (bytes, share) = weight.split_once(" bytes, ")?;
@@ -120,7 +120,7 @@ fn with_sizes(svg: &[u8]) -> Vec<u8> {
     sized
 }
 
-/// What is before the first text between two marks, that text, and what is behind.
+/// The first text between two marks, with the text before and after it.
 fn between<'a>(all: &'a [u8], open: &[u8], close: &[u8]) -> Option<(&'a [u8], &'a [u8], &'a [u8])> {
     let start = find(all, open, 0)?;
     let from = start + open.len();
@@ -132,8 +132,8 @@ fn between<'a>(all: &'a [u8], open: &[u8], close: &[u8]) -> Option<(&'a [u8], &'
     ))
 }
 
-/// Writes inferno's picture with a text in the root's bar, which inferno leaves to the script: a viewer
-/// that runs none would show an empty bar.
+/// Writes inferno's picture with a text in the root's bar. inferno leaves this text to the script, so that
+/// viewers without scripts would show an empty bar.
 fn write_with_root_text(svg: &[u8], out: &mut dyn Write) -> io::Result<()> {
     // Only the root's share has no decimals.
     let place = find(svg, b", 100%)</title>", 0).and_then(|title| find(svg, b"</text>", title));
@@ -145,7 +145,7 @@ fn write_with_root_text(svg: &[u8], out: &mut dyn Write) -> io::Result<()> {
     out.write_all(after)
 }
 
-/// Where `what` is first found at or after `from`.
+/// Position of the first `what` at or after `from`.
 fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
     let mut windows = text.get(from..)?.windows(what.len());
     windows
@@ -158,7 +158,7 @@ fn subtitle(profile: &Profile, meta: &Meta) -> String {
     let mut parts = Vec::new();
     if profile.options().memory {
         let released = profile.total_growth().released_bytes;
-        parts.push(format!("{} given back", size(released)));
+        parts.push(format!("{} released", size(released)));
     }
     if profile.options().cpu_time {
         parts.push(format!("{:.2} s on a CPU", counts.cpu_ns as f64 / 1e9));
@@ -181,6 +181,17 @@ fn subtitle(profile: &Profile, meta: &Meta) -> String {
     parts.join(" · ")
 }
 
+/// Bytes with one decimal: `1.5 MiB`, `4.0 KiB`.
+fn size(bytes: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
+    let bytes = bytes as f64;
+    if bytes < f64::from(1 << 20) / 10.0 {
+        format!("{:.1} KiB", bytes / 1024.0)
+    } else {
+        format!("{:.1} MiB", bytes / f64::from(1 << 20))
+    }
+}
+
 fn seconds(meta: &Meta) -> String {
     format!("{:.1} s", meta.duration.as_secs_f64())
 }
@@ -188,11 +199,11 @@ fn seconds(meta: &Meta) -> String {
 fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
     let lines = [
         (26, 17, title(profile, meta)),
-        (58, 14, no_samples(profile)),
+        (58, 14, empty::reason(profile)),
         (
             82,
             12,
-            format!("{} looks in {}", profile.counts().ticks, seconds(meta)),
+            format!("{} ticks in {}", profile.counts().ticks, seconds(meta)),
         ),
     ];
     let background = palette::BACKGROUND;
@@ -216,7 +227,7 @@ fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Resul
     writeln!(out, "</svg>")
 }
 
-/// The text with what XML gives a meaning to written as entities.
+/// The text with XML's special characters as entities.
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -1,18 +1,18 @@
-//! Folded stacks (`-f raw`): one line a stack, root first, frames joined with `;`, and the weight: how
-//! many samples or, with [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time), how many nanoseconds
-//! on a CPU, or, with [`memory`](crate::profile::options::ProfileOptions::memory), how many bytes of resident
-//! memory it has added. A stack that weighs nothing has no line.
+//! Folded stacks (`-f raw`): one line per stack with its frames, root first, joined with `;`, and its
+//! weight: samples, on-CPU nanoseconds with
+//! [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time), or bytes of RSS growth with
+//! [`memory`](crate::profile::options::ProfileOptions::memory). A stack without weight has no line.
 //!
-//! Besides being a format of its own, this is how the flame graph gets its input.
+//! The flame graph is drawn from the same lines.
 
 use std::io::{self, Write};
 
-use crate::output::Meta;
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::tables::labels::LabelId;
 use crate::profile::tables::stacks::StackId;
 
-/// Writes one line a stack, sorted by the frames' names.
+/// Writes one line per stack, sorted by the names of the frames.
 ///
 /// # Errors
 /// Those of `out`.
@@ -25,25 +25,24 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
     )
 }
 
-/// What [`for_each_stack`] leaves out.
+/// Limits of [`for_each_stack`].
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bounds {
-    /// Frames of a stack that are kept; the weight of those above is the last one's.
+    /// Most frames of a stack; the weight of deeper ones is attributed to the last.
     pub max_depth: usize,
-    /// A frame that weighs less in all is not kept; its weight is its caller's.
+    /// A frame with a smaller total weight is omitted, and its weight attributed to its caller.
     pub min_total: u64,
 }
 
 impl Bounds {
-    /// Leaves nothing out.
     pub const NONE: Bounds = Bounds {
         max_depth: usize::MAX,
         min_total: 0,
     };
 }
 
-/// The text of each label by its index, fit for a folded line: without `;`, which separates
-/// frames, and not like a comment, which starts with `# `.
+/// The text of each label by its index, valid in a folded line: without the separator `;`, and without
+/// `# ` at its start, which marks a comment.
 pub(crate) fn label_texts(profile: &Profile) -> Vec<String> {
     let fit = |id: LabelId| {
         let text = profile.text(id).replace(';', ":");
@@ -54,8 +53,8 @@ pub(crate) fn label_texts(profile: &Profile) -> Vec<String> {
     profile.labels().ids().map(fit).collect()
 }
 
-/// Calls `each` with every stack that samples ended in, its frames' `texts` (by label index) joined
-/// with `;`. Neighbours in the tree are neighbours in the sequence.
+/// Calls `each` with every stack that has weight, the `texts` of its frames (by label index) joined with
+/// `;`. The stacks come in the depth-first order of the tree.
 pub(crate) fn for_each_stack(
     profile: &Profile,
     texts: &[String],
@@ -69,7 +68,7 @@ pub(crate) fn for_each_stack(
         let label = stacks.label(id).and_then(|label| texts.get(label.index()));
         label.map_or("?", String::as_str)
     };
-    // Sorted by parent, so that the children of one node lie together.
+    // Sorted by parent, so that the children of a node are adjacent.
     let mut by_parent: Vec<StackId> = stacks.ids().collect();
     by_parent.sort_by_key(|id| (stacks.parent(*id), text(*id)));
     let children = |parent: StackId| {
@@ -78,7 +77,7 @@ pub(crate) fn for_each_stack(
         by_parent.get(start..end).unwrap_or_default()
     };
 
-    // Not recursive: a stack can be deeper than ours.
+    // Not recursive: a Python stack can be deeper than this thread's.
     let mut line = String::new();
     let mut todo: Vec<Visit> = Vec::new();
     let visit = |id: &StackId, above: usize, depth: usize| Visit {
@@ -98,16 +97,17 @@ pub(crate) fn for_each_stack(
             line.push(';');
         }
         line.push_str(text(id));
-        let kept = |child: &StackId| depth < bounds.max_depth && total(*child) >= bounds.min_total;
-        let left_out = children(id)
+        let is_included =
+            |child: &StackId| depth < bounds.max_depth && total(*child) >= bounds.min_total;
+        let omitted = children(id)
             .iter()
-            .filter(|child| !kept(child))
+            .filter(|child| !is_included(child))
             .map(|child| total(*child));
-        let weight = left_out.fold(profile.weight(id), u64::saturating_add);
+        let weight = omitted.fold(profile.weight(id), u64::saturating_add);
         if weight > 0 {
             each(&line, weight)?;
         }
-        let below = children(id).iter().rev().filter(|child| kept(child));
+        let below = children(id).iter().rev().filter(|child| is_included(child));
         todo.extend(below.map(|child| visit(child, line.len(), depth + 1)));
     }
     Ok(())
@@ -115,7 +115,7 @@ pub(crate) fn for_each_stack(
 
 struct Visit {
     id: StackId,
-    /// How much of the line belongs to the callers.
+    /// Length of the callers' part of the line.
     above: usize,
     depth: usize,
 }

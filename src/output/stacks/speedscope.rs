@@ -1,29 +1,29 @@
-//! Speedscope JSON (`-f speedscope`): a sampled profile per thread over one list of frames.
+//! Speedscope JSON (`-f speedscope`): one sampled profile per thread, all with the same list of frames.
 //!
-//! A sample weighs the time that it stands for, in seconds. With
+//! The weight of a sample is the sampling interval in seconds. With
 //! [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time) successive samples of a thread in one stack
-//! are one entry, which weighs their nanoseconds on a CPU.
+//! are one entry, whose weight is their on-CPU time in nanoseconds.
 //!
-//! With [`memory`](crate::profile::options::ProfileOptions::memory) two profiles stand before the threads': what
-//! all stacks have added to resident memory, in bytes, and what they have given back.
+//! With [`memory`](crate::profile::options::ProfileOptions::memory) the first two profiles are the RSS growth and
+//! the released RSS of all threads by stack, in bytes.
 //!
-//! The fields and their order are those of py-spy 0.4's files, but for its `null`s, which the
-//! format's schema does not allow: a number that is not known is left out. Besides there is `memory`,
-//! the verdict on it, which the schema leaves room for. The schema ships with the
-//! speedscope npm package.
+//! The fields and their order are those of py-spy 0.4, except for its `null`s, which the format's schema
+//! does not allow: unknown numbers are omitted. The additional field `memory` has the verdict on memory; the
+//! schema allows additional fields. The schema is part of the speedscope npm package.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, Serializer};
 
+use crate::output::empty;
 use crate::output::memory_report::MemoryReport;
-use crate::output::{Meta, no_samples};
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::tables::threads::{Slice, ThreadId};
 use crate::rss::attribution::Growth;
 
-/// The format's own name for its schema, by which the viewer knows the file.
+/// URL of the format's schema, by which the viewer recognises the file.
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
 
 /// Longest recording name, in characters; the viewer shows it as its title.
@@ -59,7 +59,7 @@ struct File<'a> {
     active_profile_index: u32,
     exporter: &'static str,
     name: String,
-    /// Our own: the viewer passes over it.
+    /// Our extension, ignored by the viewer.
     #[serde(skip_serializing_if = "Option::is_none")]
     memory: Option<MemoryReport>,
 }
@@ -69,7 +69,7 @@ struct Shared<'a> {
     frames: Frames<'a>,
 }
 
-/// The profile's labels, each at its index.
+/// All labels of the profile, each at its index.
 struct Frames<'a>(&'a Profile);
 
 impl Serialize for Frames<'_> {
@@ -91,7 +91,7 @@ struct FrameEntry<'a> {
     line: Option<u32>,
 }
 
-/// The threads that have samples.
+/// Profiles of the threads that have samples.
 struct Profiles<'a>(&'a Profile);
 
 impl Serialize for Profiles<'_> {
@@ -107,10 +107,10 @@ impl Serialize for Profiles<'_> {
         };
         let memory = memory.into_iter().map(Entry::Memory);
         if profile.counts().samples == 0 && !profile.options().memory {
-            // The viewer refuses a file without a profile, and shows a profile's name.
+            // The viewer rejects a file without a profile, and shows the name of an empty one.
             return serializer.collect_seq([SampledProfile::new(
                 profile,
-                no_samples(profile),
+                empty::reason(profile),
                 None,
                 0,
             )]);
@@ -143,7 +143,7 @@ enum Entry<'a> {
     Time(SampledProfile<'a>),
 }
 
-/// Growth by stack, of all threads.
+/// RSS growth of all threads by stack.
 #[derive(serde::Serialize)]
 struct MemoryProfile {
     #[serde(rename = "type")]
@@ -196,7 +196,7 @@ struct SampledProfile<'a> {
 }
 
 impl<'a> SampledProfile<'a> {
-    /// `sum` is what the thread's samples weigh: their number or their nanoseconds.
+    /// `sum` is the total weight of the thread's samples: their number or their nanoseconds.
     fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
         let cpu_time = profile.options().cpu_time;
         let weight = |value: u64| {
@@ -218,7 +218,7 @@ impl<'a> SampledProfile<'a> {
     }
 }
 
-/// A number in the profile's unit.
+/// A number in the unit of the profile.
 #[derive(serde::Serialize)]
 #[serde(untagged)]
 enum Weight {
@@ -239,7 +239,7 @@ fn thread_name(profile: &Profile, id: ThreadId) -> String {
     format!("{process}Thread {} \"{name}\"", thread.number())
 }
 
-/// A thread's entries: of each, the indices of its frames, root first.
+/// Entries of a thread: for each, the indices of its frames, root first.
 struct Samples<'a> {
     profile: &'a Profile,
     thread: Option<ThreadId>,
@@ -265,12 +265,12 @@ impl Serialize for Samples<'_> {
     }
 }
 
-/// How many entries a slice has.
+/// Number of entries of a slice.
 fn entries(slice: &Slice, cpu_time: bool) -> usize {
     if cpu_time { 1 } else { slice.samples as usize }
 }
 
-/// The entries' weights: each sample stands for the time to the next one, or for its own time on a CPU.
+/// Weights of the entries: the sampling interval, or the on-CPU time.
 struct Weights<'a> {
     profile: &'a Profile,
     thread: Option<ThreadId>,

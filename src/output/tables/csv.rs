@@ -1,22 +1,20 @@
 //! Rows of comma-separated values (RFC 4180), safe to open in a spreadsheet.
 //!
-//! Names and source lines are the target's, and a spreadsheet takes a cell that starts with `=`, `+`,
-//! `-` or `@` for a formula, which can run programs or send the sheet away. So a text whose first visible
-//! character is one of those gets an apostrophe before it, the spreadsheets' own mark for text; whoever
-//! reads the file by program takes it off again. Numbers are ours and stay.
+//! Names and source lines come from the target, and spreadsheets interpret a cell that starts with `=`,
+//! `+`, `-` or `@` as a formula, which can run programs or send the sheet to a server. So a text whose
+//! first visible character is one of these is prefixed with an apostrophe, which spreadsheets interpret as
+//! a mark for text; programs that read the file must remove it. Numbers are not changed.
 
 use std::io::{self, Write};
 
-/// One cell.
 #[derive(Clone, Copy, Debug)]
 pub enum Cell<'a> {
-    /// A text from the target: quoted.
+    /// Text from the target, quoted.
     Text(&'a str),
-    /// A count.
     Count(u64),
-    /// A number with two decimals.
+    /// Written with two decimals.
     Number(f64),
-    /// Nothing is known.
+    /// Unknown.
     Empty,
 }
 
@@ -39,12 +37,12 @@ pub fn write_row(out: &mut dyn Write, cells: &[Cell<'_>]) -> io::Result<()> {
             Cell::Empty => {}
         }
     }
-    // RFC 4180 ends lines so; every reader takes it.
+    // The line end of RFC 4180, which every reader accepts.
     out.write_all(b"\r\n")
 }
 
-/// Whether a spreadsheet could take the text for a formula. Some drop the space before it, and in some
-/// languages the wide forms count, too.
+/// Whether a spreadsheet could interpret the text as a formula. Some ignore leading space, and some
+/// language versions accept the wide forms, too.
 fn is_formula(text: &str) -> bool {
     let first = text.chars().find(|c| !c.is_whitespace());
     first.is_some_and(|c| matches!(c, '=' | '+' | '-' | '@' | '＝' | '＋' | '－' | '＠'))
@@ -76,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn no_text_is_a_formula() {
+    fn formulas_are_prefixed() {
         for text in ["=1+1", "+1", "-1", "@SUM(1)", "  @x", "\u{3000}=1", "＝1"] {
             assert_eq!(row(&[Cell::Text(text)]), format!("\"'{text}\"\r\n"));
         }

@@ -1,13 +1,13 @@
-//! A table of functions (`-f functions`): one row each, as aligned text or as CSV.
+//! The table of functions (`-f functions`), as aligned text or as CSV.
 
 use std::io::{self, Write};
 
 use super::csv::{self, Cell};
-use super::{View, aligned};
-use crate::output::Meta;
+use super::view::{View, aligned};
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 
-/// Writes the functions that [`Meta::tables`] asks for.
+/// Writes the functions that [`Meta::tables`] selects.
 ///
 /// # Errors
 /// Those of `out`.

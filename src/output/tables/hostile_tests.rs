@@ -1,10 +1,13 @@
-//! Names and sources that want to break a table.
+//! Hostile names and sources.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
+
+use std::collections::HashMap;
 
 use proptest::prelude::*;
 
+use super::options::TableOptions;
+use super::source::Source;
 use super::tests::{MIB, in_first, profile, written};
-use super::*;
 use crate::output::format::Format;
 
 /// Rows of CSV, as RFC 4180 reads them.
@@ -68,7 +71,7 @@ fn check(name: &str, file: &str, line: u32, first_line: u32, source: &str) {
 }
 
 #[test]
-fn names_made_to_break_a_table() {
+fn hostile_names_do_not_break_a_table() {
     let odd = [
         "",
         " ",
@@ -108,7 +111,7 @@ fn names_made_to_break_a_table() {
 
 proptest! {
     #[test]
-    fn any_names(
+    fn no_name_breaks_a_table(
         name in any::<String>(),
         file in any::<String>(),
         line in any::<u32>(),

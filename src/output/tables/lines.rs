@@ -1,26 +1,27 @@
-//! A table of lines (`-f lines`): the source of the functions that weigh most, and what each line weighs,
-//! as aligned text or as CSV.
+//! The table of lines (`-f lines`): source and weight of each line of the hottest functions, as aligned
+//! text or as CSV.
 //!
-//! A long function is shown around the lines that weigh something, a short one whole. A line that weighs
-//! something is always shown, though it be outside of what its file now has there.
+//! Short functions are shown completely, long ones around the lines that have weight. A line that has weight
+//! is always shown, even if the file has changed since and no longer contains it.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::csv::{self, Cell};
+use super::options::TableOptions;
 use super::source::{FileKey, Source};
-use super::{TableOptions, View, aligned};
-use crate::output::Meta;
+use super::view::{View, aligned};
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::tables::functions::{Amount, FunctionRow};
 
-/// How many functions are shown unless they are named.
+/// Most functions that are shown without a selection.
 const HOTTEST: usize = 10;
-/// Most functions that are shown when they are named.
+/// Most functions that are shown with a selection.
 const MOST: usize = 100;
-/// Longest function that is shown whole, in lines.
-const WHOLE: u32 = 200;
-/// Lines of a longer one that are shown before and after one that weighs something.
+/// Longest function that is shown completely, in lines.
+const MAX_COMPLETE: u32 = 200;
+/// Lines that are shown before and after each line with weight of a longer function.
 const AROUND: u32 = 3;
 
 /// The files that [`write`] needs in [`TableOptions::sources`].
@@ -28,13 +29,13 @@ pub fn source_files(profile: &Profile, options: &TableOptions) -> Vec<FileKey> {
     let view = View::by_root(profile, options);
     let shown = shown(&view).into_iter();
     let mut files: Vec<FileKey> = shown.map(|row| view.file_key(row)).collect();
-    // The hottest first, each once.
-    let mut seen = BTreeSet::new();
-    files.retain(|file| seen.insert(file.clone()));
+    // Hottest first, without duplicates.
+    let mut found = BTreeSet::new();
+    files.retain(|file| found.insert(file.clone()));
     files
 }
 
-/// Writes the functions that [`Meta::tables`] asks for, line by line.
+/// Writes the functions that [`Meta::tables`] selects, line by line.
 ///
 /// # Errors
 /// Those of `out`.
@@ -56,7 +57,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     }
 }
 
-/// The functions that are shown: what has no file has no lines either.
+/// The functions that are shown: only those in a file have lines.
 fn shown<'a>(view: &'a View<'_>) -> Vec<&'a FunctionRow> {
     let rows = view.hottest(HOTTEST).into_iter();
     let has_file = |row: &&FunctionRow| !view.file(row).is_empty();
@@ -67,20 +68,19 @@ fn shown<'a>(view: &'a View<'_>) -> Vec<&'a FunctionRow> {
 struct Block<'a> {
     row: &'a FunctionRow,
     source: &'a Source,
-    /// In order.
+    /// Ascending.
     lines: Vec<u32>,
     note: Option<String>,
 }
 
 impl<'a> Block<'a> {
     fn new(view: &View<'_>, row: &'a FunctionRow, source: &'a Source) -> Block<'a> {
-        let weighing = row.lines.iter().filter_map(|line| line.line);
-        let mut lines: BTreeSet<u32> = weighing.collect();
+        let mut lines: BTreeSet<u32> = row.lines.iter().filter_map(|line| line.line).collect();
         let mut note = source.note.clone();
         let start = row.first_line.unwrap_or(0);
         let name = view.name(row);
         if let Some(whole) = source.function(&name, start) {
-            let is_short = name != "<module>" && whole.end() - whole.start() < WHOLE;
+            let is_short = name != "<module>" && whole.end() - whole.start() < MAX_COMPLETE;
             if is_short {
                 lines.extend(whole);
             } else {
@@ -90,14 +90,14 @@ impl<'a> Block<'a> {
                 lines.extend(near.filter(|line| whole.contains(line)));
             }
         } else if !source.is_empty() {
-            // It is told once, and this is the surer sign.
+            // Replaces a note of the same from file times, which are less reliable.
             note = Some(format!(
                 "'{name}' does not start on line {start} of the file as it is now: the file has \
                  changed since the process loaded it, and the lines below may be others"
             ));
         }
-        if let Some(whose) = view.whose_file(row) {
-            let this = format!("of the files at this path, this is the one that {whose} sees");
+        if let Some(owner) = view.file_owner(row) {
+            let this = format!("of the files at this path, this is the one that {owner} sees");
             note = Some(note.map_or(this.clone(), |note| format!("{this}; {note}")));
         }
         Block {
@@ -108,14 +108,14 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// What a line weighs; `None` where nothing was seen.
+    /// Weight of a line; `None` if it was never sampled.
     fn amount(&self, line: u32) -> Option<&'a Amount> {
         let rows = &self.row.lines;
         let at = rows.binary_search_by_key(&Some(line), |row| row.line);
         at.ok().and_then(|at| rows.get(at)).map(|row| &row.amount)
     }
 
-    /// What the function weighs in code that has no line.
+    /// Weight of the function's code without line numbers.
     fn without_line(&self) -> Option<&'a Amount> {
         let mut rows = self.row.lines.iter();
         rows.find(|row| row.line.is_none()).map(|row| &row.amount)

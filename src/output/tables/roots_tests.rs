@@ -1,20 +1,25 @@
 //! Files of two containers at one path.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::lines;
+use super::options::TableOptions;
+use super::source::{FileKey, Source};
 use super::tests::{in_first, written};
-use super::{lines, *};
 use crate::cpython::code::frame_table::{Frame, FrameTable};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::os::Pid;
 use crate::output::format::Format;
+use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::sampler::sample::{ProcessSample, Sample};
 
 const PATH: &str = "/srv/app.py";
 
-/// A look at a process and its two children, all in `serve` on line 2; the second child sees other files.
+/// A sample of a process and its two children, all in `serve` on line 2. The second child has another file
+/// system.
 fn pool() -> Profile {
     let mut frames = FrameTable::default();
     let mut profile = Profile::new(ProfileOptions {
@@ -70,7 +75,7 @@ fn pool() -> Profile {
 }
 
 #[test]
-fn files_at_one_path_are_kept_apart_by_who_sees_them() {
+fn files_at_one_path_are_separate_by_file_system() {
     let profile = pool();
     let (first, second) = (
         in_first(PATH),
@@ -95,11 +100,11 @@ fn files_at_one_path_are_kept_apart_by_who_sees_them() {
         .skip(1)
         .collect();
     assert_eq!(blocks.len(), 2, "{text}");
-    for (block, whose, samples, contents) in [
+    for (block, owner, samples, contents) in [
         (blocks[0], "process 7:\"python app.py\"", 2, "'old'"),
         (blocks[1], "process 9:\"python app.py\"", 1, "'new'"),
     ] {
-        let note = format!("this is the one that {whose} sees\n");
+        let note = format!("this is the one that {owner} sees\n");
         assert!(block.contains(&note), "{block}");
         assert!(
             block.contains(&format!("\nSamples: {samples}, ")),
@@ -107,7 +112,7 @@ fn files_at_one_path_are_kept_apart_by_who_sees_them() {
         );
         assert!(block.contains(contents), "{block}");
     }
-    // Nobody's lines are shown here, so a function is one.
+    // Without lines, the files do not matter.
     let text = written(Format::Functions, &profile, TableOptions::default());
     assert_eq!(text.matches("serve (app.py:1)").count(), 1, "{text}");
 }

@@ -1,12 +1,11 @@
-//! [`FunctionName`]: which functions a user means.
+//! [`FunctionName`]: selects functions by name.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A function as a user names it: `load`, `Thing.load`, `app.py:load`, `pkg/mod.py:*`.
+/// A function as named by a user: `load`, `Thing.load`, `app.py:load`, `pkg/mod.py:*`.
 ///
-/// The name is that of the function with as many of its classes as are given; a file before it is the
-/// end of its path. `*` stands for any text.
+/// The name is the end of the qualified name, the file the end of its path. `*` matches any text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionName {
     file: Option<String>,
@@ -41,7 +40,7 @@ impl fmt::Display for FunctionName {
 }
 
 impl FunctionName {
-    /// Whether it names the function that has this qualified name in the file of this path.
+    /// Whether a function with this qualified name in this file matches.
     pub fn matches(&self, function: &str, file: &str) -> bool {
         let ends = |text: &str, pattern: &str, before: char| {
             matches_pattern(text, pattern) || matches_pattern(text, &format!("*{before}{pattern}"))
@@ -51,8 +50,8 @@ impl FunctionName {
     }
 }
 
-/// Whether the text is the pattern, in which `*` stands for any text. Takes no longer than both lengths
-/// multiplied: after each `*` the first place that fits is as good as any.
+/// Whether the text matches the pattern, in which `*` matches any text. The time is at most proportional to
+/// the product of both lengths: after each `*` the first match is used, without backtracking.
 fn matches_pattern(text: &str, pattern: &str) -> bool {
     let Some((start, rest)) = pattern.split_once('*') else {
         return text == pattern;

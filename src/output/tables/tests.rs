@@ -1,20 +1,26 @@
-//! Tables as they are read.
+//! Tables as text and as CSV.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::*;
+use super::options::{SortKey, TableOptions};
+use super::selector::FunctionName;
+use super::source::{FileKey, Source};
+use super::view::{View, unmatched};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::output::format::Format;
+use crate::output::meta::Meta;
 use crate::output::write;
+use crate::profile::Profile;
 use crate::profile::options::ProfileOptions;
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 
 pub(crate) const MIB: i64 = 1 << 20;
 
-/// The file at a path, as the first process sees it.
+/// The file at a path in the file system of the first process.
 pub(crate) fn in_first(path: &str) -> FileKey {
     FileKey {
         root: 0,
@@ -23,18 +29,18 @@ pub(crate) fn in_first(path: &str) -> FileKey {
 }
 
 /// A frame: name, file, line and first line.
-pub(crate) type Seen<'a> = (&'a str, &'a str, u32, u32);
+pub(crate) type TestFrame<'a> = (&'a str, &'a str, u32, u32);
 
-/// A look a stack, root first, and what the thread added to resident memory meanwhile.
-pub(crate) fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
+/// One sample per stack, root first, with the RSS growth of the thread.
+pub(crate) fn profile(memory: bool, samples: &[(&[TestFrame<'_>], i64)]) -> Profile {
     let mut frames = FrameTable::default();
     let mut profile = Profile::new(ProfileOptions {
         memory,
         keep_first_lines: true,
         ..ProfileOptions::default()
     });
-    for (tick, (stack, bytes)) in (0..).zip(looks) {
-        let frame = |(name, file, line, first_line): &Seen<'_>| {
+    for (tick, (stack, bytes)) in (0..).zip(samples) {
+        let frame = |(name, file, line, first_line): &TestFrame<'_>| {
             frames.intern(Frame {
                 name: Arc::from(*name),
                 filename: Arc::from(*file),
@@ -69,7 +75,7 @@ pub(crate) fn profile(memory: bool, looks: &[(&[Seen<'_>], i64)]) -> Profile {
                 rss_bytes: Some(1),
                 rss_change: Some(RssChange {
                     bytes: *bytes,
-                    // All of it while this very stack was read.
+                    // All of it while this stack was read.
                     during_sample: *bytes,
                     ..RssChange::default()
                 }),
@@ -116,10 +122,10 @@ fn sources() -> HashMap<FileKey, Source> {
     HashMap::from([(in_first(APP), Source::of_bytes(SOURCE.as_bytes(), None))])
 }
 
-/// Four looks: three in `load`, of which one calls a comprehension in `Thing.load`.
+/// Four samples: three in `load`, one of which calls a comprehension in `Thing.load`.
 fn app(memory: bool) -> Profile {
-    let main: Seen<'_> = ("<module>", APP, 40, 1);
-    let load: Seen<'_> = ("load", APP, 4, 3);
+    let main: TestFrame<'_> = ("<module>", APP, 40, 1);
+    let load: TestFrame<'_> = ("load", APP, 4, 3);
     profile(
         memory,
         &[
@@ -132,7 +138,7 @@ fn app(memory: bool) -> Profile {
 }
 
 #[test]
-fn functions_are_aligned_and_dashes_stand_for_what_was_not_asked_for() {
+fn functions_are_aligned_with_dashes_for_unrecorded_memory() {
     let text = written(Format::Functions, &app(false), TableOptions::default());
     assert_eq!(
         text,
@@ -151,7 +157,7 @@ Samples  Own %  Total %  RSS growth  RSS freed  Function
 }
 
 #[test]
-fn lines_show_the_whole_function_and_what_its_lines_weigh() {
+fn lines_show_the_whole_function_and_the_weights_of_its_lines() {
     let options = TableOptions {
         only: vec!["load".parse().unwrap()],
         sources: sources(),
@@ -233,7 +239,7 @@ fn csv_has_whole_numbers_and_no_formulas() {
 }
 
 #[test]
-fn the_order_is_the_one_that_was_asked_for() {
+fn rows_have_the_selected_order() {
     let names = |profile: &Profile, sort| {
         let options = TableOptions {
             sort,
@@ -252,9 +258,9 @@ fn the_order_is_the_one_that_was_asked_for() {
         names(&one, Some(SortKey::Name)),
         ["<module>", "=bad", "Thing.load", "load"]
     );
-    // By own time, and by own growth where memory was recorded.
+    // By default by own time or, with recorded memory, by own growth.
     let two = |memory| {
-        let (a, b): (Seen<'_>, Seen<'_>) = (("a", APP, 1, 1), ("b", APP, 1, 1));
+        let (a, b): (TestFrame<'_>, TestFrame<'_>) = (("a", APP, 1, 1), ("b", APP, 1, 1));
         profile(
             memory,
             &[(&[a], 0), (&[a], 0), (&[a], 0), (&[b], 0), (&[b], MIB)],
@@ -265,24 +271,25 @@ fn the_order_is_the_one_that_was_asked_for() {
 }
 
 #[test]
-fn only_the_hottest_functions_have_their_lines_shown() {
+fn only_the_hottest_functions_are_shown_by_line() {
     let names: Vec<String> = (0..30).map(|n| format!("f{n:02}")).collect();
-    let mut looks = Vec::new();
+    let mut stacks = Vec::new();
     for (n, name) in names.iter().enumerate() {
-        looks.extend(vec![
+        stacks.extend(vec![
             [(name.as_str(), APP, 1, 1)];
             200 * usize::from(n == 7) + n / 8 + 1
         ]);
     }
-    let looks: Vec<(&[Seen<'_>], i64)> = looks.iter().map(|stack| (&stack[..], 0)).collect();
-    let profile = profile(false, &looks);
+    let samples: Vec<(&[TestFrame<'_>], i64)> =
+        stacks.iter().map(|stack| (&stack[..], 0)).collect();
+    let profile = profile(false, &samples);
     let shown = |options: &TableOptions| {
         let view = View::new(&profile, options);
         let rows = view.hottest(10).into_iter();
         rows.map(|row| view.name(row).into_owned())
             .collect::<Vec<_>>()
     };
-    // Less than a hundredth of the first is left out: f00 to f15 weigh 1 and 2 of 201.
+    // Less than a hundredth of the first is omitted: f00 to f15 have 1 and 2 of 201 samples.
     let all = shown(&TableOptions::default());
     assert_eq!(all.len(), 10);
     assert_eq!(all[..2], ["f07", "f24"]);
@@ -292,16 +299,16 @@ fn only_the_hottest_functions_have_their_lines_shown() {
         ..TableOptions::default()
     });
     assert_eq!((by_name.len(), by_name[0].as_str()), (10, "f07"));
-    let chosen = shown(&TableOptions {
+    let selected = shown(&TableOptions {
         only: vec!["f0*".parse().unwrap()],
         ..TableOptions::default()
     });
-    assert_eq!(chosen.len(), 10);
-    assert!(chosen.contains(&"f00".to_owned()));
+    assert_eq!(selected.len(), 10);
+    assert!(selected.contains(&"f00".to_owned()));
 }
 
 #[test]
-fn functions_are_chosen_by_name_class_and_file() {
+fn functions_are_selected_by_name_class_and_file() {
     let matches = |name: &str, function: &str, file: &str| {
         name.parse::<FunctionName>()
             .unwrap()
@@ -339,22 +346,19 @@ fn functions_are_chosen_by_name_class_and_file() {
         "a.py:f".parse::<FunctionName>().unwrap().to_string(),
         "a.py:f"
     );
-    // Stars do not make it slow.
+    // Stars do not cause backtracking.
     assert!(!matches(&"*a".repeat(2_000), &"a".repeat(1_999), APP));
 }
 
 #[test]
-fn what_was_not_seen_and_why_nothing_was_is_said() {
+fn missing_functions_and_empty_profiles_are_reported() {
     let options = TableOptions {
         only: vec!["no\x1bbody".parse().unwrap(), "load".parse().unwrap()],
         ..TableOptions::default()
     };
-    let told = unmatched(&app(false), &options);
-    assert_eq!(
-        told,
-        ["No function that was seen is called 'no\u{fffd}body'"]
-    );
-    assert!(written(Format::Functions, &app(false), options).contains(&told[0]));
+    let messages = unmatched(&app(false), &options);
+    assert_eq!(messages, ["No function named 'no\u{fffd}body' was sampled"]);
+    assert!(written(Format::Functions, &app(false), options).contains(&messages[0]));
     let empty = Profile::new(ProfileOptions::default());
     for format in [Format::Lines, Format::Functions] {
         let text = written(format, &empty, TableOptions::default());
@@ -363,18 +367,18 @@ fn what_was_not_seen_and_why_nothing_was_is_said() {
 }
 
 #[test]
-fn a_long_function_is_shown_around_its_lines_and_a_changed_one_with_a_note() {
+fn long_functions_are_shown_around_their_lines_and_changed_ones_with_a_note() {
     let long: String = std::iter::once("def load(n):\n".to_owned())
         .chain((2..=400).map(|n| format!("    line_{n}\n")))
         .collect();
-    let seen = |line| -> Profile { profile(false, &[(&[("load", APP, line, 1)], 0)]) };
+    let sampled = |line| -> Profile { profile(false, &[(&[("load", APP, line, 1)], 0)]) };
     let text = |source: &str, line: u32| {
         let sources = HashMap::from([(in_first(APP), Source::of_bytes(source.as_bytes(), None))]);
         let options = TableOptions {
             sources,
             ..TableOptions::default()
         };
-        written(Format::Lines, &seen(line), options)
+        written(Format::Lines, &sampled(line), options)
     };
     let around = text(&long, 100);
     let (_, rows) = around.split_once("==\n").unwrap();

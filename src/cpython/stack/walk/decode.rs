@@ -1,9 +1,10 @@
 //! Decoding one frame: which bytes of it are read, and what they mean.
 
+use python_offsets::consts::{FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD};
 use python_offsets::layout::Offset;
 use python_offsets::semantics::{Executable, InstructionPointer};
 
-use crate::cpython::frame::{FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD, RawFrame};
+use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::Record;
 use crate::cpython::runtime::Runtime;

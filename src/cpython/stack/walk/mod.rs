@@ -4,6 +4,7 @@
 pub mod decode;
 pub mod leaf;
 
+use python_offsets::consts::CFRAME_PREVIOUS_AFTER_CURRENT_FRAME;
 use python_offsets::semantics::FrameRoot;
 
 use super::evidence::{LeafState, Mode};
@@ -176,8 +177,10 @@ pub fn c_entry_is_on_stack(
     }
     let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
     let current_frame = thread.frame_root.offset(field.into());
-    // `previous` follows `current_frame` in `_PyCFrame` (Include/cpython/pystate.h of v3.11.7).
-    let previous = read_ptr(memory, current_frame.offset(8))?;
+    let previous = read_ptr(
+        memory,
+        current_frame.offset(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME.into()),
+    )?;
     if previous.is_null() {
         return Ok(false);
     }

@@ -2,10 +2,10 @@
 
 use super::decode::{is_entry, is_executing};
 use super::*;
-use crate::cpython::frame::{FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD};
 use crate::cpython::runtime::RuntimeAddresses;
 use crate::os::memory::MemoryError;
 use crate::os::memory::prefetch::PrefetchPolicy;
+use python_offsets::consts::{FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD};
 use python_offsets::layout::Offset;
 use python_offsets::semantics::Executable;
 use python_offsets::{Description, LayoutSource, PythonVersion, describe};

@@ -1,7 +1,7 @@
-//! Reading a `dict`: every version's table as one list of keys and values.
+//! Reads a `dict` of any version as a list of keys and values.
 //!
 //! Sources: `Include/dictobject.h` and `Objects/dictobject.c` (2.7), `Objects/dict-common.h` (3.6 to
-//! 3.10), `Include/internal/pycore_dict.h` (3.11 to 3.15).
+//! 3.10), `Include/internal/pycore_dict.h` (3.11+).
 
 use python_offsets::semantics::DictFormat;
 
@@ -15,26 +15,26 @@ use crate::os::memory::address::RemoteAddr;
 const HASHED_ENTRY: u64 = 24;
 /// `{key, value}`.
 const UNICODE_ENTRY: u64 = 16;
-/// The most slots that one dict is searched through. A table that is nearly all dummies is legal.
+/// Maximum number of slots of one dict that are searched. A table of almost only dummies is legal.
 const MAX_SLOTS: u64 = 1 << 20;
-/// Slots that are copied at once.
+/// Slots that are read together.
 const MAX_CHUNK: usize = 4096;
-/// The most values that a split table may have. From 3.11 on CPython allows 30; before, a class
-/// with as many attributes is no longer written by hand.
+/// Maximum number of values of a split table. From 3.11 on CPython allows 30; before, no class written
+/// by hand has as many attributes.
 const MAX_SPLIT: u64 = 4096;
-/// No table is larger than this: 2^40 slots would need terabytes.
+/// Maximum size of a table: 2^40 slots would need terabytes.
 const MAX_LOG2: u8 = 40;
 
 /// One live entry of a dict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct DictEntry {
-    /// The slot. From 3.6 on, a slot of a keys object is filled once and never again.
+    /// The slot. From 3.6 on, a slot of a keys object is filled only once.
     pub slot: u64,
     pub key: RemoteAddr,
     pub value: RemoteAddr,
 }
 
-/// A dict's two headers: what changes when the dict does.
+/// The fields of a dict that change when its content does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct DictHead {
     /// `ma_used`: live entries.
@@ -47,7 +47,7 @@ pub(crate) struct DictHead {
     open_slots: u64,
 }
 
-/// Where the entries of a keys object stand.
+/// The array of entries of a keys object.
 struct Entries {
     first: RemoteAddr,
     slots: u64,
@@ -55,7 +55,7 @@ struct Entries {
 }
 
 impl<M: RemoteMemory> Objects<'_, M> {
-    /// How many items a dict says that it has.
+    /// The recorded number of items.
     ///
     /// # Errors
     /// When it cannot be read.
@@ -63,11 +63,10 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(self.dict_head(dict)?.used)
     }
 
-    /// The first `cap` items of a dict as addresses of keys and values, in insertion order where
-    /// the version keeps one (3.6+).
+    /// The first `cap` items of a dict as addresses of keys and values, in insertion order in 3.6+.
     ///
     /// # Errors
-    /// When it cannot be read, or is no dict.
+    /// When it cannot be read or is not a dict.
     pub fn dict_items(
         &self,
         dict: RemoteAddr,
@@ -117,7 +116,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         if !head.values.is_null() {
             return self.split_table(&entries, head.values, cap);
         }
-        // Python 2 and 3.3 to 3.5 leave holes among the entries: `used` tells when to stop.
+        // Python 2 and 3.3 to 3.5 have holes among the entries: `used` is the number to find.
         let wanted = cap.min(usize::try_from(head.used).unwrap_or(usize::MAX));
         self.combined_table(&entries, wanted)
     }
@@ -150,7 +149,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
             let log2_size = head.u8(layout.dk_size)?;
             let log2_index_bytes = head.u8(layout.dk_log2_index_bytes.ok_or_else(corrupt)?)?;
             let slots = head.u64(layout.dk_nentries.ok_or_else(corrupt)?)?;
-            // An index has at most 8 bytes, and there are never more entries than indices.
+            // An index has at most 8 bytes, and there are no more entries than indices.
             if log2_size > MAX_LOG2 || log2_index_bytes > MAX_LOG2 + 3 || slots > 1 << log2_size {
                 return Err(corrupt());
             }
@@ -192,7 +191,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         wanted: usize,
     ) -> Result<Vec<DictEntry>, ReadError> {
         let mut found = Vec::new();
-        // Rarely more than every third slot of an open table is in use.
+        // Usually at most every third slot of an open table is in use.
         let chunk = wanted.saturating_mul(3).clamp(8, MAX_CHUNK) as u64;
         let mut bytes = Vec::new();
         let end = entries.slots.min(MAX_SLOTS);
@@ -212,7 +211,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         Ok(found)
     }
 
-    /// The keys are in the keys object, the values in an array of the same order apart from it.
+    /// The keys are in the keys object, the values in a separate array in the same order.
     fn split_table(
         &self,
         entries: &Entries,
@@ -242,7 +241,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         })
     }
 
-    /// Where the values of a split table stand, and in which order they came.
+    /// The values of a split table, and their insertion order.
     fn values_block(
         &self,
         entries: &Entries,
@@ -250,7 +249,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
     ) -> Result<ValuesBlock, ReadError> {
         let first = values.offset(self.python.layout.dict_keys.values.into());
         if self.python.semantics.dict_format != DictFormat::CompactKinds {
-            // A plain array; keys are inserted into a shared table in one order only.
+            // A plain array; a shared table has only one order of insertion.
             return Ok(ValuesBlock {
                 first,
                 capacity: entries.slots,
@@ -258,8 +257,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
             });
         }
         if first == values {
-            // 3.11 and 3.12: before the values, backwards, the prefix's size, how many are in use,
-            // and the slots in the order in which they were filled.
+            // 3.11 and 3.12: in front of the values, backwards, the size of the prefix, the number of
+            // values in use, and the slots in insertion order.
             let mut tail = [0; 8];
             self.memory.read(values.offset_signed(-8), &mut tail)?;
             let [.., used, prefix] = tail;
@@ -274,7 +273,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 order: Some(order),
             });
         }
-        // 3.13+: a header of four bytes, the values, then the slots in the order of insertion.
+        // 3.13+: a header of four bytes, the values, then the slots in insertion order.
         let mut head = [0; 4];
         self.memory.read(values, &mut head)?;
         let [capacity, used, ..] = head;
@@ -288,7 +287,7 @@ impl<M: RemoteMemory> Objects<'_, M> {
         })
     }
 
-    /// The pointer to the dict at `field`, or `None` when there is none yet.
+    /// The dict that the pointer at `field` leads to; `None` if there is none yet.
     pub(crate) fn optional_dict(&self, field: RemoteAddr) -> Result<Option<RemoteAddr>, ReadError> {
         let dict = read_ptr(self.memory, field)?;
         Ok(Some(dict).filter(|dict| !dict.is_null()))
@@ -298,11 +297,11 @@ impl<M: RemoteMemory> Objects<'_, M> {
 struct ValuesBlock {
     first: RemoteAddr,
     capacity: u64,
-    /// Slots in the order of insertion, where it is recorded.
+    /// Slots in insertion order, where that is recorded.
     order: Option<Vec<u8>>,
 }
 
-/// Bytes of one index, `DK_IXSIZE` of 3.6 to 3.10.
+/// Bytes of one index (`DK_IXSIZE`, 3.6 to 3.10).
 fn index_width(dk_size: u64) -> u64 {
     match dk_size {
         0..=0xff => 1,
@@ -319,7 +318,7 @@ fn pointers(bytes: &[u8]) -> impl Iterator<Item = RemoteAddr> + '_ {
         .map(|word| RemoteAddr(u64::from_le_bytes(*word)))
 }
 
-/// Keys and values of an array of entries; both are an entry's last two words.
+/// Keys and values of an array of entries: the last two words of each.
 fn entries_of(bytes: &[u8], size: u64) -> impl Iterator<Item = (RemoteAddr, RemoteAddr)> + '_ {
     let entries = bytes.chunks_exact(usize::try_from(size).unwrap_or(usize::MAX));
     entries.filter_map(move |entry| {

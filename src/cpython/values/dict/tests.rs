@@ -1,6 +1,6 @@
-//! Every table format from byte arrays, with holes, and what hostile sizes do.
+//! Every table format from byte arrays, with holes and with hostile sizes.
 
-// A broken assumption ends the test, and the message says where.
+// A test may fail by panicking.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use std::cell::RefCell;
@@ -13,7 +13,7 @@ use super::*;
 use crate::cpython::runtime::{Runtime, RuntimeAddresses};
 use crate::os::memory::MemoryError;
 
-/// Memory made of words; everything else is unmapped.
+/// Memory that consists of these words; everything else is unmapped.
 #[derive(Default)]
 struct Words {
     words: Vec<(u64, u64)>,
@@ -109,7 +109,7 @@ fn a_python_2_table_has_holes_and_dummies() {
     assert_eq!(items(&memory, &python, 1).unwrap(), [(10, 11)]);
 }
 
-/// 3.3 to 3.5, of which no interpreter is at hand: entries straight after a header of four words.
+/// 3.3 to 3.5, for which the tests have no interpreter: entries directly after a header of four words.
 fn keys_table() -> Runtime {
     let mut python = python(3, 6);
     python.semantics.dict_format = DictFormat::KeysTable;
@@ -139,7 +139,7 @@ fn a_keys_table_is_combined_or_split() {
 }
 
 #[test]
-fn a_compact_table_stands_after_its_indices() {
+fn a_compact_table_follows_its_indices() {
     let python = python(3, 6);
     let mut memory = Words::default();
     put_dict(&mut memory, &python, 2, 0);
@@ -171,8 +171,8 @@ fn a_kinds_table_has_hashes_or_none() {
 }
 
 #[test]
-fn a_split_table_keeps_its_own_order() {
-    // 3.11 and 3.12 have it before the values, backwards: size 8, 2 used, slots 1 and 0.
+fn a_split_table_has_its_own_order() {
+    // 3.11 and 3.12 have it in front of the values, backwards: size 8, 2 used, slots 1 and 0.
     let mut python = python(3, 11);
     let mut memory = Words::default();
     put_dict(&mut memory, &python, 2, VALUES);
@@ -182,7 +182,7 @@ fn a_split_table_keeps_its_own_order() {
     memory.put(VALUES, &[12, 22]);
     assert_eq!(items(&memory, &python, 9).unwrap(), [(20, 22), (10, 12)]);
 
-    // From 3.13 on it stands behind them: capacity 3, 2 used, slots 1 and 0.
+    // 3.13+ has it behind them: capacity 3, 2 used, slots 1 and 0.
     python.layout.dict_keys.values = 8;
     let mut memory = Words::default();
     put_dict(&mut memory, &python, 2, VALUES);
@@ -194,7 +194,7 @@ fn a_split_table_keeps_its_own_order() {
 }
 
 #[test]
-fn sizes_that_cannot_be_are_refused_and_large_ones_bounded() {
+fn impossible_sizes_are_refused_and_large_ones_bounded() {
     let python = python(3, 6);
     let mut memory = Words::default();
     put_dict(&mut memory, &python, u64::MAX, 0);

@@ -1,9 +1,10 @@
-//! [`Containers`]: which containers run here, and which process has a number inside one of them.
+//! [`Containers`]: the containers on this machine, and the ids of processes inside them.
 //!
-//! The kernel knows no containers. It knows that a process has other numbers (PID namespace), another host
-//! name (UTS namespace) and a control group, whose path the runtimes name after the container:
-//! `/system.slice/docker-ID.scope`, `/kubepods/burstable/podUID/ID`, `/lxc.payload.NAME`. Processes that
-//! share number space and container id are one container here.
+//! The kernel has no notion of a container. It knows that a process has another PID namespace,
+//! another UTS namespace (host name) and a control group, which the runtimes name after the
+//! container: `/system.slice/docker-ID.scope`, `/kubepods/burstable/podUID/ID`,
+//! `/lxc.payload.NAME`. Here a container is the set of processes that share PID namespace and
+//! container id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -12,82 +13,81 @@ use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 
+use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
-use crate::os::{Pid, printable};
+use crate::text::sanitize::printable;
 
-/// The most processes that are looked at: Linux has no more at once (`PID_MAX_LIMIT`).
+/// Cap on the processes read: Linux has no more at once (`PID_MAX_LIMIT`).
 const MAX_PROCESSES: usize = 1 << 22;
-/// Of a list of control groups, in bytes.
+/// Cap on a list of control groups, in bytes.
 const MAX_GROUPS: u64 = 1 << 16;
-/// Of a host name, in bytes. The kernel's have 64 at most (`__NEW_UTS_LEN`).
+/// Cap on a host name, in bytes. The kernel's have 64 at most (`__NEW_UTS_LEN`).
 const MAX_NAME: u64 = 256;
-/// A container's id, as runc, containerd and Docker make them: 256 bits in hexadecimal digits.
-const ID_DIGITS: usize = 64;
-/// How many digits of an id are shown, and tell it from others in practice. Docker shows as many.
-const SHORT_ID: usize = 12;
-/// The fewest digits of an id that name a container.
-const FEWEST_DIGITS: usize = 3;
-/// How far up ancestors are looked for.
+/// Length of a container id as runc, containerd and Docker make them: 256 bits in hexadecimal.
+const ID_LEN: usize = 64;
+/// Digits of an id that are shown, as many as Docker shows.
+const SHORT_ID_LEN: usize = 12;
+/// The minimum length of an id prefix that selects a container.
+const MIN_PREFIX: usize = 3;
+/// Cap on the ancestors followed.
 const MAX_ANCESTORS: usize = 64;
 
-/// What a process is in.
+/// Identifies a container.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Home {
-    /// How the kernel calls its PID namespace.
-    numbers: String,
-    /// The container's id or name by its control group.
+struct ContainerKey {
+    /// The kernel's name for the PID namespace.
+    pid_namespace: String,
+    /// The container's id or name, taken from its control group.
     id: Option<String>,
 }
 
-/// A process that we can see.
 #[derive(Clone, Debug)]
-struct Seen {
+struct Process {
     pid: Pid,
     parent: Pid,
-    /// Its number in each PID namespace that it is in, ours first.
-    numbers: Vec<Pid>,
-    home: Home,
+    /// Its pid in each PID namespace that it is in, ours first.
+    pids: Vec<Pid>,
+    key: ContainerKey,
     /// The paths of its control groups.
     groups: Vec<String>,
-    /// Of its UTS namespace; `None` for the one that we are in.
+    /// The host name of its UTS namespace; `None` if that is ours.
     host_name: Option<String>,
 }
 
-/// A container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Container {
-    /// Its id, or the name by which its runtime calls its control group: text from outside.
+    /// Its id, or the name that its runtime gave to the control group. Foreign text.
     pub id: Option<String>,
-    /// The host name that its processes see, if it is another than ours: text from outside.
+    /// The host name inside, if it differs from ours. Foreign text.
     pub host_name: Option<String>,
-    /// How many processes it has.
+    /// The number of processes.
     pub processes: usize,
-    /// The oldest of them by its number inside, which mostly started the others; as we see it.
+    /// Our pid of the process with the lowest pid inside, which usually started the others.
     pub first: Pid,
 }
 
-/// A process with its number inside of a container.
+/// A process in a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContainerProcess {
-    /// Its number as we see it.
+    /// The pid as we see it.
     pub pid: Pid,
-    /// Its number as the container sees it.
+    /// The pid as the container sees it.
     pub inside: Pid,
 }
 
-/// The processes that we can see, by the containers they are in.
+/// All processes that we can see, by container.
 #[derive(Clone, Debug)]
 pub struct Containers {
-    /// What we are in.
-    own: Home,
-    processes: BTreeMap<Pid, Seen>,
-    /// Processes whose namespaces we may not see.
+    /// The container that we are in.
+    own: ContainerKey,
+    processes: BTreeMap<Pid, Process>,
+    /// The number of processes with namespaces that we may not read.
     pub hidden: usize,
 }
 
 impl Containers {
-    /// Looks at all processes.
+    /// Reads all processes.
     ///
     /// # Errors
     /// When /proc cannot be read.
@@ -95,7 +95,7 @@ impl Containers {
         Containers::read_from(Path::new("/proc"), host_name)
     }
 
-    /// The same of another /proc; `host_name` tells the host name that a process sees.
+    /// Reads another /proc; `host_name` returns the host name that a process sees.
     pub(crate) fn read_from(
         proc_root: &Path,
         mut host_name: impl FnMut(Pid) -> Option<String>,
@@ -106,8 +106,8 @@ impl Containers {
         };
         let own = proc_root.join("self");
         let own_uts = link(&own, "uts")?;
-        let own = Home {
-            numbers: link(&own, "pid")?,
+        let own = ContainerKey {
+            pid_namespace: link(&own, "pid")?,
             id: groups(&own).iter().find_map(|group| container_name(group)),
         };
         let mut names: HashMap<String, Option<String>> = HashMap::new();
@@ -120,12 +120,12 @@ impl Containers {
                 continue;
             };
             let path = entry.path();
-            // One that has ended since.
+            // It may have ended.
             let Ok(status) = Status::read(&path.join("status")) else {
                 continue;
             };
-            let (numbers, uts) = match (link(&path, "pid"), link(&path, "uts")) {
-                (Ok(numbers), Ok(uts)) => (numbers, uts),
+            let (pid_namespace, uts) = match (link(&path, "pid"), link(&path, "uts")) {
+                (Ok(pid_namespace), Ok(uts)) => (pid_namespace, uts),
                 (Err(error), _) | (_, Err(error)) => {
                     hidden += usize::from(error.kind() == io::ErrorKind::PermissionDenied);
                     continue;
@@ -139,19 +139,19 @@ impl Containers {
             };
             let parent = fs::read(path.join("stat")).ok();
             let parent = parent.and_then(|line| Some(ProcStat::parse(&line)?.parent));
-            let seen = Seen {
+            let process = Process {
                 pid,
                 parent: parent.unwrap_or(0),
-                numbers: match status.namespace_ids.is_empty() {
+                pids: match status.namespace_ids.is_empty() {
                     // Before Linux 4.1.
                     true => vec![pid],
                     false => status.namespace_ids,
                 },
-                home: Home { numbers, id },
+                key: ContainerKey { pid_namespace, id },
                 groups,
                 host_name,
             };
-            processes.insert(pid, seen);
+            processes.insert(pid, process);
         }
         Ok(Containers {
             own,
@@ -160,84 +160,85 @@ impl Containers {
         })
     }
 
-    /// All containers but the one that we are in, by their first processes.
+    /// All containers except our own, ordered by their first processes.
     pub fn list(&self) -> Vec<Container> {
-        let mut homes: BTreeMap<&Home, Vec<&Seen>> = BTreeMap::new();
-        for seen in self
+        let mut by_key: BTreeMap<&ContainerKey, Vec<&Process>> = BTreeMap::new();
+        for process in self
             .processes
             .values()
-            .filter(|seen| self.in_other_container(seen))
+            .filter(|process| self.in_other_container(process))
         {
-            homes.entry(&seen.home).or_default().push(seen);
+            by_key.entry(&process.key).or_default().push(process);
         }
-        let mut list: Vec<Container> = homes.into_iter().filter_map(container).collect();
+        let mut list: Vec<Container> = by_key.into_iter().filter_map(container).collect();
         list.sort_by_key(|container| container.first);
         list
     }
 
-    /// The processes of the containers that `name` means, by pid: of that id, or whose id starts so; of
-    /// that host name; of that control group; or which the process with that number (as we see it) is in.
-    /// Empty when there is none.
+    /// The processes, by pid, of the containers matched by `name`: an id or the prefix of one; a
+    /// host name; a control group; or our pid of a process in the container. Empty when there is no
+    /// match.
     pub fn processes_in(&self, name: &str) -> Vec<ContainerProcess> {
         let member = name.parse().ok().and_then(|pid| self.processes.get(&pid));
         let (found, level) = match member {
             Some(member) => {
                 let of = self.processes.values();
-                let found: Vec<&Seen> = of
-                    .filter(|seen| self.same_container(seen, member))
+                let found: Vec<&Process> = of
+                    .filter(|process| self.same_container(process, member))
                     .collect();
-                (found, member.numbers.len())
+                (found, member.pids.len())
             }
             None => {
                 let of = self
                     .processes
                     .values()
-                    .filter(|seen| self.in_other_container(seen));
-                let found: Vec<&Seen> = of.filter(|seen| seen.is_called(name)).collect();
-                // A process in there may have made namespaces of its own.
-                let level = found.iter().map(|seen| seen.numbers.len()).min();
+                    .filter(|process| self.in_other_container(process));
+                let found: Vec<&Process> = of.filter(|process| process.is_called(name)).collect();
+                // A process inside may have made namespaces of its own.
+                let level = found.iter().map(|process| process.pids.len()).min();
                 (found, level.unwrap_or(0))
             }
         };
-        let inhabitant = |seen: &&Seen| {
+        let numbered = |process: &&Process| {
             Some(ContainerProcess {
-                pid: seen.pid,
-                inside: *seen.numbers.get(level.checked_sub(1)?)?,
+                pid: process.pid,
+                inside: *process.pids.get(level.checked_sub(1)?)?,
             })
         };
-        found.iter().filter_map(inhabitant).collect()
+        found.iter().filter_map(numbered).collect()
     }
 
-    /// The container that a process is in; `None` when it is in none, or in ours.
+    /// The container of a process; `None` when it is in none, or in ours.
     pub fn container_of(&self, pid: Pid) -> Option<Container> {
         let of = self.processes.get(&pid)?;
         let processes = self.processes.values();
         let processes =
-            processes.filter(|seen| self.in_other_container(seen) && seen.home == of.home);
-        container((&of.home, processes.collect()))
+            processes.filter(|process| self.in_other_container(process) && process.key == of.key);
+        container((&of.key, processes.collect()))
     }
 
-    /// Whether a process is in a container that we are not in.
-    fn in_other_container(&self, seen: &Seen) -> bool {
-        seen.home != self.own && (seen.home.numbers != self.own.numbers || seen.home.id.is_some())
+    /// Whether a process is in a container other than ours.
+    fn in_other_container(&self, process: &Process) -> bool {
+        process.key != self.own
+            && (process.key.pid_namespace != self.own.pid_namespace || process.key.id.is_some())
     }
 
-    /// Whether a process is in the container that another one is in, or in one within it.
-    fn same_container(&self, seen: &Seen, member: &Seen) -> bool {
-        if seen.home == member.home {
+    /// Whether a process is in the container of `member`, or in one nested in it.
+    fn same_container(&self, process: &Process, member: &Process) -> bool {
+        if process.key == member.key {
             return true;
         }
-        // Where it shares our numbers, only its control group tells a container from all the rest.
-        if member.home.numbers == self.own.numbers {
-            return member.home.id.is_none() && seen.home.numbers == self.own.numbers;
+        // If the container shares our PID namespace, only its control group distinguishes it.
+        if member.key.pid_namespace == self.own.pid_namespace {
+            return member.key.id.is_none() && process.key.pid_namespace == self.own.pid_namespace;
         }
-        let mut seen = seen;
+        let mut process = process;
         for _ in 0..MAX_ANCESTORS {
-            if seen.home.numbers == member.home.numbers {
+            if process.key.pid_namespace == member.key.pid_namespace {
                 return true;
             }
-            match self.processes.get(&seen.parent) {
-                Some(parent) if seen.numbers.len() > member.numbers.len() => seen = parent,
+            match self.processes.get(&process.parent) {
+                Some(parent) if process.pids.len() > member.pids.len() => process = parent,
                 _ => return false,
             }
         }
@@ -245,17 +246,17 @@ impl Containers {
     }
 }
 
-impl Seen {
+impl Process {
     fn is_called(&self, name: &str) -> bool {
-        // As Kubernetes writes them: containerd://0123…
+        // Kubernetes writes ids as containerd://0123…
         let name = name.rsplit_once("://").map_or(name, |(_, id)| id);
         if name.is_empty() {
             return false;
         }
-        let by_id = self.home.id.as_deref().is_some_and(|id| {
+        let by_id = self.key.id.as_deref().is_some_and(|id| {
             id == name
-                || (id.len() == ID_DIGITS
-                    && name.len() >= FEWEST_DIGITS
+                || (id.len() == ID_LEN
+                    && name.len() >= MIN_PREFIX
                     && id.starts_with(&name.to_ascii_lowercase()))
         });
         let by_host_name = self.host_name.as_deref();
@@ -265,33 +266,33 @@ impl Seen {
 }
 
 impl Container {
-    /// What to call it: the beginning of its id, its host name. Text that a terminal may be given.
+    /// A short name for display: prefix of the id, and host name. Contains no control characters.
     pub fn label(&self) -> String {
         let id = self.id.as_deref().map(short);
         let label = match (id, &self.host_name) {
             (Some(id), Some(host)) => format!("{id} ({host})"),
             (Some(id), None) => id.to_owned(),
             (None, Some(host)) => host.clone(),
-            // By which it can be named, too.
+            // A pid also selects a container.
             (None, None) => self.first.to_string(),
         };
-        printable(&label)
+        printable(&label).into_owned()
     }
 }
 
-/// The first digits of an id; all of a name.
+/// The first digits of an id; a name in full.
 fn short(id: &str) -> &str {
     match id.len() {
-        ID_DIGITS => id.get(..SHORT_ID).unwrap_or(id),
+        ID_LEN => id.get(..SHORT_ID_LEN).unwrap_or(id),
         _ => id,
     }
 }
 
-fn container((home, processes): (&Home, Vec<&Seen>)) -> Option<Container> {
-    let number = |seen: &&&Seen| seen.numbers.last().copied();
-    let first = processes.iter().min_by_key(number)?;
+fn container((key, processes): (&ContainerKey, Vec<&Process>)) -> Option<Container> {
+    let inner_pid = |process: &&&Process| process.pids.last().copied();
+    let first = processes.iter().min_by_key(inner_pid)?;
     Some(Container {
-        id: home.id.clone(),
+        id: key.id.clone(),
         host_name: first.host_name.clone(),
         processes: processes.len(),
         first: first.pid,
@@ -307,12 +308,12 @@ fn groups(entry: &Path) -> Vec<String> {
         return Vec::new();
     }
     let text = String::from_utf8_lossy(&text);
-    // hierarchy-ID:controller-list:cgroup-path, cgroups(7). A path can have colons.
+    // hierarchy-ID:controller-list:cgroup-path, cgroups(7). A path can contain colons.
     let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
     text.lines().filter_map(path).collect()
 }
 
-/// A component of a control group's path without what systemd appends to it.
+/// A component of a control group's path without the suffix added by systemd.
 fn unit_name(component: &str) -> &str {
     let suffixes = [".scope", ".slice", ".service"];
     let mut stripped = suffixes
@@ -321,7 +322,7 @@ fn unit_name(component: &str) -> &str {
     stripped.next().unwrap_or(component)
 }
 
-/// The container that a control group is of, by its path: the innermost, if it is nested.
+/// The container of a control group, by its path: the innermost if nested.
 fn container_name(group: &str) -> Option<String> {
     let mut components = group.split('/').rev();
     components.find_map(|component| {
@@ -329,7 +330,7 @@ fn container_name(group: &str) -> Option<String> {
         // docker-ID, cri-containerd-ID, crio-ID, libpod-ID, or the id alone.
         let (prefix, last) = unit.rsplit_once('-').unwrap_or(("", unit));
         // The monitor of a container runs outside of it.
-        let is_id = last.len() == ID_DIGITS && last.bytes().all(|c| c.is_ascii_hexdigit());
+        let is_id = last.len() == ID_LEN && last.bytes().all(|c| c.is_ascii_hexdigit());
         if is_id && !prefix.ends_with("conmon") {
             return Some(last.to_ascii_lowercase());
         }
@@ -340,29 +341,30 @@ fn container_name(group: &str) -> Option<String> {
     })
 }
 
-/// Whether a control group is one of that name or below it, such as that of a pod by its UID.
+/// Whether a control group has this name or is below one that has it, such as a pod's UID.
 fn is_in_group(group: &str, name: &str) -> bool {
     group.split('/').any(|component| {
-        // kubepods-burstable-pod0a1b_….slice is the pod 0a1b-…: systemd's names keep dashes for levels.
+        // kubepods-burstable-pod0a1b_….slice is the pod 0a1b-…: systemd reserves dashes for levels.
         let pod = || unit_name(component).rsplit_once("pod").map(|(_, uid)| uid);
         component == name
             || unit_name(component) == name
-            || (name.len() >= SHORT_ID && pod().is_some_and(|uid| uid.replace('_', "-") == name))
+            || (name.len() >= SHORT_ID_LEN
+                && pod().is_some_and(|uid| uid.replace('_', "-") == name))
     })
 }
 
-/// The host name that a process sees. Only who may enter its UTS namespace learns it.
+/// The host name that a process sees. `None` without permission to enter its UTS namespace.
 fn host_name(pid: Pid) -> Option<String> {
     let namespace = File::open(format!("/proc/{pid}/ns/uts")).ok()?;
-    // A namespace is entered by one OS thread, which is not used for anything else.
-    let asking = std::thread::Builder::new().spawn(move || {
+    // Entering a namespace affects an OS thread for good, so a thread is started for it.
+    let thread = std::thread::Builder::new().spawn(move || {
         setns(namespace, CloneFlags::CLONE_NEWUTS).ok()?;
         let mut name = Vec::new();
         let file = File::open("/proc/sys/kernel/hostname").ok()?;
         file.take(MAX_NAME).read_to_end(&mut name).ok()?;
         Some(String::from_utf8_lossy(&name).trim_end().to_owned())
     });
-    asking.ok()?.join().ok()?.filter(|name| !name.is_empty())
+    thread.ok()?.join().ok()?.filter(|name| !name.is_empty())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Tests of finding processes in containers, in a made-up /proc.
+//! Tests on a made-up /proc.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::os::unix::fs::symlink;
@@ -8,7 +8,7 @@ use super::*;
 const WEB: &str = "3f2a9c0b5d7e3f2a9c0b5d7e3f2a9c0b5d7e3f2a9c0b5d7e3f2a9c0b5d7e3f2a";
 const JOB: &str = "3f2bbbbb5d7e3f2a9c0b5d7e3f2a9c0b5d7e3f2a9c0b5d7e3f2a9c0b5d7e3f2a";
 
-/// A /proc with these processes: pid, parent, other numbers, namespaces of numbers and host name, group.
+/// A /proc with these processes: pid, parent, other pids, PID and UTS namespace, control group.
 fn machine(processes: &[(Pid, Pid, &str, u32, u32, &str)]) -> Containers {
     let folder = tempfile::tempdir().unwrap();
     let write = |pid: &str, parent, numbers: &str, spaces: [u32; 2], group: &str| {
@@ -39,11 +39,11 @@ fn example() -> Containers {
         (100, 1, "", 1, 1, "/system.slice/containerd.service"),
         (200, 100, "\t1", 2, 2, &web),
         (207, 200, "\t7", 2, 2, &web),
-        // It has made a namespace of its own in there.
+        // It has made a PID namespace of its own inside.
         (230, 207, "\t30\t1", 3, 2, &web),
         (300, 100, "\t1", 4, 4, &job),
         (307, 300, "\t7", 4, 4, &job),
-        // A container that shares our numbers, and one that only unshare has made.
+        // A container that shares our PID namespace, and one made by unshare alone.
         (400, 1, "", 1, 1, "/lxc.payload.old-box/init"),
         (900, 1, "\t1", 9, 9, "/user.slice"),
     ])
@@ -65,7 +65,7 @@ fn containers_are_found_by_all_their_names() {
         ("docker://3f2a9c0b5d7e", &web),
         ("host-200", &web),
         ("HOST-200", &web),
-        // By a process in it, as we see it; not by its number inside.
+        // By our pid of a process in it, not by the pid inside.
         ("207", &web),
         ("230", &[(230, 1)]),
         ("300", &job),
@@ -81,7 +81,7 @@ fn containers_are_found_by_all_their_names() {
     ] {
         assert_eq!(pids(&machine.processes_in(name)), expected, "{name}");
     }
-    // A process of no container: those that count as we do.
+    // A process in no container: the processes in our own PID namespace.
     let ours = [(1, 1), (100, 100), (400, 400)];
     assert_eq!(pids(&machine.processes_in("100")), ours);
 }
@@ -134,7 +134,7 @@ fn runtimes_name_control_groups() {
 #[test]
 fn the_host_name_is_that_of_its_namespace() {
     let ours = fs::read_to_string("/proc/sys/kernel/hostname").unwrap();
-    // Without the right to enter even our own, none is known.
+    // Without permission to enter even our own, none is known.
     if let Some(name) = host_name(std::process::id().cast_signed()) {
         assert_eq!(name, ours.trim_end());
     }

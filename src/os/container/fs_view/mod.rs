@@ -1,10 +1,11 @@
-//! [`FileView`]: the files as one process sees them, and none outside.
+//! [`FileView`]: the files that one process sees, and none outside of its view.
 //!
-//! Which file is asked for is the target's word, and so is what stands at that place. So a path is
-//! walked here, folder by folder from the process's own root: a symbolic link leads where it would
-//! lead the process, `..` never above that root, and what is at the end is opened only if it is a
-//! regular file of bounded size that the process itself may read. The folders are held open, and with
-//! them the process's mounts, so that its files can be read after it has ended.
+//! The path to open is chosen by the target, and so is what is at that path. So a path is walked
+//! here, directory by directory from the root of the process: a symbolic link leads where it would
+//! lead the process, `..` never above that root, and the file at the end is opened only if it is a
+//! regular file of bounded size that the process itself may read. The root and the working
+//! directory stay open, and with them the mounts of the process, so that its files can be read
+//! after it has ended.
 
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
@@ -25,15 +26,15 @@ use crate::os::process::age_of;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
 
-/// Symbolic links of one path that are followed, as many as Linux follows.
+/// Cap on the symbolic links followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;
-/// How deep a folder may lie. Each one above it is held open while a path is walked.
+/// Cap on the depth of a directory. Each level is held open while a path is walked.
 const MAX_DEPTH: usize = 200;
-/// How much later than the process's start a file must have changed to count as newer. The start is
-/// known to a hundredth of a second by another clock, which may have been set since.
-const OVERSHOOT: Duration = Duration::from_secs(1);
-/// Kernel interfaces: to read there can have effects, or wait for ever.
-const NO_FILES: [FsType; 5] = [
+/// A file must have changed this much later than the start of the process to count as newer. The
+/// start is known to a hundredth of a second, from another clock, which may have been set since.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(1);
+/// Kernel interfaces: reading them can have side effects or block for ever.
+const KERNEL_FILESYSTEMS: [FsType; 5] = [
     statfs::PROC_SUPER_MAGIC,
     statfs::SYSFS_MAGIC,
     statfs::DEBUGFS_MAGIC,
@@ -41,83 +42,81 @@ const NO_FILES: [FsType; 5] = [
     statfs::SECURITYFS_MAGIC,
 ];
 
-/// A file's contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contents {
-    /// All of them.
     pub bytes: Vec<u8>,
-    /// Whether the file was changed, or put there, after the process had started.
+    /// The file was changed or created after the process had started.
     pub is_newer: bool,
 }
 
-/// The files as one process sees them; see the [module](self).
+/// The files that one process sees; see the [module](self).
 #[derive(Debug)]
 pub struct FileView {
     root: Arc<File>,
-    /// The folder that relative paths start in; `None` when it may not be opened.
+    /// The working directory, the start of relative paths; `None` when it may not be opened.
     working: Option<Arc<File>>,
-    /// Its mounts. As long as this is open they stay, though its container end.
+    /// Its mounts. They exist as long as this is open, even when the container ends.
     _mounts: Option<File>,
-    /// How the kernel calls its root, working folder and mounts.
+    /// The kernel's names for its root, working directory and mounts.
     names: [PathBuf; 3],
-    reader: Reader,
+    permissions: Permissions,
     started: Option<SystemTime>,
 }
 
 impl FileView {
-    /// What a process sees at this moment. Looks at no file, so that no file system is waited for.
+    /// The current view of a process. Opens no file below its root, so it does not wait for any
+    /// file system.
     ///
     /// # Errors
-    /// When it has ended or may not be looked at.
+    /// When the process has ended or may not be read.
     pub fn of(pid: Pid) -> io::Result<FileView> {
         let entry = |name: &str| PathBuf::from(format!("/proc/{pid}/{name}"));
         let names = ["root", "cwd", "ns/mnt"];
         let started = ProcStat::of_process(pid).and_then(|stat| age_of(stat.start_ticks));
         Ok(FileView {
-            root: Arc::new(open_place(&entry("root"))?),
-            working: open_place(&entry("cwd")).ok().map(Arc::new),
+            root: Arc::new(open_dir(&entry("root"))?),
+            working: open_dir(&entry("cwd")).ok().map(Arc::new),
             _mounts: File::open(entry("ns/mnt")).ok(),
             names: names.map(|name| fs::read_link(entry(name)).unwrap_or_default()),
-            reader: Reader::of(pid)?,
+            permissions: Permissions::of(pid)?,
             started: started
                 .ok()
                 .and_then(|age| SystemTime::now().checked_sub(age)),
         })
     }
 
-    /// What a process would see whose root was this folder: all files below it that we may read.
+    /// The view of a process with this root directory and our own permissions.
     ///
     /// # Errors
-    /// When there is no such folder, or it may not be looked at.
+    /// When there is no such directory, or it may not be opened.
     pub fn below(root: &Path) -> io::Result<FileView> {
         Ok(FileView {
-            root: Arc::new(open_place(root)?),
+            root: Arc::new(open_dir(root)?),
             working: None,
             _mounts: None,
             names: Default::default(),
-            reader: Reader { limited_to: None },
+            permissions: Permissions { limited_to: None },
             started: None,
         })
     }
 
-    /// Whether the two show the same files to the same reader. Told by names: a folder that was
-    /// renamed in between makes them different, which costs a look and no more.
+    /// Whether the two views show the same files under the same permissions. Compares names: renaming a
+    /// directory makes the views differ, which costs a repeated read and no more.
     pub fn shows_the_same_as(&self, other: &FileView) -> bool {
-        self.names == other.names && self.reader == other.reader
+        self.names == other.names && self.permissions == other.permissions
     }
 
-    /// Reads a whole file of at most `max_bytes`. May wait as long as a file system does that does
-    /// not answer.
+    /// Reads a whole file of at most `max_bytes`. Blocks as long as the file system does.
     ///
     /// # Errors
-    /// When there is none, it is no regular file, too large, or the process may not read it.
+    /// When there is none, it is no regular file, it is too large, or the process may not read it.
     pub fn read(&self, path: &Path, max_bytes: u64) -> io::Result<Contents> {
         let (file, meta) = self.find_regular(path)?;
         if meta.len() > max_bytes {
             return Err(refused("it is too large"));
         }
         let mut bytes = Vec::new();
-        // Interfaces of the kernel look like regular files without contents.
+        // Kernel interfaces appear as empty regular files.
         if meta.len() > 0 {
             open_again(&file)?.take(max_bytes).read_to_end(&mut bytes)?;
         }
@@ -127,7 +126,7 @@ impl FileView {
         })
     }
 
-    /// Opens a file for reading, as [`FileView::read`] would.
+    /// Opens a file for reading, with the checks of [`FileView::read`].
     ///
     /// # Errors
     /// When there is none, it is no regular file, or the process may not read it.
@@ -138,21 +137,22 @@ impl FileView {
     fn find_regular(&self, path: &Path) -> io::Result<(File, Metadata)> {
         let file = self.find(path)?;
         let meta = file.metadata()?;
-        if !meta.is_file() || NO_FILES.contains(&statfs::fstatfs(&file)?.filesystem_type()) {
-            return Err(refused("it is no regular file"));
+        if !meta.is_file()
+            || KERNEL_FILESYSTEMS.contains(&statfs::fstatfs(&file)?.filesystem_type())
+        {
+            return Err(refused("it is not a regular file"));
         }
-        if !self.reader.may(&meta, Reader::READ) {
+        if !self.permissions.may(&meta, Permissions::READ) {
             return Err(refused("the process may not read it"));
         }
         Ok((file, meta))
     }
 
-    /// A package manager keeps the times that its files were packed with; so the time at which the
-    /// file came to be there counts, too.
+    /// Package managers preserve modification times, so the creation time counts as well.
     fn is_newer(&self, meta: &Metadata) -> bool {
         let Some(limit) = self
             .started
-            .and_then(|started| started.checked_add(OVERSHOOT))
+            .and_then(|started| started.checked_add(CLOCK_TOLERANCE))
         else {
             return false;
         };
@@ -161,26 +161,26 @@ impl FileView {
             .any(|time| time.is_ok_and(|time| time > limit))
     }
 
-    /// Opens what is at a path, without opening it for reading.
+    /// Finds what is at a path and opens it with `O_PATH`.
     fn find(&self, path: &Path) -> io::Result<File> {
-        let mut folders = if path.is_absolute() {
+        let mut dirs = if path.is_absolute() {
             vec![Arc::clone(&self.root)]
         } else {
-            self.working_folders()?
+            self.working_directories()?
         };
-        let mut left = steps(path);
+        let mut remaining = steps(path);
         let mut links = 0;
-        while let Some(step) = left.pop() {
-            let Some(here) = folders.last() else { break };
+        while let Some(step) = remaining.pop() {
+            let Some(here) = dirs.last() else { break };
             let Some(name) = step else {
                 // The root is its own parent.
-                if folders.len() > 1 {
-                    folders.pop();
+                if dirs.len() > 1 {
+                    dirs.pop();
                 }
                 continue;
             };
-            if !self.reader.may(&here.metadata()?, Reader::SEARCH) {
-                return Err(refused("the process may not look there"));
+            if !self.permissions.may(&here.metadata()?, Permissions::SEARCH) {
+                return Err(refused("the process may not search its directory"));
             }
             let found = open_below(here, name.as_os_str())?;
             let kind = found.metadata()?.file_type();
@@ -188,52 +188,52 @@ impl FileView {
                 links += 1;
                 let target = PathBuf::from(readlinkat(&found, "")?);
                 if links > MAX_LINKS || target.as_os_str().is_empty() {
-                    return Err(refused("its links lead nowhere"));
+                    return Err(refused("too many symbolic links"));
                 }
                 if target.is_absolute() {
-                    folders.truncate(1);
+                    dirs.truncate(1);
                 }
-                left.extend(steps(&target));
+                remaining.extend(steps(&target));
             } else if !kind.is_dir() {
-                return if left.is_empty() {
+                return if remaining.is_empty() {
                     Ok(found)
                 } else {
                     Err(io::ErrorKind::NotADirectory.into())
                 };
-            } else if folders.len() >= MAX_DEPTH {
-                return Err(refused("it lies too deep"));
+            } else if dirs.len() >= MAX_DEPTH {
+                return Err(refused("its path is too deep"));
             } else {
-                folders.push(Arc::new(found));
+                dirs.push(Arc::new(found));
             }
         }
-        Err(refused("it is a folder"))
+        Err(refused("it is a directory"))
     }
 
-    /// The working folder and those above it, root first.
-    fn working_folders(&self) -> io::Result<Vec<Arc<File>>> {
+    /// The working directory and its ancestors, root first.
+    fn working_directories(&self) -> io::Result<Vec<Arc<File>>> {
         let working = self.working.as_ref();
-        let working = working.ok_or_else(|| refused("the working folder is not known"))?;
+        let working = working.ok_or_else(|| refused("the working directory is unknown"))?;
         let identity = |file: &File| file.metadata().map(|meta| (meta.dev(), meta.ino()));
         let root = identity(&self.root)?;
-        let mut folders = Vec::new();
-        let (mut folder, mut place) = (Arc::clone(working), identity(working)?);
-        while place != root {
-            let above = open_below(&folder, "..")?;
+        let mut dirs = Vec::new();
+        let (mut dir, mut current) = (Arc::clone(working), identity(working)?);
+        while current != root {
+            let above = open_below(&dir, "..")?;
             let next = identity(&above)?;
-            // A process that has changed its root can still work outside of it.
-            if next == place || folders.len() >= MAX_DEPTH {
-                return Err(refused("the working folder is not below the root"));
+            // A process that has changed its root can still have a working directory outside of it.
+            if next == current || dirs.len() >= MAX_DEPTH {
+                return Err(refused("the working directory is not below the root"));
             }
-            folders.push(std::mem::replace(&mut folder, Arc::new(above)));
-            place = next;
+            dirs.push(std::mem::replace(&mut dir, Arc::new(above)));
+            current = next;
         }
-        folders.push(Arc::clone(&self.root));
-        folders.reverse();
-        Ok(folders)
+        dirs.push(Arc::clone(&self.root));
+        dirs.reverse();
+        Ok(dirs)
     }
 }
 
-/// A path's steps, last first; `None` is the step up.
+/// The components of a path in reverse order; `None` means "..".
 fn steps(path: &Path) -> Vec<Option<OsString>> {
     let step = |component| match component {
         Component::Normal(name) => Some(Some(OsString::from(name))),
@@ -249,16 +249,16 @@ fn refused(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, why)
 }
 
-/// Opens a place, to look from and not to read.
-fn open_place(path: &Path) -> io::Result<File> {
+/// Opens a directory as a starting point (`O_PATH`), not for reading.
+fn open_dir(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .custom_flags((OFlag::O_PATH | OFlag::O_DIRECTORY).bits())
         .open(path)
 }
 
-/// Opens what was looked at for reading, whatever has happened to its path since. A file with a lease
-/// on it would have to be waited for.
+/// Reopens the checked file for reading, whatever has happened to its path since. Without
+/// `O_NONBLOCK`, a file with a lease would block.
 fn open_again(file: &File) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
@@ -266,29 +266,29 @@ fn open_again(file: &File) -> io::Result<File> {
         .open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-/// Opens what has this name in a folder, a link itself rather than what it leads to, to look at and
-/// not to read.
-fn open_below<N: ?Sized + nix::NixPath>(folder: impl AsFd, name: &N) -> io::Result<File> {
+/// Opens an entry of a directory with `O_PATH`; a link itself, not its target.
+fn open_below<N: ?Sized + nix::NixPath>(dir: impl AsFd, name: &N) -> io::Result<File> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    Ok(File::from(openat(folder, name, flags, Mode::empty())?))
+    Ok(File::from(openat(dir, name, flags, Mode::empty())?))
 }
 
-/// Who reads. As root we may read what the target may not: `co_filename` is the target's word, and must
-/// not get somebody else's secrets into our files.
+/// The identity for which permissions are checked. As root we may read files that the target may
+/// not: `co_filename` is chosen by the target, and must not copy another user's secrets into our
+/// output.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Reader {
-    /// `None`: whatever we may read.
+struct Permissions {
+    /// User and groups; `None`: every file that we may read.
     limited_to: Option<(u32, Vec<u32>)>,
 }
 
-impl Reader {
+impl Permissions {
     const READ: u32 = 4;
     const SEARCH: u32 = 1;
 
-    fn of(pid: Pid) -> io::Result<Reader> {
+    fn of(pid: Pid) -> io::Result<Permissions> {
         let status = Status::of_process(pid)?;
         let uid = status.filesystem_uid.filter(|uid| *uid != 0);
-        Ok(Reader {
+        Ok(Permissions {
             limited_to: uid
                 .filter(|_| Uid::effective().is_root())
                 .map(|uid| (uid, status.filesystem_groups)),

@@ -1,4 +1,4 @@
-//! Paths that want to lead astray.
+//! Tests on paths that try to escape from the root.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -6,14 +6,14 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use super::*;
 use crate::os::test_support::Cat;
 
-/// A view of a folder as if it were a root, from a folder inside.
+/// A view of a directory as if it were a root, from a working directory inside.
 fn view_of(root: &Path, working: &Path) -> FileView {
     FileView {
-        root: Arc::new(open_place(root).unwrap()),
-        working: Some(Arc::new(open_place(working).unwrap())),
+        root: Arc::new(open_dir(root).unwrap()),
+        working: Some(Arc::new(open_dir(working).unwrap())),
         _mounts: None,
         names: Default::default(),
-        reader: Reader { limited_to: None },
+        permissions: Permissions { limited_to: None },
         started: None,
     }
 }
@@ -38,7 +38,7 @@ fn text(view: &FileView, path: &str) -> Result<String, String> {
 }
 
 #[test]
-fn paths_lead_where_they_lead_the_process() {
+fn paths_resolve_as_for_the_process() {
     let (_folder, root) = tree();
     let app = root.join("srv/app");
     symlink("/lib", app.join("absolute")).unwrap();
@@ -59,7 +59,7 @@ fn paths_lead_where_they_lead_the_process() {
 }
 
 #[test]
-fn nothing_leads_out_of_the_root() {
+fn no_path_escapes_from_the_root() {
     let (folder, root) = tree();
     let outside = folder.path().join("outside.py");
     let app = root.join("srv/app");
@@ -84,7 +84,7 @@ fn nothing_leads_out_of_the_root() {
         let found = text(&view, path);
         assert!(found.is_err(), "{path}: {found:?}");
     }
-    // The same file, but one that is inside as well.
+    // The same file through a link that is inside the root.
     assert_eq!(text(&view, "/linked.py").as_deref(), Ok("secret\n"));
 
     let elsewhere = view_of(&app, &root);
@@ -93,7 +93,7 @@ fn nothing_leads_out_of_the_root() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_without_waiting() {
+fn other_than_regular_files_are_refused_without_blocking() {
     let (_folder, root) = tree();
     nix::unistd::mkfifo(&root.join("fifo.py"), Mode::S_IRWXU).unwrap();
     symlink("loop.py", root.join("loop.py")).unwrap();
@@ -101,11 +101,11 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
     fs::write(root.join("empty.py"), "").unwrap();
     let view = view_of(&root, &root);
     for (path, expected) in [
-        ("/fifo.py", "no regular file"),
-        ("/loop.py", "links lead nowhere"),
-        ("/srv", "a folder"),
-        ("/", "a folder"),
-        ("", "a folder"),
+        ("/fifo.py", "not a regular file"),
+        ("/loop.py", "too many symbolic links"),
+        ("/srv", "a directory"),
+        ("/", "a directory"),
+        ("", "a directory"),
         ("/srv/app/a.py/x", "not a directory"),
         ("/srv/app/none.py", "No such file"),
         ("/large.py", "too large"),
@@ -129,7 +129,7 @@ fn what_is_no_regular_file_is_refused_without_waiting() {
 }
 
 #[test]
-fn the_process_must_be_able_to_read_it_itself() {
+fn a_file_that_the_process_may_not_read_is_refused() {
     let (_folder, root) = tree();
     let file = root.join("srv/app/a.py");
     let owner = fs::metadata(&file).unwrap();
@@ -138,7 +138,7 @@ fn the_process_must_be_able_to_read_it_itself() {
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
         let folder = fs::Permissions::from_mode(folder_mode);
         fs::set_permissions(root.join("srv"), folder).unwrap();
-        view.reader.limited_to = Some((uid, groups.to_vec()));
+        view.permissions.limited_to = Some((uid, groups.to_vec()));
         let found = text(&view, "/srv/app/a.py").is_ok();
         fs::set_permissions(root.join("srv"), fs::Permissions::from_mode(0o755)).unwrap();
         found
@@ -153,7 +153,7 @@ fn the_process_must_be_able_to_read_it_itself() {
 }
 
 #[test]
-fn a_file_that_came_after_the_process_is_newer() {
+fn a_file_changed_after_the_start_is_newer() {
     let (_folder, root) = tree();
     let mut view = view_of(&root, &root);
     let mut is_newer = |started| {
@@ -164,7 +164,7 @@ fn a_file_that_came_after_the_process_is_newer() {
     assert!(!is_newer(Some(now)));
     assert!(is_newer(now.checked_sub(Duration::from_secs(60))));
     assert!(!is_newer(None));
-    // One that was put there with the time at which it was packed.
+    // A file created later with an older modification time.
     let old = fs::FileTimes::new().set_modified(SystemTime::UNIX_EPOCH);
     File::options()
         .write(true)
@@ -183,7 +183,7 @@ fn a_file_that_came_after_the_process_is_newer() {
 }
 
 #[test]
-fn a_process_is_seen_through_when_it_has_ended() {
+fn files_can_be_read_after_the_process_has_ended() {
     let (_folder, root) = tree();
     let cat = Cat::start(std::process::Command::new("cat").current_dir(root.join("srv/app")));
     let view = FileView::of(cat.pid()).unwrap();

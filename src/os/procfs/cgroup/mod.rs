@@ -1,7 +1,7 @@
 //! [`MemoryLimit`]: how much memory the control groups (v1 and v2) leave to a process.
 //!
-//! A group's limit holds for all groups below it, so that every ancestor is looked at as far as we
-//! can see it: a pod's limit is above its containers'.
+//! A limit applies to all groups below, so every visible ancestor is checked: the limit of a pod is
+//! above those of its containers.
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -11,48 +11,48 @@ use std::path::{Component, Path, PathBuf};
 use crate::os::Pid;
 use crate::os::process::mapped_files;
 
-/// Of a list of groups or of a group's counts, in bytes: far more than there is.
+/// Cap on a list of groups or a group's counters, in bytes: far more than real ones have.
 const MAX_FILE: u64 = 1 << 16;
-/// Of a list of mounts, in bytes: a host of containers has thousands of them.
+/// Cap on a list of mounts, in bytes: a container host has thousands of mounts.
 const MAX_MOUNTS: u64 = 1 << 22;
-/// Ancestors that are looked at.
+/// Cap on the number of ancestors.
 const MAX_DEPTH: usize = 64;
-/// From here on a limit of v1 is none: it counts pages in a signed number, whose highest value in
-/// bytes depends on the page size.
+/// From here on a v1 limit means "none": v1 counts pages in a signed number, whose maximum in bytes
+/// depends on the page size.
 const NO_LIMIT_V1: u64 = 1 << 62;
 
-/// Which generation of control groups.
+/// The generation of control groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Version {
-    /// A hierarchy of its own for each kind of limit.
+    /// One hierarchy per controller.
     V1,
-    /// One hierarchy.
+    /// One hierarchy for all.
     V2,
 }
 
-/// The limit of one control group, and what its processes use of it together.
+/// The memory limit of one control group, and the usage of all its processes together.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemoryLimit {
-    /// The group, as a path from the root of the hierarchy that we see: text from outside.
+    /// Path from the root of the hierarchy as we see it. Foreign text.
     pub group: PathBuf,
-    /// Of which generation it is.
     pub version: Version,
-    /// What the group may use at most, in bytes. Beyond that a process of it is killed.
+    /// Usage above this makes the kernel kill a process of the group.
     pub limit_bytes: u64,
-    /// What it uses, in bytes, with the files that the kernel keeps in memory for it.
+    /// Usage in bytes, including the page cache charged to the group.
     pub used_bytes: u64,
-    /// Of these the files' pages that were not used of late: given back as soon as room is needed.
+    /// The part of it in inactive page cache: the kernel reclaims it when memory is needed.
     pub reclaimable_bytes: u64,
 }
 
 impl MemoryLimit {
-    /// The tightest limit of a process: that with the least left of it. `None` when it has none, or
+    /// The tightest limit of a process: the one with the least left. `None` when there is none, or
     /// none that we can see.
     pub fn of_process(pid: Pid) -> Option<MemoryLimit> {
         let groups = read(Path::new(&format!("/proc/{pid}/cgroup")), MAX_FILE)?;
-        let mounts = |who: &str| read(Path::new(&format!("/proc/{who}/mountinfo")), MAX_MOUNTS);
+        let mounts =
+            |process: &str| read(Path::new(&format!("/proc/{process}/mountinfo")), MAX_MOUNTS);
         let ours = mounts("self").unwrap_or_default();
-        // A neighbour in a pod has groups that only its own mounts show.
+        // The groups of a neighbour in a pod may be visible in its own mounts only.
         tightest(&groups, &ours, Path::new("/")).or_else(|| {
             let theirs = mounts(&pid.to_string())?;
             tightest(
@@ -63,13 +63,13 @@ impl MemoryLimit {
         })
     }
 
-    /// What the group may still take, in bytes, when the kernel gives back what it can.
+    /// What the group may still allocate, in bytes, after reclaiming what can be reclaimed.
     pub fn left_bytes(&self) -> u64 {
-        let kept = self.used_bytes.saturating_sub(self.reclaimable_bytes);
-        self.limit_bytes.saturating_sub(kept)
+        let in_use = self.used_bytes.saturating_sub(self.reclaimable_bytes);
+        self.limit_bytes.saturating_sub(in_use)
     }
 
-    /// The limit of the group in this folder; `None` when it has none.
+    /// The limit of the group at this directory; `None` when it has none.
     fn of_group(folder: &Path, group: &Path, version: Version) -> Option<MemoryLimit> {
         let (limit, used, reclaimable) = match version {
             Version::V1 => (
@@ -79,7 +79,7 @@ impl MemoryLimit {
             ),
             Version::V2 => ("memory.max", "memory.current", "inactive_file"),
         };
-        // No number: "max", for none.
+        // Not a number: "max", no limit.
         let limit_bytes =
             number(folder, limit).filter(|limit| version == Version::V2 || *limit < NO_LIMIT_V1)?;
         let counts = read(&folder.join("memory.stat"), MAX_FILE).unwrap_or_default();
@@ -98,15 +98,16 @@ impl MemoryLimit {
     }
 }
 
-/// The tightest limit of a process with this `cgroup` list, seen through these mounts of the file
-/// system that lies at `root`.
+/// The tightest limit for the groups in a `cgroup` file, found through the mounts in a `mountinfo`
+/// file of the process with this root directory.
 fn tightest(groups: &[u8], mounts: &[u8], root: &Path) -> Option<MemoryLimit> {
     let mounts: Vec<Mount> = lines(mounts).filter_map(Mount::parse).collect();
     let mut limits = Vec::new();
     for (version, group) in lines(groups).filter_map(membership) {
-        let mut places = mounts.iter().filter(|mount| mount.version == version);
-        // The same hierarchy may be mounted twice, perhaps where this group is not to be seen.
-        let place = places.find_map(|mount| {
+        let mut candidates = mounts.iter().filter(|mount| mount.version == version);
+        // The same hierarchy may be mounted more than once, and this group be hidden in one of the
+        // mounts.
+        let place = candidates.find_map(|mount| {
             let below = group.strip_prefix(&mount.group).ok()?;
             let inside = |path: &Path| path.components().all(|c| c != Component::ParentDir);
             let top = root.join(mount.folder.strip_prefix("/").ok()?);
@@ -122,11 +123,11 @@ fn tightest(groups: &[u8], mounts: &[u8], root: &Path) -> Option<MemoryLimit> {
         .min_by_key(|limit| (limit.left_bytes(), limit.limit_bytes))
 }
 
-/// The limits of a group in the folder `leaf` and of those above it up to `top`.
+/// The limits of the group at `leaf` and of its ancestors up to `top`.
 fn of_ancestors(top: &Path, leaf: &Path, group: &Path, version: Version) -> Vec<MemoryLimit> {
     let mut limits = Vec::new();
     for (folder, group) in leaf.ancestors().zip(group.ancestors()).take(MAX_DEPTH) {
-        // In v1 a group could be told not to count what is below it (until Linux 5.11).
+        // Until Linux 5.11, a v1 group could be set not to count its descendants.
         let counts_all = || number(folder, "memory.use_hierarchy") != Some(0);
         if folder != leaf && version == Version::V1 && !counts_all() {
             break;
@@ -139,17 +140,17 @@ fn of_ancestors(top: &Path, leaf: &Path, group: &Path, version: Version) -> Vec<
     limits
 }
 
-/// A mounted hierarchy that may limit memory.
+/// A mounted hierarchy that has the memory controller.
 struct Mount {
     version: Version,
-    /// The group that the mount shows as its topmost.
+    /// The group at the root of the mount.
     group: PathBuf,
-    /// Where it is mounted.
+    /// The mount point.
     folder: PathBuf,
 }
 
 impl Mount {
-    /// From a line of `mountinfo`, see proc_pid_mountinfo(5).
+    /// Parses a line of `mountinfo` (proc_pid_mountinfo(5)).
     fn parse(line: &[u8]) -> Option<Mount> {
         let mut words = line.split(|byte| *byte == b' ');
         let (group, folder) = (words.nth(3)?, words.next()?);
@@ -169,7 +170,7 @@ impl Mount {
     }
 }
 
-/// A group that a line of `/proc/PID/cgroup` names, where its hierarchy may limit memory.
+/// The group named by a line of `/proc/PID/cgroup`, if its hierarchy has the memory controller.
 fn membership(line: &[u8]) -> Option<(Version, &Path)> {
     let mut fields = line.splitn(3, |byte| *byte == b':');
     let (hierarchy, kinds, group) = (fields.next()?, fields.next()?, fields.next()?);
@@ -187,7 +188,7 @@ fn membership(line: &[u8]) -> Option<(Version, &Path)> {
     }
 }
 
-/// A path of `mountinfo`, in which blanks and backslashes are octal numbers.
+/// A path of `mountinfo`, which escapes blanks and backslashes as octal numbers.
 fn unescaped(word: &[u8]) -> PathBuf {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word;
@@ -210,7 +211,6 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n')
 }
 
-/// The number that a group's file holds.
 fn number(folder: &Path, file: &str) -> Option<u64> {
     let text = read(&folder.join(file), MAX_FILE)?;
     std::str::from_utf8(&text).ok()?.trim().parse().ok()

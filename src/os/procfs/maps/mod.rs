@@ -1,4 +1,4 @@
-//! [`Mapping`] and [`Image`]: what a process has mapped, and which mappings are one loaded ELF file.
+//! [`Mapping`] and [`Image`]: the mappings of a process, grouped into loaded ELF files.
 
 use std::ffi::OsString;
 use std::io;
@@ -7,69 +7,62 @@ use std::path::{Path, PathBuf};
 
 use crate::os::Pid;
 
-/// What the kernel writes after the name of a file that no longer has that name.
+/// Appended by the kernel to the name of a file that has been unlinked.
 const DELETED: &str = " (deleted)";
 
-/// A range of a process's addresses, as a line of `/proc/PID/maps` gives it.
+/// One line of `/proc/PID/maps`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mapping {
-    /// First address.
     pub start: u64,
     /// First address after it.
     pub end: u64,
-    /// Where in the file it starts, in bytes.
+    /// Offset in the file, in bytes.
     pub offset: u64,
-    /// Whether the process may read it.
     pub readable: bool,
-    /// Whether the process may write it.
     pub writable: bool,
-    /// Whether the process may execute it.
     pub executable: bool,
     /// The file's inode; 0 without a file.
     pub inode: u64,
-    /// The file system's device, as (major, minor).
+    /// The device of the file system, as (major, minor).
     pub dev: (u64, u64),
-    /// The file or the kernel's name for it (`[heap]`), without the kernel's "(deleted)". Runs of
-    /// white space in it may have been shortened, so it is for people and for a first guess.
+    /// The file, or the kernel's name for the mapping (`[heap]`), without "(deleted)". Runs of
+    /// whitespace may be shortened, so use it for display and as a first guess only.
     pub path: Option<PathBuf>,
-    /// Whether the file has been deleted, or replaced by one of the same name.
+    /// The file has been unlinked, or replaced by another of the same name.
     pub deleted: bool,
 }
 
 impl Mapping {
-    /// Its size in bytes.
     pub fn size(&self) -> u64 {
         self.end.saturating_sub(self.start)
     }
 
-    /// Whether an address lies in it.
     pub fn contains(&self, addr: u64) -> bool {
         (self.start..self.end).contains(&addr)
     }
 
-    /// The path when it's a file's, not a name in brackets.
+    /// The path of a file, not a name in brackets.
     pub fn file_path(&self) -> Option<&Path> {
         self.path
             .as_deref()
             .filter(|path| self.inode != 0 && path.is_absolute())
     }
 
-    /// Whether two mappings are of one file.
     fn is_same_file(&self, other: &Mapping) -> bool {
         (self.inode, self.dev, &self.path) == (other.inode, other.dev, &other.path)
     }
 }
 
-/// Reads the mappings of a process, in order of address.
+/// The mappings of a process, in order of address.
 ///
 /// # Errors
-/// When the process is gone or may not be looked at. A process without memory (a kernel thread, a
-/// zombie) has none, which is no error.
+/// When the process has ended or may not be read. A process without memory (a kernel thread, a
+/// zombie) has no mappings, which is no error.
 pub fn read_mappings(pid: Pid) -> io::Result<Vec<Mapping>> {
     match proc_maps::get_process_maps(pid) {
         Ok(ranges) => Ok(ranges.iter().map(from_range).collect()),
-        // proc-maps wants UTF-8; a file's name may be anything, and one such file among hundreds
-        // must not hide the others.
+        // proc-maps accepts UTF-8 only. A file name may be any bytes, and one such file among
+        // hundreds must not hide the others.
         Err(error) if error.kind() == io::ErrorKind::InvalidData => {
             let lines = std::fs::read(format!("/proc/{pid}/maps"))?;
             lines
@@ -98,7 +91,7 @@ fn from_range(range: &proc_maps::MapRange) -> Mapping {
     }
 }
 
-/// Parses a line of `/proc/PID/maps` whose path need not be UTF-8.
+/// Parses a line of `/proc/PID/maps` with a path that may not be UTF-8.
 fn parse_line(line: &[u8]) -> Option<Mapping> {
     let mut fields = line.splitn(6, |&byte| byte == b' ');
     let mut text = || std::str::from_utf8(fields.next()?).ok();
@@ -145,26 +138,26 @@ fn split_deleted(path: Option<&[u8]>) -> (Option<PathBuf>, bool) {
     )
 }
 
-/// One ELF file as it is loaded: its mappings in order of address.
+/// A loaded ELF file: its mappings in order of address.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
-    /// Its path in the target's own view of the file system.
+    /// Its path in the target's view of the file system.
     pub path: PathBuf,
-    /// Whether that path no longer leads to it.
+    /// That path no longer leads to it.
     pub deleted: bool,
-    /// Its mappings of the file, at least one.
+    /// At least one.
     pub mappings: Vec<Mapping>,
-    /// The anonymous memory that follows the last of them: `.bss` beyond the file's last page.
+    /// The anonymous memory right after the last mapping: `.bss` beyond the file's last page.
     pub bss: Option<Mapping>,
 }
 
 impl Image {
-    /// The mapping with the lowest address, which has the ELF header.
+    /// The mapping with the lowest address, which contains the ELF header.
     pub fn base(&self) -> Option<&Mapping> {
         self.mappings.first()
     }
 
-    /// The file's name without its folders, lossy.
+    /// The file name without its directory, lossy.
     pub fn file_name(&self) -> String {
         self.path
             .file_name()
@@ -172,7 +165,7 @@ impl Image {
             .unwrap_or_default()
     }
 
-    /// Whether an address lies in one of its mappings or in its `.bss`.
+    /// Whether an address is in one of its mappings or in its `.bss`.
     pub fn contains(&self, addr: u64) -> bool {
         self.mappings
             .iter()
@@ -181,13 +174,13 @@ impl Image {
     }
 }
 
-/// Groups mappings into the files that are loaded to be executed, in order of address. The program
-/// itself is the one that `/proc/PID/exe` names; nothing says that it comes first.
+/// Groups mappings into the files that have executable mappings, in order of address. The program
+/// itself need not be the first: `/proc/PID/exe` names it.
 pub fn images(mappings: &[Mapping]) -> Vec<Image> {
     let mut images: Vec<Image> = Vec::new();
     for mapping in mappings {
         let Some(path) = mapping.file_path() else {
-            // Anonymous memory may lie between two parts of a file (a .bss in the middle, a hole).
+            // Anonymous memory can be between two parts of a file (a .bss in the middle, a hole).
             if let Some(image) = images.last_mut()
                 && mapping.inode == 0
                 && mapping.readable
@@ -206,7 +199,7 @@ pub fn images(mappings: &[Mapping]) -> Vec<Image> {
         let continues = images
             .last()
             .and_then(|image| image.mappings.last())
-            // A lower offset is the start of the same file loaded once more (dlmopen).
+            // A lower offset begins a second load of the same file (dlmopen).
             .is_some_and(|last| last.is_same_file(mapping) && last.offset <= mapping.offset);
         if let Some(image) = images.last_mut().filter(|_| continues) {
             image.mappings.push(mapping.clone());

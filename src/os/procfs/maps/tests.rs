@@ -1,4 +1,4 @@
-//! Tests of reading mappings and of telling which of them are one loaded file.
+//! Tests of parsing mappings and of grouping them into loaded files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use super::*;
@@ -20,7 +20,7 @@ fn both_parsers_agree() {
 }
 
 #[test]
-fn a_name_that_is_not_utf8_hides_nothing() {
+fn a_name_that_is_not_utf8_hides_no_mapping() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder
         .path()
@@ -33,7 +33,7 @@ fn a_name_that_is_not_utf8_hides_nothing() {
 }
 
 #[test]
-fn fields_and_oddities_of_a_line() {
+fn fields_of_a_line() {
     let line = b"7f00-7f01 r-xs 00001000 08:1f 4711                       /a b/c (deleted)";
     let expected = Mapping {
         start: 0x7f00,
@@ -93,7 +93,7 @@ fn mappings_of_a_file_make_one_image() {
             (image.file_name(), image.mappings.len(), image.deleted, bss)
         })
         .collect();
-    // The data file isn't executed; the library is loaded twice; what follows after a gap isn't its.
+    // The data file isn't executable; the library is loaded twice; memory after a gap isn't .bss.
     assert_eq!(
         summary,
         [

@@ -1,4 +1,4 @@
-//! [`Axis`]: from where to where an axis goes, and what stands at it.
+//! [`Axis`]: range and ticks of an axis.
 
 use std::time::Duration;
 
@@ -8,38 +8,35 @@ const KIB: f64 = 1024.0;
 const MIB: f64 = 1024.0 * KIB;
 const GIB: f64 = 1024.0 * MIB;
 
-/// A mark at an axis.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tick {
-    /// Where, in the axis's unit.
+    /// Position, in the axis's unit.
     pub at: f64,
-    /// What stands there, with its unit.
+    /// Label, with its unit.
     pub text: String,
 }
 
-/// One axis of a plot.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Axis {
-    /// The lowest value.
     pub from: f64,
-    /// The highest value; always more than the lowest.
+    /// Always greater than `from`.
     pub to: f64,
-    /// The marks, lowest first, all between the two.
+    /// Lowest first, all between `from` and `to`.
     pub ticks: Vec<Tick>,
 }
 
 impl Axis {
-    /// Where a value lies, from 0 (lowest) to 1 (highest).
+    /// Position of a value, from 0 (lowest) to 1 (highest).
     pub fn share(&self, value: f64) -> f64 {
         ((value - self.from) / (self.to - self.from)).clamp(0.0, 1.0)
     }
 
-    /// An axis of seconds from 0 to `length`, with at most `max_ticks` marks.
+    /// An axis of seconds from 0 to `length`, with at most `max_ticks` ticks.
     pub fn of_time(length: Duration, max_ticks: usize) -> Axis {
         let to = length.as_secs_f64().max(0.01);
-        // One unit for all marks.
+        // One unit for all ticks.
         let (unit, name) = time_unit(length);
-        // Minutes and hours are halved and cut in three, not only in tenths.
+        // Minutes and hours have steps of a half, a third and a quarter, not only decimal ones.
         let preferred: &[f64] = match name {
             "s" | "min" => &[1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0],
             "h" => &[1.0, 2.0, 3.0, 6.0, 12.0, 24.0],
@@ -50,10 +47,10 @@ impl Axis {
     }
 
     /// An axis of bytes for values from `lowest` to `highest`. It starts at 0 unless that would leave
-    /// most of the plot empty. `headroom` is the share of the axis that stays free above the highest.
+    /// most of the plot empty. `headroom` is the share of the axis above the highest value.
     pub fn of_bytes(lowest: u64, highest: u64, max_ticks: usize, headroom: f64) -> Axis {
         let (lowest, highest) = (lowest.min(highest) as f64, highest as f64);
-        // A few pages more or less are not to look like mountains.
+        // Without a minimum, a change of a few pages would fill the plot.
         let span = (highest - lowest).max(MIB).max(highest * 0.005);
         let from = if lowest > 0.6 * highest && highest - 1.3 * span > 0.0 {
             highest - 1.15 * span
@@ -71,8 +68,8 @@ impl Axis {
     }
 }
 
-/// A round step that gives at most `max_ticks` marks over a span: one of the preferred ones, or 1, 2 or
-/// 5 of a decimal place.
+/// A round step for at most `max_ticks` ticks over a span: one of the preferred ones, or 1, 2 or 5 times
+/// a power of ten.
 fn step(span: f64, max_ticks: usize, preferred: &[f64]) -> f64 {
     let least = span / max_ticks.max(1) as f64;
     if least > 0.5
@@ -80,17 +77,17 @@ fn step(span: f64, max_ticks: usize, preferred: &[f64]) -> f64 {
     {
         return *step;
     }
-    let place = 10f64.powf(least.max(f64::MIN_POSITIVE).log10().floor());
+    let power = 10f64.powf(least.max(f64::MIN_POSITIVE).log10().floor());
     let digits = [1.0, 2.0, 5.0];
-    let digit = digits.into_iter().find(|digit| digit * place >= least);
-    digit.unwrap_or(10.0) * place
+    let digit = digits.into_iter().find(|digit| digit * power >= least);
+    digit.unwrap_or(10.0) * power
 }
 
 fn ticks(from: f64, to: f64, unit: f64, step: f64, name: &str) -> Axis {
     let decimals = (-step.log10()).ceil().clamp(0.0, 9.0) as usize;
     let first = (from / unit / step).ceil() as u64;
     let last = (to / unit / step + 1e-9).floor() as u64;
-    let marks = (first..=last).map(|count| {
+    let ticks = (first..=last).map(|count| {
         let value = count as f64 * step;
         Tick {
             at: (value * unit).min(to),
@@ -100,7 +97,7 @@ fn ticks(from: f64, to: f64, unit: f64, step: f64, name: &str) -> Axis {
     Axis {
         from,
         to,
-        ticks: marks.collect(),
+        ticks: ticks.collect(),
     }
 }
 
@@ -114,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn times_are_cut_at_round_places() {
+    fn time_ticks_are_round() {
         let of = |seconds, max| Axis::of_time(Duration::from_secs_f64(seconds), max);
         assert_eq!(
             texts(&of(60.0, 8)),
@@ -140,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_start_at_zero_unless_that_hides_all() {
+    fn bytes_start_at_zero_unless_the_plot_would_be_empty() {
         let axis = Axis::of_bytes(10 << 20, 110 << 20, 8, 0.1);
         assert!(axis.from.abs() < 1.0 && axis.to > 110.0 * MIB);
         assert_eq!(texts(&axis)[..2], ["0 MiB", "20 MiB"]);
@@ -153,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn any_span_has_some_marks_and_not_too_many() {
+    fn any_span_has_ticks_and_not_too_many() {
         for max in [2, 5, 8, 12] {
             for power in 0..44 {
                 let high = (1_u64 << power) + 12_345;

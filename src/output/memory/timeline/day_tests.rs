@@ -1,24 +1,25 @@
-//! Half a day of a pool of processes, whose times, sizes and names are all long.
+//! Half a day of a pool of processes with long times, sizes and names.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::tests::{check, keep, texts};
+use super::tests::{check, save, texts};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::os::Pid;
 use crate::output::format::Format;
-use crate::output::{Meta, write};
+use crate::output::meta::Meta;
+use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 
-/// How long, in seconds, and how far apart the looks are.
+/// Length and sampling interval, in seconds.
 const LENGTH: u64 = 12 * 3600;
 const EVERY: u64 = 2;
-/// A worker of the pool lives so long, in seconds, and then another one takes its place.
+/// Lifetime of a worker, in seconds, until another one replaces it.
 const LIFE: u64 = 2400;
 
 const NAMES: [&str; 4] = [
@@ -44,7 +45,7 @@ fn frames() -> (FrameTable, Vec<FrameId>) {
     (table, ids)
 }
 
-/// A process of this size, in which one function has added or given back so much.
+/// A process with this RSS, in which one function has added or released `change` bytes.
 fn process(pid: Pid, rss_bytes: u64, change: i64, frame: FrameId) -> ProcessSample {
     let thread = ThreadInfo {
         os_thread_id: Some(pid),
@@ -83,7 +84,7 @@ fn day() -> Profile {
         ..ProfileOptions::default()
     });
     for at in (0..=LENGTH).step_by(EVERY as usize) {
-        // The parent leaks half a GiB an hour; each worker takes some GiB and gives it back by ending.
+        // The parent leaks half a GiB per hour; each worker allocates some GiB and releases it on exit.
         let function = functions[(at / 1800) as usize % functions.len()];
         let leaked = (3 << 30) + at * (150 << 10);
         let mut processes = vec![process(
@@ -118,7 +119,7 @@ fn day() -> Profile {
 }
 
 #[test]
-fn half_a_day_of_many_processes_stays_readable() {
+fn half_a_day_of_many_processes_is_readable() {
     let meta = Meta {
         command: "/usr/bin/python3 /srv/приложение/работник.py --очередь всё".to_owned(),
         duration: Duration::from_secs(LENGTH),
@@ -127,7 +128,7 @@ fn half_a_day_of_many_processes_stays_readable() {
     let mut bytes = Vec::new();
     write(Format::Timeline, &day(), &meta, &mut bytes).unwrap();
     let svg = String::from_utf8(bytes).unwrap();
-    keep("day", &svg);
+    save("day", &svg);
     check(&svg);
     let texts = texts(&svg);
     let has = |end: &str| texts.iter().any(|text| text.contains(end));
@@ -140,6 +141,6 @@ fn half_a_day_of_many_processes_stays_readable() {
     ] {
         assert!(has(expected), "{expected}: {texts:#?}");
     }
-    // However long, a picture is of bounded size.
+    // The size of a picture is bounded.
     assert!(svg.len() < 1 << 20, "{}", svg.len());
 }

@@ -1,4 +1,4 @@
-//! A recording of several processes, as a picture and for mprof.
+//! A recording of several processes as a timeline and for mprof.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
@@ -8,13 +8,14 @@ use super::tests::{check, seconds, texts};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::output::format::Format;
-use crate::output::{Meta, write};
+use crate::output::meta::Meta;
+use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::sampler::resources::memory_poll::MemoryReading;
 use crate::sampler::sample::{ProcessSample, Sample};
 
-/// 40 s of a process, and of a child from 10 s to 20 s.
+/// 40 s of a process with a child from 10 s to 20 s.
 fn family() -> Profile {
     let mut profile = Profile::new(ProfileOptions {
         memory: true,
@@ -76,7 +77,7 @@ fn written(format: Format) -> String {
 }
 
 #[test]
-fn a_family_has_a_line_for_each_and_one_for_all() {
+fn each_process_and_their_sum_have_a_line() {
     let svg = written(Format::Timeline);
     check(&svg);
     let texts = texts(&svg);
@@ -99,7 +100,7 @@ fn a_family_has_a_line_for_each_and_one_for_all() {
 }
 
 #[test]
-fn mprof_gets_the_sum_and_the_child() {
+fn mprof_has_the_sum_and_the_child() {
     let data = written(Format::Mprof);
     let mut lines = data.lines();
     assert_eq!(

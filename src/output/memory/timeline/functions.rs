@@ -1,96 +1,82 @@
-//! Along the bottom: the functions that made the memory grow, each over the same time as the plot.
+//! Below the plot: RSS growth over the same time for each function with the most of it.
 
-use std::io;
 use std::time::Duration;
-
-use plotters::style::Color;
 
 use super::model::Timeline;
 use super::plot::Plot;
 use super::style::{BAR, GAP, LEADING, SMALL, TRACK};
-use super::svg::{Anchor, Canvas, Font, Place};
+use super::svg::{Anchor, Canvas, Font, Point};
 use super::text::{bytes, fit, width};
 use crate::profile::memory::timeline::FunctionGrowth;
 
-/// Height of a function's bars.
+/// Height of the bars of a function.
 const BARS: f64 = 46.0;
-/// Between a function's bars and the next one's name.
+/// Space between the bars of a function and the name of the next one.
 const BELOW_BARS: f64 = 16.0;
-/// Most bars of a function: each is wide enough to be seen at 600 pixels.
+/// Most bars of a function: each is visible at a width of 600 pixels.
 const MAX_BARS: usize = 150;
-/// Height of the lowest bar: what grew at all is seen.
+/// Height of the lowest bar, so that the least growth is visible.
 const LOWEST: f64 = 3.0;
+const LINE: f64 = SMALL.size * LEADING;
+const BELOW_HEADING: f64 = 8.0;
 
-const HEAD: Font = Font {
+const HEADING: Font = Font {
     is_bold: true,
     ..SMALL
 };
 
-/// How high it is; 0 without functions.
+/// Height of this part; 0 without functions.
 pub fn height(timeline: &Timeline) -> f64 {
-    let line = SMALL.size * LEADING;
-    match timeline.functions.len() {
-        0 => 0.0,
-        rows => {
-            let more = if timeline.more_functions.0 > 0 {
-                line
-            } else {
-                0.0
-            };
-            line + 8.0 + rows as f64 * (line + BARS + BELOW_BARS) + more
-        }
+    let rows = timeline.functions.len();
+    if rows == 0 {
+        return 0.0;
     }
+    let (more, _) = timeline.more_functions;
+    let last_line = if more > 0 { LINE } else { 0.0 };
+    LINE + BELOW_HEADING + rows as f64 * (LINE + BARS + BELOW_BARS) + last_line
 }
 
-/// Draws it below `top`.
-pub fn draw(canvas: &Canvas<'_>, timeline: &Timeline, plot: &Plot, top: f64) -> io::Result<()> {
-    let line = SMALL.size * LEADING;
+/// Draws this part below `top`.
+pub fn draw(canvas: &mut Canvas, timeline: &Timeline, plot: &Plot, top: f64) {
     if timeline.functions.is_empty() {
-        return Ok(());
+        return;
     }
-    let bars = Bars::of(timeline);
+    let bars = Bars::new(timeline);
     let (more, left) = timeline.more_functions;
     let all: u64 = timeline.functions.iter().map(|one| one.grown_bytes).sum();
     let all = all.saturating_add(left);
-    let head = format!(
-        "RSS growth by function, a bar for each {}",
+    let heading = format!(
+        "RSS growth by function, one bar per {}",
         duration(bars.width)
     );
-    canvas.text(&head, (plot.left, top), HEAD, Anchor::Start)?;
-    let mut y = top + line + 8.0;
+    canvas.text(&heading, (plot.left, top), HEADING, Anchor::Start);
+    let mut y = top + LINE + BELOW_HEADING;
     for (function, heights) in timeline.functions.iter().zip(&bars.rows) {
-        name(canvas, plot, function, all, y)?;
-        y += line;
-        canvas.rectangle((plot.left, y), (plot.right, y + BARS), TRACK.to_rgba())?;
-        canvas.area(&outline(plot, heights, bars.width, y + BARS), BAR.to_rgba())?;
+        draw_name(canvas, plot, function, all, y);
+        y += LINE;
+        canvas.rectangle((plot.left, y), (plot.right, y + BARS), TRACK, 1.0);
+        canvas.area(&outline(plot, heights, bars.width, y + BARS), BAR, 1.0);
         y += BARS + BELOW_BARS;
     }
     if more > 0 {
         let (s, share) = (if more == 1 { "" } else { "s" }, share(left, all));
         let text = format!("and {more} more function{s}: {} ({share})", bytes(left));
-        canvas.text(&text, (plot.left, y), SMALL, Anchor::Start)?;
+        canvas.text(&text, (plot.left, y), SMALL, Anchor::Start);
     }
-    Ok(())
 }
 
-/// The name on the left, the bytes on the right; the name gives way.
-fn name(
-    canvas: &Canvas<'_>,
-    plot: &Plot,
-    function: &FunctionGrowth,
-    all: u64,
-    y: f64,
-) -> io::Result<()> {
+/// The name on the left and the bytes on the right; a long name is shortened.
+fn draw_name(canvas: &mut Canvas, plot: &Plot, function: &FunctionGrowth, all: u64, y: f64) {
     let grown = function.grown_bytes;
     let size = format!("{} ({})", bytes(grown), share(grown, all));
-    canvas.text(&size, (plot.right, y), SMALL, Anchor::End)?;
+    canvas.text(&size, (plot.right, y), SMALL, Anchor::End);
     let name = match &function.file {
         Some(file) => format!("{} ({file})", function.name),
         None => function.name.clone(),
     };
     let room = plot.right - plot.left - width(&size, SMALL.size) - GAP;
     let name = fit(&name, SMALL.size, room);
-    canvas.text(&name, (plot.left, y), SMALL, Anchor::Start)
+    canvas.text(&name, (plot.left, y), SMALL, Anchor::Start);
 }
 
 fn share(part: u64, all: u64) -> String {
@@ -102,21 +88,22 @@ fn duration(time: Duration) -> String {
     if time < Duration::from_secs(1) {
         format!("{} ms", time.as_millis())
     } else if time < Duration::from_secs(120) {
-        // No more digits than it has.
+        // At most two decimals, without trailing zeros.
         format!("{} s", (time.as_secs_f64() * 100.0).round() / 100.0)
     } else {
         format!("{:.1} min", time.as_secs_f64() / 60.0)
     }
 }
 
-/// The functions' growth in bars of one width, from 0 to 1 (the highest of all functions).
+/// Growth of the functions in bars of one width.
 struct Bars {
     width: Duration,
+    /// Heights from 0 to 1, the highest bar of all functions.
     rows: Vec<Vec<f64>>,
 }
 
 impl Bars {
-    fn of(timeline: &Timeline) -> Bars {
+    fn new(timeline: &Timeline) -> Bars {
         let cell_ns = timeline.cell_width.as_nanos().max(1);
         let cells = timeline.length.as_nanos() / cell_ns + 1;
         let cells_per_bar = cells.div_ceil(MAX_BARS as u128).max(1);
@@ -134,13 +121,8 @@ impl Bars {
             bars
         });
         let sums: Vec<Vec<u64>> = sums.collect();
-        let highest = sums
-            .iter()
-            .flatten()
-            .copied()
-            .max()
-            .unwrap_or_default()
-            .max(1);
+        let highest = sums.iter().flatten().copied().max();
+        let highest = highest.unwrap_or_default().max(1);
         let share = |bytes: u64| bytes as f64 / highest as f64;
         Bars {
             width: Duration::from_nanos(u64::try_from(bar_ns).unwrap_or(u64::MAX)),
@@ -152,8 +134,8 @@ impl Bars {
     }
 }
 
-/// The outline of bars that stand on `bottom`.
-fn outline(plot: &Plot, bars: &[f64], width: Duration, bottom: f64) -> Vec<Place> {
+/// The outline of all bars, which rise from `bottom`.
+fn outline(plot: &Plot, bars: &[f64], width: Duration, bottom: f64) -> Vec<Point> {
     let mut corners = vec![(plot.left, bottom)];
     for (at, bar) in bars.iter().enumerate() {
         let start = width.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX));

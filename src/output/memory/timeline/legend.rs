@@ -1,47 +1,37 @@
-//! [`Legend`]: what the lines of the plot are, in as many rows as it takes.
+//! [`Legend`]: names of the lines of the plot, in as many rows as needed.
 
-use std::io;
-
-use plotters::style::{Color, RGBColor};
-
-use super::style::{BAND_ALPHA, LEADING, MARGIN, SMALL, WIDTH};
-use super::svg::{Anchor, Canvas};
+use super::style::{BASELINE_OPACITY, LEADING, MARGIN, SMALL, WIDTH};
+use super::svg::{Anchor, Canvas, Color};
 use super::text::{fit, width};
 
-/// Width of the sample before a name.
-const SAMPLE: f64 = 60.0;
-/// Between a sample and its name.
+/// Width of the swatch before a name.
+const SWATCH: f64 = 60.0;
+/// Space between a swatch and its name.
 const SPACE: f64 = 14.0;
-/// Between two entries.
+/// Space between two entries.
 const GAP: f64 = 40.0;
 /// Widest name: two of them fit into a row.
-const MAX_NAME: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0 - SAMPLE - SPACE;
+const MAX_NAME: f64 = (WIDTH - 2.0 * MARGIN - GAP) / 2.0 - SWATCH - SPACE;
 
 /// How something is drawn in the plot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mark {
     /// The main line.
     Thick,
-    /// A line.
     Line,
-    /// A dashed line.
     Dashed,
-    /// A line with the room below it filled.
-    Band,
+    /// A line with the area below it filled.
+    Area,
 }
 
-/// One thing in the plot.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// What it is.
     pub name: String,
-    /// How it is drawn.
     pub mark: Mark,
-    /// Its colour.
-    pub color: RGBColor,
+    pub color: Color,
 }
 
-/// The entries with their places: row, and how far to the right.
+/// The entries with their positions: row and left edge.
 pub struct Legend {
     entries: Vec<(usize, f64, Entry)>,
     more: Option<(usize, f64, String)>,
@@ -49,8 +39,8 @@ pub struct Legend {
 }
 
 impl Legend {
-    /// Lays out the entries; `more` is a text behind them.
-    pub fn of(entries: Vec<Entry>, more: Option<String>) -> Legend {
+    /// Distributes the entries over rows; `more` is a text after the last one.
+    pub fn new(entries: Vec<Entry>, more: Option<String>) -> Legend {
         let (mut row, mut x) = (0, MARGIN);
         let mut place = |wide: f64| {
             if x > MARGIN && x + wide > WIDTH - MARGIN {
@@ -65,7 +55,7 @@ impl Legend {
             .into_iter()
             .map(|mut entry| {
                 entry.name = fit(&entry.name, SMALL.size, MAX_NAME);
-                let (row, x) = place(SAMPLE + SPACE + width(&entry.name, SMALL.size));
+                let (row, x) = place(SWATCH + SPACE + width(&entry.name, SMALL.size));
                 (row, x, entry)
             })
             .collect();
@@ -81,44 +71,34 @@ impl Legend {
         }
     }
 
-    /// How high it is.
     pub fn height(&self) -> f64 {
         self.rows as f64 * SMALL.size * LEADING
     }
 
-    /// Draws it below `top`.
-    pub fn draw(&self, canvas: &Canvas<'_>, top: f64) -> io::Result<()> {
+    /// Draws the legend below `top`.
+    pub fn draw(&self, canvas: &mut Canvas, top: f64) {
         let line = SMALL.size * LEADING;
         for (row, x, entry) in &self.entries {
             let y = top + *row as f64 * line;
             let middle = y + 0.5 * SMALL.size;
-            let (from, to) = ((*x, middle), (x + SAMPLE, middle));
-            let color = entry.color.to_rgba();
+            let across = |y: f64| [(*x, y), (x + SWATCH, y)];
+            let color = entry.color;
             match entry.mark {
-                Mark::Thick => canvas.line(&[from, to], color, 8)?,
-                Mark::Line => canvas.line(&[from, to], color, 4)?,
-                Mark::Dashed => canvas.dashed(from, to, color, 4)?,
-                Mark::Band => {
-                    let bottom = (x + SAMPLE, y + SMALL.size);
-                    canvas.rectangle((*x, y), bottom, entry.color.mix(BAND_ALPHA))?;
-                    canvas.line(&[(*x, y), (x + SAMPLE, y)], color, 3)?;
+                Mark::Thick => canvas.line(&across(middle), color, 8),
+                Mark::Line => canvas.line(&across(middle), color, 4),
+                Mark::Dashed => canvas.dashed(&across(middle), color, 4),
+                Mark::Area => {
+                    let bottom = (x + SWATCH, y + SMALL.size);
+                    canvas.rectangle((*x, y), bottom, color, BASELINE_OPACITY);
+                    canvas.line(&across(y), color, 3);
                 }
             }
-            canvas.text(&entry.name, (x + SAMPLE + SPACE, y), SMALL, Anchor::Start)?;
+            let at = (x + SWATCH + SPACE, y);
+            canvas.text(&entry.name, at, SMALL, Anchor::Start);
         }
-        match &self.more {
-            Some((row, x, text)) => {
-                let at = (*x, top + *row as f64 * line);
-                canvas.text(text, at, SMALL, Anchor::Start)
-            }
-            None => Ok(()),
+        if let Some((row, x, text)) = &self.more {
+            let at = (*x, top + *row as f64 * line);
+            canvas.text(text, at, SMALL, Anchor::Start);
         }
     }
-}
-
-/// The text with what XML gives a meaning to written as entities.
-pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

@@ -1,12 +1,13 @@
-//! The timeline (`-f timeline`): memory over time as an SVG to look at, drawn with plotters.
+//! The timeline (`-f timeline`): memory over time as an SVG.
 //!
-//! The picture has no size of its own, only a shape: it fills the width that it is given, and its
-//! text with it.
+//! The picture has a shape but no size: it fills the width that it is given, and its text grows with
+//! it.
 
 pub mod axis;
 pub mod functions;
 pub mod legend;
 pub mod model;
+pub mod picture;
 pub mod plot;
 pub mod style;
 pub mod svg;
@@ -16,7 +17,7 @@ use std::io::{self, Write};
 
 use model::Timeline;
 
-use crate::output::Meta;
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 
 /// Draws the recording's memory over time.
@@ -24,8 +25,7 @@ use crate::profile::Profile;
 /// # Errors
 /// Those of `out`.
 pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
-    let svg = plot::picture(&Timeline::of(profile, meta))?;
-    out.write_all(svg.as_bytes())
+    out.write_all(picture::draw(&Timeline::of(profile, meta)).as_bytes())
 }
 
 #[cfg(test)]

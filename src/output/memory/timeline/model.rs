@@ -1,73 +1,69 @@
-//! [`Timeline`]: what the picture shows, before anything is drawn.
+//! [`Timeline`]: contents of the picture.
 
 use std::time::Duration;
 
 use super::text::{bytes, moment};
-use crate::output::Meta;
+use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::memory::timeline::{FunctionGrowth, LEAST_BYTES};
 use crate::rss::leak::trend::Trend;
 use crate::rss::leak::verdict::Verdict;
 use crate::text::sanitize::clean;
 
-/// Most processes with a line of their own.
+/// Most processes with their own line.
 const MAX_PROCESSES: usize = 8;
-/// Most functions along the bottom.
+/// Most functions below the plot.
 const MAX_FUNCTIONS: usize = 6;
-/// Longest title, in characters; the picture has room for fewer.
+/// Longest title, in characters; the picture shortens it further.
 const MAX_TITLE_CHARS: usize = 160;
-/// The least part of all growth that makes a function worth a row.
+/// Least share of all growth for a row of its own.
 const LEAST_SHARE: f64 = 0.001;
 
-/// A time from the start of the recording, and bytes.
-pub type Point = (Duration, u64);
+/// Time since the start of the recording, and bytes.
+pub type Reading = (Duration, u64);
 
-/// A recording's memory over time. Pure: what is drawn follows from this alone.
+/// A recording's memory over time: all that the picture depends on.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timeline {
-    /// Which program.
     pub title: String,
-    /// What is to be thought of it, such as `growing at 60.2 MiB/min (leak suspected)`.
+    /// Such as `Memory: growing at 60.2 MiB/min (leak suspected)`.
     pub verdict: String,
-    /// Whether the verdict is a bad one.
+    /// Whether the verdict suspects a leak.
     pub is_alarming: bool,
     /// A line of numbers.
     pub facts: String,
-    /// How long the recording took.
     pub length: Duration,
-    /// Resident memory of all processes together: time, lowest and highest of each stretch.
+    /// Resident memory of all processes together: time, lowest and highest reading of each stretch.
     pub rss: Vec<(Duration, u64, u64)>,
-    /// The highest of these.
-    pub peak: Option<Point>,
-    /// What stayed in the troughs.
-    pub baseline: Vec<Point>,
-    /// The straight line through the baseline, by its ends.
-    pub trend: Vec<Point>,
-    /// Further lines over all processes: their names and points.
+    /// The highest reading.
+    pub peak: Option<Reading>,
+    /// Memory in the troughs of the curve.
+    pub baseline: Vec<Reading>,
+    /// Both ends of the straight line through the baseline; empty without a verdict.
+    pub trend: Vec<Reading>,
+    /// PSS, USS and swap of all processes together.
     pub shares: Vec<Line>,
-    /// A line for each process, if there are several.
+    /// One line per process, if there are several.
     pub processes: Vec<Line>,
-    /// How many processes have none for want of room.
+    /// Number of processes without a line.
     pub more_processes: usize,
-    /// The functions that grew it, largest first.
+    /// The functions with the most growth, greatest first.
     pub functions: Vec<FunctionGrowth>,
-    /// How many more there are, and what they grew together, in bytes.
+    /// Number of further functions, and their growth in bytes.
     pub more_functions: (usize, u64),
-    /// How long a stretch of [`FunctionGrowth::cells`] is.
+    /// Length of each of [`FunctionGrowth::cells`].
     pub cell_width: Duration,
 }
 
-/// A line of the picture.
+/// A line of the plot, with its name in the legend.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line {
-    /// What it is called in the legend.
     pub name: String,
-    /// Its points, oldest first.
-    pub points: Vec<Point>,
+    /// Oldest first.
+    pub points: Vec<Reading>,
 }
 
 impl Timeline {
-    /// The timeline of a recording.
     pub fn of(profile: &Profile, meta: &Meta) -> Timeline {
         let series = profile.rss();
         let length = profile.last_elapsed();
@@ -108,8 +104,8 @@ impl Timeline {
     }
 }
 
-/// The ends of the trend's line; none where nothing can be said of it.
-fn trend_line(trend: &Trend, length: Duration) -> Vec<Point> {
+/// Both ends of the trend's line; empty if the verdict is inconclusive.
+fn trend_line(trend: &Trend, length: Duration) -> Vec<Reading> {
     if matches!(trend.verdict, Verdict::Inconclusive { .. }) {
         return Vec::new();
     }
@@ -132,9 +128,9 @@ fn facts(profile: &Profile, length: Duration) -> String {
             bytes(peak)
         ));
         let kernel = profile.memory().kernel_peak();
-        // The two are counted apart from each other, some pages out of step.
+        // The kernel's peak and current RSS are separate counters that differ by some pages.
         if let Some(highest) = kernel.filter(|highest| *highest > peak + peak / 50 + (1 << 20)) {
-            parts.push(format!("{} before or between looks", bytes(highest)));
+            parts.push(format!("{} before or between samples", bytes(highest)));
         }
     }
     if let Some(last) = profile.memory().shares().last() {
@@ -147,14 +143,13 @@ fn facts(profile: &Profile, length: Duration) -> String {
         if last.swap_bytes > 0 {
             part += &format!(" and {} swapped out", bytes(last.swap_bytes));
         }
-        // Seldom asked for, so that it may be another time than that of the last RSS.
+        // Read less often than RSS, so the time may differ from that of the last RSS.
         parts.push(format!("{part} at {}", moment(last.elapsed, length)));
     }
     parts.join(" · ")
 }
 
-/// A command line whose words are without the folders that they start with: these take more room than
-/// they tell.
+/// The command line with absolute paths reduced to their last part, to save room.
 fn without_folders(command: &str) -> String {
     let words = command.split(' ').map(|word| match word.rsplit_once('/') {
         Some((_, last)) if word.starts_with('/') && !last.is_empty() => last,
@@ -163,7 +158,7 @@ fn without_folders(command: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// PSS, USS and swap, each if it says anything that another line does not.
+/// PSS, USS and swap, each if it adds information to the other lines.
 fn shares(profile: &Profile) -> Vec<Line> {
     let points = profile.memory().shares();
     let line = |name: &str, value: &dyn Fn(usize) -> u64| Line {
@@ -180,8 +175,8 @@ fn shares(profile: &Profile) -> Vec<Line> {
         line("USS", &|at| of(at).uss_bytes),
         line("swapped out", &|at| of(at).swap_bytes),
     );
-    // Of several processes, what is shared counts once in the sum of their PSS only; what it has for
-    // itself, one process shows best.
+    // Only PSS counts shared pages once in a sum over processes. For one process USS is the better
+    // measure, and PSS is shown only if it differs.
     let has_several = profile.memory().processes().len() > 1;
     let mut lines = Vec::new();
     let shared = |at: usize| of(at).pss_bytes.saturating_sub(of(at).uss_bytes);
@@ -198,8 +193,7 @@ fn shares(profile: &Profile) -> Vec<Line> {
     lines
 }
 
-/// The processes that had most at their peaks, in the order in which they came, and how many are left
-/// out.
+/// The processes with the highest peaks, in the order of their start, and the number of the others.
 fn processes(profile: &Profile) -> (Vec<Line>, usize) {
     let all = profile.memory().processes();
     if all.len() < 2 {

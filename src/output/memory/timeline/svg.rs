@@ -1,153 +1,191 @@
-//! [`Canvas`]: the few shapes that the picture is made of, put onto plotters' SVG backend.
+//! [`Canvas`]: the few SVG shapes that the picture consists of.
 
-use std::io;
+use std::fmt::{self, Display, Write};
 
-use plotters::coord::Shift;
-use plotters::prelude::*;
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+/// A position in the picture, in its own units: right and down.
+pub type Point = (f64, f64);
 
-/// plotters divides font sizes by this before it writes them.
-const PLOTTERS_FONT_SCALE: f64 = 1.24;
+/// An opaque colour: red, green and blue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Color(pub u8, pub u8, pub u8);
 
-/// A place in the picture, in its own units: right and down.
-pub type Place = (f64, f64);
+impl Display for Color {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Color(red, green, blue) = self;
+        write!(f, "#{red:02x}{green:02x}{blue:02x}")
+    }
+}
 
-/// On which side of its place a text stands.
+/// Which part of a text is at its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
-    /// It starts there.
     Start,
-    /// Its middle is there.
     Middle,
-    /// It ends there.
     End,
 }
 
-/// How a text looks.
 #[derive(Clone, Copy, Debug)]
 pub struct Font {
     /// In the picture's units.
     pub size: f64,
-    /// Its colour.
-    pub color: RGBColor,
-    /// Whether it is bold.
+    pub color: Color,
     pub is_bold: bool,
 }
 
-/// Something to draw on. Errors are those of plotters, none of which a text in memory can have.
-pub struct Canvas<'a> {
-    area: DrawingArea<SVGBackend<'a>, Shift>,
+/// An SVG document in memory.
+pub struct Canvas {
+    svg: String,
 }
 
-impl<'a> Canvas<'a> {
-    /// An empty picture that is written into `svg`.
-    pub fn new(svg: &'a mut String, size: (u32, u32)) -> Canvas<'a> {
+impl Canvas {
+    /// An empty picture. It has a shape but no size, so that it fills the width of its container.
+    /// Viewers show `title` in their tabs, and screen readers read it.
+    pub fn new((width, height): (u32, u32), title: &str) -> Canvas {
+        let title = escape(title);
         Canvas {
-            area: SVGBackend::with_string(svg, size).into_drawing_area(),
+            svg: format!(
+                "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg role=\"img\" \
+                 viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\">\n\
+                 <title>{title}</title>\n"
+            ),
         }
     }
 
-    /// Ends the picture.
-    pub fn finish(self) -> io::Result<()> {
-        self.area.present().map_err(io::Error::other)
+    pub fn finish(mut self) -> String {
+        self.svg.push_str("</svg>\n");
+        self.svg
     }
 
-    /// A text below its place.
-    pub fn text(&self, text: &str, at: Place, font: Font, anchor: Anchor) -> io::Result<()> {
-        let style = if font.is_bold {
-            FontStyle::Bold
+    /// A text whose top is at `at`.
+    pub fn text(&mut self, text: &str, at: Point, font: Font, anchor: Anchor) {
+        if text.is_empty() {
+            return;
+        }
+        let (x, y) = round(at);
+        let anchor = match anchor {
+            Anchor::Start => "start",
+            Anchor::Middle => "middle",
+            Anchor::End => "end",
+        };
+        let weight = if font.is_bold {
+            " font-weight=\"bold\""
         } else {
-            FontStyle::Normal
+            ""
         };
-        let size = font.size * PLOTTERS_FONT_SCALE;
-        let horizontal = match anchor {
-            Anchor::Start => HPos::Left,
-            Anchor::Middle => HPos::Center,
-            Anchor::End => HPos::Right,
-        };
-        let style = TextStyle::from((FontFamily::Monospace, size, style).into_font())
-            .color(&font.color)
-            .pos(Pos::new(horizontal, VPos::Top));
-        self.draw(&Text::new(text.to_owned(), round(at), style))
+        let (size, color, text) = (font.size, font.color, escape(text));
+        // 0.76 em is the ascent of common monospace fonts.
+        self.element(format_args!(
+            "<text x=\"{x}\" y=\"{y}\" dy=\"0.76em\" text-anchor=\"{anchor}\" font-family=\"monospace\" \
+             font-size=\"{size}\"{weight} fill=\"{color}\">{text}</text>"
+        ));
     }
 
-    /// A line through these places.
-    pub fn line(&self, places: &[Place], color: RGBAColor, width: u32) -> io::Result<()> {
-        let places = simplified(places);
-        if places.len() < 2 {
-            return Ok(());
+    /// A line through these points.
+    pub fn line(&mut self, points: &[Point], color: Color, width: u32) {
+        self.polyline(points, color, width, "");
+    }
+
+    /// A dashed line through these points.
+    pub fn dashed(&mut self, points: &[Point], color: Color, width: u32) {
+        self.polyline(points, color, width, " stroke-dasharray=\"18 12\"");
+    }
+
+    fn polyline(&mut self, points: &[Point], color: Color, width: u32, dashes: &str) {
+        let points = simplified(points);
+        if points.len() > 1 {
+            let points = Points(&points);
+            self.element(format_args!(
+                "<polyline fill=\"none\" stroke=\"{color}\" stroke-width=\"{width}\"{dashes} points=\"{points}\"/>"
+            ));
         }
-        self.draw(&PathElement::new(places, color.stroke_width(width)))
     }
 
-    /// A dashed straight line.
-    pub fn dashed(&self, from: Place, to: Place, color: RGBAColor, width: u32) -> io::Result<()> {
-        const DASH: f64 = 18.0;
-        const GAP: f64 = 12.0;
-        let (across, down) = (to.0 - from.0, to.1 - from.1);
-        let length = across.hypot(down);
-        let place = |along: f64| {
-            let share = (along / length).min(1.0);
-            (from.0 + across * share, from.1 + down * share)
-        };
-        let mut along = 0.0;
-        while along < length {
-            self.line(&[place(along), place(along + DASH)], color, width)?;
-            along += DASH + GAP;
-        }
-        Ok(())
-    }
-
-    /// A filled shape with these corners.
-    pub fn area(&self, corners: &[Place], color: RGBAColor) -> io::Result<()> {
+    /// A filled polygon.
+    pub fn area(&mut self, corners: &[Point], color: Color, opacity: f64) {
         let corners = simplified(corners);
-        if corners.len() < 3 {
-            return Ok(());
+        if corners.len() > 2 {
+            let points = Points(&corners);
+            self.element(format_args!(
+                "<polygon fill=\"{color}\" fill-opacity=\"{opacity}\" points=\"{points}\"/>"
+            ));
         }
-        self.draw(&Polygon::new(corners, color.filled()))
     }
 
     /// A filled rectangle.
-    pub fn rectangle(&self, from: Place, to: Place, color: RGBAColor) -> io::Result<()> {
-        self.draw(&Rectangle::new([round(from), round(to)], color.filled()))
+    pub fn rectangle(&mut self, from: Point, to: Point, color: Color, opacity: f64) {
+        let ((left, top), (right, bottom)) = (round(from), round(to));
+        let (width, height) = (right - left, bottom - top);
+        self.element(format_args!(
+            "<rect x=\"{left}\" y=\"{top}\" width=\"{width}\" height=\"{height}\" fill=\"{color}\" \
+             fill-opacity=\"{opacity}\"/>"
+        ));
     }
 
-    /// A ring.
-    pub fn ring(&self, center: Place, radius: u32, color: RGBAColor) -> io::Result<()> {
-        self.draw(&Circle::new(round(center), radius, color.stroke_width(4)))
+    pub fn ring(&mut self, center: Point, radius: u32, color: Color) {
+        let (x, y) = round(center);
+        self.element(format_args!(
+            "<circle cx=\"{x}\" cy=\"{y}\" r=\"{radius}\" fill=\"none\" stroke=\"{color}\" \
+             stroke-width=\"4\"/>"
+        ));
     }
 
-    fn draw<E>(&self, element: &E) -> io::Result<()>
-    where
-        for<'e> &'e E: plotters::element::PointCollection<'e, (i32, i32)>,
-        E: plotters::element::Drawable<SVGBackend<'a>>,
-    {
-        self.area.draw(element).map_err(io::Error::other)
+    fn element(&mut self, element: fmt::Arguments<'_>) {
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.svg, "{element}");
     }
 }
 
-fn round((x, y): Place) -> (i32, i32) {
+/// The points as `x,y x,y`.
+struct Points<'a>(&'a [(i32, i32)]);
+
+impl Display for Points<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, (x, y)) in self.0.iter().enumerate() {
+            let space = if place > 0 { " " } else { "" };
+            write!(f, "{space}{x},{y}")?;
+        }
+        Ok(())
+    }
+}
+
+fn round((x, y): Point) -> (i32, i32) {
     (x.round() as i32, y.round() as i32)
 }
 
-/// The places as whole units, without those in the middle of a level stretch.
-fn simplified(places: &[Place]) -> Vec<(i32, i32)> {
-    let mut kept: Vec<(i32, i32)> = Vec::with_capacity(places.len());
-    for place in places.iter().copied().map(round) {
-        if let [.., before, last] = kept.as_slice() {
-            let is_level = before.1 == last.1 && last.1 == place.1;
-            let is_upright = before.0 == last.0 && last.0 == place.0;
+/// The text with XML's special characters as entities and without the characters that XML 1.0 does not
+/// allow (its production 2, `Char`).
+fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => escaped.push(c),
+            _ => escaped.push(char::REPLACEMENT_CHARACTER),
+        }
+    }
+    escaped
+}
+
+/// The points rounded to whole units, without those in the middle of a level or upright stretch.
+fn simplified(points: &[Point]) -> Vec<(i32, i32)> {
+    let mut simple: Vec<(i32, i32)> = Vec::with_capacity(points.len());
+    for point in points.iter().copied().map(round) {
+        if let [.., before, last] = simple.as_slice() {
+            let is_level = before.1 == last.1 && last.1 == point.1;
+            let is_upright = before.0 == last.0 && last.0 == point.0;
             let goes_on = |a: i32, b: i32, c: i32| (a <= b && b <= c) || (a >= b && b >= c);
-            if (is_level && goes_on(before.0, last.0, place.0))
-                || (is_upright && goes_on(before.1, last.1, place.1))
+            if (is_level && goes_on(before.0, last.0, point.0))
+                || (is_upright && goes_on(before.1, last.1, point.1))
             {
-                kept.pop();
+                simple.pop();
             }
         }
-        kept.push(place);
+        simple.push(point);
     }
-    kept.dedup();
-    kept
+    simple.dedup();
+    simple
 }
 
 #[cfg(test)]
@@ -155,8 +193,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn level_stretches_keep_their_ends_and_spikes_their_tips() {
-        let places = [
+    fn stretches_retain_their_ends_and_spikes_their_tips() {
+        let points = [
             (0.0, 5.0),
             (1.0, 5.2),
             (2.0, 5.0),
@@ -167,8 +205,32 @@ mod tests {
             (4.0, 5.0),
         ];
         assert_eq!(
-            simplified(&places),
+            simplified(&points),
             [(0, 5), (3, 5), (3, 0), (3, 9), (4, 5)]
         );
+    }
+
+    #[test]
+    fn no_text_breaks_the_document() {
+        assert_eq!(
+            escape("<a href=\"x\"> & \u{0}\u{1b}\u{ffff}é🐍"),
+            "&lt;a href=\"x\"&gt; &amp; \u{fffd}\u{fffd}\u{fffd}é🐍"
+        );
+    }
+
+    #[test]
+    fn shapes_without_an_extent_are_left_out() {
+        let mut canvas = Canvas::new((10, 20), "a < b");
+        let color = Color(0, 98, 170);
+        canvas.line(&[(1.0, 1.0), (1.2, 1.2)], color, 2);
+        canvas.area(&[(0.0, 0.0), (9.0, 0.0)], color, 1.0);
+        canvas.dashed(&[(0.0, 0.0), (3.6, 9.0)], color, 2);
+        let svg = canvas.finish();
+        assert_eq!(svg.matches("<poly").count(), 1, "{svg}");
+        assert!(
+            svg.contains("stroke=\"#0062aa\"") && svg.contains("points=\"0,0 4,9\""),
+            "{svg}"
+        );
+        assert!(svg.contains("<title>a &lt; b</title>"), "{svg}");
     }
 }

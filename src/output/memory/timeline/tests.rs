@@ -1,6 +1,6 @@
-//! Pictures of odd and of ordinary recordings: well formed, all inside, and no text over another.
+//! Pictures of ordinary and unusual recordings: valid XML, nothing outside, no texts that overlap.
 //!
-//! With `PYSPY_KEEP_PICTURES=FOLDER` the pictures stay, to be looked at in a browser.
+//! With `PYSPY_TEST_PICTURES=DIRECTORY` the pictures are written there, to view them in a browser.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use roxmltree::{Document, Node};
 
 use super::model::{Line, Timeline};
-use super::plot::picture;
+use super::picture::draw;
 use super::text;
 use crate::profile::memory::timeline::{FunctionGrowth, GrowthCell};
 
@@ -34,7 +34,7 @@ fn growth(name: &str, file: Option<&str>, mib: u64, from: f64, to: f64) -> Funct
     }
 }
 
-/// A leak with loads that come and go, over a minute.
+/// A leak during a minute of changing load.
 fn leak() -> Timeline {
     let rss = |at: u32| {
         let load = if at % 20 < 8 { 30 } else { 0 };
@@ -80,7 +80,7 @@ fn leak() -> Timeline {
     }
 }
 
-/// As many lines and as long names as there can be.
+/// The most lines and the longest names that are possible.
 fn crowded() -> Timeline {
     let long = "process_everything_that_has_been_received_".repeat(6);
     let mut timeline = leak();
@@ -112,12 +112,16 @@ fn crowded() -> Timeline {
     timeline
 }
 
-/// A text's box: left, top, right, bottom. As wide as the widest common monospace font makes it.
+/// The box of a text with the widest common monospace font: left, top, right, bottom.
 fn text_box(node: Node<'_, '_>) -> (f64, f64, f64, f64) {
     let number = |name| node.attribute(name).unwrap().parse::<f64>().unwrap();
     let (x, y, size) = (number("x"), number("y"), number("font-size"));
     assert_eq!(node.attribute("font-family"), Some("monospace"));
-    assert_eq!(node.attribute("dy"), Some("0.76em"), "y is the text's top");
+    assert_eq!(
+        node.attribute("dy"),
+        Some("0.76em"),
+        "y is the top of the text"
+    );
     let wide = text::width(node.text().unwrap().trim(), size);
     let left = match node.attribute("text-anchor").unwrap() {
         "start" => x,
@@ -128,7 +132,7 @@ fn text_box(node: Node<'_, '_>) -> (f64, f64, f64, f64) {
     (left, y, left + wide, y + size)
 }
 
-/// Asserts that the picture is well formed, that all is inside, and that no two texts overlap.
+/// Asserts that the picture is valid XML, that nothing is outside, and that no two texts overlap.
 pub(crate) fn check(svg: &str) {
     let document = Document::parse(svg).unwrap();
     let root = document.root_element();
@@ -138,7 +142,7 @@ pub(crate) fn check(svg: &str) {
         .split(' ')
         .map(|number| number.parse().unwrap())
         .collect();
-    // A viewer gives it its size.
+    // The picture must have no size of its own.
     assert_eq!(
         (root.attribute("width"), root.attribute("height")),
         (None, None)
@@ -176,15 +180,15 @@ pub(crate) fn check(svg: &str) {
 }
 
 fn drawn(name: &str, timeline: &Timeline) -> String {
-    let svg = picture(timeline).unwrap();
-    keep(name, &svg);
+    let svg = draw(timeline);
+    save(name, &svg);
     check(&svg);
     svg
 }
 
-/// Keeps a picture to be looked at, if that is wished.
-pub(crate) fn keep(name: &str, svg: &str) {
-    if let Some(folder) = std::env::var_os("PYSPY_KEEP_PICTURES") {
+/// Writes a picture to the directory of `PYSPY_TEST_PICTURES`, if set.
+pub(crate) fn save(name: &str, svg: &str) {
+    if let Some(folder) = std::env::var_os("PYSPY_TEST_PICTURES") {
         std::fs::write(
             std::path::Path::new(&folder).join(format!("{name}.svg")),
             svg,
@@ -204,7 +208,7 @@ pub(crate) fn texts(svg: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_leak_has_all_that_is_known_of_it() {
+fn a_leak_is_shown_with_all_its_facts() {
     let svg = drawn("leak", &leak());
     let texts = texts(&svg);
     for expected in [
@@ -219,7 +223,7 @@ fn a_leak_has_all_that_is_known_of_it() {
         "60 s",
         "0 MiB",
         "80 MiB",
-        "RSS growth by function, a bar for each 480 ms",
+        "RSS growth by function, one bar per 480 ms",
         "Cache.remember (app/cache.py)",
         "240.0 MiB (71.2 %)",
         "and 12 more functions: 3.0 MiB (0.9 %)",
@@ -237,7 +241,7 @@ fn a_leak_has_all_that_is_known_of_it() {
 }
 
 #[test]
-fn a_crowd_of_long_names_is_cut_and_not_overlaid() {
+fn many_long_names_are_shortened_and_do_not_overlap() {
     let svg = drawn("crowded", &crowded());
     let texts = texts(&svg);
     assert!(texts.contains(&"and 17 smaller processes".to_owned()));
@@ -249,7 +253,7 @@ fn a_crowd_of_long_names_is_cut_and_not_overlaid() {
 }
 
 #[test]
-fn little_is_a_picture_too() {
+fn little_data_makes_a_picture() {
     drawn("nothing", &Timeline::default());
     let short = Timeline {
         title: "pyspy-rs: python <a & b>".to_owned(),
@@ -262,7 +266,7 @@ fn little_is_a_picture_too() {
         texts.contains(&"pyspy-rs: python <a & b>".to_owned()),
         "{texts:?}"
     );
-    // The peak at either edge of the plot.
+    // A peak at either edge of the plot.
     for (name, at) in [("peak-left", 0.0), ("peak-right", 60.0)] {
         let mut timeline = leak();
         timeline.peak = Some((seconds(at), 96 << 20));
@@ -274,7 +278,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_sizes_and_names_leave_the_text_readable(
+    fn no_sizes_or_names_make_texts_overlap(
         bytes in prop::collection::vec(0_u64..1 << 50, 1..20),
         length_ms in 0_u64..10_000_000_000,
         names in prop::collection::vec("\\PC{0,80}", 1..8),
@@ -303,6 +307,6 @@ proptest! {
             cell_width: length / 600,
             ..Timeline::default()
         };
-        check(&picture(&timeline).unwrap());
+        check(&draw(&timeline));
     }
 }

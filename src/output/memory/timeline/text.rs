@@ -1,4 +1,4 @@
-//! Texts in a picture: how wide they are, and cut to the room that there is.
+//! Width of texts in the picture, and texts shortened to a width.
 //!
 //! All text is monospaced, so that its width is known without the viewer's fonts.
 
@@ -7,8 +7,9 @@ use std::time::Duration;
 /// Width of a character, in font sizes. The widest common monospace fonts have 0.602.
 pub const ADVANCE: f64 = 0.61;
 
-/// How many characters wide a text is. What is neither Latin, Greek nor Cyrillic mostly comes from
-/// another font and is counted as two.
+/// Upper bound of the width of a text, in characters. Not the width on a terminal: what is neither Latin,
+/// Greek nor Cyrillic usually comes from a fallback font that need not be monospaced, so each such
+/// character counts as two.
 pub fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
@@ -20,12 +21,12 @@ fn char_columns(c: char) -> usize {
     }
 }
 
-/// How wide a text is, in the unit of its font size.
+/// Width of a text, in the unit of its font size.
 pub fn width(text: &str, font_size: f64) -> f64 {
     columns(text) as f64 * ADVANCE * font_size
 }
 
-/// The text, or as much of its start as fits into `max_width` with `…` behind it.
+/// The text, shortened to `max_width`; a shortened text ends in `…`.
 pub fn fit(text: &str, font_size: f64, max_width: f64) -> String {
     if width(text, font_size) <= max_width {
         return text.to_owned();
@@ -44,13 +45,13 @@ pub fn fit(text: &str, font_size: f64, max_width: f64) -> String {
     short
 }
 
-/// A size in bytes as people read it: `57.1 MiB`.
+/// A size in bytes: `57.1 MiB`.
 pub fn bytes(bytes: u64) -> String {
     let value = bytes as f64;
     let units = ["KiB", "MiB", "GiB", "TiB"];
     let mut scaled = value / 1024.0;
     let mut unit = "KiB";
-    // What would be rounded to 1024.0 is one of the next unit.
+    // 1023.95 would be shown as 1024.0.
     for next in units.into_iter().skip(1) {
         if scaled < 1023.95 {
             break;
@@ -61,14 +62,14 @@ pub fn bytes(bytes: u64) -> String {
     format!("{scaled:.1} {unit}")
 }
 
-/// A time from the start of the recording, in a unit that fits the recording's length: `56.8 s`.
+/// A time since the start of a recording of this length, in the unit of [`time_unit`]: `56.8 s`.
 pub fn moment(at: Duration, length: Duration) -> String {
     let (unit, name) = time_unit(length);
     format!("{:.1} {name}", at.as_secs_f64() / unit)
 }
 
-/// The unit that times of a recording are told in, so that they have at most three digits: its seconds
-/// and its name.
+/// The unit for times of a recording of this length, so that they have at most three digits: its length in
+/// seconds and its name.
 pub fn time_unit(length: Duration) -> (f64, &'static str) {
     const MINUTE: f64 = 60.0;
     const HOUR: f64 = 60.0 * MINUTE;
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_cut_to_their_room() {
+    fn texts_are_shortened_to_a_width() {
         assert_eq!(columns("né…"), 3);
         assert_eq!(columns("日本"), 4);
         let ten = 10.0 * ADVANCE * 26.0 + 0.1;

@@ -1,37 +1,36 @@
-//! [`Source`]: a file's lines, and which of them are a function's.
+//! [`Source`]: lines of a file, and the range of lines of a function.
 //!
-//! CPython tells where a function starts, but not where it ends. So the end is found as Python itself
-//! would find it: by indentation, counted at the starts of logical lines only, of which brackets, strings
-//! and backslashes can join several lines.
+//! CPython stores where a function starts, but not where it ends. Its end is found as Python itself finds it:
+//! by the indentation of logical lines, which brackets, strings and backslashes can join from several
+//! lines.
 
 use std::ops::RangeInclusive;
 
 use crate::text::sanitize::{MAX_LABEL_CHARS, clean};
 
-/// How far a tab goes, in Python and on a terminal.
+/// Width of a tab stop, in Python and on a terminal.
 const TAB: usize = 8;
 
 /// A source file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileKey {
-    /// In which of the file systems that processes see; see [`set_fs_root`](crate::profile::Profile::set_fs_root).
+    /// Number of the file system that contains it; see [`set_fs_root`](crate::profile::Profile::set_fs_root).
     pub root: u32,
-    /// Its whole path there.
+    /// Full path in that file system.
     pub path: String,
 }
 
-/// A source file, as far as it could be read.
+/// Lines of a source file, or the reason why there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Its lines as they are, without their ends.
+    /// Without line ends.
     lines: Vec<String>,
-    /// What the reader should know of it: that it is newer than the process, or why there are no
-    /// lines.
+    /// Note for the user: that the file is newer than the process, or why there are no lines.
     pub note: Option<String>,
 }
 
 impl Source {
-    /// A file's lines. What is no UTF-8 is shown by replacement characters.
+    /// Splits a file into lines. Invalid UTF-8 becomes replacement characters.
     pub fn of_bytes(bytes: &[u8], note: Option<String>) -> Source {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
@@ -42,7 +41,6 @@ impl Source {
         }
     }
 
-    /// No file, for this reason.
     pub fn missing(why: &str) -> Source {
         Source {
             lines: Vec::new(),
@@ -50,9 +48,9 @@ impl Source {
         }
     }
 
-    /// A line as it can be shown, counted from 1; empty beyond the end.
+    /// A line for display, counted from 1; empty beyond the end.
     pub fn line(&self, line: u32) -> String {
-        self.raw(line).map_or_else(String::new, presentable)
+        self.raw(line).map_or_else(String::new, printable)
     }
 
     fn raw(&self, line: u32) -> Option<&str> {
@@ -60,18 +58,17 @@ impl Source {
         self.lines.get(line).map(String::as_str)
     }
 
-    /// How many lines there are.
+    /// Number of lines.
     pub fn len(&self) -> u32 {
         u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
     }
 
-    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }
 
-    /// The lines of the function of this qualified name that starts there. `None` if no such function
-    /// does: then it is not the file that the process has loaded.
+    /// The lines of the function with this qualified name and first line. `None` if there is no such
+    /// function: the file is not the one that the process has loaded.
     pub fn function(&self, name: &str, first_line: u32) -> Option<RangeInclusive<u32>> {
         let all = self.len();
         if name == "<module>" {
@@ -81,7 +78,7 @@ impl Source {
             return None;
         }
         let name = name.rsplit('.').next().unwrap_or(name);
-        // Lambdas and comprehensions are a part of one logical line.
+        // Lambdas and comprehensions are part of one logical line.
         if name.starts_with('<') {
             let end = self.logical_lines(first_line).next()?.end;
             return Some(first_line..=end);
@@ -103,7 +100,7 @@ impl Source {
         Some(first_line..=end)
     }
 
-    /// The logical lines from here on, without blank ones and those of a comment only.
+    /// The logical lines from this one on, without blank lines and comments.
     fn logical_lines(&self, first_line: u32) -> impl Iterator<Item = Logical> {
         let mut at = first_line;
         std::iter::from_fn(move || {
@@ -120,7 +117,7 @@ impl Source {
             while let Some(line) = self.raw(at) {
                 logical.end = at;
                 at = at.checked_add(1)?;
-                if !joins.go_on_after(line) {
+                if !joins.continues_after(line) {
                     break;
                 }
             }
@@ -129,7 +126,7 @@ impl Source {
     }
 }
 
-/// A statement, or its head, with all the lines that it goes over.
+/// A logical line: a statement, or the head of a compound statement, with all its lines.
 struct Logical {
     start: u32,
     end: u32,
@@ -141,7 +138,7 @@ fn is_blank(line: &str) -> bool {
     line.is_empty() || line.starts_with('#')
 }
 
-/// How far a line is indented, as Python counts it.
+/// Indentation of a line, as Python counts it.
 fn indent(line: &str) -> usize {
     let mut column = 0;
     for c in line.chars() {
@@ -155,8 +152,9 @@ fn indent(line: &str) -> usize {
     column
 }
 
-/// A line that can be shown: tabs are spaces, nothing else acts on a terminal, and it has an end.
-fn presentable(line: &str) -> String {
+/// A line for display: tabs become spaces, other control characters are replaced, and its length is
+/// limited.
+fn printable(line: &str) -> String {
     let mut text = String::new();
     let mut column = 0;
     for c in line.trim_end().chars().take(MAX_LABEL_CHARS + 1) {
@@ -179,21 +177,21 @@ fn presentable(line: &str) -> String {
     clean(&text).into_owned()
 }
 
-/// What joins a line to the next.
+/// State that joins a line to the next.
 #[derive(Default)]
 struct Joins {
-    /// Brackets that are open.
+    /// Number of open brackets.
     depth: usize,
-    /// The quotes that end the string that is open.
+    /// Closing quotes of the open string.
     string: Option<&'static str>,
 }
 
-/// What begins a string, and ends it, longest first.
+/// Opening and closing quotes of strings, longest first.
 const QUOTES: [&str; 4] = ["\"\"\"", "'''", "\"", "'"];
 
 impl Joins {
-    /// Reads a line; whether the logical line goes on after it.
-    fn go_on_after(&mut self, line: &str) -> bool {
+    /// Reads a line, and returns whether the logical line continues after it.
+    fn continues_after(&mut self, line: &str) -> bool {
         let mut rest = line;
         while let Some(c) = rest.chars().next() {
             let after = rest.get(c.len_utf8()..).unwrap_or_default();
@@ -223,7 +221,7 @@ impl Joins {
                 _ => {}
             }
         }
-        // Only three quotes hold lines together.
+        // Only strings in triple quotes continue on the next line.
         self.string = self.string.filter(|quotes| quotes.len() == 3);
         self.depth > 0 || self.string.is_some()
     }

@@ -1,4 +1,4 @@
-//! Where functions end.
+//! Ends of functions.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use super::*;
@@ -7,7 +7,7 @@ fn source(text: &str) -> Source {
     Source::of_bytes(text.as_bytes(), None)
 }
 
-/// The last line of the function that starts there.
+/// Last line of the function with this name and first line.
 fn end(text: &str, name: &str, first_line: u32) -> Option<u32> {
     source(text)
         .function(name, first_line)
@@ -66,7 +66,7 @@ last = 1
 }
 
 #[test]
-fn another_file_than_the_one_that_was_loaded_is_noticed() {
+fn a_changed_file_is_detected() {
     let text = "def f():\n    pass\n\nx = 1\n";
     assert_eq!(end(text, "f", 1), Some(2));
     for (name, line) in [("f", 2), ("f", 4), ("f", 99), ("f", 0), ("g", 1), ("fu", 1)] {
@@ -96,7 +96,7 @@ fn strings_hide_brackets_and_quotes() {
 }
 
 #[test]
-fn lines_are_safe_to_show() {
+fn lines_are_safe_to_display() {
     let text = "\u{feff}a\r\nb\rc\n\td\te\n  \n\x0cf\n\x1b[31m\u{202e}g  \n\n";
     let lines = [
         "a",
@@ -125,8 +125,8 @@ fn lines_are_safe_to_show() {
 }
 
 #[test]
-fn a_hostile_file_takes_no_time_that_grows_faster_than_it() {
-    // One logical line of a million lines, and a million of one.
+fn a_hostile_file_takes_linear_time() {
+    // One logical line of a million lines, and a million of one line each.
     for text in ["(\n".repeat(1_000_000), "x\n".repeat(1_000_000)] {
         let text = format!("def f():\n  {text}");
         assert!(end(&text, "f", 1).is_some());

@@ -9,7 +9,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::*;
-use crate::cpython::attach::locate::{LocatedRuntime, RootsSource};
+use crate::cpython::attach::candidate::RootsSource;
+use crate::cpython::attach::locate::LocatedRuntime;
 use crate::cpython::attach::version::VersionSource;
 use crate::cpython::code::frame_table::FrameId;
 use crate::cpython::tape::TapeMetadata;

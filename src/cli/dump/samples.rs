@@ -1,0 +1,120 @@
+//! A dump with every feature, for the tests of both printers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use crate::cpython::code::frame_table::{Columns, Frame};
+use crate::cpython::stack::trace::ThreadInfo;
+use crate::cpython::threads::gil::InterpreterGil;
+use crate::cpython::values::locals::Local;
+use crate::os::process::usage::PageFaults;
+use crate::os::procfs::cgroup::{MemoryLimit, Version};
+use crate::os::procfs::smaps::MemoryFootprint;
+
+fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {
+    FrameDump {
+        frame: Frame {
+            name: Arc::from(name),
+            filename: Arc::from(format!("/srv/{file}")),
+            short_filename: Arc::from(file),
+            line,
+            first_line: 10,
+            columns: None,
+        },
+        locals: None,
+    }
+}
+
+fn local(name: &str, value: &str, is_argument: bool) -> Local {
+    Local {
+        name: name.to_owned(),
+        value: value.to_owned(),
+        is_argument,
+    }
+}
+
+pub fn process() -> ProcessDump {
+    let main = ThreadInfo {
+        os_thread_id: Some(8172),
+        pthread_id: 0x7f0f_6c3c_a990,
+        name: Some(Arc::from("MainThread")),
+        interpreter_ids: vec![0],
+        active: true,
+        owns_gil: true,
+        collecting: false,
+        waits_for_cpu: false,
+        is_main: true,
+        cpu_ns: None,
+        faults: None,
+    };
+    let unknown = ThreadInfo {
+        os_thread_id: None,
+        name: None,
+        active: false,
+        owns_gil: false,
+        is_main: false,
+        ..main.clone()
+    };
+    let mut leaf = frame("leaf", "app.py", Some(11));
+    leaf.frame.columns = Some(Columns {
+        start: 4,
+        end_line: 12,
+        end: 9,
+    });
+    leaf.locals = Some(vec![
+        local("n", "0", true),
+        local("s", "\"a\x1b[31m\"", true),
+        local("loc", "1.5", false),
+    ]);
+    let mut module = frame("<module>", "app.py", Some(31));
+    module.locals = Some(vec![]);
+    ProcessDump {
+        pid: 8172,
+        parent: None,
+        command: vec!["python3.15".into(), "app.py".into(), "30".into()],
+        version: "3.15.2".into(),
+        executable: "/usr/bin/python3.15".into(),
+        memory: Some(MemoryDump {
+            rss_bytes: 59_873_690,
+            peak_rss_bytes: Some(63_963_136),
+            threads: Some(9),
+            shares: Some(MemoryFootprint {
+                pss_bytes: 54_840_525,
+                uss_bytes: 52_533_657,
+                swap_bytes: 0,
+            }),
+            swap_bytes: Some(1 << 20),
+            limit: Some(MemoryLimit {
+                group: "/docker/a\x1b[31m".into(),
+                version: Version::V2,
+                limit_bytes: 512 << 20,
+                used_bytes: 104 << 20,
+                reclaimable_bytes: 8 << 20,
+            }),
+            age: Some(Duration::from_secs(2_830)),
+            faults: Some(PageFaults {
+                minor: 15_321,
+                major: 3,
+            }),
+            open_files: Some(14),
+            max_open_files: Some(1024),
+        }),
+        core: None,
+        interpreters: vec![InterpreterGil {
+            id: 0,
+            gil: Some(0),
+        }],
+        threads: vec![
+            ThreadDump {
+                info: main,
+                frames: vec![leaf, frame("Thing.method", "pkg/mod.py", Some(20)), module],
+            },
+            ThreadDump {
+                info: unknown,
+                frames: vec![frame("evil\u{202e}\n", "a\x07.py", None)],
+            },
+        ],
+        errors: vec!["thread 9: torn".into()],
+    }
+}

@@ -1,0 +1,37 @@
+//! Why a profile is empty.
+
+use crate::profile::Profile;
+use crate::profile::options::Counts;
+
+/// Why a profile has no weight, and which option would give it some.
+pub fn reason(profile: &Profile) -> String {
+    let Counts {
+        samples,
+        idle,
+        without_gil,
+        torn,
+        ..
+    } = *profile.counts();
+    if profile.options().memory && profile.rss().first().is_some() {
+        format!(
+            "Resident memory has not grown; record without --memory to see where the time goes \
+             ({samples} samples)"
+        )
+    } else if samples > 0 {
+        format!(
+            "No time on a CPU was counted in {samples} samples; record without --cpu to see them"
+        )
+    } else if idle > 0 {
+        format!(
+            "No samples: every thread was idle ({idle} idle samples; record with --idle to see them)"
+        )
+    } else if without_gil > 0 {
+        format!(
+            "No samples: no thread held the GIL ({without_gil} samples without; leave out --gil to see them)"
+        )
+    } else if torn > 0 {
+        format!("No samples: all {torn} stack traces changed while they were read")
+    } else {
+        "No samples: no thread ran Python during the recording".to_owned()
+    }
+}

@@ -1,0 +1,11 @@
+//! What can be attached to: processes, builds and containers of every kind, and as which user.
+
+mod containers;
+mod debug_builds;
+mod embedded;
+mod free_threaded;
+mod frozen;
+mod odd;
+mod permissions;
+mod processes;
+mod stripped;

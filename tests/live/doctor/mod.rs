@@ -1,0 +1,4 @@
+//! What `doctor` reports of a process, and of one that refuses.
+
+mod refusals;
+mod report;

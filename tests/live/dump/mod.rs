@@ -1,0 +1,10 @@
+//! What a dump shows, of a process or of a core file.
+
+mod code_counters;
+mod core;
+mod hostile_memory;
+mod locals;
+mod objects;
+mod stacks;
+mod threads;
+mod variants;

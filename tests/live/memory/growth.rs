@@ -1,0 +1,189 @@
+//! `record --memory`: whose the resident memory is that a program has added, against what the program and the
+//! kernel say.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::support::{
+    Interpreter, Recording, Sampling, Target, for_some_at_once, for_some_interpreters, wait_until,
+};
+
+/// One at a time: two targets and two recordings would wait for each other's CPUs.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Samples a second that `--memory` takes.
+const RATE: f64 = 1000.0;
+
+/// What was recorded of a program.
+struct Seen {
+    recording: Recording,
+    /// The bytes that each function has added, where the program tells.
+    truth: BTreeMap<String, f64>,
+    /// Of the looks that were planned, the part (0 to 1) that was left out.
+    missed: f64,
+    /// By how much it has grown, as the kernel has it, in bytes.
+    kernel: f64,
+}
+
+impl Seen {
+    fn record(python: &Interpreter, arguments: &[&str], options: &[&str]) -> Self {
+        Self::of(python, "growing.py", arguments, options)
+    }
+
+    fn of(python: &Interpreter, program: &str, arguments: &[&str], options: &[&str]) -> Self {
+        let _alone = alone();
+        Self::beside_others(python, program, arguments, options)
+    }
+
+    fn beside_others(
+        python: &Interpreter,
+        program: &str,
+        arguments: &[&str],
+        options: &[&str],
+    ) -> Self {
+        let mut target = Target::start(python, program, arguments);
+        let options = [&["--memory", "-f", "raw", "-F"], options].concat();
+        let sampling = Sampling::start(target.pid(), &options);
+        // What it adds before the first look, nobody can see. That look opens this.
+        let stat = PathBuf::from(format!("/proc/{}/stat", target.pid()));
+        wait_until("the first look is done", || sampling.has_open(&stat));
+        target.say("go");
+        let mut answer = target.next_line();
+        let mut truth = BTreeMap::new();
+        if let Some(json) = answer.strip_prefix("truth ") {
+            truth = serde_json::from_str(json).expect("bytes by function");
+            answer = target.next_line();
+        }
+        let recording = sampling.stop();
+        let bytes = answer.strip_prefix("grown ").expect("the growth");
+        Self {
+            missed: f64::max(0.0, 1.0 - recording.ticks_in(1.0) / RATE),
+            kernel: bytes.parse().expect("bytes"),
+            truth,
+            recording,
+        }
+    }
+
+    fn total(&self) -> f64 {
+        let stacks = self.recording.stacks();
+        stacks.iter().map(|stack| stack.count as f64).sum()
+    }
+
+    /// The share (0 to 1) of all growth that is below a function.
+    fn share(&self, function: &str) -> f64 {
+        let stacks = self.recording.stacks();
+        let below = stacks
+            .iter()
+            .filter(|stack| stack.functions().contains(&function));
+        below.map(|stack| stack.count as f64).sum::<f64>() / self.total()
+    }
+
+    /// Whether each share is no further off than so many points, and a third of the looks that were left
+    /// out: on a crowded machine nobody saw what ran then.
+    fn has_shares(&self, label: &str, shares: &[(&str, f64)], points: f64) -> bool {
+        let allowed = points / 100.0 + self.missed / 3.0;
+        shares.iter().all(|(function, share)| {
+            let found = self.share(function);
+            println!(
+                "{label} {function}: {:.1} % of {:.1}, {:.0} % of looks left out",
+                found * 100.0,
+                share * 100.0,
+                self.missed * 100.0
+            );
+            (found - share).abs() <= allowed
+        })
+    }
+
+    /// Records until it is right. Another try is for a machine that gave us no CPU for so long that what
+    /// grew meanwhile is nobody's to tell; where hardly a look was left out there is none.
+    fn until(record: impl Fn() -> Self, is_right: impl Fn(&Self) -> bool) -> Self {
+        for _ in 0..10 {
+            let seen = record();
+            if is_right(&seen) {
+                return seen;
+            }
+            let Recording { file, stderr, .. } = &seen.recording;
+            println!("{:.1} % left out:\n{file}{stderr}", seen.missed * 100.0);
+            assert!(seen.missed > 0.01, "wrong, as is said above");
+        }
+        panic!("wrong ten times, as is said above");
+    }
+
+    fn assert_total(&self, label: &str) {
+        let (total, kernel) = (self.total(), self.kernel);
+        println!("{label}: {total} bytes of {kernel}");
+        assert!((total / kernel - 1.0).abs() <= 0.05, "{total} of {kernel}");
+    }
+}
+
+#[test]
+fn functions_get_what_they_have_added_and_computing_gets_nothing() {
+    for_some_interpreters("growth-in-turn", |python| {
+        let label = python.label();
+        let shares = [
+            ("grow_64", 64.0 / 84.0),
+            ("grow_16", 16.0 / 84.0),
+            ("grow_4", 4.0 / 84.0),
+            ("compute", 0.0),
+        ];
+        let record = || Seen::record(python, &["2", "0.5"], &[]);
+        let seen = Seen::until(record, |seen| seen.has_shares(&label, &shares, 3.0));
+        seen.assert_total(&label);
+    });
+}
+
+#[test]
+fn two_threads_that_grow_at_once_are_told_apart() {
+    for_some_interpreters("growth-at-once", |python| {
+        let label = python.label();
+        let shares = [("grow_64", 64.0 / 80.0), ("grow_16", 16.0 / 80.0)];
+        let record = || Seen::record(python, &["1", "0.5", "threads"], &["--threads"]);
+        let seen = Seen::until(record, |seen| seen.has_shares(&label, &shares, 5.0));
+        seen.assert_total(&label);
+    });
+}
+
+/// A program that the rule was not made on.
+#[test]
+fn callers_recursion_maps_and_four_threads_get_their_own() {
+    for_some_interpreters("growth-otherwise", |python| {
+        let label = python.label();
+        let record = || Seen::of(python, "growing_otherwise.py", &["2"], &["--threads"]);
+        let is_right = |seen: &Seen| {
+            let all = seen.truth.values().sum::<f64>();
+            let truth = seen.truth.iter();
+            let shares: Vec<(&str, f64)> = truth
+                .map(|(name, bytes)| (name.as_str(), bytes / all))
+                .collect();
+            assert_eq!(shares.len(), 10, "{shares:?}");
+            // Pieces of some milliseconds and calls of less are known from few looks.
+            seen.has_shares(&label, &shares, 5.0)
+        };
+        Seen::until(record, is_right).assert_total(&label);
+    });
+}
+
+/// Short bursts that end in sleep: what sleeps has added nothing, whatever the looks find.
+#[test]
+fn the_sleep_behind_a_burst_gets_nothing() {
+    let _alone = alone();
+    // They mostly sleep, and can do that together.
+    for_some_at_once("growth-bursts", |python| {
+        let record = || {
+            let arguments = ["3", "0.25", "burst"];
+            Seen::beside_others(python, "growing.py", &arguments, &[])
+        };
+        let is_right = |seen: &Seen| {
+            let shares = ["grow_64", "grow_16", "grow_4"].map(|name| seen.share(name));
+            let rest = 1.0 - shares.iter().sum::<f64>();
+            println!("{}: {shares:?}, {rest} elsewhere", python.label());
+            rest <= 0.05 + seen.missed / 3.0 && (0.55..=0.95).contains(&shares[0])
+        };
+        Seen::until(record, is_right).assert_total(&python.label());
+    });
+}

@@ -1,0 +1,13 @@
+//! What is recorded of programs of every kind, and how a recording starts and ends.
+
+pub mod churn;
+pub mod concurrency;
+mod harmless;
+mod launch;
+pub mod nonblocking;
+mod record;
+mod record_pid;
+mod sampling;
+mod signals;
+mod tables;
+mod weights;

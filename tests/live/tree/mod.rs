@@ -1,0 +1,5 @@
+//! Processes that fork, run other programs and end, and their trees.
+
+mod children;
+mod exec;
+mod recordings;

@@ -1,0 +1,16 @@
+//! What attaches to running programs and must have the CPUs, or its process, for itself: shares of time,
+//! and memory that is used.
+
+// A broken assumption ends the test, and the message says where.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod accuracy;
+mod core_changed;
