@@ -56,7 +56,7 @@ pub struct RootHistory {
 }
 
 impl RootHistory {
-    /// Counts the root of a walk, if what leads to the leaf did not change during the walk, and compares it with
+    /// Counts the root of a walk, if the thread state did not change during the copy, and compares it with
     /// the confirmed one.
     pub fn observe(&mut self, root: Option<RemoteAddr>, roots_unchanged: bool) -> RootState {
         if roots_unchanged {
