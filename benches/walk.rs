@@ -1,6 +1,6 @@
 //! Pass 1: listing threads and walking their stacks, by version and by depth.
 //!
-//! The memory is a tape, so that a read costs a look into a map and no system call: what is measured is
+//! The memory is a tape, so that a read costs a lookup in a map and no system call: what is measured is
 //! everything else.
 
 // A broken assumption ends the bench, and the message says where.

@@ -85,7 +85,10 @@ pub use sampler::sample::{ProcessSample, RssChange, Sample};
 pub use sampler::stats::SamplerStats;
 pub use sampler::{Sampler, SamplerOptions};
 
-/// What this crate's own tests and benchmarks need besides the public items. Not an interface.
+#[cfg(test)]
+mod testing;
+
+/// Items for this crate's tests and benchmarks. Not part of the public interface.
 #[doc(hidden)]
 pub mod internals {
     pub use crate::cpython::code::frame_table::TOO_MANY;
@@ -104,12 +107,14 @@ pub mod internals {
     pub use crate::cpython::values::ValueOptions;
     pub use crate::cpython::values::locals::Local;
     pub use crate::cpython::values::object::Objects;
-    pub use crate::os::core_file::{CoreFile, CoreOptions};
+    pub use crate::os::core_file::CoreFile;
+    pub use crate::os::core_file::files::CoreOptions;
     pub use crate::os::memory::address::RemoteAddr;
     pub use crate::os::memory::tape::{RecordingMemory, Tape};
     pub use crate::os::memory::{MemoryError, RemoteMemory};
+    pub use crate::profile::tables::ids::StackId;
     pub use crate::profile::tables::labels::{Label, LabelTable};
-    pub use crate::profile::tables::stacks::{StackId, StackTable};
+    pub use crate::profile::tables::stacks::StackTable;
     pub use crate::profile::tables::strings::StringTable;
     pub use crate::sampler::capture::core::capture_from_core;
 }

@@ -9,7 +9,7 @@ use crate::support::Recorded;
 const FRESH: RemoteAddr = RemoteAddr(0x6000_0000_0000);
 /// `previous`, `size` and `top` of `_PyStackChunk` (Include/cpython/pystate.h of 3.12).
 const CHUNK_HEADER: u64 = 24;
-/// What a frame takes besides its fixed part: eight locals and stack slots.
+/// What a frame takes beyond its fixed part: eight locals and stack slots.
 const SLOTS: u64 = 8 * 8;
 
 /// The recorded process with a first thread whose stack is `depth` frames deeper: copies of its leaf

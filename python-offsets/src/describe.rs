@@ -90,7 +90,12 @@ pub fn is_supported(version: PythonVersion) -> bool {
     find(version).is_some()
 }
 
-/// The supported versions, for messages: `2.7, 3.3 to 3.15`.
+/// The major and minor numbers of the versions that are supported, oldest first.
+pub fn supported() -> impl DoubleEndedIterator<Item = (u8, u8)> + ExactSizeIterator {
+    REGISTRY.iter().map(|minor| (minor.major, minor.minor))
+}
+
+/// The same for messages, as in `2.7, 3.3 to 3.15`.
 #[must_use]
 pub fn supported_versions() -> String {
     let mut runs: Vec<(&Minor, &Minor)> = Vec::new();
@@ -132,7 +137,7 @@ fn find(version: PythonVersion) -> Option<&'static Minor> {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
-    use super::{describe, is_supported, needs_debug_offsets, supported_versions};
+    use super::{describe, is_supported, needs_debug_offsets, supported, supported_versions};
     use crate::error::OffsetsError;
     use crate::minor::Source;
     use crate::registry::REGISTRY;
@@ -155,13 +160,16 @@ mod tests {
                 }
             }
         }
-        assert_eq!(supported_versions(), "2.7, 3.3 to 3.15");
+        let (_, newest) = supported().next_back().unwrap();
+        assert_eq!(supported_versions(), format!("2.7, 3.3 to 3.{newest}"));
     }
 
     #[test]
     fn versions_without_a_table_are_refused() {
+        let (_, newest) = supported().next_back().unwrap();
+        let next = format!("3.{}.0", newest + 1);
         for text in [
-            "2.6.9", "3.2.6", "3.16.0", "4.0.0", "3.14.0a7", "3.15.0b4", "3.12.0b1",
+            "2.6.9", "3.2.6", &next, "4.0.0", "3.14.0a7", "3.15.0b4", "3.12.0b1",
         ] {
             let version = parse(text);
             assert!(!is_supported(version), "{text}");

@@ -21,7 +21,8 @@ mod version;
 
 pub use debug_offsets::{DEBUG_OFFSETS_LEN, peek_debug_offsets};
 pub use describe::{
-    Description, LayoutSource, describe, is_supported, needs_debug_offsets, supported_versions,
+    Description, LayoutSource, describe, is_supported, needs_debug_offsets, supported,
+    supported_versions,
 };
 pub use error::OffsetsError;
 pub use layout::Layout;

@@ -20,11 +20,11 @@ pub struct Semantics {
     pub gil_holder: GilHolder,
     /// Whether the build is free-threaded.
     pub free_threaded: bool,
-    /// How `str` (and Python 2's `unicode`) objects are laid out.
+    /// The layout of `str` (and Python 2's `unicode`) objects.
     pub str_format: StrFormat,
-    /// How `int` (and Python 2's `long`) objects are laid out.
+    /// The layout of `int` (and Python 2's `long`) objects.
     pub int_format: IntFormat,
-    /// How `dict` objects are laid out.
+    /// The layout of `dict` objects.
     pub dict_format: DictFormat,
     /// Where an instance stores its attributes.
     pub instance_dict: InstanceDict,
@@ -102,7 +102,7 @@ pub enum GilHolder {
     Interpreter,
 }
 
-/// How `str` objects are laid out.
+/// The layout of `str` objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StrFormat {
     /// Python 2: `str` is [`BytesObject`](crate::layout::BytesObject); `unicode` is an array of 2
@@ -119,7 +119,7 @@ pub enum StrFormat {
     },
 }
 
-/// How `int` objects are laid out. Digits have 30 bits in 4 bytes on every 64-bit build.
+/// The layout of `int` objects. Digits have 30 bits in 4 bytes on every 64-bit build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IntFormat {
     /// `ob_size` is the number of digits, its sign that of the int (to 3.11, and Python 2's `long`).
@@ -128,7 +128,7 @@ pub enum IntFormat {
     Tagged,
 }
 
-/// How `dict` objects are laid out.
+/// The layout of `dict` objects.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DictFormat {
     /// Python 2: an open table of `{hash, key, value}` behind `ma_table`, `ma_mask + 1` slots.

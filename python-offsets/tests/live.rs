@@ -36,6 +36,19 @@ fn interpreters_agree_with_their_descriptions() {
         );
         ran.insert(version);
     }
+    for required in env::var("PYSPY_TEST_REQUIRE")
+        .unwrap_or_default()
+        .split(',')
+    {
+        let is_that =
+            |version: &PythonVersion| required == format!("{}.{}", version.major, version.minor);
+        // What is no version is of no use here.
+        let is_version = required.starts_with(|c: char| c.is_ascii_digit());
+        assert!(
+            !is_version || ran.iter().any(is_that),
+            "PYSPY_TEST_REQUIRE has {required}, but there is no such CPython"
+        );
+    }
     let names: Vec<_> = ran.iter().map(PythonVersion::to_string).collect();
     println!("ran on: {}", names.join(", "));
     assert!(!ran.is_empty(), "no interpreter found");
@@ -67,7 +80,7 @@ fn run(command: &[String], arguments: &[&str], input: &str) -> (bool, String) {
     let Ok(mut child) = child else {
         return (false, String::new());
     };
-    // An interpreter that cannot start closes its end early; its exit status tells.
+    // An interpreter that cannot start closes its end early, and its exit status is no success.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

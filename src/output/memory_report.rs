@@ -32,7 +32,7 @@ pub(crate) struct MemoryReport {
 /// A stack that may leak.
 #[derive(serde::Serialize)]
 pub(crate) struct SuspectReport {
-    /// What it has added to resident memory and never given back.
+    /// RSS added and never released.
     pub kept_bytes: u64,
     /// Root first.
     pub frames: Vec<String>,
@@ -66,7 +66,7 @@ impl MemoryReport {
         let suspects = suspects.into_iter().map(|suspect| {
             let path = profile.stacks().path(suspect.stack).into_iter();
             SuspectReport {
-                kept_bytes: suspect.kept_bytes,
+                kept_bytes: suspect.retained_bytes,
                 frames: path.map(|label| profile.text(label)).collect(),
             }
         });

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::tables::options::TableOptions;
-use crate::text::sanitize::clean;
+use crate::text::sanitize::{clean, shorten};
 
 /// Fewest characters of the command that a title shows, however short it must be.
 const MIN_COMMAND_CHARS: usize = 16;
@@ -42,16 +42,6 @@ impl Meta {
         let command = shorten(&clean(&self.command), room);
         format!("{prefix}: {command}{version}")
     }
-}
-
-/// At most `max_chars` characters of the text; a shortened text ends in `…`.
-fn shorten(text: &str, max_chars: usize) -> String {
-    if text.chars().nth(max_chars).is_none() {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(max_chars.saturating_sub(1)).collect();
-    short.push('…');
-    short
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod memory_report;
 pub mod meta;
 pub mod palette;
 pub mod stacks;
+pub mod svg;
 pub mod tables;
 
 use std::io::{self, Write};

@@ -7,7 +7,8 @@
 use inferno::flamegraph::color::Color;
 
 use crate::profile::Profile;
-use crate::profile::tables::labels::{Label, LabelId};
+use crate::profile::tables::ids::LabelId;
+use crate::profile::tables::labels::Label;
 
 /// Origin of a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

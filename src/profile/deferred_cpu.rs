@@ -1,18 +1,18 @@
-//! [`DeferredCpuTime`]: CPU time of a thread that no stack has been found for yet.
+//! [`DeferredCpuTime`]: CPU time of a thread that is not attributed to a stack yet.
 
 use crate::cpython::stack::trace::ThreadInfo;
 
-/// How many looks in a row that find a thread waiting for a CPU without the GIL are passed over.
+/// Successive samples of a thread that waits for a CPU without the GIL that do not count as running.
 const MAX_WAITS: u8 = 30;
 
-/// What one thread has used on a CPU since it was last seen at work, in nanoseconds.
+/// The CPU time of one thread since it was last sampled while running, in nanoseconds.
 ///
-/// A thread that is seen asleep though it has run since the last look used that time for the work
-/// before its sleep, not in the sleep. So the time waits for the next look that finds the thread at
-/// work. One that waits for a CPU is at work if it holds the GIL: it was interrupted. Without the GIL it
-/// may just have woken up, with the stack of its sleep, and is passed over; on a crowded machine half of
-/// the time would be laid on sleeps otherwise. But code that runs without the GIL may never be met on
-/// a CPU, where the only one is ours whenever we look: then such looks count at last.
+/// An idle thread that has run since the last sample used that time before it went to sleep. So the time
+/// is deferred to the next sample in which the thread is running. A thread that waits for a CPU counts as
+/// running if it holds the GIL: it was preempted. Without the GIL it may have just woken up, still with
+/// its idle stack, and does not count; otherwise half of the time would be attributed to idle stacks on a
+/// contended machine. With a single CPU the sampler itself occupies it, so GIL-free code is never sampled
+/// on a CPU; after [`MAX_WAITS`] such samples they count as running.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DeferredCpuTime {
     ns: u64,
@@ -20,8 +20,8 @@ pub struct DeferredCpuTime {
 }
 
 impl DeferredCpuTime {
-    /// The nanoseconds that this sight of the thread stands for: all that it has used and that was not
-    /// counted yet. `None` for one that is not at work, whose time has to wait.
+    /// The CPU time to attribute to this sample: all that was not attributed before. `None` if the thread
+    /// is not running and the time is deferred.
     pub fn take(&mut self, thread: &ThreadInfo) -> Option<u64> {
         let all = self.ns.saturating_add(thread.cpu_ns.unwrap_or_default());
         let may_have_woken = thread.waits_for_cpu && !thread.owns_gil;
@@ -37,8 +37,36 @@ impl DeferredCpuTime {
         Some(all)
     }
 
-    /// What waits, in nanoseconds.
+    /// Deferred time in nanoseconds.
     pub fn ns(self) -> u64 {
         self.ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::thread;
+
+    #[test]
+    fn time_is_deferred_until_the_thread_is_running() {
+        let idle = thread(1).idle().cpu_ns(30).info();
+        let running = thread(1).cpu_ns(5).info();
+        let mut time = DeferredCpuTime::default();
+        assert_eq!(time.take(&idle), None);
+        assert_eq!((time.take(&idle), time.ns()), (None, 60));
+        assert_eq!((time.take(&running), time.ns()), (Some(65), 0));
+    }
+
+    #[test]
+    fn a_thread_that_waits_for_a_cpu_is_running_with_the_gil_or_after_many_samples() {
+        let woken = thread(1).waits_for_cpu().cpu_ns(1);
+        let mut time = DeferredCpuTime::default();
+        assert_eq!(time.take(&woken.clone().gil().info()), Some(1));
+        for _ in 0..MAX_WAITS {
+            assert_eq!(time.take(&woken.clone().info()), None);
+        }
+        let all = u64::from(MAX_WAITS) + 1;
+        assert_eq!(time.take(&woken.info()), Some(all));
     }
 }

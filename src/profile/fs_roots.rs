@@ -1,51 +1,75 @@
-//! Which processes see which files: two containers can have different ones at one path.
+//! [`FsRoots`]: which processes see which files. Two containers can have different files at one path.
 
 use std::collections::HashMap;
 
-use super::Profile;
-use super::tables::labels::LabelId;
+use super::tables::ids::LabelId;
 use crate::os::Pid;
 
-/// Most processes whose root is remembered until their frame is made.
+/// Most processes whose root directory is stored before their frame exists.
 const MAX_PROCESSES: usize = 4_096;
 
-/// The root directories that processes have, by number. Of the first process's nothing is kept.
+/// The root directories of the processes, by number. Processes that were never set have none.
 #[derive(Debug, Default)]
-pub(crate) struct FsRoots {
+pub struct FsRoots {
     by_pid: HashMap<Pid, u32>,
     /// By the label of a process's frame.
     by_label: HashMap<LabelId, u32>,
 }
 
-impl Profile {
-    /// Says which of the file systems that processes see this one does: the same number for all that see
-    /// the same, 0 for the first one's. To be said before its first sample. It counts only for processes
-    /// that have [frames of their own](super::options::ProfileOptions::subprocesses).
-    pub fn set_fs_root(&mut self, pid: Pid, root: u32) {
-        let by_pid = &mut self.roots.by_pid;
-        if by_pid.len() >= MAX_PROCESSES {
-            by_pid.clear();
+impl FsRoots {
+    /// Sets the root directory of a process.
+    pub fn set(&mut self, pid: Pid, root: u32) {
+        if self.by_pid.len() >= MAX_PROCESSES {
+            self.by_pid.clear();
         }
-        by_pid.insert(pid, root);
+        self.by_pid.insert(pid, root);
     }
 
-    /// Makes a process's frame stand for what it sees.
-    pub(crate) fn bind_frame(&mut self, pid: Pid, label: LabelId) {
-        if let Some(root) = self.roots.by_pid.get(&pid) {
-            self.roots.by_label.insert(label, *root);
+    /// Binds the frame of a process to its root directory.
+    pub fn bind_frame(&mut self, pid: Pid, frame: LabelId) {
+        if let Some(root) = self.by_pid.get(&pid) {
+            self.by_label.insert(frame, *root);
         }
     }
 
-    /// What a process sees whose frame this is; `None` for other frames, or if it was never said.
-    pub(crate) fn root_of(&self, label: LabelId) -> Option<u32> {
-        self.roots.by_label.get(&label).copied()
+    /// The root directory of the process with this frame; `None` for other frames.
+    pub fn of(&self, frame: LabelId) -> Option<u32> {
+        self.by_label.get(&frame).copied()
     }
 
-    /// The frame of a process that sees this root, as it is shown: the first one's.
-    pub fn root_name(&self, root: u32) -> Option<String> {
-        let those = self.roots.by_label.iter();
-        let those = those.filter(|(_, of_it)| **of_it == root);
-        let first = those.map(|(label, _)| *label).min()?;
-        Some(self.name(first).into_owned())
+    /// The first frame of a process with this root directory.
+    pub fn first_frame(&self, root: u32) -> Option<LabelId> {
+        let frames = self.by_label.iter().filter(|(_, of)| **of == root);
+        frames.map(|(frame, _)| *frame).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_have_the_root_of_their_process() {
+        let mut roots = FsRoots::default();
+        let frames: Vec<LabelId> = (0..4).map(LabelId::from_index).collect();
+        for (pid, root) in [(7, 1), (8, 1), (9, 0)] {
+            roots.set(pid, root);
+        }
+        for (pid, frame) in [9, 8, 7, 6].into_iter().zip(&frames) {
+            roots.bind_frame(pid, *frame);
+        }
+        let found: Vec<Option<u32>> = frames.iter().map(|frame| roots.of(*frame)).collect();
+        assert_eq!(found, [Some(0), Some(1), Some(1), None]);
+        assert_eq!(roots.first_frame(1).as_ref(), frames.get(1));
+        assert_eq!(roots.first_frame(5), None);
+    }
+
+    #[test]
+    fn processes_without_end_take_bounded_space() {
+        let mut roots = FsRoots::default();
+        for pid in 0..100_000 {
+            roots.set(pid, 1);
+        }
+        assert!(roots.by_pid.len() <= MAX_PROCESSES);
     }
 }

@@ -1,6 +1,4 @@
-//! [`Profile::add`]: what a sample weighs, and for which stack.
-//!
-//! Which stacks count, and what each counts for:
+//! [`Profile::add`]: which stack a sample counts for, and its weight.
 //!
 //! | options | stacks that count | weight of each |
 //! |---|---|---|
@@ -8,87 +6,64 @@
 //! | `--idle` | of all threads | 1 |
 //! | `--gil` | of a GIL holder on a CPU | 1 |
 //! | `--gil --idle` | of the GIL holder | 1 |
-//! | `--cpu` | of threads on a CPU | the thread's nanoseconds on a CPU |
-//! | `--cpu --idle` | of all threads | the same, 0 for a thread that sleeps |
+//! | `--cpu` | of threads on a CPU | the thread's on-CPU nanoseconds |
+//! | `--cpu --idle` | of all threads | the same, 0 for an idle thread |
 //! | `--cpu --gil` | of a GIL holder on a CPU | the same |
-//! | `--cpu --gil --idle` | of the GIL holder | the same, 0 while it sleeps |
+//! | `--cpu --gil --idle` | of the GIL holder | the same, 0 while it is idle |
 //!
-//! `--memory` lays the growth of resident memory on stacks besides, by the rule of [`crate::rss::attribution`];
-//! what chooses samples leaves it alone.
+//! `--gil` and `--idle` select samples and `--cpu` weighs them. "On a CPU" is the kernel's thread state and
+//! includes threads that wait for a CPU; of those, the ones without the GIL usually weigh 0.
 //!
-//! So `--gil` and `--idle` choose, and `--cpu` weighs. "On a CPU" is the kernel's word, and takes in
-//! threads that wait for one; those without the GIL mostly weigh 0.
+//! `--memory` also attributes RSS growth to stacks, by the rule of [`crate::rss::attribution`], independently
+//! of the options that select samples.
 //!
-//! **Nanoseconds.** A sample of a thread on a CPU weighs all that the thread has used since it was
-//! last seen on one. What a thread used before it fell asleep is not laid on the sleep, but waits for
-//! the next sample on a CPU; see [`super::deferred_cpu::DeferredCpuTime`]. So over a recording the weights sum up to
-//! what the threads have used. Under `--gil` a sample without the GIL is left out with its time, and
-//! the sum estimates the time on a CPU with the GIL: samples come at random moments, so a thread that
-//! held it for a share of its time has it in that share of its samples.
+//! **Nanoseconds.** A sample of a thread on a CPU weighs all the CPU time of the thread since its last sample
+//! on a CPU. Time that a thread used before it went to sleep is not attributed to the idle stack, but to
+//! the next sample on a CPU; see [`DeferredCpuTime`](super::deferred_cpu::DeferredCpuTime). So the weights
+//! of a recording add up to the CPU time of the threads. With `--gil`, a sample without the GIL is left
+//! out with its time, and the sum estimates the CPU time with the GIL: samples are taken at random moments,
+//! so a thread that holds the GIL for a share of its time holds it in that share of its samples.
 
-use super::options::{ProcessLabel, ProfileOptions};
-use super::tables::labels::{Label, LabelTable};
-use super::tables::stacks::{StackId, StackTable};
-use super::tables::strings::StringTable;
-use super::tables::threads::{self, Step, ThreadId};
+use super::options::{Counts, ProcessLabel, ProfileOptions};
+use super::stack_builder::{StackBuilder, child, not_python};
+use super::tables::ids::{StackId, ThreadId};
+use super::tables::labels::Label;
+use super::tables::threads::{self, Step};
+use super::thread_state::LiveThread;
 use super::{MAX_PROCESS_DEPTH, Profile, micros};
-use crate::cpython::code::frame_table::{Frame, FrameTable};
+use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
 use crate::rss::attribution::by_stack::{Attribution, ThreadAt};
 use crate::rss::attribution::{self, Growth, ThreadDelta};
-use crate::sampler::sample::{RssChange, Sample};
+use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 
 impl Profile {
-    /// Counts one tick. `frames` is the table that the sample's stacks point into, always the same
-    /// one. `process` tells how a process is called, and which other one that is looked at it is a
-    /// child of; it is asked only under [`ProfileOptions::subprocesses`].
+    /// Counts one tick. `frames` is the table of the sample's frames, the same one in every call. `process`
+    /// returns the label of a process; it is called only with [`ProfileOptions::subprocesses`].
     pub fn add(
         &mut self,
         sample: &Sample,
         frames: &FrameTable,
         process: &dyn Fn(Pid) -> Option<ProcessLabel>,
     ) {
-        let counts = &mut self.counts;
-        counts.ticks += 1;
-        counts.missed_ticks = counts.missed_ticks.saturating_add(sample.missed_ticks);
-        counts.errors = counts.errors.saturating_add(sample.errors.len() as u64);
-        counts.torn = counts.torn.saturating_add(sample.torn);
-        self.last_elapsed = sample.elapsed;
-        let readings = sample
-            .processes
-            .iter()
-            .filter_map(|process| process.rss_bytes);
-        if let Some(total) = readings.reduce(u64::saturating_add) {
-            self.rss.add(sample.elapsed, total);
-        }
-        self.memory.add_shares(sample);
+        self.count_tick(sample);
         for one in &sample.processes {
-            let from = if self.options.subprocesses {
-                let stack = self.process_stack(one.pid, process, MAX_PROCESS_DEPTH);
-                let label = self.processes.get(&one.pid);
-                let command = label.map(|(label, _)| &label.command);
-                self.memory.add_process(sample.elapsed, one, command);
-                stack
-            } else {
-                StackId::ROOT
-            };
-            let mut changes = std::mem::take(&mut self.changes);
-            let change = one.rss_change.unwrap_or_default();
-            let other = attribution::split(&change, &one.traces, &mut changes);
-            for (trace, share) in one.traces.iter().zip(&changes) {
-                self.add_trace(one.pid, from, trace, (*share, &change), frames);
+            let mut parent = StackId::ROOT;
+            if self.options.subprocesses {
+                parent = self.process_stack(one.pid, process, MAX_PROCESS_DEPTH);
+                if let Some(memory) = &mut self.memory {
+                    let label = self.processes.get(&one.pid);
+                    let command = label.map(|(label, _)| &label.command);
+                    memory.processes.add_process(sample.elapsed, one, command);
+                }
             }
-            self.changes = changes;
-            if other != 0 {
-                let stack = not_python(&mut self.stacks, &mut self.labels, from);
-                self.growth.charge(&stack, other);
-            }
+            self.add_process(one, parent, frames);
         }
         self.settle_ended(false);
-        self.date_growth();
-        if self.options.memory && self.marks.is_due(sample.elapsed) {
-            self.marks.set(sample.elapsed, self.growth_by_stack());
+        if let Some(memory) = &mut self.memory {
+            memory.date_growth(&self.stacks, sample.elapsed);
+            memory.checkpoint(sample.elapsed);
         }
         if self.options.timeline {
             self.threads
@@ -96,125 +71,122 @@ impl Profile {
         }
     }
 
-    /// Ends the recording: time that still waits for a stack gets one. Without
-    /// [`ProfileOptions::cpu_time`] there is none.
+    /// Ends the recording: CPU time and growth that still wait for a stack are attributed.
     pub fn finish(&mut self) {
         self.settle_ended(true);
-        self.date_growth();
+        if let Some(memory) = &mut self.memory {
+            memory.date_growth(&self.stacks, self.last_elapsed);
+        }
     }
 
-    /// `share`: what the thread has added to resident memory or given back, of all.
+    fn count_tick(&mut self, sample: &Sample) {
+        let counts = &mut self.counts;
+        counts.ticks += 1;
+        counts.missed_ticks = counts.missed_ticks.saturating_add(sample.missed_ticks);
+        counts.errors = counts.errors.saturating_add(sample.errors.len() as u64);
+        counts.torn = counts.torn.saturating_add(sample.torn);
+        self.last_elapsed = sample.elapsed;
+        let readings = sample.processes.iter().filter_map(|one| one.rss_bytes);
+        if let Some(total) = readings.reduce(u64::saturating_add) {
+            self.rss.add(sample.elapsed, total);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.processes.add_footprints(sample);
+        }
+    }
+
+    /// Counts the threads of one process, whose stacks are below `parent`.
+    fn add_process(&mut self, one: &ProcessSample, parent: StackId, frames: &FrameTable) {
+        let Some(memory) = &mut self.memory else {
+            for trace in &one.traces {
+                self.add_trace(one.pid, parent, trace, None, frames);
+            }
+            return;
+        };
+        let change = one.rss_change.unwrap_or_default();
+        let mut deltas = std::mem::take(&mut memory.deltas);
+        let other = attribution::split(&change, &one.traces, &mut deltas);
+        for (trace, delta) in one.traces.iter().zip(&deltas) {
+            self.add_trace(one.pid, parent, trace, Some((*delta, &change)), frames);
+        }
+        if let Some(memory) = &mut self.memory {
+            memory.deltas = deltas;
+            if other != 0 {
+                let stack = not_python(&mut self.stacks, &mut self.labels, parent);
+                memory.growth.charge(&stack, other);
+            }
+        }
+    }
+
+    /// Counts one thread. `change`: its part of the change of RSS, and the whole change; only with memory
+    /// tracking.
     fn add_trace(
         &mut self,
         pid: Pid,
-        from: StackId,
+        parent: StackId,
         trace: &StackTrace,
-        share: (ThreadDelta, &RssChange),
+        change: Option<(ThreadDelta, &RssChange)>,
         frames: &FrameTable,
     ) {
-        let Profile {
-            options,
-            labels,
-            threads,
-            live,
-            counts,
-            ..
-        } = self;
-        let info = &trace.thread;
-        let left_out = if trace.frames.is_empty() {
-            Some(&mut counts.without_python)
-        } else if !options.include_idle && !info.active {
-            Some(&mut counts.idle)
-        } else if options.gil_only && !info.owns_gil {
-            Some(&mut counts.without_gil)
-        } else {
-            None
-        };
-        let is_left_out = left_out.is_some();
-        if let Some(count) = left_out {
-            *count += 1;
-        }
-        if is_left_out && !options.cpu_time && !options.memory {
+        let is_left_out = count_left_out(&self.options, trace, &mut self.counts);
+        if is_left_out && !self.options.cpu_time && self.memory.is_none() {
             return;
         }
-
-        let key = threads::key(pid, info);
-        let Some(live) = live.get(key, counts.ticks) else {
+        let key = threads::key(pid, &trace.thread);
+        let Some(live) = self.live.get(key, self.counts.ticks) else {
             return;
         };
-        let (mut cpu_ns, mut on_cpu) = (None, info.active);
-        if options.cpu_time {
-            let taken = live.pending.take(info);
-            on_cpu = taken.is_some();
-            cpu_ns = Some(taken.unwrap_or_default());
-        }
-        // A stack that is asleep gets a node only if time may have to be laid on it.
-        let may_inherit = !on_cpu
-            && !trace.frames.is_empty()
-            && (info.owns_gil || !options.gil_only)
-            && live.needs_stack();
-        let at_work = options.memory && live.growth.is_at_work(trace);
-        let grows = at_work || (options.memory && live.growth.needs_idle_stack(trace, share.0));
-        if options.memory && !grows {
+        let uses = Uses::of(&self.options, live, trace, change.map(|(delta, _)| delta));
+        let mut growth = self.memory.as_mut().zip(change);
+        if let Some((memory, (delta, change))) = &mut growth
+            && !uses.growth()
+        {
             let now = ThreadAt::Idle(None);
-            live.growth.look(share.0, share.1, now, &mut self.growth);
+            live.growth
+                .attribute(*delta, change, now, &mut memory.growth);
         }
-        if is_left_out && !may_inherit && !grows {
-            if on_cpu {
+        if is_left_out && !uses.may_inherit && !uses.growth() {
+            if uses.on_cpu {
                 live.record_running(None);
             }
             return;
         }
-        let mut from = from;
-        let mut row = None;
-        if options.show_threads || options.timeline {
-            let id = *live.row.get_or_insert_with(|| threads.intern(key));
-            if let Some(name) = live.new_name(info.name.as_ref()) {
-                threads.set_name(id, name);
-            }
-            row = Some(id);
-            if options.show_threads {
-                from = live.frame(from, || {
-                    let label = labels.intern(thread_label(threads.too_many(), id));
-                    child(&mut self.stacks, labels, from, label)
-                });
-            }
-        }
-        let mut tree = Tree {
-            options,
+        let mut builder = StackBuilder {
+            options: &self.options,
             strings: &mut self.strings,
-            labels,
+            labels: &mut self.labels,
             stacks: &mut self.stacks,
+            threads: &mut self.threads,
         };
-        let mut stack = live.walk(from, &trace.frames, |parent, frame| {
-            tree.frame(parent, frame, frames)
-        });
-        if options.show_collections && info.collecting {
-            let label = tree.labels.intern(Label::Collection);
-            stack = child(tree.stacks, tree.labels, stack, label);
-        }
-        if grows {
-            let now = if at_work {
+        let (stack, row) = builder.trace(live, key, parent, trace, frames);
+        if let Some((memory, (delta, change))) = growth
+            && uses.growth()
+        {
+            let now = if uses.running_growth {
                 ThreadAt::Running(stack)
             } else {
                 ThreadAt::Idle(Some(stack))
             };
-            live.growth.look(share.0, share.1, now, &mut self.growth);
+            live.growth
+                .attribute(delta, change, now, &mut memory.growth);
         }
-        if is_left_out && on_cpu && !may_inherit {
-            live.record_running(None);
-        } else if on_cpu {
-            live.record_running(Some(stack));
-        } else if may_inherit {
+        if uses.on_cpu {
+            live.record_running((!is_left_out).then_some(stack));
+        } else if uses.may_inherit {
             live.record_idle(stack);
         }
-        if is_left_out {
-            return;
+        if !is_left_out {
+            self.counts.without_time +=
+                u64::from(uses.cpu_ns.is_some() && trace.thread.cpu_ns.is_none());
+            self.count_stack(stack, row, uses.cpu_ns);
         }
-        counts.samples += 1;
+    }
+
+    /// Adds one sample to a stack and to the timeline of its thread.
+    fn count_stack(&mut self, stack: StackId, row: Option<ThreadId>, cpu_ns: Option<u64>) {
+        self.counts.samples += 1;
         if let Some(ns) = cpu_ns {
-            counts.cpu_ns = counts.cpu_ns.saturating_add(ns);
-            counts.without_time += u64::from(info.cpu_ns.is_none());
+            self.counts.cpu_ns = self.counts.cpu_ns.saturating_add(ns);
         }
         self.stacks.add(stack, cpu_ns.unwrap_or(1));
         if let Some(row) = row.filter(|_| self.options.timeline) {
@@ -232,14 +204,16 @@ impl Profile {
         }
     }
 
-    /// Gives the time of threads that have ended to the stacks that inherit it.
+    /// Attributes what threads that have exited still have waiting; `all`: every thread.
     fn settle_ended(&mut self, all: bool) {
         for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
-            live.growth.settle(&mut self.growth);
-            let waiting = live.growth.waiting();
-            if waiting != Growth::default() {
-                let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
-                self.growth.charge_both(&stack, waiting);
+            if let Some(memory) = &mut self.memory {
+                live.growth.settle(&mut memory.growth);
+                let waiting = live.growth.waiting();
+                if waiting != Growth::default() {
+                    let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
+                    memory.growth.charge_both(&stack, waiting);
+                }
             }
             let Some((stack, ns)) = live.unattributed() else {
                 continue;
@@ -254,7 +228,7 @@ impl Profile {
         }
     }
 
-    /// The stack of a process's frame, below those of its parents.
+    /// The stack of a process's frame, below the frames of its parents.
     fn process_stack(
         &mut self,
         pid: Pid,
@@ -263,8 +237,8 @@ impl Profile {
     ) -> StackId {
         let known = self.processes.get(&pid);
         let Some(label) = lookup(pid) else {
-            // It ended before it could be asked for its name: its samples go where its earlier ones
-            // are, and still count where there are none.
+            // The process exited before its name was read: its samples go to the stack of earlier ones, or
+            // to the root if there are none.
             return known.map_or(StackId::ROOT, |(_, stack)| *stack);
         };
         if let Some((last, stack)) = known
@@ -282,10 +256,10 @@ impl Profile {
             .labels
             .intern(text.map_or(Label::TooMany, Label::Process));
         if text.is_some() {
-            self.bind_frame(pid, name);
+            self.roots.bind_frame(pid, name);
         }
         let stack = child(&mut self.stacks, &mut self.labels, above, name);
-        // Only those of this tick are needed; one that is asked for again finds its label.
+        // Only those of this tick are needed; others are made again from the same label.
         if self.processes.len() >= MAX_PROCESSES {
             self.processes.clear();
         }
@@ -294,90 +268,69 @@ impl Profile {
     }
 }
 
-/// Most processes whose stacks are remembered by pid.
+/// Most processes whose stacks are cached by PID.
 const MAX_PROCESSES: usize = 4_096;
 
-fn thread_label(too_many: Option<ThreadId>, id: ThreadId) -> Label {
-    if too_many == Some(id) {
-        Label::TooMany
+/// Counts a thread that the options leave out; `false` if its sample counts.
+fn count_left_out(options: &ProfileOptions, trace: &StackTrace, counts: &mut Counts) -> bool {
+    let info = &trace.thread;
+    let count = if trace.frames.is_empty() {
+        &mut counts.without_python
+    } else if !options.include_idle && !info.active {
+        &mut counts.idle
+    } else if options.gil_only && !info.owns_gil {
+        &mut counts.without_gil
     } else {
-        Label::Thread(id)
-    }
-}
-
-/// The stack below `parent` with this leaf or, when the tree is full, the one for all such.
-fn child(
-    stacks: &mut StackTable,
-    labels: &mut LabelTable,
-    parent: StackId,
-    label: super::tables::labels::LabelId,
-) -> StackId {
-    stacks
-        .child(parent, label)
-        .unwrap_or_else(|| stacks.folded(parent, labels.intern(Label::TooMany)))
-}
-
-/// The stack of what no Python thread has added, below that of its process.
-fn not_python(stacks: &mut StackTable, labels: &mut LabelTable, from: StackId) -> StackId {
-    let label = labels.intern(Label::NotPython);
-    child(stacks, labels, from, label)
-}
-
-/// What stacks are built in.
-struct Tree<'a> {
-    options: &'a ProfileOptions,
-    strings: &'a mut StringTable,
-    labels: &'a mut LabelTable,
-    stacks: &'a mut StackTable,
-}
-
-impl Tree<'_> {
-    /// The stack of a frame below its caller's.
-    fn frame(
-        &mut self,
-        parent: StackId,
-        id: crate::cpython::code::frame_table::FrameId,
-        frames: &FrameTable,
-    ) -> StackId {
-        let label = self.labels.for_frame(id).or_else(|| {
-            let frame = frames.get(id)?;
-            let label = if frames.folded() == Some(id) {
-                None
-            } else {
-                python_label(self.options, frame, self.strings)
-            };
-            let label = self.labels.intern(label.unwrap_or(Label::TooMany));
-            self.labels.set_for_frame(id, label);
-            Some(label)
-        });
-        label.map_or(parent, |label| {
-            child(self.stacks, self.labels, parent, label)
-        })
-    }
-}
-
-/// How a frame is shown; `None` when there is no room for its names.
-fn python_label(
-    options: &ProfileOptions,
-    frame: &Frame,
-    strings: &mut StringTable,
-) -> Option<Label> {
-    let line = if options.function_only {
-        Some(frame.first_line)
-    } else {
-        frame.line
+        return false;
     };
-    let shown_file = if options.full_filenames {
-        &frame.filename
-    } else {
-        &frame.short_filename
-    };
-    Some(Label::Python {
-        name: strings.intern(&frame.name)?,
-        shown_file: strings.intern(shown_file)?,
-        file: strings.intern(&frame.filename)?,
-        // CPython has no line 0; where it stands for "unknown", nothing is better than a lie.
-        line: line.filter(|line| options.show_line_numbers && *line > 0),
-        first_line: Some(frame.first_line).filter(|line| options.keep_first_lines && *line > 0),
-    })
+    *count += 1;
+    true
+}
+
+/// What the stack of a sampled thread is used for, whether the sample counts or not.
+struct Uses {
+    on_cpu: bool,
+    /// With [`ProfileOptions::cpu_time`].
+    cpu_ns: Option<u64>,
+    /// An idle stack that is the fallback for the thread's CPU time.
+    may_inherit: bool,
+    /// The thread is running, by the rule for growth.
+    running_growth: bool,
+    /// An idle stack that is the fallback for the thread's growth.
+    idle_growth: bool,
+}
+
+impl Uses {
+    /// To be called once per sample of the thread. `delta`: only with memory tracking.
+    fn of(
+        options: &ProfileOptions,
+        live: &mut LiveThread,
+        trace: &StackTrace,
+        delta: Option<ThreadDelta>,
+    ) -> Uses {
+        let info = &trace.thread;
+        let (mut cpu_ns, mut on_cpu) = (None, info.active);
+        if options.cpu_time {
+            let taken = live.pending.take(info);
+            on_cpu = taken.is_some();
+            cpu_ns = Some(taken.unwrap_or_default());
+        }
+        let running_growth = delta.is_some() && live.growth.is_running(trace);
+        Uses {
+            on_cpu,
+            cpu_ns,
+            may_inherit: !on_cpu
+                && !trace.frames.is_empty()
+                && (info.owns_gil || !options.gil_only)
+                && live.needs_stack(),
+            running_growth,
+            idle_growth: !running_growth
+                && delta.is_some_and(|delta| live.growth.needs_idle_stack(trace, delta)),
+        }
+    }
+
+    /// Whether growth needs the stack.
+    fn growth(&self) -> bool {
+        self.running_growth || self.idle_growth
+    }
 }

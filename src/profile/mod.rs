@@ -1,47 +1,49 @@
-//! [`Profile`]: what a recording keeps of its samples. No files, no clock, no look at the system.
+//! [`Profile`]: the aggregated samples of a recording. No files, no clock, no process is read.
 //!
-//! Samples come in, are shortened to what the options ask for, and are counted in the prefix tree
-//! of [`stack_table`]. So a profile grows with the number of distinct stacks, not with time, and up to
-//! a limit only; what is new beyond it is counted under [`Label::TooMany`]. Only the formats that need
-//! the order of the samples ask for [`ProfileOptions::timeline`], which costs 16 bytes (24 with
-//! [`ProfileOptions::cpu_time`]) whenever a thread is in another stack than at the tick before.
+//! Each sample is reduced to what the options select and is counted in a prefix tree of stacks,
+//! [`StackTable`]. So a profile grows with the number of distinct stacks and not with time, up to a
+//! limit; new stacks beyond it are counted as [`Label::TooMany`]. Only formats that need the order of the
+//! samples set [`ProfileOptions::timeline`]: it costs 16 bytes (24 with [`ProfileOptions::cpu_time`])
+//! whenever a thread is in another stack than at the tick before.
+
+pub mod options;
+
+pub mod tables;
 
 pub mod deferred_cpu;
-pub mod fs_roots;
-pub mod ingest;
-pub mod memory;
-pub mod options;
-pub mod tables;
+
 pub mod thread_state;
 
-use crate::rss::attribution;
+pub mod fs_roots;
+
+pub mod stack_builder;
+
+pub mod memory;
+
+pub mod ingest;
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::rss::process_series::MemorySeries;
-use crate::rss::series::RssSeries;
-use memory::timeline::GrowthTimeline;
-use options::{Counts, ProcessLabel, ProfileOptions};
-use tables::labels::{Label, LabelId, LabelTable};
-use tables::stacks::{StackId, StackTable};
-use tables::strings::{StringId, StringTable};
-use tables::threads::{Slice, ThreadId, ThreadTable};
-
 use crate::cpython::code::frame_table::TOO_MANY;
 use crate::os::Pid;
-
+use crate::rss::series::RssSeries;
 use fs_roots::FsRoots;
-use memory::suspects::Checkpoints;
-use memory::weights::GrowthTable;
+use memory::tracking::MemoryTracking;
+use options::{Counts, ProcessLabel, ProfileOptions};
+use tables::ids::{LabelId, StackId, StringId, ThreadId};
+use tables::labels::{Label, LabelTable};
+use tables::stacks::StackTable;
+use tables::strings::StringTable;
+use tables::threads::{Slice, ThreadTable};
 use thread_state::LiveThreads;
 
-/// Longest chain of parents that process frames show. A chain is as long as its process tree is
-/// deep; this bound is against labels that go in a circle.
+/// Most process frames on top of each other. A chain of parents is as long as its process tree is deep;
+/// the limit is for labels whose parents form a cycle.
 const MAX_PROCESS_DEPTH: usize = 64;
 
-/// What a recording keeps; see the [module](self).
+/// The aggregated samples of a recording; see the [module](self).
 #[derive(Debug)]
 pub struct Profile {
     options: ProfileOptions,
@@ -50,55 +52,46 @@ pub struct Profile {
     stacks: StackTable,
     threads: ThreadTable,
     live: LiveThreads,
-    rss: RssSeries,
-    memory: MemorySeries,
-    growth_timeline: GrowthTimeline,
-    growth: GrowthTable,
-    /// Room for the threads' shares of a change.
-    changes: Vec<attribution::ThreadDelta>,
-    marks: Checkpoints,
     counts: Counts,
     last_elapsed: Duration,
-    /// The label that each process had when its frame was made, and the frame's stack.
+    /// The label of each process when its frame was made, and the frame's stack.
     processes: HashMap<Pid, (ProcessLabel, StackId)>,
     roots: FsRoots,
+    /// Always recorded: flame graphs, Chrome traces and the closing lines show it.
+    rss: RssSeries,
+    memory: Option<MemoryTracking>,
 }
 
 impl Profile {
     /// An empty profile.
     pub fn new(options: ProfileOptions) -> Profile {
         Profile {
+            memory: options.memory.then(MemoryTracking::default),
             options,
             strings: StringTable::default(),
             labels: LabelTable::default(),
             stacks: StackTable::default(),
             threads: ThreadTable::default(),
             live: LiveThreads::default(),
-            rss: RssSeries::default(),
-            memory: MemorySeries::default(),
-            growth_timeline: GrowthTimeline::default(),
-            growth: GrowthTable::default(),
-            changes: Vec::new(),
-            marks: Checkpoints::default(),
             counts: Counts::default(),
             last_elapsed: Duration::ZERO,
             processes: HashMap::new(),
             roots: FsRoots::default(),
+            rss: RssSeries::default(),
         }
     }
 
-    /// What was asked for.
+    /// The options of [`Profile::new`].
     pub fn options(&self) -> &ProfileOptions {
         &self.options
     }
 
-    /// How much was counted and left out.
+    /// Numbers of samples that were counted and left out.
     pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
-    /// What could not be told apart for want of room, as a share (0 to 1) of all weight; `None` when
-    /// everything could.
+    /// The weight of [`Label::TooMany`] as a share (0 to 1) of all weight; `None` if no table was full.
     pub fn folded_share(&self) -> Option<f64> {
         let too_many = self.labels.too_many()?;
         let mut folded = vec![false; self.stacks.len()];
@@ -116,24 +109,32 @@ impl Profile {
         Some(weight as f64 / self.total_weight().max(1) as f64)
     }
 
-    /// Resident memory over the ticks, of all processes together.
+    /// RSS of all processes together, over the ticks.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
     }
 
-    /// Memory of each process, and PSS, USS and swap of all together.
-    pub fn memory(&self) -> &MemorySeries {
-        &self.memory
-    }
-
-    /// By which functions, and when, the resident memory grew.
-    pub fn growth_timeline(&self) -> &GrowthTimeline {
-        &self.growth_timeline
-    }
-
-    /// Says that the recording stops because the program has ended; see [`RssSeries::end`].
+    /// Marks the recording as ended by the program's exit; see [`RssSeries::end`].
     pub fn end(&mut self) {
         self.rss.end();
+    }
+
+    /// Sets which of the file systems a process sees: the same number for all processes with the same root
+    /// directory, 0 for that of the first. To be called before the first sample of the process; it only
+    /// has an effect on processes with [frames of their own](ProfileOptions::subprocesses).
+    pub fn set_fs_root(&mut self, pid: Pid, root: u32) {
+        self.roots.set(pid, root);
+    }
+
+    /// The number of [`Profile::set_fs_root`] of the process with this frame; `None` for other frames.
+    pub fn root_of(&self, frame: LabelId) -> Option<u32> {
+        self.roots.of(frame)
+    }
+
+    /// The frame of the first process with this root directory, as it is shown.
+    pub fn root_name(&self, root: u32) -> Option<String> {
+        let frame = self.roots.first_frame(root)?;
+        Some(self.name(frame).into_owned())
     }
 
     /// The prefix tree.
@@ -141,12 +142,12 @@ impl Profile {
         &self.stacks
     }
 
-    /// What the stacks consist of.
+    /// The entries of the stacks.
     pub fn labels(&self) -> &LabelTable {
         &self.labels
     }
 
-    /// The threads that were counted.
+    /// The threads, with [`ProfileOptions::show_threads`] or [`ProfileOptions::timeline`].
     pub fn threads(&self) -> &ThreadTable {
         &self.threads
     }
@@ -156,7 +157,7 @@ impl Profile {
         self.last_elapsed
     }
 
-    /// What a thread did, oldest first; nothing without [`ProfileOptions::timeline`].
+    /// The timeline of a thread, oldest first; empty without [`ProfileOptions::timeline`].
     pub fn slices(&self, thread: ThreadId) -> impl Iterator<Item = Slice> {
         let interval_us = 1_000_000 / u64::from(self.options.rate_hz.max(1));
         self.threads.slices(
@@ -165,12 +166,12 @@ impl Profile {
         )
     }
 
-    /// The text behind an id of this profile.
+    /// The text of a handle.
     pub fn string(&self, id: StringId) -> &str {
         self.strings.get(id)
     }
 
-    /// A label's name without its place: `Thing.method`, `thread (81): worker`,
+    /// A label's name without its file: `Thing.method`, `thread (81): worker`,
     /// `process 81:"python app.py"`, `<GC>`.
     pub fn name(&self, id: LabelId) -> Cow<'_, str> {
         match self.labels.get(id) {
@@ -195,8 +196,8 @@ impl Profile {
         }
     }
 
-    /// A label as folded stacks show it: `Thing.method (pkg/mod.py:20)`, without `:20` where lines
-    /// are hidden or unknown; what is no function by its name alone.
+    /// A label as folded stacks show it: `Thing.method (pkg/mod.py:20)`, without `:20` if lines are hidden
+    /// or unknown; only the name if it is no Python function.
     pub fn text(&self, id: LabelId) -> String {
         match self.labels.get(id) {
             Some(Label::Python {
@@ -215,7 +216,7 @@ impl Profile {
         }
     }
 
-    /// The whole path of a Python function's file; nothing for what is no function.
+    /// The full path of a Python function's file.
     pub fn file(&self, id: LabelId) -> Option<&str> {
         match self.labels.get(id) {
             Some(Label::Python { file, .. }) => Some(self.string(file)),
@@ -223,15 +224,15 @@ impl Profile {
         }
     }
 
-    /// The line as py-spy's JSON formats give it: 0 for what is no function, and for code without
-    /// lines; `None` for all where lines are hidden.
+    /// The line as in py-spy's JSON formats: 0 for other labels and for code without lines; `None` for all
+    /// if lines are hidden.
     pub fn json_line(&self, id: LabelId) -> Option<u32> {
         self.options
             .show_line_numbers
             .then(|| self.line(id).unwrap_or(0))
     }
 
-    /// The line that is shown for a Python function.
+    /// The shown line of a Python function.
     pub fn line(&self, id: LabelId) -> Option<u32> {
         match self.labels.get(id) {
             Some(Label::Python { line, .. }) => line,

@@ -1,41 +1,41 @@
-//! [`ProfileOptions`], [`Counts`], [`ProcessLabel`]: what a profile is asked for and answers.
+//! [`ProfileOptions`], [`Counts`] and [`ProcessLabel`].
 
 use std::sync::Arc;
 
 use crate::os::Pid;
 
-/// What a profile keeps of the samples, and how it calls it. The default is that of `record`
-/// without options.
+/// What a profile records of the samples, and how it labels them. The default is that of `record` without
+/// options.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProfileOptions {
-    /// Lines are part of what is shown, so that one function at two lines is two entries. Off
-    /// under `--nolineno`.
+    /// Labels include the line, so that one function at two lines is two entries. Off with
+    /// `--nolineno`.
     pub show_line_numbers: bool,
-    /// A function's first line stands for whichever line ran (`--function`).
+    /// Labels have the first line of the function instead of the current one (`--function`).
     pub function_only: bool,
-    /// A frame per thread, below those of the processes (`--threads`).
+    /// A root frame per thread, below those of the processes (`--threads`).
     pub show_threads: bool,
-    /// Whole paths in the labels, not only the part below the import root (`--full-filenames`).
+    /// Full paths in the labels, not relative to the import root (`--full-filenames`).
     pub full_filenames: bool,
-    /// Count only the threads that hold the GIL (`--gil`).
+    /// Count only threads that hold the GIL (`--gil`).
     pub gil_only: bool,
-    /// Count threads that wait, too (`--idle`).
+    /// Count idle threads too (`--idle`).
     pub include_idle: bool,
-    /// Weigh samples by nanoseconds on a CPU (`--cpu`). How this and the two above go together is
-    /// told in `profile/add.rs`.
+    /// Weigh samples by on-CPU nanoseconds (`--cpu`). `profile/ingest.rs` has a table of the combinations
+    /// with the two above.
     pub cpu_time: bool,
-    /// Lay the growth of resident memory on stacks, and weigh these by it (`--memory`).
+    /// Attribute RSS growth to stacks, and weigh stacks by it (`--memory`).
     pub memory: bool,
-    /// A `<GC>` leaf while a garbage collection runs (`--gc`).
+    /// A `<GC>` leaf during garbage collections (`--gc`).
     pub show_collections: bool,
-    /// A frame per process (`--subprocesses`).
+    /// A root frame per process (`--subprocesses`).
     pub subprocesses: bool,
-    /// Keep the order of the samples, which some formats need.
+    /// Record the order of the samples, which some formats need.
     pub timeline: bool,
-    /// Tell functions of one name in one file apart by the line on which they start, as tables of
-    /// functions and of their lines need it.
+    /// Distinguish functions of one name in one file by the line on which they start, as tables of
+    /// functions and lines need it.
     pub keep_first_lines: bool,
-    /// Planned samples per second; a sample stands for one over this many seconds.
+    /// Planned samples per second.
     pub rate_hz: u32,
 }
 
@@ -59,39 +59,39 @@ impl Default for ProfileOptions {
     }
 }
 
-/// How much was counted. Each thread at each tick is in exactly one of `samples`, `idle`,
+/// Numbers of samples. Each thread at each tick is in exactly one of `samples`, `idle`,
 /// `without_gil` and `without_python`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Ticks, whatever they showed.
+    /// All ticks.
     pub ticks: u64,
-    /// Ticks that had to be left out because an earlier one took too long.
+    /// Ticks that were skipped because an earlier one took too long.
     pub missed_ticks: u64,
-    /// Threads' stacks that are in the profile.
+    /// Stack traces that were counted.
     pub samples: u64,
-    /// Nanoseconds on a CPU that these stacks weigh, under `--cpu`.
+    /// On-CPU nanoseconds of these, with `--cpu`.
     pub cpu_ns: u64,
-    /// Those of `samples` that the kernel told no time for, under `--cpu`: in the first look it has
-    /// nothing to be counted from.
+    /// Those of `samples` without a CPU time, with `--cpu`: the first sample has no earlier reading to
+    /// subtract.
     pub without_time: u64,
-    /// Left out because the thread waited; `--idle` shows them.
+    /// Left out because the thread was idle; `--idle` counts them.
     pub idle: u64,
-    /// Left out because the thread did not hold the GIL, under `--gil`.
+    /// Left out because the thread did not hold the GIL, with `--gil`.
     pub without_gil: u64,
     /// Left out because the thread ran no Python.
     pub without_python: u64,
     /// Processes or threads that could not be read at a tick.
     pub errors: u64,
-    /// Stacks that were left out because they changed while they were read; not among the errors.
+    /// Torn stacks, which changed while they were read and were left out; not among the errors.
     pub torn: u64,
 }
 
-/// How a process is called in the frames of `--subprocesses`.
+/// The label of a process in the frames of `--subprocesses`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessLabel {
-    /// Which process.
+    /// The process ID that the frame shows.
     pub pid: Pid,
-    /// Its parent, where that is looked at too; its frame then is above.
+    /// Its parent if that is sampled too; the parent's frame is then above.
     pub parent: Option<Pid>,
     /// The command line, words joined with spaces.
     pub command: Arc<str>,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cpython::code::frame_table::{Columns, Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
-use crate::sampler::sample::{ProcessSample, Sample};
+use crate::sampler::sample::ProcessSample;
+use crate::testing::{grown_process, process, sample, sample_of, thread};
 
 fn frame(frames: &mut FrameTable, name: &str, line: u32, column: u32) -> FrameId {
     frames.intern(Frame {
@@ -21,39 +21,6 @@ fn frame(frames: &mut FrameTable, name: &str, line: u32, column: u32) -> FrameId
             end: column + 1,
         }),
     })
-}
-
-fn trace(tid: i32, active: bool, owns_gil: bool, root_first: &[FrameId]) -> StackTrace {
-    let thread = ThreadInfo {
-        os_thread_id: Some(tid),
-        pthread_id: 1,
-        name: None,
-        interpreter_ids: vec![0],
-        active,
-        owns_gil,
-        collecting: false,
-        waits_for_cpu: false,
-        is_main: true,
-        cpu_ns: None,
-        faults: None,
-    };
-    StackTrace {
-        thread,
-        frames: root_first.iter().rev().copied().collect(),
-    }
-}
-
-fn sample(at_ms: u64, traces: Vec<StackTrace>) -> Sample {
-    Sample {
-        elapsed: Duration::from_millis(at_ms),
-        processes: vec![ProcessSample {
-            pid: 1,
-            traces,
-            rss_bytes: None,
-            rss_change: None,
-        }],
-        ..Sample::default()
-    }
 }
 
 fn texts(profile: &Profile) -> Vec<(Vec<String>, u64)> {
@@ -73,7 +40,7 @@ fn texts(profile: &Profile) -> Vec<(Vec<String>, u64)> {
 }
 
 #[test]
-fn every_thread_of_a_tick_is_counted_in_one_place() {
+fn every_thread_of_a_tick_is_in_exactly_one_count() {
     let mut frames = FrameTable::default();
     let f = frame(&mut frames, "f", 2, 0);
     let mut profile = Profile::new(ProfileOptions {
@@ -83,10 +50,10 @@ fn every_thread_of_a_tick_is_counted_in_one_place() {
     let mut tick = sample(
         10,
         vec![
-            trace(1, true, true, &[f]),
-            trace(2, true, false, &[f]),
-            trace(3, false, false, &[f]),
-            trace(4, false, false, &[]),
+            thread(1).gil().stack(&[f]),
+            thread(2).stack(&[f]),
+            thread(3).idle().stack(&[f]),
+            thread(4).idle().stack(&[]),
         ],
     );
     tick.errors = vec!["thread 5: gone".to_owned(), "thread 6: gone".to_owned()];
@@ -108,7 +75,7 @@ fn every_thread_of_a_tick_is_counted_in_one_place() {
 }
 
 #[test]
-fn columns_never_and_lines_only_on_request_tell_stacks_apart() {
+fn stacks_are_distinguished_by_line_unless_hidden_and_never_by_column() {
     let mut frames = FrameTable::default();
     let all = [
         frame(&mut frames, "f", 2, 0),
@@ -119,7 +86,7 @@ fn columns_never_and_lines_only_on_request_tell_stacks_apart() {
         let mut profile = Profile::new(options);
         for f in all {
             profile.add(
-                &sample(0, vec![trace(1, true, true, &[f])]),
+                &sample(0, vec![thread(1).gil().stack(&[f])]),
                 &frames,
                 &|_| None,
             );
@@ -155,7 +122,7 @@ fn columns_never_and_lines_only_on_request_tell_stacks_apart() {
 }
 
 #[test]
-fn walking_from_the_last_stack_gives_the_same_tree() {
+fn a_walk_from_the_cached_stack_gives_the_same_tree() {
     let mut frames = FrameTable::default();
     let ids: Vec<FrameId> = (1..5)
         .map(|line| frame(&mut frames, "f", line, 0))
@@ -175,12 +142,12 @@ fn walking_from_the_last_stack_gives_the_same_tree() {
     for (tid, path) in paths.iter().enumerate() {
         let path: Vec<FrameId> = path.iter().map(|index| ids[*index]).collect();
         one_thread.add(
-            &sample(0, vec![trace(1, true, true, &path)]),
+            &sample(0, vec![thread(1).gil().stack(&path)]),
             &frames,
             &|_| None,
         );
         many.add(
-            &sample(0, vec![trace(tid as i32, true, true, &path)]),
+            &sample(0, vec![thread(tid as i32).gil().stack(&path)]),
             &frames,
             &|_| None,
         );
@@ -190,7 +157,7 @@ fn walking_from_the_last_stack_gives_the_same_tree() {
 }
 
 #[test]
-fn slices_end_where_the_thread_goes_idle_or_ends() {
+fn slices_end_where_the_thread_goes_idle_or_exits() {
     let mut frames = FrameTable::default();
     let (f, g) = (frame(&mut frames, "f", 2, 0), frame(&mut frames, "g", 5, 0));
     let mut profile = Profile::new(ProfileOptions {
@@ -207,7 +174,7 @@ fn slices_end_where_the_thread_goes_idle_or_ends() {
     ];
     for (index, (frame, active)) in ticks.into_iter().enumerate() {
         let traces = frame
-            .map(|frame| trace(1, active, false, &[frame]))
+            .map(|frame| thread(1).active(active).stack(&[frame]))
             .into_iter()
             .collect();
         profile.add(&sample(10 * index as u64, traces), &frames, &|_| None);
@@ -224,7 +191,7 @@ fn slices_end_where_the_thread_goes_idle_or_ends() {
 }
 
 #[test]
-fn processes_that_call_each_other_parent_end() {
+fn a_cycle_of_parents_is_bounded() {
     let mut frames = FrameTable::default();
     let f = frame(&mut frames, "f", 2, 0);
     let mut profile = Profile::new(ProfileOptions {
@@ -240,7 +207,7 @@ fn processes_that_call_each_other_parent_end() {
         })
     };
     profile.add(
-        &sample(0, vec![trace(1, true, true, &[f])]),
+        &sample(0, vec![thread(1).gil().stack(&[f])]),
         &frames,
         &circle,
     );
@@ -250,7 +217,7 @@ fn processes_that_call_each_other_parent_end() {
 }
 
 #[test]
-fn a_process_that_cannot_be_named_any_more_keeps_its_place() {
+fn a_process_that_has_exited_keeps_its_stack() {
     let mut frames = FrameTable::default();
     let f = frame(&mut frames, "f", 2, 0);
     let mut profile = Profile::new(ProfileOptions {
@@ -264,7 +231,7 @@ fn a_process_that_cannot_be_named_any_more_keeps_its_place() {
             command: Arc::from("python a.py"),
         })
     };
-    let tick = sample(0, vec![trace(1, true, true, &[f])]);
+    let tick = sample(0, vec![thread(1).gil().stack(&[f])]);
     profile.add(&tick, &frames, &named);
     profile.add(&tick, &frames, &|_| None);
     assert_eq!(
@@ -280,20 +247,15 @@ fn a_process_that_cannot_be_named_any_more_keeps_its_place() {
 }
 
 #[test]
-fn rss_is_summed_over_processes_and_missing_readings_are_no_zeros() {
+fn rss_is_summed_over_processes_and_missing_readings_do_not_count() {
     let mut profile = Profile::new(ProfileOptions::default());
     let readings = [[Some(5), Some(7)], [None, None], [Some(9), None]];
     for pair in readings {
         let processes = pair.into_iter().map(|rss_bytes| ProcessSample {
-            pid: 1,
-            traces: Vec::new(),
             rss_bytes,
-            rss_change: None,
+            ..process(1, Vec::new())
         });
-        let tick = Sample {
-            processes: processes.collect(),
-            ..Sample::default()
-        };
+        let tick = sample_of(0, processes.collect());
         profile.add(&tick, &FrameTable::default(), &|_| None);
     }
     let rss = profile.rss();
@@ -301,4 +263,33 @@ fn rss_is_summed_over_processes_and_missing_readings_are_no_zeros() {
         (rss.first(), rss.last(), rss.peak(), rss.points().len()),
         (Some(12), Some(9), Some(12), 2)
     );
+}
+
+#[test]
+fn memory_is_tracked_only_on_request() {
+    let mut frames = crate::testing::frames();
+    let f = frames.id("f", 2);
+    let run = |memory| {
+        let mut profile = Profile::new(ProfileOptions {
+            memory,
+            ..ProfileOptions::default()
+        });
+        for tick in 0..3 {
+            let trace = thread(1).faults(10).stack(&[f]);
+            let process = grown_process(1, 4096 * tick, 4096, vec![trace]);
+            profile.add(&sample_of(tick, vec![process]), &frames.table, &|_| None);
+        }
+        profile.finish();
+        profile
+    };
+    let tracked = run(true);
+    assert_eq!(tracked.total_growth().net_bytes(), 3 * 4096);
+    assert_eq!(tracked.growth_by_function().len(), 1);
+    let untracked = run(false);
+    assert!(untracked.memory.is_none());
+    assert_eq!(untracked.total_growth().net_bytes(), 0);
+    assert!(untracked.growth_by_function().is_empty());
+    assert_eq!(untracked.total_weight(), 3);
+    // The series of the RSS is always there.
+    assert_eq!(untracked.rss().last(), Some(2 * 4096));
 }

@@ -1,4 +1,5 @@
-//! Resident memory over time: curves, the leak verdict, and whose growth it was. Pure: reads no process.
+//! Resident memory over time: series, the leak verdict, and the attribution of growth to stacks. Pure:
+//! reads no process.
 
 pub mod attribution;
 pub mod leak;

@@ -1,20 +1,19 @@
-//! [`MemorySeries`]: memory over time beyond the one RSS curve: each process apart, and what only a
-//! walk over all pages tells.
+//! [`MemorySeries`]: the RSS of each process over time, and PSS, USS and swap, for which the kernel walks
+//! all pages.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::series::{self, RssSeries};
 use crate::os::Pid;
-use crate::sampler::resources::memory_poll::MemoryReading;
 use crate::sampler::sample::{ProcessSample, Sample};
 
-/// Most processes that are kept apart: 64 curves take 2 MiB. Later ones count in the sum only.
+/// Most processes with a series of their own: 64 take 2 MiB. Later ones only count in the sum.
 pub const MAX_PROCESSES: usize = 64;
 
 /// PSS, USS and swap of all processes together at one time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct SharePoint {
+pub struct FootprintPoint {
     /// Time from the start of the recording.
     pub elapsed: Duration,
     /// Proportional set size, in bytes.
@@ -25,47 +24,61 @@ pub struct SharePoint {
     pub swap_bytes: u64,
 }
 
-/// One process's memory over time.
+/// One process's RSS over time.
 #[derive(Debug)]
 pub struct ProcessMemory {
-    /// Which process. A number that is used again by a later one is taken for the same.
+    /// A PID that is reused by a later process counts as the same process.
     pub pid: Pid,
-    /// Its command line, words joined with spaces; empty when it was gone before it could be asked.
+    /// Command line, words joined with spaces; empty if the process exited before it was read.
     pub command: Arc<str>,
-    /// Its resident memory.
     pub rss: RssSeries,
-    /// The last reading's time from the start of the recording.
+    /// Time of the last reading, from the start of the recording.
     pub last_elapsed: Duration,
 }
 
-/// Memory over the ticks; see the [module](self). The processes are kept apart only under
-/// [`ProfileOptions::subprocesses`](crate::profile::options::ProfileOptions::subprocesses): else there is one.
-#[derive(Debug, Default)]
+/// Memory over the ticks; see the [module](self). There are processes only if child processes are
+/// sampled.
+#[derive(Debug)]
 pub struct MemorySeries {
-    shares: Vec<SharePoint>,
-    /// How many answers make a point.
-    answers_per_point: u64,
-    answers_in_last: u64,
+    footprints: Vec<FootprintPoint>,
+    readings_per_point: u64,
+    readings_in_last: u64,
     processes: Vec<ProcessMemory>,
-    left_out: u64,
     highest: Option<Highest>,
 }
 
-/// The kernel's own mark of the highest RSS.
+/// The kernel's count of the highest RSS (`VmHWM`).
 #[derive(Clone, Copy, Debug)]
 enum Highest {
-    /// Of the only process that has told.
+    /// Of the only process so far, in bytes.
     Of(Pid, u64),
-    /// There are several; their marks are of different times and have no sum.
+    /// There are several: their peaks are of different times and have no sum.
     Several,
 }
 
+impl Default for MemorySeries {
+    fn default() -> Self {
+        MemorySeries::new()
+    }
+}
+
 impl MemorySeries {
-    /// Adds what a tick has beyond RSS.
-    pub(crate) fn add_shares(&mut self, sample: &Sample) {
-        let mut point = SharePoint {
+    /// An empty series.
+    pub const fn new() -> MemorySeries {
+        MemorySeries {
+            footprints: Vec::new(),
+            readings_per_point: 0,
+            readings_in_last: 0,
+            processes: Vec::new(),
+            highest: None,
+        }
+    }
+
+    /// Adds the PSS, USS and swap of a tick.
+    pub fn add_footprints(&mut self, sample: &Sample) {
+        let mut point = FootprintPoint {
             elapsed: sample.elapsed,
-            ..SharePoint::default()
+            ..FootprintPoint::default()
         };
         let mut is_known = false;
         for reading in &sample.memory {
@@ -76,12 +89,11 @@ impl MemorySeries {
                 }
                 _ => Highest::Several,
             });
-            let MemoryReading { shares, .. } = reading;
-            if let Some(shares) = shares {
+            if let Some(part) = reading.shares {
                 is_known = true;
-                point.pss_bytes = point.pss_bytes.saturating_add(shares.pss_bytes);
-                point.uss_bytes = point.uss_bytes.saturating_add(shares.uss_bytes);
-                point.swap_bytes = point.swap_bytes.saturating_add(shares.swap_bytes);
+                point.pss_bytes = point.pss_bytes.saturating_add(part.pss_bytes);
+                point.uss_bytes = point.uss_bytes.saturating_add(part.uss_bytes);
+                point.swap_bytes = point.swap_bytes.saturating_add(part.swap_bytes);
             }
         }
         if is_known {
@@ -89,23 +101,22 @@ impl MemorySeries {
         }
     }
 
-    fn push(&mut self, point: SharePoint) {
-        self.answers_in_last += 1;
-        if self.answers_in_last < self.answers_per_point {
+    fn push(&mut self, point: FootprintPoint) {
+        self.readings_in_last += 1;
+        if self.readings_in_last < self.readings_per_point {
             return;
         }
-        self.answers_in_last = 0;
-        if self.shares.len() >= series::MAX_POINTS {
-            // Every other one stays, so that what is shown was there at that time.
-            self.shares = self.shares.iter().copied().step_by(2).collect();
-            self.answers_per_point = self.answers_per_point.max(1).saturating_mul(2);
+        self.readings_in_last = 0;
+        if self.footprints.len() >= series::MAX_POINTS {
+            // Every other point is dropped, not averaged: each one left was really observed.
+            self.footprints = self.footprints.iter().copied().step_by(2).collect();
+            self.readings_per_point = self.readings_per_point.max(1).saturating_mul(2);
         }
-        self.shares.push(point);
+        self.footprints.push(point);
     }
 
-    /// Adds one process's RSS at a tick, and the name that it has by now: a fork that runs another
-    /// program gets another one.
-    pub(crate) fn add_process(
+    /// Adds one process's RSS at a tick, and its current command line: exec replaces it.
+    pub fn add_process(
         &mut self,
         elapsed: Duration,
         process: &ProcessSample,
@@ -125,10 +136,7 @@ impl MemorySeries {
                 });
                 self.processes.len() - 1
             }
-            None => {
-                self.left_out = self.left_out.saturating_add(1);
-                return;
-            }
+            None => return,
         };
         if let Some(one) = self.processes.get_mut(at) {
             if let Some(command) = command.filter(|command| !Arc::ptr_eq(command, &one.command)) {
@@ -139,25 +147,20 @@ impl MemorySeries {
         }
     }
 
-    /// PSS, USS and swap over time, oldest first; at most one a second, and at most as many as an
-    /// [`RssSeries`] has points. Empty unless memory was sampled and the kernel tells.
-    pub fn shares(&self) -> &[SharePoint] {
-        &self.shares
+    /// PSS, USS and swap over time, oldest first: at most one a second and [`series::MAX_POINTS`] in all.
+    /// Empty if the kernel does not report them.
+    pub fn footprints(&self) -> &[FootprintPoint] {
+        &self.footprints
     }
 
-    /// The processes in the order in which they were first seen: the one that was asked for, then its
-    /// descendants. Empty when they were not kept apart.
+    /// The processes in the order in which they were first sampled: the root, then its descendants. Empty
+    /// if child processes are not sampled.
     pub fn processes(&self) -> &[ProcessMemory] {
         &self.processes
     }
 
-    /// Whether there were more than [`MAX_PROCESSES`], so that some are only in the sum.
-    pub fn is_cut(&self) -> bool {
-        self.left_out > 0
-    }
-
-    /// The most that the process ever had resident by the kernel's count (`VmHWM`), in bytes: before
-    /// the recording and between looks too. `None` when unknown, or when there were several processes.
+    /// The highest RSS that the kernel has counted for the process (`VmHWM`), in bytes, including the time
+    /// before the recording and between samples. `None` if unknown or if there were several processes.
     pub fn kernel_peak(&self) -> Option<u64> {
         match self.highest {
             Some(Highest::Of(_, bytes)) => Some(bytes),
@@ -171,6 +174,8 @@ mod tests {
     #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
     use crate::os::procfs::smaps::MemoryFootprint;
+    use crate::sampler::resources::memory_poll::MemoryReading;
+    use crate::testing::process;
 
     fn reading(pid: Pid, mib: u64) -> MemoryReading {
         MemoryReading {
@@ -193,77 +198,67 @@ mod tests {
     }
 
     #[test]
-    fn shares_of_several_processes_are_summed_and_peaks_are_not() {
+    fn footprints_of_several_processes_are_summed_and_peaks_are_not() {
         let mut series = MemorySeries::default();
-        series.add_shares(&sample(0, vec![]));
-        assert_eq!((series.shares().len(), series.kernel_peak()), (0, None));
-        series.add_shares(&sample(1, vec![reading(7, 4)]));
-        series.add_shares(&sample(2, vec![reading(7, 3)]));
+        series.add_footprints(&sample(0, vec![]));
+        assert_eq!((series.footprints().len(), series.kernel_peak()), (0, None));
+        series.add_footprints(&sample(1, vec![reading(7, 4)]));
+        series.add_footprints(&sample(2, vec![reading(7, 3)]));
         assert_eq!(series.kernel_peak(), Some(8 << 20));
-        series.add_shares(&sample(3, vec![reading(7, 4), reading(8, 6)]));
+        series.add_footprints(&sample(3, vec![reading(7, 4), reading(8, 6)]));
         assert_eq!(series.kernel_peak(), None);
         assert_eq!(
-            series.shares()[2],
-            SharePoint {
+            series.footprints()[2],
+            FootprintPoint {
                 elapsed: Duration::from_secs(3),
                 pss_bytes: 10 << 20,
                 uss_bytes: 5 << 20,
                 swap_bytes: 10,
             }
         );
-        // A kernel that does not count them makes no point of zeros.
-        let untold = MemoryReading {
+        // A kernel that does not report them adds no point of zeros.
+        let unreported = MemoryReading {
             shares: None,
             ..reading(7, 1)
         };
-        series.add_shares(&sample(4, vec![untold]));
-        assert_eq!(series.shares().len(), 3);
+        series.add_footprints(&sample(4, vec![unreported]));
+        assert_eq!(series.footprints().len(), 3);
     }
 
     #[test]
-    fn a_day_of_shares_is_bounded_and_covers_the_day() {
+    fn a_day_of_footprints_is_bounded_and_covers_the_day() {
         let mut series = MemorySeries::default();
         for second in 0..86_400 {
-            series.add_shares(&sample(second, vec![reading(7, second)]));
+            series.add_footprints(&sample(second, vec![reading(7, second)]));
         }
-        let shares = series.shares();
-        assert!(shares.len() <= series::MAX_POINTS);
-        assert!(shares.len() > series::MAX_POINTS / 2);
-        assert!(shares.is_sorted_by_key(|point| point.elapsed));
-        assert!(shares[shares.len() - 1].elapsed >= Duration::from_secs(86_000));
-        for point in shares {
+        let footprints = series.footprints();
+        assert!(footprints.len() <= series::MAX_POINTS);
+        assert!(footprints.len() > series::MAX_POINTS / 2);
+        assert!(footprints.is_sorted_by_key(|point| point.elapsed));
+        assert!(footprints[footprints.len() - 1].elapsed >= Duration::from_secs(86_000));
+        for point in footprints {
             assert_eq!(point.swap_bytes, point.elapsed.as_secs());
         }
     }
 
     #[test]
-    fn processes_are_kept_apart_and_their_number_is_bounded() {
+    fn each_process_has_a_series_and_their_number_is_bounded() {
         let mut series = MemorySeries::default();
         let names: Vec<Arc<str>> = vec!["fork".into(), "exec".into()];
         for tick in 0..4_u64 {
             for pid in 0..100 {
                 let process = ProcessSample {
                     rss_bytes: (pid != 5).then_some(tick * 10 + pid as u64),
-                    ..process_sample(pid)
+                    ..process(pid, Vec::new())
                 };
                 let name = (pid == 1).then(|| &names[usize::from(tick > 1)]);
                 series.add_process(Duration::from_secs(tick), &process, name);
             }
         }
         assert_eq!(series.processes().len(), MAX_PROCESSES);
-        assert!(series.is_cut());
         let one = &series.processes()[1];
         assert_eq!((one.pid, &*one.command), (1, "exec"));
         assert_eq!((one.rss.first(), one.rss.last()), (Some(1), Some(31)));
         assert!(series.processes().iter().all(|one| one.pid != 5));
-    }
-
-    fn process_sample(pid: Pid) -> ProcessSample {
-        ProcessSample {
-            pid,
-            traces: Vec::new(),
-            rss_bytes: None,
-            rss_change: None,
-        }
     }
 }

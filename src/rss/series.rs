@@ -1,26 +1,24 @@
-//! [`RssSeries`]: resident memory over time, in bounded space.
+//! [`RssSeries`]: resident set size over time, in bounded space.
 
 use std::time::Duration;
 
-/// Most points that are kept. A screen is not wider, and a day fits into 32 KiB.
+/// Most points of a series: no screen is wider. They take 32 KiB.
 pub const MAX_POINTS: usize = 1_024;
 
-/// Resident memory at one time: the highest and the lowest reading of the ticks that the point stands
-/// for.
+/// The highest and the lowest reading of successive ticks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RssPoint {
     /// Time from the start of the recording to the first of these ticks.
     pub elapsed: Duration,
-    /// Resident set size of all processes together, in bytes: the highest.
+    /// The highest RSS of all processes together, in bytes.
     pub rss_bytes: u64,
     /// The lowest, in bytes.
     pub low_bytes: u64,
 }
 
-/// Resident memory over the ticks: exact first, last and peak, and a curve of at most
-/// [`MAX_POINTS`] points. When it is full, neighbours are joined, keeping the highest and the lowest
-/// reading, and from then on each point stands for twice as many ticks; so no peak and no trough is
-/// ever lost.
+/// RSS over the ticks: exact first, last and peak values, and a curve of at most [`MAX_POINTS`] points.
+/// When the curve is full, neighbours are joined and each point stands for twice as many ticks. A point
+/// has the highest and the lowest reading, so no peak and no trough is lost.
 #[derive(Debug)]
 pub struct RssSeries {
     points: Vec<RssPoint>,
@@ -107,13 +105,13 @@ impl RssSeries {
         self.last_elapsed
     }
 
-    /// Says that the readings stop because the program has ended: what was freed last, it freed by
-    /// ending.
+    /// Marks the series as complete because the program has exited: what it freed last, it freed by
+    /// exiting.
     pub fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// Whether [`RssSeries::end`] was said.
+    /// Whether [`RssSeries::end`] was called.
     pub fn has_ended(&self) -> bool {
         self.has_ended
     }
@@ -129,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_last_and_peak_are_exact_and_no_peak_or_trough_is_lost() {
+    fn first_last_and_peak_are_exact_and_no_extreme_is_lost() {
         let mut series = RssSeries::default();
         for tick in 0..100_000_u64 {
             let rss = match tick {
@@ -160,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_read_is_nothing_known() {
+    fn an_empty_series_has_no_values() {
         let series = RssSeries::default();
         assert_eq!(
             (series.first(), series.last(), series.peak()),

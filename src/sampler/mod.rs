@@ -1,4 +1,4 @@
-//! [`Sampler`]: when to look, at whom, and how to be sure.
+//! [`Sampler`]: samples a process, and optionally its children, at random intervals.
 
 pub mod capture;
 pub mod histogram;
@@ -19,84 +19,82 @@ use crate::os::process::TargetProcess;
 use crate::os::ptrace::pause::PauseGuard;
 
 use capture::options::CaptureOptions;
-use processes::names::ProcessDescription;
-use processes::root::Root;
-use sample::Sample;
-use stats::SamplerStats;
-
-use processes::names::ProcessNames;
+use processes::names::{ProcessDescription, ProcessNames};
 use processes::pending::PendingProcesses;
-use processes::sampled::{SampleOutcome, SampledProcess};
+use processes::root::Root;
+use processes::sampled::{Outcome, SampledProcess};
 use resources::memory_poll::{MemoryPoller, PollTarget};
+use sample::Sample;
 use schedule::priority::PriorityControl;
 use schedule::timer::Timer;
+use stats::SamplerStats;
 
-/// How long at most the sampler sleeps before it looks whether it should stop.
+/// Longest sleep before the sampler checks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
-/// The same while threads are still to be let go.
+/// The same while some threads are still to be resumed.
 const SHORT_NAP: Duration = Duration::from_micros(100);
-/// How long a process that replaces its program by another one may take until that runs Python, and the
-/// recording is not over though no other process is left.
-const EXECUTES_FOR: Duration = Duration::from_secs(2);
-/// How much later than asked the kernel may wake us.
+/// How long a process may take from `exec` until it runs Python without ending the recording, even if
+/// no other process is left.
+const EXEC_GRACE: Duration = Duration::from_secs(2);
+/// How much later than requested the kernel may wake us.
 const TIMER_SLACK_NS: u64 = 1_000;
 
 /// How to sample.
 #[derive(Clone, Debug)]
 pub struct SamplerOptions {
-    /// Looks a second, on average.
+    /// Mean samples per second.
     pub rate_hz: f64,
-    /// What to do for each look.
-    pub look: CaptureOptions,
-    /// Whether the process's children are looked at too.
+    /// What each sample includes.
+    pub capture: CaptureOptions,
+    /// Whether the process's children are sampled too.
     pub subprocesses: bool,
-    /// Set from outside to end sampling.
+    /// Set by the caller to end sampling.
     pub stop: Arc<AtomicBool>,
-    /// When sampling ends by itself, from the sampler's start; `None`: never.
+    /// Time from the sampler's start after which sampling ends; `None`: no limit.
     pub duration: Option<Duration>,
 }
 
-/// Looks at a process (and its children) again and again. As an iterator it waits for the next look
-/// and ends when all processes have, when its time is over, or when it is told to stop.
+/// Samples a process (and its children). As an iterator it waits for the next tick, and ends when all
+/// processes have ended, after the configured duration, or when `stop` is set.
 ///
-/// Threads that are paused are bound to the OS thread that paused them, so a sampler stays on the
-/// thread that it was made on.
+/// Paused threads are bound to the OS thread that paused them, so a sampler must stay on the thread
+/// that created it.
 pub struct Sampler {
-    observed: Vec<SampledProcess>,
-    descriptions: ProcessNames,
-    relatives: PendingProcesses,
+    processes: Vec<SampledProcess>,
+    names: ProcessNames,
+    pending: PendingProcesses,
     memory: Option<MemoryPoller>,
     frames: FrameTable,
     options: SamplerOptions,
-    pace: Timer,
-    urgency: PriorityControl,
+    timer: Timer,
+    priority: PriorityControl,
     start: Instant,
     stats: SamplerStats,
 }
 
 impl Sampler {
-    /// A sampler of this process; its first look is due at once.
+    /// A sampler of this process, whose first tick is now.
     pub fn new(root: impl Into<Root>, options: SamplerOptions) -> Sampler {
         let root = root.into();
-        // Without, the kernel wakes us 50 µs late to save power. If it does not let us, looks are late.
+        // The default slack of 50 µs saves power and makes samples late. A failure only makes them late.
         let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
         let start = Instant::now();
         let seed = u64::from(std::process::id()) ^ root.target().start_time();
         let mut sampler = Sampler {
-            observed: Vec::new(),
-            descriptions: ProcessNames::default(),
-            relatives: PendingProcesses::new(&root, options.subprocesses, start),
-            memory: options.look.memory.then(|| MemoryPoller::start(start)),
+            processes: Vec::new(),
+            names: ProcessNames::default(),
+            pending: PendingProcesses::new(&root, options.subprocesses, start),
+            memory: options.capture.memory.then(|| MemoryPoller::start(start)),
             frames: FrameTable::default(),
-            pace: Timer::new(options.rate_hz, start, seed),
+            timer: Timer::new(options.rate_hz, start, seed),
             options,
-            urgency: PriorityControl::new(),
+            priority: PriorityControl::new(),
             start,
             stats: SamplerStats::default(),
         };
-        sampler.describe(root.target(), None);
+        sampler.add_name(root.target(), None);
         if let Root::Python(process) = root {
-            sampler.observed.push(SampledProcess::new(*process, None));
+            sampler.processes.push(SampledProcess::new(*process, None));
         }
         sampler
     }
@@ -106,9 +104,9 @@ impl Sampler {
         &self.frames
     }
 
-    /// What is known of a process that is, or was, looked at.
+    /// The name of a process that is or was sampled.
     pub fn process(&self, pid: Pid) -> Option<&ProcessDescription> {
-        self.descriptions.get(pid)
+        self.names.get(pid)
     }
 
     /// The counts so far.
@@ -116,81 +114,77 @@ impl Sampler {
         &self.stats
     }
 
-    fn describe(&mut self, process: &TargetProcess, parent: Option<Pid>) {
+    fn add_name(&mut self, process: &TargetProcess, parent: Option<Pid>) {
         let description = ProcessDescription {
             pid: process.pid(),
             parent,
             command: process.command_line().join(" "),
         };
-        let observed = self.observed.iter().map(|one| one.process.pid());
-        self.descriptions.add(description, observed);
+        let sampled = self.processes.iter().map(|one| one.process.pid());
+        self.names.add(description, sampled);
     }
 
-    /// Looks at a process from now on: a new one, or one whose program we knew was replaced.
-    fn observe(&mut self, process: PythonProcess, parent: Option<Pid>) {
+    /// Starts to sample a process: a new one, or one that has called `exec`.
+    fn add_process(&mut self, process: PythonProcess, parent: Option<Pid>) {
         if let Some(parent) = parent {
-            let mut observed = self.observed.iter();
-            let is_replaced =
-                |one: &SampledProcess| one.process.pid() == parent && one.is_replaced();
-            if self.relatives.waits_for(parent) || observed.any(is_replaced) {
-                // A fork that was seen before it executed what has started this one.
-                self.descriptions.refresh(parent);
+            let mut processes = self.processes.iter();
+            let has_execed = |one: &SampledProcess| one.process.pid() == parent && one.has_execed();
+            if self.pending.contains(parent) || processes.any(has_execed) {
+                // The parent was named after its fork and before its exec.
+                self.names.refresh(parent);
             }
-            self.descriptions.add_ancestors(parent);
+            self.names.add_ancestors(parent);
         }
-        self.describe(process.target(), parent);
-        let mut observed = self.observed.iter_mut();
-        match observed.find(|one| one.process.pid() == process.pid()) {
+        self.add_name(process.target(), parent);
+        let mut processes = self.processes.iter_mut();
+        match processes.find(|one| one.process.pid() == process.pid()) {
             Some(known) => known.replace(process),
-            None => self.observed.push(SampledProcess::new(process, parent)),
+            None => self.processes.push(SampledProcess::new(process, parent)),
         }
     }
 
-    /// Whether the time that was asked for is over.
+    /// Whether the configured duration has passed.
     pub fn is_time_over(&self) -> bool {
         self.is_over(Instant::now())
     }
 
     fn is_over(&self, now: Instant) -> bool {
-        let asked = self.options.duration;
-        asked.is_some_and(|time| now.saturating_duration_since(self.start) >= time)
+        let duration = self.options.duration;
+        duration.is_some_and(|time| now.saturating_duration_since(self.start) >= time)
     }
 
-    fn stopped(&self) -> bool {
+    fn is_stopped(&self) -> bool {
         self.options.stop.load(Ordering::Relaxed)
     }
 
-    /// Whether none of the processes is there any more. At a low rate the next look would find that
-    /// out seconds later.
+    /// Whether all processes have ended. At a low rate the next sample would detect that seconds later.
     fn all_have_ended(&self) -> bool {
-        let mut observed = self.observed.iter();
-        observed.all(|observed| observed.process.target().has_ended())
-            && !self.relatives.root_may_return()
+        let mut processes = self.processes.iter();
+        processes.all(|one| one.process.target().has_ended()) && !self.pending.root_may_return()
     }
 
-    /// Whether there is something to look at, or may be.
-    fn goes_on(&self) -> bool {
-        let mut observed = self.observed.iter();
-        let is_there = |since: Instant| since.elapsed() < EXECUTES_FOR;
-        observed.any(|observed| observed.execed_at.is_none_or(is_there))
-            || self.relatives.root_may_return()
+    /// Whether there is a process to sample, or may be one soon.
+    fn may_continue(&self) -> bool {
+        let mut processes = self.processes.iter();
+        let is_recent = |since: Instant| since.elapsed() < EXEC_GRACE;
+        processes.any(|one| one.execed_at.is_none_or(is_recent)) || self.pending.root_may_return()
     }
 
-    /// Waits for the next deadline; `false` when sampling ends before it.
+    /// Waits for the next deadline; `false` if sampling ends before it.
     fn wait(&self) -> bool {
         loop {
             let now = Instant::now();
-            if self.stopped() || self.is_over(now) {
+            if self.is_stopped() || self.is_over(now) {
                 return false;
             }
-            let left = self.pace.deadline().saturating_duration_since(now);
+            let left = self.timer.deadline().saturating_duration_since(now);
             if left.is_zero() {
                 return true;
             }
             if left > NAP && self.all_have_ended() {
                 return false;
             }
-            // Threads that could not be let go at once must not stay paused while we sleep.
+            // Threads that could not be resumed at once must not stay paused while we sleep.
             let nap = if PauseGuard::settle() { NAP } else { SHORT_NAP };
             let until_over = self
                 .options
@@ -200,38 +194,62 @@ impl Sampler {
         }
     }
 
-    /// Takes one look at all processes. `idle_since`: when we had nothing else to do any more.
-    fn look(&mut self, idle_since: Instant) -> Sample {
+    /// Samples all processes once. `idle_since`: when the sampler had no other work left.
+    fn sample(&mut self, idle_since: Instant) -> Sample {
         let now = Instant::now();
-        let tick = self.pace.tick(now);
+        let tick = self.timer.tick(now);
         let mut sample = Sample {
             elapsed: now.saturating_duration_since(self.start),
             lateness: tick.lateness,
             missed_ticks: tick.missed,
             ..Sample::default()
         };
-        for (process, parent) in self.relatives.find(&self.observed, now) {
-            self.observe(process, parent);
+        for (process, parent) in self.pending.find(&self.processes, now) {
+            self.add_process(process, parent);
         }
-        sample.notices = self.relatives.notices();
+        sample.notices = self.pending.notices();
         if let Some(memory) = &mut self.memory {
-            let processes = self.observed.iter().map(|one| one.process.target());
-            sample.memory = memory.look(now, processes.map(PollTarget::of));
+            let processes = self.processes.iter().map(|one| one.process.target());
+            sample.memory = memory.poll(now, processes.map(PollTarget::of));
         }
-        let (frames, look) = (&mut self.frames, &self.options.look);
-        let (relatives, stats) = (&mut self.relatives, &mut self.stats);
-        self.observed.retain_mut(|observed| {
-            let pid = observed.process.pid();
-            if observed.execed_at.is_some() {
-                return relatives.waits_for(pid);
+        let capture = CaptureOptions {
+            skip_leaf_match: tick.missed > 0,
+            ..self.options.capture
+        };
+        let (frames, pending, stats) = (&mut self.frames, &mut self.pending, &mut self.stats);
+        self.processes.retain_mut(|process| {
+            let pid = process.process.pid();
+            if process.execed_at.is_some() {
+                return pending.contains(pid);
             }
-            match observed.look(frames, look, now, stats, &mut sample) {
-                SampleOutcome::Process => true,
-                SampleOutcome::Nothing => false,
-                SampleOutcome::Execed => {
-                    relatives.execed_at(pid, observed.parent, now);
+            let result = process.sample(frames, &capture, now);
+            if let Some(problem) = result.cannot_pause {
+                // Processes of one family are usually traced by one debugger: one notice is enough.
+                if !stats.could_not_pause {
+                    sample.notices.push(format!(
+                        "warning: {problem}; going on without pausing (as with --nonblocking)"
+                    ));
+                }
+                stats.could_not_pause = true;
+            }
+            match result.outcome {
+                Outcome::Sampled(sampled) => {
+                    let pauses = sampled.pauses.into_iter();
+                    pauses.for_each(|pause| stats.pauses.record(pause));
+                    sample.torn += sampled.torn;
+                    sample.errors.extend(sampled.errors);
+                    sample.processes.push(sampled.process);
                     true
                 }
+                Outcome::Failed(error) => {
+                    sample.errors.push(error);
+                    true
+                }
+                Outcome::Execed => {
+                    pending.add_execed(pid, process.parent, now);
+                    true
+                }
+                Outcome::Ended => false,
             }
         });
         self.stats.samples += 1;
@@ -240,11 +258,11 @@ impl Sampler {
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
         self.stats.sampling_time += now.elapsed();
-        let mut observed = self.observed.iter();
-        let waited = observed.any(|observed| observed.watch.is_cpu_contended(now));
-        // What we were late by for our own sake, such as for new names, says nothing of the machine.
+        let mut processes = self.processes.iter();
+        let contended = processes.any(|one| one.threads.is_cpu_contended(now));
+        // Lateness from the sampler's own work, such as reading new names, is not contention.
         let overslept = tick.lateness.min(now.saturating_duration_since(idle_since));
-        self.urgency.after_look(now, overslept, waited);
+        self.priority.after_sample(now, overslept, contended);
         sample
     }
 }
@@ -254,11 +272,11 @@ impl Iterator for Sampler {
 
     fn next(&mut self) -> Option<Sample> {
         let idle_since = Instant::now();
-        if !self.goes_on() || !self.wait() {
+        if !self.may_continue() || !self.wait() {
             return None;
         }
-        let sample = self.look(idle_since);
-        // A look that found all processes gone tells nothing.
-        (self.goes_on() || !sample.processes.is_empty()).then_some(sample)
+        let sample = self.sample(idle_since);
+        // A sample in which all processes had ended is empty.
+        (self.may_continue() || !sample.processes.is_empty()).then_some(sample)
     }
 }

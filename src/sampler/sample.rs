@@ -1,4 +1,4 @@
-//! [`Sample`]: what one tick saw.
+//! [`Sample`]: the result of one tick.
 
 use std::time::Duration;
 
@@ -7,57 +7,58 @@ use crate::os::Pid;
 
 use super::resources::memory_poll::MemoryReading;
 
-/// What one tick saw, in all processes that are looked at.
+/// The result of one tick, for all sampled processes.
 #[derive(Clone, Debug, Default)]
 pub struct Sample {
-    /// Time from the start of the recording to this look.
+    /// Time from the start of the recording to this sample.
     pub elapsed: Duration,
-    /// How late the look was against its plan.
+    /// Delay of the sample against its deadline.
     pub lateness: Duration,
-    /// Ticks before this one that had to be left out because an earlier one took too long.
+    /// Ticks before this one that were skipped because an earlier sample took too long.
     pub missed_ticks: u64,
     /// The processes, parents before their children.
     pub processes: Vec<ProcessSample>,
-    /// Processes or threads that could not be read this time. They cost neither the other threads
-    /// nor the recording.
+    /// Processes or threads that could not be read at this tick. Other threads are not affected.
     pub errors: Vec<String>,
-    /// What the user should know: the process that was asked for runs another program now. One line each.
+    /// Messages for the user, such as that the root process runs another program now. One line each.
     pub notices: Vec<String>,
-    /// Stacks that were left out because they changed while they were read; not among the errors.
+    /// Stacks that are missing because they changed while they were read; not among the errors.
     pub torn: u64,
-    /// What the processes have been found to hold besides their RSS, once a second at most; empty in
-    /// all other samples, and without [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory).
+    /// Memory readings of the processes beside their RSS, at most once a second; empty in all other
+    /// samples, and without [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory).
     pub memory: Vec<MemoryReading>,
 }
 
-/// What one tick saw in one process.
+/// The result of one tick for one process.
 #[derive(Clone, Debug)]
 pub struct ProcessSample {
-    /// Which process.
+    /// The process ID.
     pub pid: Pid,
     /// Its threads, in a stable order.
     pub traces: Vec<StackTrace>,
-    /// Resident set size at this tick, where it could be read.
+    /// RSS at this tick, if it could be read.
     pub rss_bytes: Option<u64>,
-    /// How much of that is new or gone since the last look, with [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory).
-    /// `None` in the first look, and in one that missed a thread: its change is told with the next.
+    /// The change of the RSS since the previous sample, with
+    /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). `None` in the first
+    /// sample, and in one that lacks a thread: its change is included in the next.
     pub rss_change: Option<RssChange>,
 }
 
-/// A change of a process's resident memory between two looks.
+/// A change of a process's RSS between two samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RssChange {
-    /// New bytes or, negative, released ones. What was both in between does not show.
+    /// Bytes added or, if negative, released. Memory that was both added and released in between is not
+    /// included.
     pub bytes: i64,
-    /// Those of them that came or went while this look was taken.
+    /// The part of them that was added or released while the sample was taken.
     pub during_sample: i64,
-    /// For how long that was, in nanoseconds, but for the time that threads were paused.
+    /// How long taking the sample took, without the time that threads were paused, in nanoseconds.
     pub sample_ns: u64,
-    /// Time since the end of the last look whose change was told, in nanoseconds.
+    /// Time since the end of the last sample whose change was reported, in nanoseconds.
     pub gap_ns: u64,
-    /// The smallest change that was ever seen, in bytes: the kernel may add up late.
+    /// The smallest change observed so far, in bytes: the kernel updates the RSS in batches.
     pub granularity: u64,
-    /// Page faults of threads that no stack is known of, in the same time and in the measure of
+    /// Page faults of threads without a stack, in the same time and the same unit as
     /// [`ThreadInfo::faults`](crate::cpython::stack::trace::ThreadInfo::faults).
     pub other_faults: u64,
 }

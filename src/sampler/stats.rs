@@ -1,32 +1,32 @@
-//! [`SamplerStats`]: how well the looks were taken, over a whole recording.
+//! [`SamplerStats`]: counts and times of a whole recording.
 
 use std::time::Duration;
 
 use super::histogram::Histogram;
 
-/// Counts and times over a whole recording. Their size does not grow with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Counts and times of a whole recording. Their size does not grow with its length.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SamplerStats {
-    /// Looks that were taken.
+    /// Samples taken.
     pub samples: u64,
-    /// Looks that were left out because an earlier one took too long.
+    /// Ticks that were skipped because an earlier sample took too long.
     pub missed_ticks: u64,
-    /// Processes or threads that could not be read once, torn stacks not among them.
+    /// Failed reads of a process or a thread, without torn stacks.
     pub errors: u64,
-    /// Stacks that were left out because they changed while they were read.
+    /// Stacks that are missing because they changed while they were read.
     pub torn: u64,
-    /// How late the looks were against their plan.
+    /// Delays of the samples against their deadlines.
     pub lateness: Histogram,
-    /// How long threads of the target were held still, each time.
+    /// Durations of the pauses of the target's threads.
     pub pauses: Histogram,
-    /// Whether threads that were to be paused could not be, so that they were read as they ran.
+    /// Whether pausing threads failed, so that they were read while they ran.
     pub could_not_pause: bool,
-    /// Time that all looks took together.
+    /// Total time of all samples.
     pub sampling_time: Duration,
 }
 
 impl SamplerStats {
-    /// How long a look took on average; `None` when there was none.
+    /// Mean time of a sample; `None` if there was none.
     pub fn mean_sample_time(&self) -> Option<Duration> {
         let samples = u32::try_from(self.samples).unwrap_or(u32::MAX);
         self.sampling_time.checked_div(samples)

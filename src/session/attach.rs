@@ -1,4 +1,4 @@
-//! Attaching with the patience that a starting interpreter needs.
+//! Attaching, with retries for interpreters that are still starting.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,12 +17,12 @@ use crate::sampler::processes::root::Root;
 use crate::session::options::Sampling;
 use crate::text::escape::command_line;
 
-/// How long a process that was named may still be starting.
+/// Time limit for a process that is still starting.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// How often it is looked at meanwhile.
+/// Time between attempts.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Attaches to a process that runs, and waits until `deadline` for one that is still starting.
+/// Attaches to a running process, and retries until `deadline` if it is still starting.
 ///
 /// # Errors
 /// See [`AttachError`].
@@ -30,7 +30,7 @@ pub fn attach_until(deadline: Instant, pid: Pid) -> Result<PythonProcess, Attach
     loop {
         let mut result = PythonProcess::attach(pid);
         let may_wait = match &mut result {
-            // It may have only its parent's interpreter yet.
+            // After a fork it may have only its parent's interpreter.
             Ok(process) => !process.owns_a_thread(),
             Err(error) => error.is_temporary(),
         };
@@ -41,8 +41,8 @@ pub fn attach_until(deadline: Instant, pid: Pid) -> Result<PythonProcess, Attach
     }
 }
 
-/// Attaches to a process that runs or, with `subprocesses`, to the tree below it. Waits a moment for one
-/// that is still starting.
+/// Attaches to a running process or, with `subprocesses`, to its process tree. Retries for [`PATIENCE`] if
+/// it is still starting.
 ///
 /// # Errors
 /// See [`AttachError`].
@@ -50,7 +50,7 @@ pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match Root::attach(pid, subprocesses) {
-            // A script may be between two Pythons.
+            // A shell script may run one Python after another.
             Err(error)
                 if (error.is_temporary() || subprocesses && error.may_become_python())
                     && Instant::now() < deadline =>
@@ -58,14 +58,14 @@ pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
                 thread::sleep(RETRY);
             }
             Err(error @ AttachError::NotPython { .. }) if subprocesses => {
-                let hint = "wait until it has started one, or give the pid of the Python process";
-                let message = format!("{error}, and no process below it is");
+                let hint = "wait until it has started a Python process, or use that one's PID";
+                let message = format!("{error}, and has no Python child process");
                 return Err(UserError::failure(message, hint).into());
             }
             result => {
                 let root = result?;
-                if let Some(standstill) = StoppedReason::of(root.pid()) {
-                    print_stderr(&format!("warning: {standstill}"));
+                if let Some(reason) = StoppedReason::of(root.pid()) {
+                    print_stderr(&format!("warning: {reason}"));
                 }
                 return Ok(root);
             }
@@ -73,63 +73,62 @@ pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
     }
 }
 
-/// Says so when garbage collections are asked for and the version has no sign of them.
+/// Warns if garbage collections are requested and the version does not expose them.
 pub fn warn_without_gc(root: &Root, sampling: &Sampling) {
     if let Root::Python(process) = root
         && sampling.show_collections
         && process.python().layout.gc.collecting.is_none()
     {
         print_stderr(&format!(
-            "warning: Python {} does not tell when it collects garbage (3.7 and later do): --gc shows \
+            "warning: Python {} does not expose garbage collections (3.7 and later do): --gc shows \
              nothing",
             process.version()
         ));
     }
 }
 
-/// Says so when only the GIL's holder is asked for and there is no GIL.
+/// Warns if only the GIL holder is requested and there is no GIL.
 pub fn warn_without_gil(root: &Root, sampling: &Sampling) {
     let Root::Python(process) = root else {
         return;
     };
-    // A GIL is switched on when something is imported that needs one: so it is a warning, not an end.
+    // Only a warning: importing an extension that needs the GIL enables it.
     let gils = process.interpreter_gils();
     if sampling.gil_only
         && gils.is_ok_and(|gils| !gils.is_empty() && gils.iter().all(|one| one.gil.is_none()))
     {
         print_stderr(&format!(
-            "warning: process {} is a free-threaded Python {} and runs without a GIL: --gil, which counts \
-             only its holder, counts nothing; leave it out to see all threads that run",
+            "warning: process {} runs a free-threaded Python {} without a GIL: --gil selects no threads; \
+             remove it to see all running threads",
             process.pid(),
             process.version()
         ));
     }
 }
 
-/// What became of attaching to a launched program.
+/// The result of attaching to a launched program.
 pub enum Launching {
-    /// We are attached.
-    TapeMetadata(Box<Root>),
-    /// A Python that ended, or was to be stopped, before its interpreter was up.
+    Attached(Box<Root>),
+    /// A Python program that ended, or was stopped, before its interpreter was initialized.
     EndedEarly,
-    /// A program that ended, or was to be stopped, without being Python.
+    /// A program that ended, or was stopped, without running Python.
     NeverPython(NeverPython),
 }
 
-/// A program that was no Python.
+/// A launched program that did not run Python.
 pub struct NeverPython {
     program: String,
-    /// Whether a process below it was.
+    /// Whether a child process ran Python.
     had_child: bool,
     subprocesses: bool,
 }
 
-/// Attaches to a launched program as soon as its interpreter runs. A program that is no Python may
-/// become one (a shell script that ends in `exec python3`), so it is watched until it ends. With
-/// `subprocesses` a Python below it will do.
+/// Attaches to a launched program as soon as its interpreter runs. A program that is not Python may call
+/// exec (a shell script that ends in `exec python3`), so this retries until it ends. With `subprocesses`
+/// a Python child is accepted too.
 ///
 /// # Errors
-/// When it is a Python that we cannot look into; it may still run.
+/// When it is a Python process that cannot be read; it may still run.
 pub fn attach_launched(
     launched: &Launched,
     subprocesses: bool,
@@ -137,25 +136,25 @@ pub fn attach_launched(
 ) -> Result<Launching, AttachError> {
     let pid = launched.pid();
     let mut program = PathBuf::new();
-    let goes_on = || {
-        // A program that has ended has none any more; the last one counts.
+    let is_running = || {
+        // The link of a process that has ended is unreadable; the last one counts.
         program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(mem::take(&mut program));
         !launched.has_ended() && !stop.load(Ordering::SeqCst)
     };
     let mut had_child = false;
-    let tell = |child: &TargetProcess| {
+    let warn = |child: &TargetProcess| {
         had_child = true;
         print_stderr(&format!(
-            "warning: the program is no Python, but has started one (process {}: {}): add -s \
-             (--subprocesses) to look at it",
+            "warning: the program is not Python but has started a Python process ({}: {}): add -s \
+             (--subprocesses) to include it",
             child.pid(),
             command_line(&child.command_line())
         ));
     };
-    if let Some(root) = launch::attach_launched(pid, subprocesses, goes_on, tell)? {
-        return Ok(Launching::TapeMetadata(Box::new(root)));
+    if let Some(root) = launch::attach_launched(pid, subprocesses, is_running, warn)? {
+        return Ok(Launching::Attached(Box::new(root)));
     }
-    // Which it was can only be told by its name: it lived too short to be looked into.
+    // It ended too early to be read, so only its name shows whether it was Python.
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     Ok(if name.contains("python") {
         Launching::EndedEarly
@@ -168,22 +167,24 @@ pub fn attach_launched(
     })
 }
 
-/// The failure to tell of a launched program that was no Python.
+/// The error of a launched program that did not run Python.
 pub fn never_python(what: &NeverPython) -> UserError {
     let program = &what.program;
     if what.had_child {
         return UserError::failure(
-            format!("'{program}' was no Python itself, but has started one: nothing was looked at"),
-            "add -s (--subprocesses) to look at the processes below it, too",
+            format!(
+                "'{program}' is not Python but has started a Python process: nothing was sampled"
+            ),
+            "add -s (--subprocesses) to include child processes",
         );
     }
     let below = if what.subprocesses {
-        ", nor did a process below it"
+        ", nor did a child process"
     } else {
         ""
     };
     UserError::failure(
-        format!("'{program}' never ran a Python{below}: there was nothing to look at"),
+        format!("'{program}' did not run Python{below}: nothing was sampled"),
         "launch the interpreter itself: pyspy-rs record -- python3 SCRIPT",
     )
 }

@@ -1,4 +1,4 @@
-//! Failures as the user sees them: a line that says what is wrong, one that says what to do.
+//! Errors as the user sees them: one line with the problem, one with a hint.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -15,14 +15,11 @@ pub const FAILURE: u8 = 1;
 /// The exit status of a wrong command line.
 pub const USAGE: u8 = 2;
 
-/// A failure of the command line's own, with its advice.
+/// An error with a hint and an exit status.
 #[derive(Debug)]
 pub struct UserError {
-    /// What is wrong.
     pub message: String,
-    /// What to do about it.
     pub hint: String,
-    /// The exit status.
     pub status: u8,
 }
 
@@ -45,10 +42,10 @@ impl fmt::Display for UserError {
 
 impl std::error::Error for UserError {}
 
-/// Prints a failure on stderr and returns the exit status it asks for. A reader who closed our
-/// stdout has seen enough: no message, and no failure.
+/// Prints an error on stderr and returns its exit status. A closed stdout is not an error and has no
+/// message: the reader has read enough.
 pub fn report(error: &anyhow::Error) -> u8 {
-    if is_broken_pipe(error) {
+    if has_closed_pipe(error) {
         return 0;
     }
     print_stderr(&format!("error: {error:#}"));
@@ -60,9 +57,9 @@ pub fn report(error: &anyhow::Error) -> u8 {
     status
 }
 
-/// A hint with our own command line where it says `pyspy-rs …`, so that it can be pasted into a shell.
+/// A hint with this process's command line in place of `pyspy-rs …`, ready to paste into a shell.
 fn with_command(hint: &str, words: &[OsString]) -> String {
-    /// Longer ones are no help to anybody.
+    /// Longer command lines make the hint unreadable.
     const LONGEST: usize = 200;
     let mut command = "pyspy-rs".to_owned();
     for word in words {
@@ -85,7 +82,7 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
         return (Some(advised.hint.clone()), advised.status);
     }
     let attach = error.downcast_ref::<AttachError>();
-    let below = match attach {
+    let children = match attach {
         Some(AttachError::NotPython { pid, .. } | AttachError::NotFound { pid, .. }) => {
             advice::advice_on_children(*pid)
         }
@@ -96,25 +93,30 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
     let no_interpreter = error.downcast_ref::<NoInterpreter>();
     let no_interpreter = no_interpreter.map(|error| error.hint.clone());
     let attach = attach.map(AttachError::hint);
-    let hint = below.or(attach).or(core).or(no_interpreter);
+    let hint = children.or(attach).or(core).or(no_interpreter);
     (hint, FAILURE)
 }
 
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
+fn has_closed_pipe(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause
             .downcast_ref::<io::Error>()
-            .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+            .is_some_and(is_closed_pipe)
     })
 }
 
-/// The text of a system error without its number, which says nothing to a reader.
+/// Whether writing failed because the reader has closed the pipe.
+pub fn is_closed_pipe(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::BrokenPipe
+}
+
+/// The text of a system error without its number.
 pub fn without_number(text: &str) -> &str {
     text.split(" (os error").next().unwrap_or(text)
 }
 
-/// One line on stderr. Unlike `eprintln!` it does not panic when nobody reads stderr any more: a
-/// recording must survive that.
+/// Prints a line on stderr. Unlike `eprintln!` it does not panic when stderr is closed: a recording
+/// must survive that.
 pub fn print_stderr(line: &str) {
     let _ = writeln!(io::stderr(), "{}", for_terminal(line));
 }
@@ -124,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_closed_pipe_is_no_failure() {
+    fn a_closed_pipe_is_not_an_error() {
         let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
         assert_eq!(report(&closed.context("cannot print")), 0);
         let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull));

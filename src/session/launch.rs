@@ -1,4 +1,4 @@
-//! A program that we launched: it gets our stdin, stdout and stderr, and we get its exit status.
+//! A launched program: it inherits stdin, stdout and stderr; its exit status becomes ours.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ use crate::os::process::launch::{self, LaunchError};
 use crate::os::ptrace::pause::PauseGuard;
 use crate::session::options::Program;
 
-/// How long a program has to end when we end it, before it is killed.
+/// Time between SIGTERM and SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(5);
 
-/// A launched program that has not been collected yet, and gets the signals that we get.
+/// A launched program that has not been waited for. Signals to pyspy-rs are forwarded to it.
 #[derive(Debug)]
 pub struct Launched {
     program: launch::ChildProcess,
@@ -26,7 +26,7 @@ pub struct Launched {
 }
 
 impl Launched {
-    /// Runs a program in our process group; signals that somebody sends to us go to it too.
+    /// Runs a program in this process group.
     ///
     /// # Errors
     /// When it cannot be run.
@@ -34,7 +34,7 @@ impl Launched {
         let launched = launch::ChildProcess::start(&program.file, &program.args)
             .map_err(|error| cannot_run(program, &error))?;
         signals.set_program(Some(launched.pid()));
-        // Not before: the program shall find it ignored if we did.
+        // After the start: the program must inherit an ignored SIGINT.
         signals.catch_interrupt()?;
         Ok(Launched {
             program: launched,
@@ -42,12 +42,12 @@ impl Launched {
         })
     }
 
-    /// Its process id, which stays its own until [`Launched::wait`].
+    /// Its PID, which is not reused before [`Launched::wait`].
     pub fn pid(&self) -> Pid {
         self.program.pid()
     }
 
-    /// Whether it has ended. It is not collected, so its id stays taken.
+    /// Whether it has ended. It is not waited for, so that its PID is not reused.
     pub fn has_ended(&self) -> bool {
         self.peek(WaitPidFlag::WNOHANG)
     }
@@ -58,26 +58,25 @@ impl Launched {
             match waitid(Id::Pid(NixPid::from_raw(self.pid())), how) {
                 Ok(WaitStatus::StillAlive) => return false,
                 Err(Errno::EINTR) => {}
-                // An error means that it was ended by a signal that nix has no name for.
+                // An error means that a signal unknown to nix ended it.
                 Ok(_) | Err(_) => return true,
             }
         }
     }
 
-    /// Waits for its end and returns its exit status; 128+N for one that signal N ended, as shells
-    /// have it.
+    /// Waits for its end and returns its exit status; 128+N if signal N ended it, as in shells.
     pub fn wait(&mut self) -> u8 {
-        // A thread of it that we still trace would hold its end up.
+        // A thread that is still traced would delay its end.
         while !PauseGuard::settle() {
             thread::sleep(Duration::from_millis(1));
         }
         self.peek(WaitPidFlag::empty());
-        // From the next line on its id may become somebody else's.
+        // After the next line its PID may be reused.
         self.signals.set_program(None);
         u8::try_from(self.program.wait().code()).unwrap_or(1)
     }
 
-    /// Asks it to end, and kills it when it has not after `grace`.
+    /// Sends SIGTERM, and SIGKILL after `grace`.
     pub fn end(&mut self, grace: Duration) {
         self.signals.send_to_program(Signal::SIGTERM);
         let deadline = Instant::now() + grace;
@@ -93,10 +92,10 @@ impl Launched {
     }
 }
 
-/// When we failed and the program did too, its exit status tells more; the message is ours.
+/// The exit status when both pyspy-rs and the program failed: the program's, with our error printed.
 ///
 /// # Errors
-/// Our error, when the program has succeeded.
+/// Our error, if the program succeeded.
 pub fn status_of_failure(status: u8, error: anyhow::Error) -> anyhow::Result<u8> {
     if status == 0 {
         return Err(error);
@@ -110,11 +109,11 @@ fn cannot_run(program: &Program, error: &LaunchError) -> UserError {
     let name = program.file.to_string_lossy();
     let hint = match error.cause.kind() {
         ErrorKind::NotFound if name.contains('/') => "check the path",
-        ErrorKind::NotFound => "check the name, or give its path: nothing in PATH is called so",
+        ErrorKind::NotFound => "check the name, or use its path: PATH has no such program",
         ErrorKind::PermissionDenied if name.ends_with(".py") => {
-            "a script needs its interpreter: pyspy-rs record -- python3 SCRIPT"
+            "launch the interpreter: pyspy-rs record -- python3 SCRIPT"
         }
-        _ => "check that it is a program, and that you may run it",
+        _ => "check that it is an executable that you may run",
     };
     UserError::failure(without_number(&error.to_string()), hint)
 }

@@ -1,9 +1,12 @@
-//! One run from attach to file: what a command does, without clap.
+//! A run from attach to file, independent of the command line.
 
 pub mod advice;
 pub mod attach;
 pub mod errors;
+pub mod files;
 pub mod launch;
 pub mod options;
+pub mod recording;
+pub mod run;
 pub mod signals;
 pub mod sources;

@@ -1,4 +1,4 @@
-//! What a run is of and how it samples: [`Target`], [`Sampling`].
+//! The target of a run, and how it is sampled: [`Target`], [`Sampling`].
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -8,64 +8,76 @@ use crate::os::Pid;
 use crate::sampler::SamplerOptions;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 
-/// Which process to look at.
+/// The target as the user specified it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// One that runs.
+    /// A running process.
     Pid(Pid),
-    /// One to launch: the program and its arguments; never empty.
+    /// A program to launch.
     Program(Program),
-    /// The only Python process that runs.
+    /// The only running Python process.
     OnlyOne,
-    /// One in a container.
+    /// A process in a container.
     ContainerTarget(ContainerTarget),
 }
 
-/// A process by what its container knows it by.
+/// A process by its PID inside a container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ContainerTarget {
-    /// Which container, in one of the ways of [`Containers::processes_in`](crate::os::container::find::Containers).
+    /// The container, in one of the forms of [`Containers::processes_in`](crate::os::container::find::Containers).
     pub container: String,
-    /// Its number in there; without one it is the only Python.
+    /// PID inside the container; `None`: its only Python process.
     pub pid: Option<Pid>,
+}
+
+/// A [`Target`] that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Process {
+    Running(Pid),
+    Launch(Program),
+}
+
+impl Process {
+    /// PID or program, for file names.
+    pub fn name(&self) -> String {
+        match self {
+            Process::Running(pid) => pid.to_string(),
+            Process::Launch(program) => program.file.to_string_lossy().into_owned(),
+        }
+    }
 }
 
 /// A program to launch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
-    /// What to run, searched in PATH as a shell does.
+    /// Searched for in PATH, as by a shell.
     pub file: OsString,
-    /// Its arguments.
     pub args: Vec<OsString>,
 }
 
-/// How `record` and `top` take samples.
+/// How to sample.
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
-    /// Samples per second.
     pub rate_hz: u32,
-    /// Leave out threads that do not hold the GIL.
+    /// Omit threads that do not hold the GIL.
     pub gil_only: bool,
-    /// Take in threads that are idle.
+    /// Include idle threads.
     pub include_idle: bool,
-    /// Weigh samples by the thread's time on a CPU.
+    /// Weight samples by on-CPU time.
     pub cpu_time: bool,
-    /// Lay the growth of resident memory on stacks.
+    /// Attribute RSS growth to stacks.
     pub memory: bool,
-    /// Show garbage collections.
     pub show_collections: bool,
-    /// Do not pause the target.
     pub nonblocking: bool,
-    /// Look at child processes too.
     pub subprocesses: bool,
 }
 
 impl Sampling {
-    /// The same for the sampler, which ends when `stop` is set.
+    /// The sampler's options; it ends when `stop` is set.
     pub fn for_sampler(&self, stop: &Arc<AtomicBool>) -> SamplerOptions {
         SamplerOptions {
             rate_hz: f64::from(self.rate_hz),
-            look: CaptureOptions {
+            capture: CaptureOptions {
                 pausing: if self.nonblocking {
                     Pausing::Never
                 } else {

@@ -1,7 +1,7 @@
-//! Signals to us: the first one ends the sampling, the second one ends us.
+//! Signals: the first one ends the sampling, the second one ends this process.
 //!
-//! A launched program is in our process group, so what the terminal sends (Ctrl-C) reaches it
-//! without us. What somebody sends to our pid alone is passed on, as if we were not there.
+//! A launched program is in the same process group, so it receives the terminal's signals (Ctrl-C)
+//! directly. Signals sent to the PID of pyspy-rs alone are forwarded.
 
 use std::fs;
 use std::os::fd::AsFd;
@@ -33,9 +33,8 @@ pub struct StopSignals {
 }
 
 impl StopSignals {
-    /// Starts to catch SIGINT, SIGTERM and SIGHUP, except those that were ignored when we started:
-    /// a program that we launch shall find them so. `clean_up` runs before a second signal ends this
-    /// process.
+    /// Starts to catch SIGINT, SIGTERM and SIGHUP, except those that were ignored at the start: a
+    /// launched program must inherit that. `clean_up` runs before a second signal ends this process.
     ///
     /// # Errors
     /// When the system refuses a handler or a thread.
@@ -60,7 +59,7 @@ impl StopSignals {
                         }
                         std::process::exit(128 + signal);
                     }
-                    ours.pass_on(signal);
+                    ours.forward(signal);
                     ours.stop.store(true, Ordering::SeqCst);
                 }
             })
@@ -68,8 +67,8 @@ impl StopSignals {
         Ok(signals)
     }
 
-    /// Catches SIGINT though it was ignored: a script's shell has its background jobs ignore it, and
-    /// `kill -INT` is how scripts end a recording. (SIGHUP stays ignored; `nohup` means it.)
+    /// Catches SIGINT even if it was ignored: shells ignore it in background jobs of scripts, and scripts
+    /// end a recording with `kill -INT`. (SIGHUP stays ignored, as `nohup` intends.)
     ///
     /// # Errors
     /// When the system refuses.
@@ -77,12 +76,12 @@ impl StopSignals {
         self.handle.add_signal(SIGINT).context(CANNOT_CATCH)
     }
 
-    /// A flag that is set by the first signal, or by whoever wants the sampling to end.
+    /// A flag that the first signal sets. Anything else that ends the sampling may set it too.
     pub fn stop_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.stop)
     }
 
-    /// The signal that was received, if any.
+    /// The first signal that was received.
     pub fn received(&self) -> Option<i32> {
         match self.received.load(Ordering::SeqCst) {
             0 => None,
@@ -90,8 +89,7 @@ impl StopSignals {
         }
     }
 
-    /// Names the launched program that gets the signals too; `None` once it has ended and before
-    /// its id can belong to somebody else.
+    /// Sets the launched program to forward signals to; `None` before its PID can be reused.
     pub fn set_program(&self, pid: Option<Pid>) {
         *self.program.lock().unwrap_or_else(PoisonError::into_inner) = pid;
     }
@@ -100,13 +98,13 @@ impl StopSignals {
     pub fn send_to_program(&self, signal: Signal) {
         let program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(pid) = *program {
-            // It fails when the program has just ended, which is what was wanted.
+            // Fails if the program has just ended, which is the purpose.
             let _ = kill(NixPid::from_raw(pid), signal);
         }
     }
 
-    fn pass_on(&self, signal: i32) {
-        if terminal_sends_to_us() && signal != SIGTERM {
+    fn forward(&self, signal: i32) {
+        if is_in_foreground() && signal != SIGTERM {
             return;
         }
         if let Ok(signal) = Signal::try_from(signal) {
@@ -115,8 +113,8 @@ impl StopSignals {
     }
 }
 
-/// Whether a Ctrl-C typed now goes to our process group: we are in the foreground of a terminal.
-fn terminal_sends_to_us() -> bool {
+/// Whether Ctrl-C reaches this process group: it is in the foreground of a terminal.
+fn is_in_foreground() -> bool {
     fs::File::open("/dev/tty")
         .ok()
         .and_then(|terminal| tcgetpgrp(terminal.as_fd()).ok())

@@ -1,4 +1,4 @@
-//! [`Sources`]: the source files of what was sampled, as its processes saw them.
+//! [`Sources`]: the source files of sampled code, as its processes see them.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,58 +12,56 @@ use crate::os::Pid;
 use crate::os::container::fs_view::FileView;
 use crate::output::tables::source::{FileKey, Source};
 
-/// Largest file that is read. Modules of 2 MiB are known, generated ones.
+/// Largest file that is read. Generated modules of 2 MiB exist.
 const MAX_FILE_BYTES: u64 = 8 << 20;
-/// Most bytes of all files together.
+/// Most bytes in total.
 const MAX_BYTES: usize = 64 << 20;
-/// Most views of the file system that differ. Each takes three descriptors.
+/// Most distinct views of the file system. Each uses three file descriptors.
 const MAX_VIEWS: usize = 64;
-/// Most processes that are remembered as seen.
-const MAX_SEEN: usize = 4_096;
-/// How long all files together may be waited for. A file system can be remote, or be served by the very
-/// program that we look at.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Most processes whose view is cached.
+const MAX_PROCESSES: usize = 4_096;
+/// Time limit for reading all files. A file system can be remote, or served by the target itself.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What the processes of a recording see of the file system. It is taken while they run, and asked in the
-/// end.
+/// The file system views of a recording's processes: opened while they run, read at the end.
 #[derive(Debug)]
 pub struct Sources {
     is_wanted: bool,
-    /// Processes, and which of the views is theirs.
-    seen: HashMap<Pid, u32>,
-    /// Those that differ, in the order of first sight.
+    /// Indices into `views`.
+    by_pid: HashMap<Pid, u32>,
+    /// Distinct views, in the order in which they were added.
     views: Vec<Arc<FileView>>,
 }
 
 impl Sources {
-    /// None yet. Unless `is_wanted`, it stays so.
+    /// No views; unless `is_wanted`, none are added.
     pub fn new(is_wanted: bool) -> Sources {
         Sources {
             is_wanted,
-            seen: HashMap::new(),
+            by_pid: HashMap::new(),
             views: Vec::new(),
         }
     }
 
-    /// Takes the view of a process that runs. Its number if it is not known yet: the same for all that
-    /// see the same, 0 for the first one.
-    pub fn see(&mut self, pid: Pid) -> Option<u32> {
-        if !self.is_wanted || self.seen.contains_key(&pid) {
+    /// Opens the view of a running process, and returns its number if the process is new: equal for
+    /// equal views, 0 for the first one.
+    pub fn add_process(&mut self, pid: Pid) -> Option<u32> {
+        if !self.is_wanted || self.by_pid.contains_key(&pid) {
             return None;
         }
-        if self.seen.len() >= MAX_SEEN {
-            self.seen.clear();
+        if self.by_pid.len() >= MAX_PROCESSES {
+            self.by_pid.clear();
         }
         let root = match FileView::of(pid) {
             Ok(view) => self.number(view),
             Err(error) => {
-                log::info!("process {pid}: its files cannot be seen: {error}");
+                log::info!("process {pid}: cannot open its file system: {error}");
                 None
             }
         };
-        // What is not known any better is taken for the first one's.
+        // An unknown view is assumed to be the first one.
         let root = root.unwrap_or(0);
-        self.seen.insert(pid, root);
+        self.by_pid.insert(pid, root);
         Some(root)
     }
 
@@ -81,7 +79,7 @@ impl Sources {
         u32::try_from(place).ok()
     }
 
-    /// Reads files, each as those processes see it that it was seen in.
+    /// Reads files, each in the view of its process.
     pub fn read(&self, files: Vec<FileKey>) -> HashMap<FileKey, Source> {
         let (sender, receiver) = mpsc::channel();
         let views = self.views.clone();
@@ -90,7 +88,7 @@ impl Sources {
             let mut left = MAX_BYTES;
             for name in names {
                 let source = read_one(&views, &name, &mut left);
-                // Nobody waits any more once it took too long.
+                // The receiver is dropped after the time limit.
                 if sender.send((name, source)).is_err() {
                     break;
                 }
@@ -98,16 +96,16 @@ impl Sources {
         };
         let begin = Instant::now();
         let mut sources = HashMap::new();
-        // On its own thread, which may hang there until we end.
+        // On its own thread, which may block until this process ends.
         if std::thread::Builder::new().spawn(reader).is_ok() {
             while let Ok((name, source)) =
-                receiver.recv_timeout(PATIENCE.saturating_sub(begin.elapsed()))
+                receiver.recv_timeout(TIMEOUT.saturating_sub(begin.elapsed()))
             {
                 sources.insert(name, source);
             }
         }
         for name in files {
-            let too_late = || Source::missing("the file system does not answer");
+            let too_late = || Source::missing("the file system does not respond");
             sources.entry(name).or_insert_with(too_late);
         }
         sources
@@ -116,9 +114,9 @@ impl Sources {
 
 fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize) -> Source {
     let path = &file.path;
-    // CPython's own, and what was compiled from a string.
+    // Built-in code, and code compiled from a string.
     if path.starts_with('<') && path.ends_with('>') {
-        return Source::missing("it was not loaded from a file");
+        return Source::missing("not loaded from a file");
     }
     let max_bytes = MAX_FILE_BYTES.min(*left as u64);
     let view = views.get(file.root as usize);
@@ -129,12 +127,13 @@ fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize) -> Source
         Ok(contents) => {
             *left = left.saturating_sub(contents.bytes.len());
             let note = contents.is_newer.then(|| {
-                "the file is newer than the process, which may have loaded other lines".to_owned()
+                "the file is newer than the process and may differ from the code that runs"
+                    .to_owned()
             });
             Source::of_bytes(&contents.bytes, note)
         }
         Err(error) => Source::missing(&match error.kind() {
-            io::ErrorKind::NotFound => "there is no such file where the process looks".to_owned(),
+            io::ErrorKind::NotFound => "no such file in the process's file system".to_owned(),
             _ => without_number(&error.to_string()).to_owned(),
         }),
     }
@@ -146,7 +145,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_gets_its_lines_or_the_reason_for_none() {
+    fn every_file_has_lines_or_a_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         std::fs::write(path("a.py"), "x = 1\ny = 2\n").unwrap();
@@ -155,12 +154,15 @@ mod tests {
         let files = ["a.py", "empty.py", "fifo.py", "none.py"].map(path);
         let mut sources = Sources::new(true);
         let own = std::process::id().cast_signed();
-        assert_eq!((sources.see(own), sources.see(own)), (Some(0), None));
+        assert_eq!(
+            (sources.add_process(own), sources.add_process(own)),
+            (Some(0), None)
+        );
         assert_eq!(sources.views.len(), 1);
         let in_root = |root| move |path: String| FileKey { root, path };
         let mut keys: Vec<FileKey> = files.clone().map(in_root(0)).to_vec();
         keys.push(in_root(0)("<string>".to_owned()));
-        // Nobody has that root.
+        // No process has that root.
         let elsewhere = in_root(7)(files[0].clone());
         keys.push(elsewhere.clone());
         let mut read = sources.read(keys);
@@ -172,12 +174,12 @@ mod tests {
         assert_eq!(read.len(), 5);
         let [a, empty, fifo, none] = files;
         assert_eq!((read[&a].len(), read[&a].line(2)), (2, "y = 2".to_owned()));
-        // They are younger than this test.
+        // The files are newer than this test.
         let newer = read[&a].note.as_deref();
         assert!(newer.is_none_or(|note| note.contains("newer")), "{newer:?}");
         assert!(read[&empty].is_empty());
         for (name, reason) in [
-            (fifo.as_str(), "no regular file"),
+            (fifo.as_str(), "not a regular file"),
             (none.as_str(), "no such file"),
             ("<string>", "not loaded from a file"),
         ] {
@@ -187,9 +189,9 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_opened_that_is_not_wanted() {
+    fn unwanted_views_are_not_opened() {
         let mut sources = Sources::new(false);
-        assert_eq!(sources.see(std::process::id().cast_signed()), None);
+        assert_eq!(sources.add_process(std::process::id().cast_signed()), None);
         assert!(sources.views.is_empty());
         let passwd = FileKey {
             root: 0,

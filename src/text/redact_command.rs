@@ -60,7 +60,7 @@ pub fn redact_command(words: &[String]) -> Vec<String> {
     shown
 }
 
-/// What the previous word says about the next one.
+/// The kind of the next word, as announced by the previous one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Next {
     #[default]

@@ -1,4 +1,4 @@
-//! [`run`]: a picture of a running program that renews itself, whatever it shows.
+//! [`run`]: a live view of a running program, independent of its contents.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -7,76 +7,38 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ratatui::buffer::Buffer;
-
-use super::terminal::input::Command;
+use super::model::{Ending, Model, SampleSource, View};
 use super::terminal::screen::{self, ScreenChannel};
 use super::terminal::suspend;
 use super::terminal::term::{LeaveOnDrop, Terminal};
-use super::{Ending, SampleSource};
-use crate::os::Pid;
-use crate::sampler::sample::Sample;
 
-/// The first picture comes after this many samples, not after a whole delay; the last one covers no
-/// fewer if it can.
+/// Number of samples after which the first snapshot is drawn, without waiting for a whole delay. The last
+/// snapshot covers at least as many, if possible.
 const ENOUGH_SAMPLES: u64 = 10;
-/// How long a terminal that takes no output may hold up our end.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// Delays beyond what anybody waits for are this one, about a year.
+/// Longest wait at the end for a terminal that accepts no output.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest delay, about a year, so that additions do not overflow.
 const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 
-/// What is counted of the samples.
-pub trait Model {
-    /// What is known at the end of an interval, for another thread to draw.
-    type Seen: Default + Send + Sync + 'static;
-
-    /// Counts a sample; `source` knows its frames (always in the same table) and processes.
-    fn add(&mut self, sample: &Sample, source: &impl SampleSource);
-    /// Samples of the running interval.
-    fn samples_now(&self) -> u64;
-    /// Ends the interval: what it saw, and a new one begins.
-    fn tick(&mut self) -> Self::Seen;
-    /// Forgets everything counted so far, if the user may ask for that.
-    fn reset(&mut self);
-}
-
-/// How that is shown.
-pub trait View: Clone + Send + 'static {
-    /// What is shown.
-    type Seen: Default + Send + Sync + 'static;
-
-    /// The process that is looked at.
-    fn pid(&self) -> Pid;
-    /// Draws the whole screen.
-    fn draw(&self, seen: &Self::Seen, buffer: &mut Buffer);
-    /// The same as text, to be left on the normal screen: at most `height` lines of at most `width`
-    /// cells, each ended by a newline.
-    fn text(&self, seen: &Self::Seen, width: u16, height: u16) -> String;
-    /// Does what the user wants; quitting and starting anew are not the picture's.
-    fn handle(&mut self, command: Command);
-}
-
-/// Shows the picture until the source ends or `stop` is set, then leaves the last picture as text
-/// on the normal screen. Quitting by key sets `stop`, so that a source which watches the flag ends
-/// its sleep.
+/// Draws the view until the source ends or `stop` is set, then prints the last snapshot on the normal
+/// screen. A key to quit sets `stop`, so that a source that checks the flag ends its sleep.
 ///
-/// The caller's signal handlers must set `stop` on SIGINT (which Ctrl-C sends; the terminal keeps
-/// making signals), SIGTERM and SIGHUP. SIGTSTP, SIGCONT and SIGQUIT are handled here; handlers of
-/// theirs stay installed afterwards, so that Ctrl-Z has no effect from then on. Ctrl-Z waits for
-/// the sample under way, so that no thread of the target stays held while we are stopped.
+/// The caller's signal handlers must set `stop` on SIGINT (from Ctrl-C, since the terminal still generates
+/// signals), SIGTERM and SIGHUP. SIGTSTP, SIGCONT and SIGQUIT are handled here. Their handlers stay
+/// installed, so that Ctrl-Z has no effect after the return. Ctrl-Z waits for the current sample, so that no
+/// thread of the target stays paused while this process is stopped.
 ///
-/// A launched program that writes to the same terminal writes over the table; each renewal clears
-/// the screen and draws all of it, and what the program wrote is gone with the screen. What such a
-/// program reads from the terminal comes without line editing, and every key goes to whoever reads
-/// first.
+/// A launched program that writes to the same terminal overwrites the table; each update clears the screen
+/// and draws everything, and the program's output disappears with the screen. Such a program reads from the
+/// terminal without line editing, and each key goes to the process that reads it first.
 ///
 /// # Errors
-/// `Unsupported` when stdout is no terminal that a table can be drawn on; any error of the terminal
-/// later. The terminal is as it was before in every case.
-pub fn run<P: View>(
+/// `Unsupported` if stdout is not a terminal that can show a table; later, any error of the terminal. The
+/// terminal is restored in all cases.
+pub fn run<V: View>(
     source: &mut impl SampleSource,
-    counts: &mut impl Model<Seen = P::Seen>,
-    picture: P,
+    model: &mut impl Model<Snapshot = V::Snapshot>,
+    view: V,
     delay: Duration,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Ending> {
@@ -87,57 +49,57 @@ pub fn run<P: View>(
     let leave = LeaveOnDrop;
     terminal.enter()?;
     let (report, reported) = channel();
-    let on_screen = (Arc::clone(&terminal), Arc::clone(&shared), picture.clone());
+    let on_screen = (Arc::clone(&terminal), Arc::clone(&shared), view);
     thread::Builder::new()
         .name("screen".to_owned())
         .spawn(move || {
-            let (terminal, shared, picture) = on_screen;
-            // The receiver goes only when it has lost patience.
-            let _ = report.send(screen::show(&terminal, &mut signals, &shared, picture));
+            let (terminal, shared, view) = on_screen;
+            // The receiver is dropped only after EXIT_TIMEOUT.
+            let _ = report.send(screen::show(&terminal, &mut signals, &shared, view));
         })?;
     let finish = FinishOnDrop(&shared.finished);
     let delay = delay.min(MAX_DELAY);
-    let (ending, last) = sample(source, counts, delay, &terminal, &shared);
+    let (ending, last) = sample(source, model, delay, &terminal, &shared);
     drop(finish);
 
-    let shown = match reported.recv_timeout(PATIENCE) {
+    let shown = match reported.recv_timeout(EXIT_TIMEOUT) {
         Ok(shown) => shown,
-        // Stuck in a terminal that takes no output: nothing can be told there.
+        // The terminal accepts no output.
         Err(RecvTimeoutError::Timeout) => return Ok(ending),
         Err(RecvTimeoutError::Disconnected) => Err(io::Error::other("the live view failed")),
     };
     drop(leave);
-    let picture = match shown {
-        Ok(picture) => picture,
-        // A terminal that hung up is a way of being told to stop.
+    let view = match shown {
+        Ok(view) => view,
+        // A terminal that hung up is a request to stop.
         Err(error) if error.raw_os_error() == Some(nix::errno::Errno::EIO as i32) => {
             return Ok(ending);
         }
         Err(error) => return Err(error),
     };
-    // A terminal or pipe that is gone needs no picture.
-    let _ = leave_picture(&picture, &last, terminal.size(), ending);
+    // Errors of a terminal or pipe that is closed do not matter here.
+    let _ = print_last(&view, &last, terminal.size(), ending);
     Ok(ending)
 }
 
-/// Prints the last picture, and what became of the program, on the normal screen.
-fn leave_picture<P: View>(
-    picture: &P,
-    last: &P::Seen,
+/// Prints the last snapshot, and whether the program has ended, on the normal screen.
+fn print_last<V: View>(
+    view: &V,
+    last: &V::Snapshot,
     (width, height): (u16, u16),
     ending: Ending,
 ) -> io::Result<()> {
-    // Room for the closing line and for the shell's prompt.
-    let mut text = picture.text(last, width, height.saturating_sub(3));
+    // Leave room for the closing line and the shell's prompt.
+    let mut text = view.text(last, width, height.saturating_sub(3));
     if ending == Ending::ProgramEnded {
-        text.push_str(&format!("\nProcess {} has ended.\n", picture.pid()));
+        text.push_str(&format!("\nProcess {} has ended.\n", view.pid()));
     }
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     stdout.flush()
 }
 
-/// Tells the screen thread that sampling is over, also when a panic ends it.
+/// Tells the screen thread that sampling has ended, even by a panic.
 struct FinishOnDrop<'a>(&'a AtomicBool);
 
 impl Drop for FinishOnDrop<'_> {
@@ -146,14 +108,14 @@ impl Drop for FinishOnDrop<'_> {
     }
 }
 
-fn sample<C: Model>(
+fn sample<M: Model>(
     source: &mut impl SampleSource,
-    counts: &mut C,
+    model: &mut M,
     delay: Duration,
     terminal: &Terminal,
-    shared: &ScreenChannel<C::Seen>,
-) -> (Ending, Arc<C::Seen>) {
-    let mut last_picture = Instant::now();
+    shared: &ScreenChannel<M::Snapshot>,
+) -> (Ending, Arc<M::Snapshot>) {
+    let mut last_tick = Instant::now();
     let mut last = None;
     let ending = loop {
         if shared.suspend.load(Ordering::SeqCst) {
@@ -174,20 +136,20 @@ fn sample<C: Model>(
         };
         let reset = shared.reset.swap(false, Ordering::SeqCst);
         if reset {
-            counts.reset();
+            model.reset();
         }
-        counts.add(&sample, source);
-        let early = last.is_none() && counts.samples_now() >= ENOUGH_SAMPLES;
-        if reset || early || last_picture.elapsed() >= delay {
-            let snapshot = Arc::new(counts.tick());
+        model.add(&sample, source);
+        let early = last.is_none() && model.samples_now() >= ENOUGH_SAMPLES;
+        if reset || early || last_tick.elapsed() >= delay {
+            let snapshot = Arc::new(model.tick());
             shared.publish(Arc::clone(&snapshot));
             last = Some(snapshot);
-            last_picture = Instant::now();
+            last_tick = Instant::now();
         }
     };
     match last {
-        // Percentages of a moment that was cut short would say little.
-        Some(last) if counts.samples_now() < ENOUGH_SAMPLES => (ending, last),
-        _ => (ending, Arc::new(counts.tick())),
+        // The percentages of a short interval would be meaningless.
+        Some(last) if model.samples_now() < ENOUGH_SAMPLES => (ending, last),
+        _ => (ending, Arc::new(model.tick())),
     }
 }

@@ -1,5 +1,5 @@
-//! Only what differs from the last stack is followed and named anew: the stack is the one that is found
-//! without knowing the last, whatever changed in between.
+//! Only what differs from the cached stack is walked and resolved again: the result is the one that is found
+//! without a cached stack, whatever changed in between.
 
 use pyspy_rs::internals::{
     Mode, PythonThread, RawFrame, RemoteAddr, RemoteMemory, StackReader, Tape, TapeMetadata,
@@ -56,7 +56,7 @@ fn word(tape: &Tape, at: RemoteAddr) -> [u8; 8] {
 }
 
 #[test]
-fn a_stack_is_the_same_whether_the_last_one_is_known_or_not() {
+fn a_stack_is_the_same_with_and_without_the_cached_one() {
     for mut recorded in recorded_tapes().into_values() {
         let tape = &mut recorded.tape;
         let attached = TapeMetadata::from_tape(tape, tape).unwrap();
@@ -114,7 +114,7 @@ fn a_stack_is_the_same_whether_the_last_one_is_known_or_not() {
                     lost += usize::from(found.is_none());
                     changed += usize::from(found.is_some_and(|(stack, _)| stack != whole));
                 }
-                // Mostly the next change comes to the stack as it was.
+                // Usually the next change is to the stack as it was.
                 if random.below(4) > 0 || undo.len() > 1 {
                     for (at, before) in undo.iter().rev() {
                         tape.insert(*at, before);

@@ -4,14 +4,17 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::num::NonZero;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
 
 use pyspy_rs::internals::{
     MAX_SAMPLE_READS, MemoryError, RemoteAddr, RemoteMemory, Tape, TapeMetadata, ValueOptions,
 };
 
-use crate::support::{parse_some, tape_of};
+use crate::support::{Recorded, parse_some, recorded_tapes};
 
 /// How many changes each tape goes through, unless `PYSPY_MUTATIONS` has another number.
 const MUTATIONS: u64 = 4_000;
@@ -121,7 +124,7 @@ impl RemoteMemory for Mutated<'_> {
             _ => {}
         }
         for (at, word) in &self.patches {
-            // Mostly there is none within what is read.
+            // Usually there is none within what is read.
             if *at < end && addr.0 < at + 8 {
                 for (n, byte) in (*at..).zip(word.to_le_bytes()) {
                     if let Some(place) = n.checked_sub(addr.0) {
@@ -267,7 +270,7 @@ struct Outcome {
 
 fn read_mutated(places: &Places<'_>, number: u64) -> Outcome {
     let memory = places.mutated(number);
-    // Mostly the first items of everything, which are read as all others are.
+    // Usually the first items of everything, which are read as all others are.
     let options = if number.is_multiple_of(20) {
         ValueOptions::level(2, false)
     } else {
@@ -306,8 +309,7 @@ fn read_mutated(places: &Places<'_>, number: u64) -> Outcome {
     outcome
 }
 
-fn survives(major: u32, minor: u32) {
-    let recorded = tape_of(major, minor);
+fn survives(recorded: &Recorded) {
     let places = Places::new(&recorded.tape);
     let asked = |name| {
         let asked = std::env::var(name).ok();
@@ -349,28 +351,26 @@ fn survives(major: u32, minor: u32) {
     assert!(only.is_some() || refused + damaged > mutations / 100);
 }
 
-/// A test for each version, so that they run side by side.
-macro_rules! survives {
-    ($($name:ident: $major:literal, $minor:literal;)*) => {
-        $(
-            #[test]
-            fn $name() {
-                survives($major, $minor);
-            }
-        )*
+/// Every tape, as many at once as there are CPUs. `PYSPY_TEST_ONLY=3.12` leaves the others out.
+#[test]
+fn every_change_is_survived() {
+    let tapes = recorded_tapes();
+    assert!(!tapes.is_empty(), "no tapes");
+    let only = std::env::var("PYSPY_TEST_ONLY").ok();
+    let is_chosen = |(major, minor): &(u32, u32)| {
+        let only = only.as_deref().map(|only| only.split(','));
+        only.is_none_or(|mut only| only.any(|one| one == format!("{major}.{minor}")))
     };
-}
-
-survives! {
-    cpython_2_7: 2, 7;
-    cpython_3_6: 3, 6;
-    cpython_3_7: 3, 7;
-    cpython_3_8: 3, 8;
-    cpython_3_9: 3, 9;
-    cpython_3_10: 3, 10;
-    cpython_3_11: 3, 11;
-    cpython_3_12: 3, 12;
-    cpython_3_13: 3, 13;
-    cpython_3_14: 3, 14;
-    cpython_3_15: 3, 15;
+    let left = Mutex::new(tapes.into_iter().filter(|(version, _)| is_chosen(version)));
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let workers = thread::available_parallelism().map_or(1, NonZero::get);
+    thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                while let Some((_, recorded)) = next() {
+                    survives(&recorded);
+                }
+            });
+        }
+    });
 }

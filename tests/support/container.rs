@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::{Interpreter, Target, copy_program, fixtures};
+use super::require::skip;
+use super::{Interpreter, Target, binary, copy_program, fixtures};
 
 /// A running program in PID, mount and UTS namespaces of its own, with a root of its own.
 pub struct Container {
@@ -40,7 +41,10 @@ impl Container {
             }
         });
         if let Err(reason) = can {
-            println!("SKIPPED: no containers can be made here: {reason}");
+            skip(
+                "namespaces",
+                format_args!("no containers can be made here: {reason}"),
+            );
         }
         can.is_ok()
     }
@@ -99,7 +103,7 @@ impl Container {
     pub fn pyspy_rs(&self, bounding: &str) -> Command {
         let inside = Path::new("/tmp/pyspy-rs");
         if !self.path(inside).exists() {
-            let ours = env!("CARGO_BIN_EXE_pyspy-rs");
+            let ours = binary();
             copy_program(Path::new(ours), &self.path(inside));
         }
         let mut command = Command::new("nsenter");

@@ -7,6 +7,7 @@ use std::process::Command;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use super::require::{has, skip};
 use super::{Dump, Interpreter, Place, Target, Truth, pyspy_rs};
 
 /// A program's core file, and what the program had said of itself.
@@ -21,12 +22,13 @@ pub struct Dumped {
 pub fn kernel_dumps() -> bool {
     let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
     let plain = !pattern.is_empty() && !pattern.starts_with(['|', '/', '@']);
-    if !plain {
-        println!(
-            "SKIPPED: cores by the kernel go elsewhere: /proc/sys/kernel/core_pattern is {pattern:?}"
-        );
-    }
-    plain
+    has(
+        "cores",
+        plain,
+        format_args!(
+            "/proc/sys/kernel/core_pattern is {pattern:?}: the kernel's core files go elsewhere"
+        ),
+    )
 }
 
 pub fn start(python: &Interpreter) -> (Target, Place) {
@@ -63,7 +65,7 @@ pub fn gcore(target: &Target, place: Place) -> Option<Dumped> {
         .args([&prefix, Path::new(&target.pid().to_string())])
         .output();
     let Ok(output) = output else {
-        println!("SKIPPED: there is no gcore (of the package gdb)");
+        skip("gdb", "there is no gcore (of the package gdb)");
         return None;
     };
     let core = place.host.join(format!("gcore.{}", target.pid()));
@@ -89,7 +91,7 @@ impl Dumped {
         let dump = Dump::run(self.command(arguments).arg("--json"));
         dump.assert_matches(&self.truth);
         assert_eq!(dump.pid, u64::from(self.pid));
-        // Nobody can know these from a core.
+        // A core does not have these.
         assert!(dump.json["memory"].is_null());
         for thread in dump.json["threads"].as_array().unwrap() {
             assert!(thread["active"].is_null());

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A root directory with Debian sid's CPython 3.14 and 3.15, to be run through chroot.
+# A root directory with Debian sid's CPython 3.14 and later, to be run through chroot.
 #
 #   debian-python.sh [DIR]             make DIR if needed, mount its /proc, print its path
 #   debian-python.sh --unmount [DIR]   undo the mounts (do this before DIR is deleted)
@@ -14,11 +14,15 @@
 # checked against the Debian archive keyring, and are only unpacked: no maintainer script runs, and
 # the machine's own apt state is left alone. With PYSPY_DEBIAN_DEBUG=1 the -dbg builds (200 MB) come too.
 #
-# Exit status: 0 done; 77 cannot be done here (not root, not Debian): skip; 1 failed.
+# Exit status: 0 done; 77 cannot be done here (not root, not Debian): skip; 75 the mirror cannot be
+# reached or lacks something: skip; 1 failed.
 set -euo pipefail
 
-readonly versions="3.14 3.15"
-# Raise it when the contents change, so that older roots are made anew.
+# Those that python-offsets knows, from 3.14 on.
+registry=$(dirname "${BASH_SOURCE[0]}")/../../python-offsets/src/registry.rs
+versions=$(sed -n 's/^ *v3_\([0-9]*\) = .*/\1/p' "$registry" | awk '$1 >= 14 { printf "%s3.%s", sep, $1; sep = " " }')
+readonly versions
+# Raise it when the contents change, so that older roots are made again.
 readonly revision=4
 
 say() { printf 'debian-python: %s\n' "$*" >&2; }
@@ -56,7 +60,7 @@ delete() {
     rm -rf --one-file-system "$1"
 }
 
-# The devices that Python opens. Nodes rather than a bind of /dev: whoever deletes the directory
+# The devices that Python opens. Nodes rather than a bind of /dev: deleting the directory
 # by hand then deletes copies and not the machine's devices.
 make_devices() {
     local dev=$1/dev name minor
@@ -88,7 +92,10 @@ case "$action" in
 esac
 
 stamp=".packages"
-if [ -e "$root/$stamp" ] && [ "$(head -n 1 "$root/$stamp")" = "revision $revision" ]; then
+# The versions that were fetched, or that the mirror lacks.
+wanted_stamp=".versions"
+if [ -e "$root/$stamp" ] && [ "$(head -n 1 "$root/$stamp")" = "revision $revision" ] \
+    && [ "$(cat "$root/$wanted_stamp" 2>/dev/null || echo "3.14 3.15")" = "$versions" ]; then
     mount_inside "$root"
     printf '%s\n' "$root"
     exit
@@ -99,12 +106,15 @@ for tool in apt-get dpkg dpkg-deb chroot; do
 done
 # Sixty tests that ask one after the other must not wait for a missing network sixty times.
 if [ -n "$(find "$root.failed" -mmin -5 2>/dev/null)" ]; then
-    fail "tried less than five minutes ago: $(cat "$root.failed") (delete $root.failed to try again)"
+    read -r code reason <"$root.failed"
+    say "FAILED: tried less than five minutes ago: $reason (delete $root.failed to try again)"
+    exit "$code"
 fi
 
 work=$(mktemp -d "$root.tmp.XXXXXX")
 trap 'delete "$work"' EXIT
-give_up() { printf '%s\n' "$*" >"$root.failed"; fail "$*"; }
+give_up() { printf '1 %s\n' "$*" >"$root.failed"; fail "$*"; }
+unreachable() { printf '75 %s\n' "$*" >"$root.failed"; say "SKIPPED: $*; CPython $versions are not tested"; exit 75; }
 
 # The mirror: the first address among apt's sources that serves the main archive (its path ends
 # with /debian; security and others do not).
@@ -140,7 +150,7 @@ apt() {
 }
 
 say "fetching CPython $versions from Debian sid into $root"
-apt apt-get update >&2 || give_up "apt-get update of Debian sid failed"
+apt apt-get update >&2 || unreachable "apt-get update of Debian sid failed"
 
 # The shell for the targets that start one, the library for packages from PyPI that are written in C++.
 wanted=(dash libstdc++6) extras=() found=()
@@ -155,11 +165,11 @@ for version in $versions; do
     extras+=("libpython$version-dev")
     [ -z "${PYSPY_DEBIAN_DEBUG:-}" ] || wanted+=("python$version-dbg")
 done
-[ "${#found[@]}" -gt 0 ] || give_up "Debian sid has none of CPython $versions"
+[ "${#found[@]}" -gt 0 ] || unreachable "Debian sid has none of CPython $versions"
 
 # Against an empty dpkg status apt works out the whole set, the C library included.
 apt apt-get install --yes --download-only --no-install-recommends "${wanted[@]}" >&2 \
-    || give_up "the download of ${wanted[*]} failed"
+    || unreachable "the download of ${wanted[*]} failed"
 mv "$work"/apt/cache/archives/*.deb "$work/debs/"
 mkdir "$work/extras"
 for package in "${extras[@]}"; do
@@ -176,7 +186,7 @@ for deb in "$work"/debs/*.deb "$work"/extras/libpython*-dev_*.deb; do
     [ -e "$deb" ] || continue
     dpkg-deb --extract "$deb" "$new" || give_up "cannot unpack $(basename "$deb")"
 done
-# Static libraries and documentation make half of the size and serve nobody here.
+# Static libraries and documentation make half of the size and are not needed here.
 find "$new/usr/lib" -name '*.a' -delete
 rm -rf "$new/usr/share/doc" "$new/usr/share/man" "$new/usr/share/lintian"
 
@@ -193,6 +203,8 @@ unmount_below "$new"
         [ ! -e "$deb" ] || dpkg-deb --show --showformat '${Package} ${Version}\n' "$deb"
     done
 } >"$new/$stamp"
+
+printf '%s\n' "$versions" >"$new/$wanted_stamp"
 
 delete "$root"
 # mktemp made the parent private, and a target in there may run as another user.

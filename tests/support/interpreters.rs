@@ -14,7 +14,8 @@ use std::sync::OnceLock;
 use std::thread;
 
 use super::fixtures;
-use super::versions::finish;
+use super::require::required_versions;
+use super::versions::{finish, supported};
 
 /// A version of CPython, as in `3.12.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,7 +62,7 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// Whether it runs without a GIL unless told otherwise.
+    /// Whether it runs without a GIL by default.
     pub fn is_free_threaded(&self) -> bool {
         self.build.contains('t')
     }
@@ -183,13 +184,27 @@ pub fn newest_of_each_kind() -> Vec<&'static Interpreter> {
 }
 
 fn for_each_of(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter)) {
-    assert!(
-        !chosen.is_empty(),
-        "case {name}: no interpreter to run it on (see tests/support/interpreters.rs for the places that are searched)"
-    );
+    if is_empty(name, &chosen) {
+        return;
+    }
     let passes = |python: &Interpreter| catch_unwind(AssertUnwindSafe(|| case(python))).is_ok();
     let outcomes = chosen.into_iter().map(|python| (python, passes(python)));
     finish(name, outcomes.collect());
+}
+
+/// Whether a case has no interpreter to run on, as the machine has none of its versions.
+///
+/// # Panics
+/// If the machine has none at all.
+pub(super) fn is_empty(name: &str, chosen: &[&Interpreter]) -> bool {
+    assert!(
+        !interpreters().is_empty(),
+        "no interpreter (see tests/support/interpreters.rs for the places that are searched)"
+    );
+    if chosen.is_empty() {
+        println!("SKIPPED {name}: there is no interpreter of its versions");
+    }
+    chosen.is_empty()
 }
 
 /// The interpreters of this machine, oldest first, one per version and path. They come from
@@ -200,6 +215,7 @@ fn for_each_of(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter
 ///   folder of installations),
 /// - the root that tests/support/debian-python.sh makes, if we are root.
 ///
+/// `PYSPY_TEST_REQUIRE` lists versions that must be there (see [`super::require`]).
 /// `PYSPY_TEST_ONLY=3.12,3.15` narrows them for one's own quick run; `3.15` means all builds of it,
 /// `3.15d` that one.
 pub fn interpreters() -> &'static [Interpreter] {
@@ -210,7 +226,7 @@ pub fn interpreters() -> &'static [Interpreter] {
             let key = (python.version, python.build.clone());
             found.insert((key, python.executable.clone()), python);
         };
-        // All at once: each test binary starts with this, and it is mostly waiting.
+        // All at once: each test program starts with this, and it waits most of the time.
         let candidates = native_candidates();
         let (native, debian) = thread::scope(|scope| {
             let probes = candidates
@@ -225,6 +241,13 @@ pub fn interpreters() -> &'static [Interpreter] {
         native.into_iter().flatten().for_each(&mut note);
         debian.into_iter().for_each(&mut note);
         let mut found: Vec<_> = found.into_values().collect();
+        for version in required_versions() {
+            let mut all = found.iter().map(|python| python.version.minor_pair());
+            assert!(
+                all.any(|one| one == version),
+                "PYSPY_TEST_REQUIRE has {version:?}, but there is no such CPython"
+            );
+        }
         if let Ok(only) = std::env::var("PYSPY_TEST_ONLY") {
             println!("PYSPY_TEST_ONLY={only}: other interpreters are left out");
             found.retain(|python| {
@@ -287,7 +310,7 @@ fn pythons_in(folder: &Path, paths: &mut Vec<PathBuf>) {
     );
 }
 
-/// Asks the candidate who it is; None if it is no CPython or does not run.
+/// The interpreter behind a path; None if it is no CPython or does not run.
 fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter> {
     let python = Interpreter {
         version: Version {
@@ -301,7 +324,7 @@ fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter>
         fixtures: root.map_or_else(fixtures, |(_, inside)| inside.to_owned()),
     };
     // The name has to come from the interpreter: PyPy is called python as well.
-    // Python 2 has no abiflags; those of 3.3 to 3.7 also tell the memory allocator.
+    // Python 2 has no abiflags; those of 3.3 to 3.7 also have the memory allocator.
     let program = "import platform, sys\n\
         flags = getattr(sys, 'abiflags', '')\n\
         print('%s %d.%d.%d %s' % ((platform.python_implementation(),) + tuple(sys.version_info[:3])\
@@ -316,6 +339,9 @@ fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter>
     })
 }
 
+/// The oldest version that tests/support/debian-python.sh fetches.
+const DEBIANS: (u32, u32) = (3, 14);
+
 fn in_debian_root() -> Vec<Interpreter> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/debian-python.sh");
     let output = match Command::new("bash").arg(&script).output() {
@@ -323,11 +349,11 @@ fn in_debian_root() -> Vec<Interpreter> {
         Ok(output) => {
             let said = String::from_utf8_lossy(&output.stderr);
             let last = said.lines().last().unwrap_or("it says nothing");
-            println!("SKIPPED 3.14/3.15: {last}");
+            println!("SKIPPED Debian's versions: {last}");
             return Vec::new();
         }
         Err(error) => {
-            println!("SKIPPED 3.14/3.15: {}: {error}", script.display());
+            println!("SKIPPED Debian's versions: {}: {error}", script.display());
             return Vec::new();
         }
     };
@@ -340,7 +366,7 @@ fn in_debian_root() -> Vec<Interpreter> {
         let seen = Path::new("/").join(path.strip_prefix(&root).expect("it is inside"));
         found.extend(probe(&seen, Some((&root, &inside))));
     }
-    for version in [(3, 14), (3, 15)] {
+    for version in supported().filter(|version| *version >= DEBIANS) {
         if !found
             .iter()
             .any(|python| python.version.minor_pair() == version)

@@ -11,7 +11,7 @@
 //!     });
 //! }
 //! ```
-// Each test binary compiles this anew and uses a part of it.
+// Each test program compiles this and uses a part of it.
 #![allow(dead_code, unused_imports)]
 // A broken assumption ends the test, and the message says where.
 #![allow(
@@ -31,6 +31,8 @@ mod interpreters;
 mod locals;
 mod packages;
 mod recording;
+mod replay;
+pub mod require;
 pub mod shares;
 mod tape;
 mod target;
@@ -47,13 +49,11 @@ pub use interpreters::{
 pub use locals::assert_locals;
 pub use packages::cache;
 pub use recording::{Pool, Recording, Sampling, Stack, read_summary, samples, until};
-pub use tape::{
-    Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tape_of, tapes_folder,
-};
+pub use tape::{Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tapes_folder};
 pub use target::{Target, wait_until};
 pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};
-pub use versions::{at_once, for_each_at_once, for_some_at_once, for_some_interpreters};
+pub use versions::{at_once, for_each_at_once, for_some_at_once, for_some_interpreters, supported};
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -93,9 +93,17 @@ pub fn copy_program(from: &Path, to: &Path) {
     );
 }
 
+/// Our binary. Only tests have one: what else uses this module, as examples do, does not run it.
+pub fn binary() -> &'static str {
+    match option_env!("CARGO_BIN_EXE_pyspy-rs") {
+        Some(path) => path,
+        None => panic!("only tests can run it"),
+    }
+}
+
 /// Our binary, ready for arguments, with nothing from the environment that changes its output.
 pub fn pyspy_rs() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_pyspy-rs"));
+    let mut command = Command::new(binary());
     for name in [
         "NO_COLOR",
         "CLICOLOR_FORCE",

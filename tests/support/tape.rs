@@ -75,16 +75,6 @@ pub fn recorded_tapes() -> BTreeMap<(u32, u32), Recorded> {
     tapes.collect()
 }
 
-/// The tape of a minor version.
-///
-/// # Panics
-/// If there is none.
-pub fn tape_of(major: u32, minor: u32) -> Recorded {
-    recorded_tapes()
-        .remove(&(major, minor))
-        .unwrap_or_else(|| panic!("no tape of {major}.{minor}: see fixtures/README.md"))
-}
-
 /// Reads everything that `dump -l` reads.
 ///
 /// # Errors

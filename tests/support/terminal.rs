@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use super::require::skip;
 use super::wait_until;
 
 /// A terminal of 100 columns and 30 lines with a shell in it; gone when dropped.
@@ -16,7 +17,7 @@ impl Terminal {
     /// If tmux does not start.
     pub fn open(name: &str) -> Option<Self> {
         if Command::new("tmux").arg("-V").output().is_err() {
-            println!("SKIPPED {name}: there is no tmux");
+            skip("tmux", format_args!("{name}: there is no tmux"));
             return None;
         }
         let terminal = Self {
@@ -82,7 +83,7 @@ impl Terminal {
         (flags.starts_with('1'), flags.trim_end().ends_with('0'))
     }
 
-    /// Looks until the screen is so, and returns it.
+    /// Polls until the screen is so, and returns it.
     ///
     /// # Panics
     /// When that never comes, with the last screen.

@@ -6,12 +6,22 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::thread;
 
+use super::interpreters::is_empty;
+use super::require::skip;
 use super::{Interpreter, interpreters};
 
-/// The oldest, those with frames of each kind, the newest.
-pub const SOME_VERSIONS: [(u32, u32); 4] = [(2, 7), (3, 8), (3, 12), (3, 15)];
+/// Every version that is supported, oldest first.
+pub fn supported() -> impl DoubleEndedIterator<Item = (u32, u32)> {
+    python_offsets::supported().map(|(major, minor)| (major.into(), minor.into()))
+}
 
-/// One interpreter of each of [`SOME_VERSIONS`], a plain build where there is one.
+/// The oldest, those with frames of each kind, the newest.
+fn some_versions() -> [(u32, u32); 4] {
+    let newest = supported().next_back().expect("a version");
+    [(2, 7), (3, 8), (3, 12), newest]
+}
+
+/// One interpreter of each of [`some_versions`], a plain build where there is one.
 ///
 /// # Panics
 /// If there is none at all.
@@ -23,14 +33,16 @@ pub fn some_interpreters() -> Vec<&'static Interpreter> {
         let found = all.clone().find(|python| python.build.is_empty());
         let found = found.or_else(|| all.next());
         if found.is_none() {
-            println!("SKIPPED: there is no CPython {}.{}", version.0, version.1);
+            let (major, minor) = version;
+            skip(&format!("{major}.{minor}"), "there is no such CPython");
         }
         found
     };
-    let found: Vec<_> = SOME_VERSIONS.into_iter().filter_map(of).collect();
+    let found: Vec<_> = some_versions().into_iter().filter_map(of).collect();
     assert!(
         !found.is_empty(),
-        "no interpreter of {SOME_VERSIONS:?} (see tests/support/interpreters.rs for the places that are searched)"
+        "no interpreter of {:?} (see tests/support/interpreters.rs for the places that are searched)",
+        some_versions()
     );
     found
 }
@@ -45,13 +57,13 @@ pub fn for_some_interpreters(name: &str, case: impl Fn(&Interpreter)) {
     finish(name, outcomes);
 }
 
-/// Runs `case` on [`some_interpreters`], all at once: for what mostly waits.
+/// Runs `case` on [`some_interpreters`], all at once: for what waits most of the time.
 pub fn for_some_at_once(name: &str, case: impl Fn(&Interpreter) + Sync) {
     at_once(name, some_interpreters(), case);
 }
 
 /// Runs `case` on every interpreter whose (major, minor) is within `versions`, all at once: for what
-/// mostly waits, or is many small things in a row.
+/// waits most of the time, or is many small things in a row.
 pub fn for_each_at_once(
     name: &str,
     versions: impl RangeBounds<(u32, u32)>,
@@ -64,12 +76,11 @@ pub fn for_each_at_once(
 /// Runs `case` on these interpreters, all at once.
 ///
 /// # Panics
-/// If there are none, or it fails on any.
+/// If it fails on any.
 pub fn at_once(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter) + Sync) {
-    assert!(
-        !chosen.is_empty(),
-        "case {name}: no interpreter to run it on"
-    );
+    if is_empty(name, &chosen) {
+        return;
+    }
     let case = &case;
     let outcomes = thread::scope(|scope| {
         let runs: Vec<_> = chosen
@@ -77,7 +88,9 @@ pub fn at_once(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter
             .map(|python| scope.spawn(move || outcome(python, case)))
             .collect();
         let results = runs.into_iter().map(|run| run.join());
-        results.map(|run| run.expect("it is caught")).collect()
+        results
+            .map(|run| run.expect("a panic is an outcome"))
+            .collect()
     });
     finish(name, outcomes);
 }
@@ -113,7 +126,10 @@ pub(super) fn finish(name: &str, outcomes: Vec<Outcome>) {
 
 /// Leaves the versions in a file per case, from which a table can be made.
 fn record(name: &str, line: &str) {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("cases");
+    let Some(folder) = option_env!("CARGO_TARGET_TMPDIR") else {
+        return;
+    };
+    let folder = Path::new(folder).join("cases");
     // It serves people and no test; one that cannot be written fails nothing.
     let _ = fs::create_dir_all(&folder)
         .and_then(|()| fs::write(folder.join(name), format!("{}\n", line.trim_start())));

@@ -11,11 +11,13 @@ use crate::cpython::process::PythonProcess;
 use crate::os::diagnose::facts::{Counters, OwnFacts, ProcessFacts, Program, thread_name};
 use crate::os::diagnose::probe::{try_proc_mem, try_process_vm_readv, try_seize};
 use crate::os::elf::ElfFile;
-use crate::os::elf::symbol_info::Quality;
+use crate::os::elf::symbol_info::SymbolInfo;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::process::{TargetProcess, mapped_files};
+use crate::os::process::TargetProcess;
 use crate::os::procfs::maps::{Image, images, read_mappings};
+use crate::os::procfs::paths::open_regular;
 use crate::os::procfs::statm::RssReader;
+use crate::os::procfs::tasks;
 use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, Tid};
@@ -68,7 +70,7 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
         executable: executable.map(|path| path.display().to_string()),
         executable_is,
         state: match facts.state {
-            _ if facts.kernel_thread => "a thread of the kernel",
+            _ if facts.kernel_thread => "a kernel thread",
             RunState::Running => "running",
             RunState::Sleeping => "sleeping",
             RunState::DiskWait => "in an uninterruptible wait (mostly for a disk)",
@@ -120,7 +122,11 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     }
     // The main thread, unless it ended before the others.
     let lives = |tid: &Tid| RunState::of_thread(pid, *tid).is_ok_and(|s| s != RunState::Zombie);
-    let tid = task_ids(pid).into_iter().find(lives).unwrap_or(pid);
+    let tid = tasks::thread_ids(pid)
+        .unwrap_or_default()
+        .into_iter()
+        .find(lives)
+        .unwrap_or(pid);
     let seized = try_seize(pid, tid);
     access.ptrace_seize = AccessMethod {
         works: Some(seized.is_ok()),
@@ -164,7 +170,7 @@ pub fn python(process: &mut PythonProcess) -> PythonPart {
 pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads> {
     let tids = match &process {
         Some(process) => process.target().thread_ids().ok()?,
-        None => task_ids(pid),
+        None => tasks::thread_ids(pid).unwrap_or_default(),
     };
     let python = process.and_then(|process| process.threads().ok());
     let listed = python.iter().flat_map(|list| &list.threads);
@@ -188,15 +194,6 @@ pub fn threads(pid: Pid, process: Option<&mut PythonProcess>) -> Option<Threads>
         python_names: Vec::new(),
         native_names,
     })
-}
-
-/// The threads of a process that cannot be opened: every user may list them.
-fn task_ids(pid: Pid) -> Vec<Tid> {
-    let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
-    let tasks = tasks.into_iter().flatten().flatten();
-    tasks
-        .filter_map(|task| task.file_name().to_str()?.parse().ok())
-        .collect()
 }
 
 /// Which options of the other commands work.
@@ -249,7 +246,7 @@ pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
             symbols.main.push(file_symbols(target, path, quality));
             continue;
         }
-        let Quality {
+        let SymbolInfo {
             symtab,
             dynsym,
             debuglink,
@@ -270,21 +267,21 @@ pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
     Some(symbols)
 }
 
-fn quality(target: &TargetProcess, image: &Image) -> Result<Quality, String> {
+fn quality(target: &TargetProcess, image: &Image) -> Result<SymbolInfo, String> {
     let base = image.base().ok_or("not mapped")?;
     let elf = match target.open_mapped(base) {
         Ok(file) => ElfFile::open(file),
         // The dynamic symbols that the loader needs are in memory too.
         Err(_) => ElfFile::from_memory(target.memory(), RemoteAddr(base.start)),
     };
-    elf.map(|elf| elf.quality())
+    elf.map(|elf| elf.symbol_info())
         .map_err(|error| error.to_string())
 }
 
 fn file_symbols(
     target: &TargetProcess,
     path: String,
-    quality: Result<Quality, String>,
+    quality: Result<SymbolInfo, String>,
 ) -> FileSymbols {
     let error = quality.as_ref().err().cloned();
     let quality = quality.unwrap_or_default();
@@ -316,5 +313,5 @@ fn has_debug_file(target: &TargetProcess, build_id: &[u8]) -> bool {
     let theirs = target.root_path(Path::new(&path));
     [theirs.as_path(), Path::new(&path)]
         .into_iter()
-        .any(|path| mapped_files::open_regular(path).is_ok())
+        .any(|path| open_regular(path).is_ok())
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use super::options::DoctorOptions;
-use super::select::{candidates, container};
+use super::select::resolve::running_process;
 use crate::cli::stdout::to_stdout;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
@@ -23,7 +23,6 @@ use crate::os::thread::state::RunState;
 use crate::sampler::capture::options::Pausing;
 use crate::session::attach;
 use crate::session::errors::FAILURE;
-use crate::session::options::Target;
 use crate::text::escape::in_json;
 use report::{AccessMethod, Problem, Report, SCHEMA, Verdict};
 
@@ -32,11 +31,7 @@ use report::{AccessMethod, Problem, Report, SCHEMA, Verdict};
 /// # Errors
 /// When no process was given and there is not exactly one, or stdout cannot be written.
 pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
-    let pid = match &options.target {
-        Target::Pid(pid) => *pid,
-        Target::ContainerTarget(inside) => container::find(inside)?,
-        Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
-    };
+    let pid = running_process(&options.target)?;
     let report = inspect(pid, options.nonblocking);
     if options.json {
         let text = serde_json::to_string_pretty(&report)?;

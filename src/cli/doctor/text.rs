@@ -283,8 +283,8 @@ impl<W: Write> Page<'_, W> {
             "samples",
             format!("{samples} in {seconds:.2} s ({how}), {missed} missed"),
         )?;
-        let (rate, asked) = (test.rate, test.rate_asked);
-        self.line("rate", format!("{rate:.1} of {asked:.0} per second"))?;
+        let (rate, requested) = (test.rate, test.rate_asked);
+        self.line("rate", format!("{rate:.1} of {requested:.0} per second"))?;
         if let Some(advice) = &test.advice {
             self.line("", advice)?;
         }

@@ -28,7 +28,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
         process,
         SamplerOptions {
             rate_hz: f64::from(RATE_HZ),
-            look: CaptureOptions {
+            capture: CaptureOptions {
                 pausing,
                 fresh_gil_state: true,
                 ..CaptureOptions::default()

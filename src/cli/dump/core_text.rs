@@ -96,7 +96,7 @@ mod tests {
             lines(&process),
             [
                 "Core file: core\\x1b, 3.0 MiB by the kernel, 3 threads, truncated from 4.0 MiB",
-                "Signal: SIGSEGV at address 0x8, where nothing is mapped, received by thread 8172",
+                "Signal: SIGSEGV at address 0x8, which is not mapped, received by thread 8172",
             ]
         );
         let mut info = process.threads.remove(0).info;

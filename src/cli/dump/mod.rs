@@ -18,7 +18,7 @@ use std::time::Instant;
 
 use super::options::DumpOptions;
 use super::report::timing;
-use super::select::{candidates, container};
+use super::select::resolve::running_process;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::frame::RawFrame;
@@ -36,7 +36,6 @@ use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
 use crate::session::attach;
 use crate::session::errors::{UserError, print_stderr};
-use crate::session::options::Target;
 use crate::text::escape::command_line;
 use model::{MemoryDump, ProcessDump};
 use print::print;
@@ -56,11 +55,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     if let Some(file) = &options.core.core {
         return core::run(file, options);
     }
-    let pid = match &options.target {
-        Target::Pid(pid) => *pid,
-        Target::ContainerTarget(inside) => container::find(inside)?,
-        Target::OnlyOne | Target::Program(_) => candidates::only_one()?,
-    };
+    let pid = running_process(&options.target)?;
     let mut frames = FrameTable::default();
     let (mut processes, mut errors) = (Vec::new(), Vec::new());
     let root = attach::attach_tree(pid, options.subprocesses)?;

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::args::core::CoreArgs;
 use super::args::doctor::DoctorArgs;
+use super::args::usage::usage_error;
 use super::args::values::RecordFor;
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
+use super::select::target::{running, target};
 use crate::output::format::Format;
 use crate::output::tables::options::TableOptions;
-
-use super::args::usage::usage_error;
-use super::select::target::{running, target};
+use crate::profile::options::ProfileOptions;
 use crate::session::options::{Sampling, Target};
+use crate::session::recording::SamplesOptions;
 
 /// A subcommand with its options.
 #[derive(Debug)]
@@ -67,6 +68,34 @@ pub struct RecordOptions {
     pub show_threads: bool,
     pub full_filenames: bool,
     pub hide_progress: bool,
+}
+
+impl RecordOptions {
+    pub fn samples(&self) -> SamplesOptions {
+        SamplesOptions {
+            sampling: self.sampling,
+            duration: self.duration,
+            wants_sources: self.format == Format::Lines,
+        }
+    }
+
+    pub fn profile_options(&self) -> ProfileOptions {
+        ProfileOptions {
+            show_line_numbers: self.lines != Lines::Hidden,
+            function_only: self.lines == Lines::First,
+            show_threads: self.show_threads,
+            full_filenames: self.full_filenames,
+            gil_only: self.sampling.gil_only,
+            include_idle: self.sampling.include_idle,
+            cpu_time: self.sampling.cpu_time,
+            memory: self.sampling.memory,
+            show_collections: self.sampling.show_collections,
+            subprocesses: self.sampling.subprocesses,
+            timeline: self.format.needs_timeline(),
+            keep_first_lines: self.format.is_table(),
+            rate_hz: self.sampling.rate_hz,
+        }
+    }
 }
 
 /// Options of `top`.

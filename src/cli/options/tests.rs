@@ -1,4 +1,4 @@
-//! py-spy's spellings and what they mean.
+//! py-spy's spellings of options, and the resolved options.
 #![allow(clippy::unwrap_used, reason = "a test panics where it fails")]
 
 use std::ffi::OsString;
@@ -57,7 +57,7 @@ fn record_has_py_spys_defaults() {
 }
 
 #[test]
-fn record_takes_every_spelling_of_py_spy() {
+fn record_accepts_all_spellings_of_py_spy() {
     for line in [
         "pyspy-rs record --pid 12 --output o --format raw --duration 5 --rate 7 --subprocesses \
          --function --threads --gil --idle --full-filenames --nonblocking --hideprogress",
@@ -83,7 +83,7 @@ fn record_takes_every_spelling_of_py_spy() {
 }
 
 #[test]
-fn dump_and_top_take_every_spelling_of_py_spy() {
+fn dump_and_top_accept_all_spellings_of_py_spy() {
     for line in [
         "pyspy-rs dump --pid 12 --locals --locals --json --subprocesses --full-filenames \
          --nonblocking",
@@ -111,7 +111,7 @@ fn dump_and_top_take_every_spelling_of_py_spy() {
 }
 
 #[test]
-fn record_and_top_weigh_cpu_time_and_show_collections() {
+fn record_and_top_have_cpu_and_gc() {
     let options = record("pyspy-rs record --cpu --gc --idle --gil -p 1").sampling;
     assert!(options.cpu_time && options.show_collections);
     assert!(options.include_idle && options.gil_only);
@@ -120,20 +120,20 @@ fn record_and_top_weigh_cpu_time_and_show_collections() {
 }
 
 #[test]
-fn memory_is_looked_at_more_often() {
+fn memory_is_sampled_more_often() {
     for line in ["pyspy-rs record --memory -p 1", "pyspy-rs record -m -p 1"] {
         let sampling = record(line).sampling;
         assert!(sampling.memory);
         assert_eq!(sampling.rate_hz, 1_000);
     }
     assert_eq!(record("pyspy-rs record -m -r 50 -p 1").sampling.rate_hz, 50);
-    // In top it is a column among others.
+    // In top it is one column of several.
     let top = top("pyspy-rs top -p 1").sampling;
     assert_eq!((top.memory, top.rate_hz), (true, 100));
 }
 
 #[test]
-fn a_program_keeps_its_own_options() {
+fn a_launched_program_keeps_its_options() {
     let cli = Cli::try_parse_from([
         "pyspy-rs", "record", "-o", "x.svg", "--", "python", "prog.py", "-a", "--b", "c d", "--",
         "-p",
@@ -153,7 +153,7 @@ fn a_program_keeps_its_own_options() {
 }
 
 #[test]
-fn without_dashes_options_are_ours_as_in_py_spy() {
+fn options_without_dashes_belong_to_pyspy_rs_as_in_py_spy() {
     let options = record("pyspy-rs record python prog.py -o x.txt");
     assert_eq!(options.output.as_deref(), Some(Path::new("x.txt")));
     assert_eq!(
@@ -168,7 +168,7 @@ fn without_dashes_options_are_ours_as_in_py_spy() {
 #[test]
 fn contradictions_are_usage_errors() {
     let both = usage_error_of("pyspy-rs record -p 1 -- python x.py").to_string();
-    assert!(both.contains("give one of them"), "{both}");
+    assert!(both.contains("cannot be combined"), "{both}");
     assert!(both.contains("Usage: pyspy-rs record"), "{both}");
     usage_error_of("pyspy-rs top -p 1 -- python x.py");
     usage_error_of("pyspy-rs dump -p 0xzz");
@@ -187,7 +187,7 @@ fn contradictions_are_usage_errors() {
 }
 
 #[test]
-fn the_ending_decides_the_format_unless_told() {
+fn the_extension_sets_the_format_unless_f_does() {
     let cases = [
         ("x.svg", Format::Flamegraph),
         ("x.SVG", Format::Flamegraph),
@@ -203,8 +203,8 @@ fn the_ending_decides_the_format_unless_told() {
         let line = format!("pyspy-rs record -p 1 -o {file}");
         assert_eq!(record(&line).format, format, "{file}");
     }
-    let told = record("pyspy-rs record -p 1 -o x.svg -f speedscope");
-    assert_eq!(told.format, Format::Speedscope);
+    let explicit = record("pyspy-rs record -p 1 -o x.svg -f speedscope");
+    assert_eq!(explicit.format, Format::Speedscope);
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn tables_go_to_stdout_and_keep_their_lines() {
 }
 
 #[test]
-fn a_process_is_named_as_its_container_counts() {
+fn a_container_with_or_without_pid() {
     let inside = |pid| {
         let container = "web1".to_owned();
         Target::ContainerTarget(ContainerTarget { container, pid })

@@ -1,16 +1,16 @@
-//! What a recording's closing lines say of memory: the verdict, and the stacks behind a leak.
+//! The closing lines about memory: the verdict, and the stacks of a leak.
 
 use crate::profile::Profile;
-use crate::profile::tables::stacks::StackId;
+use crate::profile::tables::ids::StackId;
 use crate::rss::leak::verdict::Verdict;
 use crate::text::units::mib;
 
-/// How many stacks are named.
+/// Most stacks that are listed.
 const SUSPECTS: usize = 3;
-/// How many frames of each, from the leaf on.
+/// Most frames of each, from the leaf.
 const FRAMES: usize = 6;
 
-/// The lines; none where no memory was read.
+/// The lines; none if memory was not read.
 pub fn lines(profile: &Profile) -> Vec<String> {
     if profile.rss().last().is_none() {
         return Vec::new();
@@ -21,14 +21,11 @@ pub fn lines(profile: &Profile) -> Vec<String> {
         if profile.options().memory {
             let suspects = profile.suspects(since, SUSPECTS).into_iter();
             lines.extend(suspects.map(|suspect| {
-                let size = mib(suspect.kept_bytes);
-                format!(
-                    "  {size} never given back by {}",
-                    calls(profile, suspect.stack)
-                )
+                let size = mib(suspect.retained_bytes);
+                format!("  {size} not released by {}", calls(profile, suspect.stack))
             }));
         } else {
-            lines.push("  record with --memory to see what adds it".to_owned());
+            lines.push("  use --memory to see which functions add it".to_owned());
         }
     }
     lines

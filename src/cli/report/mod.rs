@@ -1,7 +1,9 @@
-//! What a command prints on stderr: progress, the closing lines.
+//! What commands print while they run and at the end.
 
 pub mod memory;
+pub mod memory_lines;
 pub mod progress;
 pub mod summary;
 pub mod summary_json;
 pub mod timing;
+pub mod write;

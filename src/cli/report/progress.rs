@@ -1,4 +1,4 @@
-//! The line that moves while we record.
+//! The progress line of `record`.
 
 use std::time::Duration;
 
@@ -7,36 +7,33 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::session::errors::print_stderr;
 use crate::text::units::mib;
 
-/// From when on a rate is shown.
-const SETTLED: Duration = Duration::from_millis(500);
+/// Time before a rate is shown.
+const MIN_ELAPSED: Duration = Duration::from_millis(500);
 
-/// What the line shows.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Status {
-    /// Time since the start.
     pub elapsed: Duration,
-    /// Looks taken.
-    pub looks: u64,
-    /// Threads' stacks that they found.
+    pub ticks: u64,
+    /// Stacks of threads.
     pub samples: u64,
-    /// Reads that failed.
+    /// Unreadable and torn stacks.
     pub errors: u64,
-    /// Resident set size of all processes that are looked at.
+    /// RSS of all processes.
     pub rss_bytes: Option<u64>,
 }
 
-/// A line on the terminal. On anything else than a terminal, nothing.
+/// A line on a terminal; nothing if stderr is not a terminal.
 pub struct Progress {
     bar: ProgressBar,
 }
 
 impl Progress {
-    /// Shows the line, with a bar if it is known how long it takes; `hidden`: never.
+    /// Shows the line, with a bar if the duration is known, unless `hidden`.
     pub fn start(duration: Option<Duration>, hidden: bool) -> Progress {
         let target = if hidden {
             ProgressDrawTarget::hidden()
         } else {
-            // Hidden by itself when stderr is no terminal.
+            // Hidden automatically if stderr is not a terminal.
             ProgressDrawTarget::stderr_with_hz(10)
         };
         let bar = ProgressBar::with_draw_target(duration.map(millis), target);
@@ -44,14 +41,14 @@ impl Progress {
             Some(_) => "[{elapsed_precise}] {bar:20} {msg}",
             None => "[{elapsed_precise}] {msg}",
         };
-        // The templates are constants; were one wrong, indicatif's own would do.
+        // The templates are constants; indicatif's default is the fallback.
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         Progress { bar }
     }
 
-    /// Shows another status; drawn at most ten times a second.
+    /// Updates the line; drawn at most ten times per second.
     pub fn update(&self, status: &Status) {
         if self.bar.is_hidden() {
             return;
@@ -62,12 +59,12 @@ impl Progress {
         self.bar.set_message(message(status));
     }
 
-    /// Says something that stays, above the line.
+    /// Prints a permanent line above the progress line.
     pub fn print_stderr(&self, text: &str) {
         self.bar.suspend(|| print_stderr(text));
     }
 
-    /// Takes the line away.
+    /// Removes the line.
     pub fn finish(&self) {
         self.bar.finish_and_clear();
     }
@@ -79,10 +76,10 @@ fn millis(time: Duration) -> u64 {
 
 fn message(status: &Status) -> String {
     let mut text = format!("{} samples", status.samples);
-    // The first looks tell nothing of a rate.
-    if status.elapsed >= SETTLED {
+    // The first samples are too few for a rate.
+    if status.elapsed >= MIN_ELAPSED {
         #[allow(clippy::cast_precision_loss, reason = "a rate shown without decimals")]
-        let rate = status.looks as f64 / status.elapsed.as_secs_f64();
+        let rate = status.ticks as f64 / status.elapsed.as_secs_f64();
         text += &format!(", {rate:.0}/s");
     }
     if status.errors > 0 {
@@ -99,10 +96,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tells_rate_errors_and_memory() {
+    fn shows_rate_errors_and_memory() {
         let mut status = Status {
             elapsed: Duration::from_secs(2),
-            looks: 198,
+            ticks: 198,
             samples: 396,
             errors: 0,
             rss_bytes: None,

@@ -1,4 +1,4 @@
-//! The lines that end a recording: what was written, and what to know about it.
+//! The closing lines of a recording: the file, the counts, and warnings about them.
 
 use std::path::Path;
 
@@ -9,24 +9,19 @@ use crate::profile::Profile;
 use crate::sampler::stats::SamplerStats;
 use crate::text::units::mib;
 
-/// What a closed recording has to say.
 #[derive(Clone, Copy, Debug)]
 pub struct Closing<'a> {
-    /// What was written.
     pub profile: &'a Profile,
-    /// How it was sampled.
     pub stats: &'a SamplerStats,
-    /// Whether nothing was to be paused.
+    /// Whether threads were read without pausing them.
     pub nonblocking: bool,
-    /// In which format.
     pub format: Format,
-    /// To which file.
     pub path: &'a Path,
-    /// The last thing that could not be read.
+    /// The last process or thread that could not be read.
     pub last_error: Option<&'a str>,
 }
 
-/// The lines to print after a file was written; the first one is always there.
+/// The lines to print after the file was written; at least one.
 pub fn lines(closing: Closing<'_>) -> Vec<String> {
     let Closing { profile, stats, .. } = closing;
     let rate_hz = profile.options().rate_hz;
@@ -40,7 +35,7 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     lines
 }
 
-/// py-spy's closing line, and behind it the rate and the memory.
+/// py-spy's closing line, followed by rate, CPU time and memory.
 fn closing_line(closing: Closing<'_>) -> String {
     let Closing {
         profile,
@@ -89,7 +84,7 @@ fn closing_line(closing: Closing<'_>) -> String {
     if profile.options().memory {
         let growth = profile.total_growth();
         line += &format!(
-            " Grown: {} Given back: {}",
+            " RSS added: {} released: {}",
             mib(growth.grown_bytes),
             mib(growth.released_bytes)
         );
@@ -114,7 +109,7 @@ pub(super) fn achieved_hz(profile: &Profile) -> Option<f64> {
     (seconds > 0.0).then(|| intervals as f64 / seconds)
 }
 
-/// Why a file has no samples, and what would show some.
+/// Why a file has no stacks, and which option would change that.
 fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     let counts = profile.counts();
     if profile.total_weight() > 0 {
@@ -122,55 +117,49 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     }
     Some(if profile.options().memory && counts.ticks > 1 {
         format!(
-            "Resident memory has not grown: the file holds no stacks; without --memory it would show \
-             {} samples",
+            "No stacks: RSS did not grow; without --memory the file would have {} samples",
             counts.samples
         )
     } else if counts.samples > 0 {
         format!(
-            "No time on a CPU was counted: nothing ran, or the kernel does not count; without --cpu \
-             the file would show {} samples",
+            "No stacks: no CPU time was measured (nothing ran, or the kernel lacks schedstat); without \
+             --cpu the file would have {} samples",
             counts.samples
         )
     } else if counts.idle > 0 {
         format!(
-            "Every thread was idle: the file holds no stacks; --idle would show {} idle samples",
+            "No stacks: all threads were idle; with --idle the file would have {} samples",
             counts.idle
         )
     } else if counts.without_gil > 0 {
         format!(
-            "No thread held the GIL: the file holds no stacks; without --gil it would show {} \
-             samples",
+            "No stacks: no thread held the GIL; without --gil the file would have {} samples",
             counts.without_gil
         )
     } else if counts.torn > 0 {
         format!(
-            "No stack could be read: all {} changed while they were read",
+            "No stacks: all {} changed while they were read (torn)",
             counts.torn
         )
     } else if let Some(error) = last_error {
-        format!("No stack could be read; the last error: {error}")
+        format!("No stacks could be read; last error: {error}")
     } else {
-        "No Python ran while we looked: the file holds no stacks".to_owned()
+        "No stacks: no thread ran Python".to_owned()
     })
 }
 
-/// A word when there was no room to tell everything apart.
+/// Warnings about full tables.
 fn fullness(profile: &Profile) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(share) = profile.folded_share() {
         lines.push(format!(
-            "There were too many different frames, stacks or threads to keep them all: {:.1} % is \
-             under '{TOO_MANY}'",
+            "Too many distinct frames, stacks or threads: {:.1} % of the samples are merged into \
+             '{TOO_MANY}'",
             share * 100.0
         ));
     }
     if profile.options().timeline && profile.threads().too_many().is_some() {
-        lines.push(
-            "There were too many threads to keep the order of what they did: the file holds only \
-             the first"
-                .to_owned(),
-        );
+        lines.push("Too many threads for a timeline: the file has only the first ones".to_owned());
     }
     lines
 }
@@ -181,57 +170,35 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cpython::code::frame_table::{Frame, FrameTable};
-    use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
     use crate::profile::options::ProfileOptions;
     use crate::sampler::sample::{ProcessSample, Sample};
+    use crate::testing::{frames, process, sample_of, thread};
 
-    /// 101 looks in one second at a thread.
+    /// 101 samples of one thread in one second.
     fn profile(active: bool, missed_ticks: u64, options: ProfileOptions) -> Profile {
-        let mut frames = FrameTable::default();
-        let leaf = frames.intern(Frame {
-            name: "leaf".into(),
-            filename: "/srv/app.py".into(),
-            short_filename: "app.py".into(),
-            line: Some(11),
-            first_line: 10,
-            columns: None,
-        });
-        let thread = ThreadInfo {
-            os_thread_id: Some(7),
-            pthread_id: 7,
-            name: None,
-            interpreter_ids: vec![0],
-            active,
-            owns_gil: false,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: true,
-            cpu_ns: None,
-            faults: None,
-        };
+        let mut frames = frames();
+        let leaf = frames.id("leaf", 11);
+        let trace = thread(7).active(active).stack(&[leaf]);
         let mut profile = Profile::new(options);
         for tick in 0..=100 {
-            let sample = Sample {
-                elapsed: Duration::from_millis(tick * 10),
-                missed_ticks: if tick == 50 { missed_ticks } else { 0 },
-                processes: vec![ProcessSample {
-                    pid: 7,
-                    traces: vec![StackTrace {
-                        thread: thread.clone(),
-                        frames: [leaf].into(),
-                    }],
-                    rss_bytes: Some((1 << 20) * (10 + tick)),
-                    rss_change: None,
-                }],
-                ..Sample::default()
+            let process = ProcessSample {
+                rss_bytes: Some((1 << 20) * (10 + tick)),
+                ..process(7, vec![trace.clone()])
             };
-            profile.add(&sample, &frames, &|_| None);
+            let sample = Sample {
+                missed_ticks: if tick == 50 { missed_ticks } else { 0 },
+                ..sample_of(tick * 10, vec![process])
+            };
+            profile.add(&sample, &frames.table, &|_| None);
         }
         profile
     }
 
-    fn said(profile: &Profile, stats: &SamplerStats, last_error: Option<&str>) -> Vec<String> {
+    fn closing_lines(
+        profile: &Profile,
+        stats: &SamplerStats,
+        last_error: Option<&str>,
+    ) -> Vec<String> {
         lines(Closing {
             profile,
             stats,
@@ -243,11 +210,11 @@ mod tests {
     }
 
     fn plain(profile: &Profile, last_error: Option<&str>) -> Vec<String> {
-        said(profile, &SamplerStats::default(), last_error)
+        closing_lines(profile, &SamplerStats::default(), last_error)
     }
 
     #[test]
-    fn closes_with_py_spys_line_and_more() {
+    fn the_closing_line_extends_py_spys() {
         let profile = profile(true, 0, ProfileOptions::default());
         assert_eq!(
             plain(&profile, None),
@@ -260,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_what_was_missed_late_and_torn() {
+    fn shows_missed_late_and_torn_samples() {
         let mut profile = profile(
             true,
             3,
@@ -275,10 +242,10 @@ mod tests {
             torn: 4,
             ..Sample::default()
         };
-        profile.add(&torn, &FrameTable::default(), &|_| None);
+        profile.add(&torn, &frames().table, &|_| None);
         let mut stats = SamplerStats::default();
         stats.lateness.record(Duration::from_millis(2));
-        let all = said(&profile, &stats, None);
+        let all = closing_lines(&profile, &stats, None);
         assert!(
             all[0].contains(
                 "Samples: 101 Errors: 5 (4 torn) Rate: 101.0 of 100 per second Missed: 3 \
@@ -287,17 +254,17 @@ mod tests {
             "{all:?}"
         );
         assert!(
-            all[1].contains("without --cpu the file would show 101"),
+            all[1].contains("without --cpu the file would have 101"),
             "{all:?}"
         );
     }
 
     #[test]
-    fn says_why_there_is_nothing() {
+    fn an_empty_file_has_a_reason() {
         let text = |profile: &Profile| plain(profile, None).join("\n");
         let idle = text(&profile(false, 0, ProfileOptions::default()));
         assert!(
-            idle.contains("--idle would show 101 idle samples"),
+            idle.contains("with --idle the file would have 101 samples"),
             "{idle}"
         );
         let gil = text(&profile(
@@ -308,17 +275,17 @@ mod tests {
                 ..ProfileOptions::default()
             },
         ));
-        assert!(gil.contains("without --gil it would show 101"), "{gil}");
+        assert!(
+            gil.contains("without --gil the file would have 101"),
+            "{gil}"
+        );
         let empty = Profile::new(ProfileOptions::default());
         let broken = plain(&empty, Some("torn"));
-        assert!(
-            broken.join("\n").contains("the last error: torn"),
-            "{broken:?}"
-        );
+        assert!(broken.join("\n").contains("last error: torn"), "{broken:?}");
     }
 
     #[test]
-    fn owns_up_to_missed_looks() {
+    fn missed_samples_are_reported() {
         let profile = profile(true, 99, ProfileOptions::default());
         let stats = |missed_ticks| SamplerStats {
             samples: 101,
@@ -326,8 +293,8 @@ mod tests {
             sampling_time: Duration::from_secs(1),
             ..SamplerStats::default()
         };
-        assert_eq!(said(&profile, &stats(1), None).len(), 2);
-        let many = said(&profile, &stats(99), None);
-        assert!(many[1].starts_with("99 of 200 looks"), "{many:?}");
+        assert_eq!(closing_lines(&profile, &stats(1), None).len(), 2);
+        let many = closing_lines(&profile, &stats(99), None);
+        assert!(many[1].starts_with("Missed 99 of 200 samples"), "{many:?}");
     }
 }

@@ -12,7 +12,7 @@
 //!                              not, with --nonblocking or because they could not be paused
 //!   "ended_by": "duration",    or "signal", or "program": no process is left
 //!   "duration_seconds": 10.0,
-//!   "rate_hz": 100,            that was asked for
+//!   "rate_hz": 100,            requested
 //!   "achieved_hz": 99.8,       ticks per second; null with fewer than three ticks
 //!   "ticks": 999,              at which all processes were sampled
 //!   "missed_ticks": 1,         left out because an earlier sample took too long
@@ -36,7 +36,7 @@
 //!   "pauses": { … },           of threads of the target, one by one; keys as in "lateness"
 //!   "mean_sample_seconds": 0.00012,    that one tick takes for all processes; null without ticks
 //!   "cpu_seconds": null,       of the threads that were counted; null without --cpu
-//!   "merged_share": 0.0,       of all weight, that is not told apart because a table was full
+//!   "merged_share": 0.0,       of all weight, merged because a table was full
 //!   "memory": {                null when none was read
 //!     "first_rss_bytes": 59873690,     of all processes together
 //!     "last_rss_bytes": 63963136,
@@ -48,7 +48,7 @@
 //!     "bytes_per_minute": 1048576,     of "growing", else null
 //!     "bytes": null,           of "step", or of a rise before "stable", else null
 //!     "at_seconds": 0.0,       when that was, or since when it grows; else null
-//!     "suspects": [{           the stacks that keep most; [] without --memory and a leak
+//!     "suspects": [{           the stacks with the most memory not released; [] without --memory and a leak
 //!       "kept_bytes": 1048576,
 //!       "frames": ["…"]        root first
 //!     }]
@@ -66,6 +66,7 @@ use crate::output::memory_report::MemoryReport;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::sampler::histogram::Histogram;
+use crate::session::recording::Ending;
 use crate::text::escape::in_json;
 
 /// The version of the schema.
@@ -140,23 +141,22 @@ struct Suspect {
     frames: Vec<String>,
 }
 
-/// Writes the document, with a newline at its end. `ended_by` is one of the words that the
-/// [module](self) lists.
+/// Writes the document and a newline.
 ///
 /// # Errors
 /// What writing fails with.
 pub fn write(
     closing: Closing<'_>,
     meta: &Meta,
-    ended_by: &'static str,
+    ending: Ending,
     out: &mut impl Write,
 ) -> io::Result<()> {
-    let document = document(closing, meta, ended_by);
+    let document = document(closing, meta, ending);
     let json = serde_json::to_string_pretty(&document)?;
     writeln!(out, "{}", in_json(&json))
 }
 
-fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ended_by: &'static str) -> Document<'a> {
+fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Document<'a> {
     let Closing { profile, stats, .. } = closing;
     let counts = profile.counts();
     Document {
@@ -171,7 +171,11 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ended_by: &'static str) ->
         } else {
             "pausing"
         },
-        ended_by,
+        ended_by: match ending {
+            Ending::Duration => "duration",
+            Ending::Stopped => "signal",
+            Ending::ProgramEnded => "program",
+        },
         duration_seconds: meta.duration.as_secs_f64(),
         rate_hz: profile.options().rate_hz,
         achieved_hz: achieved_hz(profile),
@@ -268,7 +272,7 @@ mod tests {
             last_error: Some("gone\u{1b}[31m"),
         };
         let mut bytes = Vec::new();
-        write(closing, &meta, "signal", &mut bytes).unwrap();
+        write(closing, &meta, Ending::Stopped, &mut bytes).unwrap();
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.ends_with("}\n") && !text.contains('\u{1b}'), "{text}");
         serde_json::from_str(&text).unwrap()
@@ -323,7 +327,7 @@ mod tests {
         assert_eq!(json["memory"]["grown_bytes"], 0);
     }
 
-    /// A key that is missing, or comes only sometimes, breaks those who read it.
+    /// All keys are present in every run, so that readers need no special cases.
     #[test]
     fn the_same_keys_are_always_there() {
         let mut profile = Profile::new(ProfileOptions::default());

@@ -2,4 +2,5 @@
 
 pub mod candidates;
 pub mod container;
+pub mod resolve;
 pub mod target;

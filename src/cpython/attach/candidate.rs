@@ -5,7 +5,8 @@ use std::fmt;
 use log::debug;
 
 use super::scan;
-use crate::os::elf::{ElfError, ElfFile};
+use crate::os::elf::ElfFile;
+use crate::os::elf::error::ElfError;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::process::image::ProcessImage;

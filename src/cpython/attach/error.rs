@@ -129,7 +129,7 @@ impl AttachError {
     fn is_starting(&self) -> bool {
         matches!(
             self,
-            // A Python whose libraries are not mapped yet cannot be told from another program of
+            // A Python whose libraries are not mapped yet cannot be distinguished from another of
             // that name.
             AttachError::StillStarting(_) | AttachError::NotFound { .. }
         )
@@ -186,7 +186,7 @@ impl AttachError {
             },
             OpenError::KernelThread(_) => AttachError::NotPython {
                 pid,
-                what: "a thread of the kernel".into(),
+                what: "a kernel thread".into(),
             },
             OpenError::PermissionDenied(problem) => AttachError::PermissionDenied {
                 problem: problem.to_string(),

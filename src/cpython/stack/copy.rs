@@ -98,7 +98,7 @@ impl ThreadCopy {
         self.roots_again.resize(bytes, 0);
         let mut count = [0; 8];
         let mut filled = self.copy(memory, counter, &mut count);
-        if !filled && self.frames.trim(memory) {
+        if !filled && self.frames.skip_unreadable(memory) {
             filled = self.copy(memory, counter, &mut count);
         }
         self.roots.filled(filled);

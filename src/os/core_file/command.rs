@@ -1,25 +1,26 @@
 //! The whole command line, from the stack of the process.
 //!
-//! The kernel keeps 79 bytes of it for the core file. But a new program finds on its stack, upwards:
-//! the number of arguments, pointers to them and a null, pointers to the environment and a null, the
-//! auxiliary vector, and above all that the texts (create_elf_tables of the kernel's fs/binfmt_elf.c).
-//! The core file has the vector, and in it addresses of what is right above it.
+//! The kernel stores 79 bytes of it in the core file. But the initial stack of a program contains,
+//! upwards: the number of arguments, pointers to them and a null, pointers to the environment and a
+//! null, the auxiliary vector, and above all that the strings (create_elf_tables of the kernel's
+//! fs/binfmt_elf.c). The core file has the vector, and in it addresses of what is right above it.
 
 use super::notes::Notes;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The address of 16 random bytes, right above the vector (getauxval(3)).
+/// Key for the address of 16 random bytes, right above the vector (getauxval(3)).
 const AT_RANDOM: u64 = 25;
-/// How far below those the vector starts at most: 16 bytes for each of its entries, and padding.
-const NEAR: usize = 4096;
-/// The most pointers to arguments and environment that are gone through.
+/// The maximum distance from those down to the vector: 16 bytes for each of its entries, and
+/// padding.
+const MAX_DISTANCE: usize = 4096;
+/// Cap on the pointers to arguments and environment.
 const MAX_POINTERS: u64 = 1 << 17;
-/// The longest command line that is read, in bytes; as much as of a process that runs.
+/// Cap on the command line in bytes, as for a running process.
 const MAX_TEXT: u64 = 64 << 10;
 
-/// The arguments, lossy; `None` when they are not where they should be.
-pub(crate) fn read(memory: &impl RemoteMemory, notes: &Notes) -> Option<Vec<String>> {
+/// The arguments, lossy; `None` when they are not where expected.
+pub fn read(memory: &impl RemoteMemory, notes: &Notes) -> Option<Vec<String>> {
     let vector = find_vector(memory, notes)?;
     let word = |addr: RemoteAddr| {
         let mut bytes = [0; 8];
@@ -39,7 +40,7 @@ pub(crate) fn read(memory: &impl RemoteMemory, notes: &Notes) -> Option<Vec<Stri
         if value == 0 {
             break;
         }
-        // The first text of the environment follows the last argument's.
+        // The first string of the environment follows the last argument.
         end = Some(value);
     }
     let first = loop {
@@ -68,7 +69,7 @@ pub(crate) fn read(memory: &impl RemoteMemory, notes: &Notes) -> Option<Vec<Stri
     )
 }
 
-/// Where the auxiliary vector is in memory.
+/// The address of the auxiliary vector.
 fn find_vector(memory: &impl RemoteMemory, notes: &Notes) -> Option<RemoteAddr> {
     let start: Vec<u8> = notes
         .auxv
@@ -78,8 +79,8 @@ fn find_vector(memory: &impl RemoteMemory, notes: &Notes) -> Option<RemoteAddr> 
         .collect();
     // A stack is aligned to 16 bytes, and the vector to 8.
     let above = notes.aux(AT_RANDOM)? & !7;
-    let below = above.checked_sub(NEAR as u64)?;
-    let mut bytes = vec![0; NEAR];
+    let below = above.checked_sub(MAX_DISTANCE as u64)?;
+    let mut bytes = vec![0; MAX_DISTANCE];
     memory.read(RemoteAddr(below), &mut bytes).ok()?;
     let slot = bytes
         .windows(start.len())

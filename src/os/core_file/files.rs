@@ -1,8 +1,9 @@
-//! Finding the files that a process had mapped, long after it has ended: the same build, or none.
+//! Finding the files that a process had mapped: the same build, or none.
 //!
-//! A core file can say anything, and may be given to us by somebody else: no path of it must make us
-//! show what is in some file of ours. So only regular ELF programs and libraries are opened, below the
-//! folder that is searched, and only if their build id, or else their first page, is that in the core.
+//! A core file can contain anything and come from anyone: no path in it must make us show the
+//! contents of an unrelated file. So only regular ELF programs and libraries are opened, below the
+//! searched directory, and only if their build id, or else their first page, is that in the core
+//! file.
 
 use std::fs::File;
 use std::io;
@@ -11,59 +12,66 @@ use std::path::{Path, PathBuf};
 
 use log::info;
 
-use super::CoreOptions;
 use super::error::{CoreError, without_number};
 use crate::os::container::fs_view::FileView;
 use crate::os::elf::ElfFile;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
-use crate::os::process::mapped_files;
+use crate::os::procfs::paths::open_regular;
 
-/// How much of a file is compared with what the core has of it, where there is no build id.
+/// How much of a file is compared with the core file where there is no build id.
 const COMPARED_BYTES: usize = 4096;
 
-/// A file that the process had mapped.
+/// What the user specifies for a core file.
+#[derive(Clone, Debug, Default)]
+pub struct CoreOptions {
+    /// The program that dumped core, as given by the user.
+    pub exe: Option<PathBuf>,
+    /// The directory that was the root of the process, as given by the user.
+    pub sysroot: Option<PathBuf>,
+}
+
 #[derive(Clone, Debug)]
-pub(crate) struct MappedFile {
-    /// As the core names it.
+pub struct MappedFile {
+    /// Its path in the core file.
     pub path: PathBuf,
-    /// Where its first byte was mapped.
+    /// The address of its first byte.
     pub base: Option<RemoteAddr>,
-    /// Whether it is the program that ran.
+    /// Whether it is the program.
     pub is_exe: bool,
 }
 
-/// Where files are looked for.
+/// The directories where files are searched.
 #[derive(Debug)]
-pub(crate) struct Search {
-    /// The program, where the user has said which file it is.
+pub struct Search {
+    /// The program, if given by the user.
     exe: Option<File>,
-    /// Folders that stand for the process's root.
-    places: Vec<PathBuf>,
+    /// Directories that stand for the root of the process.
+    directories: Vec<PathBuf>,
     /// The same, held open.
     roots: Vec<FileView>,
 }
 
 impl Search {
-    /// Looks where the options say, of a program that the core calls `exe_path`. Where the file given
-    /// for it ends as that does, the folder before it is the root. gdb has paths as they are from
-    /// where it runs itself, so what it wrote may need no root.
+    /// Searches where the options say, for the program with the path `exe_path` in the core file.
+    /// If the path of the given program ends with that path, the directory before it is a root as
+    /// well. gdb writes paths as they are in its own root, so its core files may need none.
     pub fn new(
         options: &CoreOptions,
         exe_path: &Path,
-        is_by_gdb: bool,
+        written_by_gdb: bool,
     ) -> Result<Search, CoreError> {
         let exe = options.exe.as_deref();
-        let mut places = Vec::new();
-        places.extend(options.sysroot.clone());
+        let mut directories = Vec::new();
+        directories.extend(options.sysroot.clone());
         if let Some(root) = exe.and_then(|exe| root_of(exe, exe_path)) {
-            places.push(root);
+            directories.push(root);
         }
-        if options.sysroot.is_none() || is_by_gdb {
-            places.push(PathBuf::from("/"));
+        if options.sysroot.is_none() || written_by_gdb {
+            directories.push(PathBuf::from("/"));
         }
         let mut roots = Vec::new();
-        for path in &places {
+        for path in &directories {
             let error = |cause| CoreError::Sysroot {
                 path: path.clone(),
                 cause,
@@ -71,19 +79,19 @@ impl Search {
             roots.push(FileView::below(path).map_err(error)?);
         }
         let exe = exe.map(|path| {
-            mapped_files::open_regular(path).map_err(|cause| CoreError::Exe {
+            open_regular(path).map_err(|cause| CoreError::Exe {
                 path: path.to_path_buf(),
                 cause: without_number(&cause),
             })
         });
         Ok(Search {
             exe: exe.transpose()?,
-            places,
+            directories,
             roots,
         })
     }
 
-    /// Opens a file that was mapped, if it is the same that `dumped`, the core's own memory, is of.
+    /// Opens a mapped file, if it is the same as in `dumped`, the core file's own memory.
     pub fn open(&self, file: &MappedFile, dumped: &dyn RemoteMemory) -> io::Result<File> {
         if let Some(exe) = self.exe.as_ref().filter(|_| file.is_exe) {
             return exe.try_clone();
@@ -102,15 +110,15 @@ impl Search {
         Err(problem.unwrap_or_else(|| io::ErrorKind::NotFound.into()))
     }
 
-    /// A path of the process's, below the first of the folders.
+    /// A path of the process, below the first of the directories.
     pub fn root_path(&self, path: &Path) -> PathBuf {
         let inside = path.strip_prefix("/").unwrap_or(path);
-        self.places
+        self.directories
             .first()
             .map_or_else(PathBuf::new, |root| root.join(inside))
     }
 
-    /// Whether the program that the user named is the one that ran.
+    /// Whether the program given by the user is the one that ran.
     pub fn check_exe(
         &self,
         file: &MappedFile,
@@ -136,7 +144,7 @@ impl Search {
     }
 }
 
-/// The folder in which `exe` has the path that the core has for it.
+/// The directory below which `exe` has the path that it has in the core file.
 fn root_of(exe: &Path, exe_path: &Path) -> Option<PathBuf> {
     let inside = exe_path.strip_prefix("/").ok()?;
     let exe = std::path::absolute(exe).ok()?;
@@ -155,7 +163,7 @@ fn is_same(found: &File, file: &MappedFile, dumped: &dyn RemoteMemory) -> Result
     let own = found.try_clone().map_err(|error| error.to_string())?;
     let own = ElfFile::open(own).map_err(|error| error.to_string())?;
     let Some(base) = file.base else {
-        return Err("the core has no place of its first byte".into());
+        return Err("the core file does not have the address of its first byte".into());
     };
     let in_core = ElfFile::from_memory(dumped, base);
     let ids = (
@@ -167,7 +175,7 @@ fn is_same(found: &File, file: &MappedFile, dumped: &dyn RemoteMemory) -> Result
             Ok(())
         } else {
             Err(format!(
-                "its build id is {}, the core's {}",
+                "its build id is {}, that in the core file {}",
                 hex(own),
                 hex(in_core)
             ))
@@ -179,12 +187,12 @@ fn is_same(found: &File, file: &MappedFile, dumped: &dyn RemoteMemory) -> Result
         return if found.read_exact_at(&mut own, 0).is_ok() && own == page {
             Ok(())
         } else {
-            Err("it begins otherwise than the one that was mapped".into())
+            Err("its first page differs from that in the core file".into())
         };
     }
-    // The kernel leaves headers out when it is told to (bit 4 of /proc/PID/coredump_filter).
+    // The kernel can be configured to leave headers out (bit 4 of /proc/PID/coredump_filter).
     info!(
-        "{}: the core does not have its headers, so it is taken on trust",
+        "{}: the core file does not contain its headers, so its build is not checked",
         file.path.display()
     );
     Ok(())
@@ -200,7 +208,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_under_another_root_tells_that_root() {
+    fn the_root_is_derived_from_the_path_of_the_program() {
         let root = |exe: &str, inside: &str| root_of(Path::new(exe), Path::new(inside));
         assert_eq!(
             root("/srv/jail/usr/bin/python3", "/usr/bin/python3"),

@@ -1,4 +1,4 @@
-//! A core file's ELF headers: which parts of memory it holds, and where its notes are.
+//! The ELF headers of a core file: its memory segments, and the places of its notes.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -10,42 +10,40 @@ use goblin::elf64;
 
 use super::error::CoreError;
 
-/// The most segments: `vm.max_map_count` is 65,530 unless somebody raises it, to a million at most.
+/// Cap on the segments: `vm.max_map_count` is 65,530 by default, a million at most in practice.
 const MAX_SEGMENTS: u64 = 1 << 20;
-/// `e_phnum` when there are more segments than it can say (elf(5)): section 0 has their number.
+/// `e_phnum` when there are more segments than it can express (elf(5)): section 0 has the count.
 const PN_XNUM: u16 = 0xffff;
-/// Where `sh_info` is in an `Elf64_Shdr` (elf(5)).
+/// The offset of `sh_info` in an `Elf64_Shdr` (elf(5)).
 const SH_INFO: u64 = 44;
 
-/// Some bytes of a core file, or of the address space that it is of.
+/// A memory segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
+pub struct Load {
     /// First address.
     pub start: u64,
     /// First address after it.
     pub end: u64,
-    /// Where its bytes start in the core file.
+    /// The offset of its bytes in the core file.
     pub offset: u64,
-    /// How many of them the core file has, or is said to have.
+    /// How many of its bytes the core file has, or claims to have.
     pub file_size: u64,
     pub readable: bool,
     pub writable: bool,
     pub executable: bool,
 }
 
-/// What the headers tell.
 #[derive(Debug, Default)]
-pub(crate) struct Headers {
+pub struct Headers {
     /// In order of address.
     pub loads: Vec<Load>,
-    /// Where notes are in the file: offset and size.
+    /// The places of notes in the file: offset and size.
     pub notes: Vec<(u64, u64)>,
-    /// How large the file should be.
+    /// The size that the headers imply for the file.
     pub whole_size: u64,
 }
 
-/// Reads the headers of a core file of `size` bytes.
-pub(crate) fn read(file: &File, size: u64) -> Result<Headers, CoreError> {
+pub fn read(file: &File, size: u64) -> Result<Headers, CoreError> {
     let header = file_header(file, size)?;
     let ctx = Ctx::new(Container::Big, Endian::Little);
     let count = segment_count(file, size, &header)?;
@@ -56,7 +54,7 @@ pub(crate) fn read(file: &File, size: u64) -> Result<Headers, CoreError> {
             header.e_phentsize
         )));
     }
-    // Not more than 2^26, and the file has them: a small file cannot make us allocate much.
+    // At most 2^26, and contained in the file: a small file cannot cause a large allocation.
     let length = count * entry;
     let end = header.e_phoff.checked_add(length);
     if end.is_none_or(|end| end > size) {
@@ -113,7 +111,7 @@ fn file_header(file: &File, size: u64) -> Result<Header, CoreError> {
         let what = match (class, data) {
             (1, _) => "a 32-bit process",
             (2, 2) => "a big-endian machine",
-            _ => return Err(CoreError::Damaged("an ELF file of no known class".into())),
+            _ => return Err(CoreError::Damaged("an ELF file of unknown class".into())),
         };
         return Err(CoreError::Foreign(what.into()));
     }
@@ -124,7 +122,7 @@ fn file_header(file: &File, size: u64) -> Result<Header, CoreError> {
         ET_EXEC => return Err(CoreError::NotACore("a program")),
         ET_DYN => return Err(CoreError::NotACore("a program or a library")),
         ET_REL => return Err(CoreError::NotACore("an object file")),
-        _ => return Err(CoreError::Damaged("an ELF file of no known type".into())),
+        _ => return Err(CoreError::Damaged("an ELF file of unknown type".into())),
     }
     if header.e_machine != EM_X86_64 {
         let machine = header::machine_to_str(header.e_machine);
@@ -133,7 +131,7 @@ fn file_header(file: &File, size: u64) -> Result<Header, CoreError> {
     Ok(header)
 }
 
-/// What else is often taken for a core file, by its first bytes.
+/// Other formats that are often mistaken for a core file, by their first bytes.
 fn other_format(bytes: &[u8]) -> Option<CoreError> {
     let formats: [(&[u8], CoreError); 5] = [
         (b"\x28\xb5\x2f\xfd", CoreError::Compressed("zstd")),

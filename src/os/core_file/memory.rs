@@ -1,7 +1,8 @@
-//! [`CoreMemory`]: the memory that a core file holds, and what it leaves to the mapped files.
+//! [`CoreMemory`]: the memory in a core file, and in the mapped files for the parts that it leaves
+//! out.
 //!
-//! The core is read where it is needed and never as a whole. It is not mapped: should it be cut short
-//! meanwhile, or its disk fail, a mapping would end us by a signal where a read gives an error.
+//! The core file is read where needed and never as a whole. It is not mapped: if it is truncated
+//! meanwhile or its disk fails, a mapping would end us by a signal where a read returns an error.
 
 use std::cell::OnceCell;
 use std::fs::File;
@@ -19,33 +20,33 @@ use super::notes::FileRange;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::{MemoryError, RemoteMemory};
 
-/// Some of the address space, and where its bytes are.
+/// A part of the address space, and the place of its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Piece {
     start: u64,
     end: u64,
-    /// Of the first byte.
+    /// File offset of the first byte.
     offset: u64,
-    /// The mapped file; 0 for the core itself.
+    /// Index of the mapped file, plus one; 0 for the core file.
     file: usize,
 }
 
-/// The memory of a process that is no more; see the [module](self).
+/// The memory of a process that has ended; see the [module](self).
 #[derive(Debug)]
 pub struct CoreMemory {
     core: File,
-    /// How many bytes the core file has.
+    /// The size of the core file in bytes.
     size: u64,
-    /// What the core has, in order of address; no two overlap.
+    /// The parts in the core file, in order of address; no two overlap.
     dumped: Vec<Piece>,
-    /// What is mapped of files, in the same way.
+    /// The parts mapped from files, likewise.
     mapped: Vec<Piece>,
     files: Vec<MappedFile>,
     opened: Vec<OnceCell<Option<File>>>,
     search: Search,
 }
 
-/// Pieces without those parts that an earlier one covers. They are in order of `start`.
+/// Pieces, in order of `start`, without the parts that an earlier one covers.
 fn without_overlaps(pieces: impl Iterator<Item = Piece>) -> Vec<Piece> {
     let mut reached = 0;
     let cut = pieces.filter_map(|piece| {
@@ -61,7 +62,7 @@ fn without_overlaps(pieces: impl Iterator<Item = Piece>) -> Vec<Piece> {
     cut.collect()
 }
 
-/// The piece that an address lies in, or else the first one after it.
+/// The piece that contains an address, or else the first one after it.
 fn at_or_after(pieces: &[Piece], addr: u64) -> Option<&Piece> {
     pieces.get(pieces.partition_point(|piece| piece.end <= addr))
 }
@@ -72,7 +73,7 @@ fn at(pieces: &[Piece], addr: u64) -> Option<&Piece> {
 
 impl CoreMemory {
     /// The memory of a core file of `size` bytes; all lists are in order of address.
-    pub(crate) fn new(
+    pub fn new(
         core: File,
         size: u64,
         loads: &[Load],
@@ -103,36 +104,35 @@ impl CoreMemory {
         }
     }
 
-    /// The file that was mapped, by its place in the list, if this very one is at hand.
-    pub(crate) fn file(&self, index: usize) -> Option<&File> {
+    /// The mapped file with this index, if the very file is available.
+    pub fn file(&self, index: usize) -> Option<&File> {
         let (known, opened) = (self.files.get(index)?, self.opened.get(index)?);
         let file = opened.get_or_init(|| match self.search.open(known, &DumpedMemory(self)) {
             Ok(file) => {
-                debug!("{} is at hand", known.path.display());
+                debug!("{} is available", known.path.display());
                 Some(file)
             }
             Err(error) => {
-                info!("{}: {error}; going on without it", known.path.display());
+                info!("{}: {error}; continuing without it", known.path.display());
                 None
             }
         });
         file.as_ref()
     }
 
-    /// Where files are looked for.
-    pub(crate) fn search(&self) -> &Search {
+    pub fn search(&self) -> &Search {
         &self.search
     }
 
-    /// Whether the file that the user named is the program that ran, which is this one in the list.
-    pub(crate) fn check_exe(&self, index: usize, given: &Path) -> Result<(), CoreError> {
+    /// Whether the file given by the user is the program, which has this index.
+    pub fn check_exe(&self, index: usize, given: &Path) -> Result<(), CoreError> {
         let known = self.files.get(index);
         known.map_or(Ok(()), |known| {
             self.search.check_exe(known, given, &DumpedMemory(self))
         })
     }
 
-    /// Reads some of a buffer, and returns how much.
+    /// Reads a part of a buffer, and returns its length.
     fn read_some(&self, addr: u64, buf: &mut [u8], with_files: bool) -> io::Result<usize> {
         let within = |end: u64, buf: &[u8]| {
             let room = usize::try_from(end - addr).unwrap_or(usize::MAX);
@@ -145,7 +145,7 @@ impl CoreMemory {
             if offset.saturating_add(length as u64) > self.size {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    "the core file is cut off before it",
+                    "the core file is truncated before it",
                 ));
             }
             self.core.read_exact_at(buf, offset)?;
@@ -154,7 +154,7 @@ impl CoreMemory {
         let Some(piece) = at(&self.mapped, addr).filter(|_| with_files) else {
             return Err(Errno::EFAULT.into());
         };
-        let missing = || io::Error::other("it is in a file that is not at hand");
+        let missing = || io::Error::other("it is in a file that is not available");
         let file = self.file(piece.file - 1).ok_or_else(missing)?;
         let end = at_or_after(&self.dumped, addr).map_or(piece.end, |next| next.start);
         let length = within(end.min(piece.end), buf);
@@ -195,8 +195,8 @@ impl RemoteMemory for CoreMemory {
     }
 }
 
-/// What the core file itself holds, without any other file.
-pub(crate) struct DumpedMemory<'a>(&'a CoreMemory);
+/// The contents of the core file alone, without mapped files.
+pub struct DumpedMemory<'a>(&'a CoreMemory);
 
 impl RemoteMemory for DumpedMemory<'_> {
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
@@ -209,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn segments_that_overlap_are_cut() {
+    fn overlapping_segments_are_cut() {
         let piece = |start, end, offset| Piece {
             start,
             end,

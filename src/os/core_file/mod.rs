@@ -1,8 +1,8 @@
-//! [`CoreFile`]: a process as its core file shows it.
+//! [`CoreFile`]: a process as recorded in a core file.
 //!
-//! Cores come from the kernel, when a signal ends a process, and from gdb's `gcore`. Both are ELF
-//! files: segments of memory, and notes on threads, signal and mapped files. Everything in them is
-//! untrusted; a core may have been made to harm whoever looks at it.
+//! Core files are written by the kernel, when a signal ends a process, and by gdb's `gcore`. Both
+//! are ELF files: segments of memory, and notes on threads, signal and mapped files. Everything in
+//! them is untrusted; a core file may have been made to attack its reader.
 
 pub mod command;
 pub mod error;
@@ -19,61 +19,39 @@ use std::path::{Path, PathBuf};
 
 use super::memory::address::RemoteAddr;
 use super::process::image::ProcessImage;
-use super::process::mapped_files as opening;
 use super::procfs::maps::Mapping;
+use super::procfs::paths::open_regular;
 use super::{Pid, Tid};
-use files::{MappedFile, Search};
+use files::{CoreOptions, MappedFile, Search};
 use headers::Load;
-use notes::Notes;
+use notes::{CoreThread, Notes};
 
 use error::CoreError;
 use memory::CoreMemory;
 use signal::{Origin, Signal};
 
-/// Of the auxiliary vector (getauxval(3)): where the program headers and the first instruction of the
-/// program are.
+/// Keys of the auxiliary vector (getauxval(3)): the addresses of the program headers and of the
+/// first instruction of the program.
 const AT_PHDR: u64 = 3;
 const AT_ENTRY: u64 = 9;
 
-/// The most bytes of paths that the mappings have. The longest path of a core could stand for each of
+/// Cap on the total length of the paths of mappings, in bytes. One long path can belong to each of
 /// a million segments.
 const MAX_PATHS: usize = 64 << 20;
-/// The most mappings that count as code of a file, which are looked through for an interpreter. A
-/// process with 300 libraries has as many.
+/// Cap on the mappings that count as code of a file, which are searched for an interpreter. A
+/// process with 300 libraries has about 300.
 const MAX_CODE: usize = 20_000;
 
-/// What the user says of a core file.
-#[derive(Clone, Debug, Default)]
-pub struct CoreOptions {
-    /// The program that left it.
-    pub exe: Option<PathBuf>,
-    /// The folder that was the root of the process.
-    pub sysroot: Option<PathBuf>,
-}
-
-/// A thread of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CoreThread {
-    /// Its id, as the process itself knows it in a core by the kernel.
-    pub tid: Tid,
-    /// The signal that it was stopped by; 0 for none.
-    pub signal: i32,
-    /// Where its own block of memory is: its `pthread_t`, in every C library on x86-64.
-    pub fs_base: u64,
-    /// The number of the system call that it was in; `None` for one that ran its own code.
-    pub system_call: Option<u32>,
-}
-
-/// Who wrote a core file.
+/// The program that wrote a core file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writer {
-    /// The kernel, or what it was piped to.
+    /// The kernel, or the program that it piped the core to.
     Kernel,
-    /// gdb, of a process that may have lived on.
+    /// gdb; the process may have lived on.
     Gdb,
 }
 
-/// A core file that was opened.
+/// An opened core file.
 #[derive(Debug)]
 pub struct CoreFile {
     memory: CoreMemory,
@@ -90,18 +68,15 @@ pub struct CoreFile {
 
 impl CoreFile {
     /// Opens a core file: reads its headers and notes, not its memory.
-    ///
-    /// # Errors
-    /// See [`CoreError`].
     pub fn open(path: &Path, options: &CoreOptions) -> Result<CoreFile, CoreError> {
-        let file = opening::open_regular(path).map_err(CoreError::Open)?;
+        let file = open_regular(path).map_err(CoreError::Open)?;
         let size = file.metadata().map_err(CoreError::Read)?.len();
         let headers = headers::read(&file, size)?;
         let notes = notes::read(&file, size, &headers.notes)?;
         let exe_index = exe_index(&notes);
         let exe = exe_index.and_then(|index| notes.paths.get(index));
         let exe = exe.map_or_else(PathBuf::new, |path| split_deleted(path).0);
-        let search = Search::new(options, &exe, notes.is_by_gdb)?;
+        let search = Search::new(options, &exe, notes.written_by_gdb)?;
         let mapped = mapped_files(&notes, exe_index);
         let memory = CoreMemory::new(file, size, &headers.loads, &notes.files, mapped, search);
         if let (Some(index), Some(given)) = (exe_index, &options.exe) {
@@ -111,7 +86,7 @@ impl CoreFile {
             return Err(CoreError::NoThreads);
         };
         let command = command::read(&memory, &notes).unwrap_or_else(|| {
-            // The kernel puts spaces between the arguments, whatever is in them.
+            // The kernel separates the arguments by spaces, whatever is in them.
             let words = notes.arguments.split_whitespace();
             words.map(str::to_owned).collect()
         });
@@ -121,7 +96,7 @@ impl CoreFile {
             exe,
             command,
             signal: killed_by(first, notes.signal),
-            writer: match notes.is_by_gdb {
+            writer: match notes.written_by_gdb {
                 true => Writer::Gdb,
                 false => Writer::Kernel,
             },
@@ -132,39 +107,39 @@ impl CoreFile {
         })
     }
 
-    /// Its threads, the one that got the signal first.
+    /// Its threads; the one that received the signal comes first.
     pub fn threads(&self) -> &[CoreThread] {
         &self.threads
     }
 
-    /// Its arguments, as it may have changed them. Empty when they are not known.
+    /// Its arguments, which it may have changed. Empty when they are unknown.
     pub fn command_line(&self) -> &[String] {
         &self.command
     }
 
-    /// The signal that ended it, and the thread that got it; `None` when it was not ended by one, as a
-    /// process that gdb has only looked at.
+    /// The signal that ended it, and the thread that received it; `None` when no signal did, as in
+    /// a core by gdb of a living process.
     pub fn signal(&self) -> Option<(Signal, Tid)> {
         self.signal
             .zip(self.threads.first().map(|thread| thread.tid))
     }
 
-    /// Who wrote it.
+    /// The program that wrote it.
     pub fn writer(&self) -> Writer {
         self.writer
     }
 
-    /// How many bytes it has, and how many it should have by its own headers.
+    /// Its size in bytes, and the size that its headers imply.
     pub fn sizes(&self) -> (u64, u64) {
         (self.size, self.whole_size.max(self.size))
     }
 
-    /// Whether it ends before all is there that its headers tell of.
+    /// Whether it is shorter than its headers imply.
     pub fn is_cut_off(&self) -> bool {
         self.whole_size > self.size
     }
 
-    /// Whether a file that it had mapped is at hand, in the same build.
+    /// Whether a mapped file is available, in the same build.
     pub fn has_file(&self, path: &Path) -> bool {
         let mut mappings = self.mappings.iter();
         let mapping = mappings.find(|mapping| mapping.file_path() == Some(path));
@@ -206,14 +181,14 @@ impl ProcessImage for CoreFile {
         let file = index.and_then(|index| self.memory.file(index.checked_sub(1)?));
         match file {
             Some(file) => file.try_clone(),
-            None => Err(io::Error::other("this build of it is not at hand")),
+            None => Err(io::Error::other("this build of it is not available")),
         }
     }
 }
 
 /// The signal of the first thread, if it was stopped by one.
 fn killed_by(first: &CoreThread, known: Option<Signal>) -> Option<Signal> {
-    // Without the note, or with one of another signal, the number is all that is known.
+    // Without the note, or with one of another signal, only the number is known.
     let plain = Signal {
         number: first.signal,
         code: 0x80,
@@ -234,7 +209,7 @@ fn exe_index(notes: &Notes) -> Option<usize> {
 }
 
 fn split_deleted(path: &Path) -> (PathBuf, bool) {
-    // The kernel writes that after the name of a file which had it no more.
+    // Appended by the kernel to the name of a file that has been unlinked.
     let text = path
         .to_str()
         .and_then(|text| text.strip_suffix(" (deleted)"));
@@ -261,8 +236,8 @@ fn mapped_files(notes: &Notes, exe_index: Option<usize>) -> Vec<MappedFile> {
     files
 }
 
-/// The mappings as `/proc/PID/maps` would have had them. A file's place in the list of files stands
-/// for its inode, which a core does not tell.
+/// The mappings as `/proc/PID/maps` would have shown them. A core file has no inodes, so `inode` is
+/// the index of the file, plus one.
 fn mappings(loads: &[Load], notes: &Notes) -> Vec<Mapping> {
     let paths: Vec<(PathBuf, bool)> = notes.paths.iter().map(|path| split_deleted(path)).collect();
     let files = &notes.files;
@@ -287,7 +262,7 @@ fn mappings(loads: &[Load], notes: &Notes) -> Vec<Mapping> {
         offset: 0,
         readable: true,
         writable: false,
-        // What gdb leaves out is what nobody can have written to: code and constants.
+        // gdb leaves out mappings that cannot have been written to: code and constants.
         executable: true,
         inode: 0,
         dev: (0, 0),

@@ -1,8 +1,9 @@
-//! A core file's notes: its threads, its signal, its command, the files that were mapped.
+//! The notes of a core file: threads, signal, command, mapped files.
 //!
 //! The layouts are the kernel's for x86-64: `elf_prstatus` and `elf_prpsinfo` of
-//! include/linux/elfcore.h with `user_regs_struct` of arch/x86/include/asm/user_64.h, `siginfo_t` of
-//! include/uapi/asm-generic/siginfo.h, `NT_FILE` as fill_files_note of fs/binfmt_elf.c writes it.
+//! include/linux/elfcore.h with `user_regs_struct` of arch/x86/include/asm/user_64.h, `siginfo_t`
+//! of include/uapi/asm-generic/siginfo.h, `NT_FILE` as fill_files_note of fs/binfmt_elf.c writes
+//! it.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,22 +11,22 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use super::CoreThread;
 use super::error::CoreError;
 use super::signal::Signal;
+use crate::os::elf::notes::{Note, NoteIter, i32_at, u64_at};
 use crate::os::{Pid, Tid};
 
-/// The most notes that are looked at. A thread has some five.
+/// Cap on the number of notes. A thread has about five.
 const MAX_NOTES: usize = 1 << 20;
-/// The most threads; as many Python threads are listed.
+/// Cap on the number of threads; as many Python threads are listed.
 const MAX_THREADS: usize = 100_000;
-/// The largest list of mapped files, in bytes: the kernel writes up to 4 MiB, or 16 if told so.
+/// Cap on the list of mapped files, in bytes: the kernel writes up to 4 MiB, or 16 if configured.
 const MAX_FILES: u64 = 16 << 20;
-/// The largest of the other notes, in bytes.
+/// Cap on each other note, in bytes.
 const MAX_NOTE: u64 = 4096;
-/// The most bytes of notes that are read: two segments can have the same ones, and a thousand can.
+/// Cap on the bytes of notes read: two segments can have the same notes, and so can a thousand.
 const MAX_READ: u64 = 128 << 20;
-/// The longest path (`PATH_MAX` of the kernel, with what it adds to a deleted one's).
+/// Cap on a path: `PATH_MAX` of the kernel, and the suffix of a deleted file's.
 const MAX_PATH: usize = 4096 + 10;
 
 const NT_PRSTATUS: u32 = 1;
@@ -34,26 +35,37 @@ const NT_AUXV: u32 = 6;
 const NT_SIGINFO: u32 = 0x5349_4749;
 const NT_FILE: u32 = 0x4649_4c45;
 
-/// A part of a file that was mapped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileRange {
+pub struct CoreThread {
+    /// Its id; in a core file by the kernel, that in its own PID namespace.
+    pub tid: Tid,
+    /// The signal that it was stopped by; 0 for none.
+    pub signal: i32,
+    /// The address of its thread control block: its `pthread_t`, in every C library on x86-64.
+    pub fs_base: u64,
+    /// The number of the system call that it was in; `None` when it ran user code.
+    pub system_call: Option<u32>,
+}
+
+/// A mapped part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileRange {
     pub start: u64,
     pub end: u64,
-    /// Where it starts in the file, in bytes.
+    /// Offset in the file, in bytes.
     pub offset: u64,
-    /// Its place in [`Notes::paths`].
+    /// Index in [`Notes::paths`].
     pub path: usize,
 }
 
-/// What the notes tell.
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
-    /// The one that got the signal first.
+pub struct Notes {
+    /// The one that received the signal comes first.
     pub threads: Vec<CoreThread>,
     pub pid: Option<Pid>,
-    /// The command line as far as the kernel keeps it: 79 bytes.
+    /// The command line as far as the kernel stores it: 79 bytes.
     pub arguments: String,
-    /// What is known of the signal, before it is known whether there was one.
+    /// The signal, if there was one: without a signal this is meaningless.
     pub signal: Option<Signal>,
     /// Pairs of key and value (getauxval(3)).
     pub auxv: Vec<(u64, u64)>,
@@ -62,13 +74,12 @@ pub(crate) struct Notes {
     /// The mapped files, each once.
     pub paths: Vec<PathBuf>,
     /// Whether gdb wrote the core file.
-    pub is_by_gdb: bool,
-    /// How many bytes of notes were read.
+    pub written_by_gdb: bool,
+    /// The number of bytes of notes read.
     read: u64,
 }
 
 impl Notes {
-    /// A value of the auxiliary vector.
     pub fn aux(&self, key: u64) -> Option<u64> {
         let found = self.auxv.iter().find(|(known, _)| *known == key);
         found.map(|(_, value)| *value)
@@ -76,73 +87,62 @@ impl Notes {
 }
 
 /// Reads the notes at these places (offset and size) of a file of `size` bytes.
-pub(crate) fn read(file: &File, size: u64, places: &[(u64, u64)]) -> Result<Notes, CoreError> {
-    let mut notes = Notes::default();
+pub fn read(file: &File, size: u64, places: &[(u64, u64)]) -> Result<Notes, CoreError> {
+    let mut found = Notes::default();
     let mut left = MAX_NOTES;
     let mut is_cut = false;
     for (offset, length) in places {
         let end = offset.saturating_add(*length);
         is_cut |= end > size;
-        let mut at = *offset;
-        // Each round goes on by 12 bytes at least.
-        while left > 0 && at.saturating_add(12) <= end.min(size) {
+        let read = |at, buf: &mut [u8]| file.read_exact_at(buf, at).map_err(CoreError::Read);
+        for note in NoteIter::new(*offset..end.min(size), true, read).take(left) {
             left -= 1;
-            at = notes.add(file, at, end.min(size))?;
+            found.add(file, &note?)?;
         }
     }
-    if notes.threads.is_empty() {
+    if found.threads.is_empty() {
         return Err(match is_cut {
-            true => CoreError::CutOff("notes, which tell of its threads"),
+            true => CoreError::CutOff("notes, which list its threads"),
             false => CoreError::NoThreads,
         });
     }
-    Ok(notes)
+    Ok(found)
 }
 
 impl Notes {
-    /// Takes in the note at `at` if it is of use, and returns where the next one is.
-    fn add(&mut self, file: &File, at: u64, end: u64) -> Result<u64, CoreError> {
-        // Sizes of name and descriptor, the type; name and descriptor, both padded to four bytes
-        // (elf(5)). The names that matter fit into eight bytes.
-        let mut head = [0; 20];
-        let length = usize::try_from(end - at)
-            .unwrap_or(head.len())
-            .min(head.len());
-        let known = head.get_mut(..length).unwrap_or_default();
-        file.read_exact_at(known, at).map_err(CoreError::Read)?;
-        let name_size = u64::from(u32_at(&head, 0));
-        let length = u64::from(u32_at(&head, 4));
-        let kind = u32_at(&head, 8);
-        let start = (at + 12).saturating_add(name_size.next_multiple_of(4));
-        let next = start.saturating_add(length.next_multiple_of(4));
-        let name = head.get(12..).unwrap_or_default();
-        if name_size == 4 && name.starts_with(b"GDB\0") {
-            self.is_by_gdb = true;
-        }
-        let limit = if kind == NT_FILE { MAX_FILES } else { MAX_NOTE };
-        let is_ours = name_size == 5 && name.starts_with(b"CORE\0");
-        if !is_ours || length > limit || start.saturating_add(length) > end || self.read > MAX_READ
-        {
-            return Ok(next);
+    /// Reads and parses a note if it is a known one.
+    fn add(&mut self, file: &File, note: &Note) -> Result<(), CoreError> {
+        self.written_by_gdb |= note.is_named(b"GDB\0");
+        let limit = if note.kind == NT_FILE {
+            MAX_FILES
+        } else {
+            MAX_NOTE
+        };
+        let Some(place) = note.descriptor.as_ref().filter(|_| self.read <= MAX_READ) else {
+            return Ok(());
+        };
+        let length = place.end - place.start;
+        if !note.is_named(b"CORE\0") || length > limit {
+            return Ok(());
         }
         self.read += length;
-        if let NT_PRSTATUS | NT_PRPSINFO | NT_AUXV | NT_SIGINFO | NT_FILE = kind {
+        if let NT_PRSTATUS | NT_PRPSINFO | NT_AUXV | NT_SIGINFO | NT_FILE = note.kind {
             let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
-            file.read_exact_at(&mut bytes, start)
+            file.read_exact_at(&mut bytes, place.start)
                 .map_err(CoreError::Read)?;
-            match kind {
+            match note.kind {
                 NT_PRSTATUS if self.threads.len() < MAX_THREADS => {
                     self.threads.extend(thread(&bytes));
                 }
                 NT_PRPSINFO if self.pid.is_none() => self.add_process(&bytes),
                 NT_AUXV if self.auxv.is_empty() => self.auxv = auxv(&bytes),
-                // The first one is of the thread that got the signal.
+                // The first one is that of the thread that received the signal.
                 NT_SIGINFO if self.signal.is_none() => self.signal = Signal::from_siginfo(&bytes),
                 NT_FILE if self.files.is_empty() => self.add_files(&bytes),
                 _ => {}
             }
         }
-        Ok(next)
+        Ok(())
     }
 
     /// `elf_prpsinfo`: `pr_pid` at 24, `pr_psargs` (80 bytes) at 56.
@@ -157,7 +157,7 @@ impl Notes {
         self.arguments = text.trim_end().to_owned();
     }
 
-    /// `NT_FILE`: how many, the unit of offsets; start, end and offset of each; their names.
+    /// `NT_FILE`: count, unit of offsets; start, end and offset of each; their names.
     fn add_files(&mut self, bytes: &[u8]) {
         let count = usize::try_from(u64_at(bytes, 0)).unwrap_or(usize::MAX);
         let unit = u64_at(bytes, 8);
@@ -193,7 +193,7 @@ impl Notes {
     }
 }
 
-/// `elf_prstatus`: `pr_cursig` at 12, `pr_pid` at 32, `pr_reg` at 112, of which `orig_ax` is the
+/// `elf_prstatus`: `pr_cursig` at 12, `pr_pid` at 32, `pr_reg` at 112, in which `orig_ax` is the
 /// 16th and `fs_base` the 22nd register.
 fn thread(bytes: &[u8]) -> Option<CoreThread> {
     const REGISTERS: usize = 112;
@@ -207,30 +207,15 @@ fn thread(bytes: &[u8]) -> Option<CoreThread> {
         tid,
         signal: i32::from(i16::from_le_bytes(signal)),
         fs_base: u64_at(bytes, REGISTERS + 21 * 8),
-        // All ones: it came to the kernel by no call.
+        // All ones: it did not enter the kernel by a system call.
         system_call: u32::try_from(call).ok(),
     })
     .filter(|thread| thread.tid > 0)
 }
 
-/// Up to its end mark, a key of 0.
+/// Up to its terminator, a key of 0.
 fn auxv(bytes: &[u8]) -> Vec<(u64, u64)> {
     let pairs = bytes.chunks_exact(16);
     let pairs = pairs.map(|pair| (u64_at(pair, 0), u64_at(pair, 8)));
     pairs.take_while(|(key, _)| *key != 0).collect()
-}
-
-/// 0 beyond the end, which all that it is used for takes for "unknown".
-pub(crate) fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map_or(0, |word| u64::from_le_bytes(*word))
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    let word = bytes.get(at..).and_then(|rest| rest.first_chunk());
-    word.map_or(0, |word| u32::from_le_bytes(*word))
-}
-
-pub(crate) fn i32_at(bytes: &[u8], at: usize) -> i32 {
-    u32_at(bytes, at).cast_signed()
 }

@@ -1,6 +1,6 @@
-//! Names of the system calls that threads wait in, or spend their time in.
+//! Names of the system calls in which threads wait or spend time.
 
-/// By their numbers on x86-64: arch/x86/entry/syscalls/syscall_64.tbl of the kernel.
+/// By number on x86-64 (the kernel's arch/x86/entry/syscalls/syscall_64.tbl).
 const NAMES: [(u32, &str); 46] = [
     (0, "read"),
     (1, "write"),
@@ -50,7 +50,7 @@ const NAMES: [(u32, &str); 46] = [
     (449, "futex_waitv"),
 ];
 
-/// The name of a system call, if it is one that threads are often found in.
+/// The name of a system call, if it is a common one.
 pub fn name(number: u32) -> Option<&'static str> {
     let place = NAMES.binary_search_by_key(&number, |(known, _)| *known);
     NAMES.get(place.ok()?).map(|(_, name)| *name)
@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_usual_ones_have_names() {
+    fn common_calls_have_names() {
         assert!(NAMES.is_sorted_by_key(|(number, _)| *number));
         for (number, expected) in [(0, "read"), (202, "futex"), (449, "futex_waitv")] {
             assert_eq!(name(number), Some(expected));

@@ -1,4 +1,4 @@
-//! Small core files, made here: what is found in them, and what is refused.
+//! Tests on small made-up core files.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::fs;
@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 use super::*;
 use crate::os::memory::RemoteMemory;
 
-/// Where the memory of these cores starts.
+/// The first address of the memory of these core files.
 const BASE: u64 = 0x10_0000;
 
 fn note(kind: u32, bytes: &[u8]) -> Vec<u8> {
@@ -29,7 +29,7 @@ fn status(tid: i32, signal: u8, call: i64) -> Vec<u8> {
     note(1, &bytes)
 }
 
-/// That a file is mapped at `BASE`, of three pages.
+/// A note that maps three pages of a file at `BASE`.
 fn mapped(path: &Path) -> Vec<u8> {
     let numbers = [1, 4096, BASE, BASE + 0x3000, 0];
     let mut bytes = numbers.map(u64::to_le_bytes).concat();
@@ -38,7 +38,7 @@ fn mapped(path: &Path) -> Vec<u8> {
     note(0x4649_4c45, &bytes)
 }
 
-/// A core of these notes, and of `memory` at `BASE`, which is `size` bytes long.
+/// A core file with these notes, and with `memory` at `BASE` in a segment of `size` bytes.
 fn core(notes: &[Vec<u8>], memory: &[u8], size: u64) -> Vec<u8> {
     let notes = notes.concat();
     let mut bytes = b"\x7fELF\x02\x01\x01".to_vec();
@@ -75,7 +75,8 @@ fn read(core: &CoreFile, at: u64, size: usize) -> Option<Vec<u8>> {
     read.ok().map(|()| bytes)
 }
 
-/// The one that got the signal is the first; of the others the kernel says the same number.
+/// The thread that received the signal comes first; for the others the kernel writes the same
+/// number.
 #[test]
 fn threads_and_signal() {
     let notes = [status(7, 11, -1), status(8, 11, 202)];
@@ -92,7 +93,7 @@ fn threads_and_signal() {
 }
 
 #[test]
-fn a_core_that_is_cut_off_keeps_what_it_has() {
+fn a_truncated_core_is_read_up_to_its_end() {
     let mut bytes = core(&[status(7, 0, 0)], &[7; 4096], 4096);
     bytes.truncate(bytes.len() - 4000);
     let core = open(&bytes, &CoreOptions::default()).unwrap();
@@ -104,9 +105,9 @@ fn a_core_that_is_cut_off_keeps_what_it_has() {
     assert!(matches!(error, CoreError::CutOff(_)), "{error}");
 }
 
-/// What the core leaves out of a program comes from the file, if that is the one that was mapped.
+/// Pages left out of the core file come from the mapped file, if it is the same build.
 #[test]
-fn pages_of_the_very_program_are_read_from_its_file() {
+fn pages_left_out_are_read_from_the_mapped_file() {
     let path = std::env::current_exe().unwrap();
     let program = fs::read(&path).unwrap();
     let notes = [status(7, 0, 0), mapped(&path)];
@@ -117,7 +118,7 @@ fn pages_of_the_very_program_are_read_from_its_file() {
         program[4000..9000]
     );
     assert!(found.has_file(&path));
-    // Not where another root is searched, nor when the core was of another build.
+    // Not from another root, nor for another build.
     let empty = tempfile::tempdir().unwrap();
     let elsewhere = CoreOptions {
         sysroot: Some(empty.path().to_path_buf()),
@@ -133,9 +134,9 @@ fn pages_of_the_very_program_are_read_from_its_file() {
     assert_eq!(read(&found, BASE + 4000, 5000), None);
 }
 
-/// A core is made by whoever likes: it must not show files that are none of its business.
+/// A core file can come from anyone: it must not make us show unrelated files.
 #[test]
-fn no_core_makes_us_show_another_file() {
+fn a_core_cannot_name_an_unrelated_file() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
     fs::write(&secret, [b's'; 12288]).unwrap();
@@ -147,7 +148,7 @@ fn no_core_makes_us_show_another_file() {
 }
 
 #[test]
-fn whatever_the_headers_say_opening_ends() {
+fn opening_returns_for_any_headers() {
     let path = std::env::current_exe().unwrap();
     let sound = core(&[status(7, 11, 0), mapped(&path)], &[1; 64], 0x3000);
     let words = [0u32, 5, 0x7fff_ffff, u32::MAX];
@@ -166,7 +167,7 @@ fn whatever_the_headers_say_opening_ends() {
     assert!(opened > 100, "{opened}");
 }
 
-/// 65,535 segments or more are counted elsewhere, and a count alone must not cost memory.
+/// 65,535 segments or more are counted elsewhere, and the count alone must not cause an allocation.
 #[test]
 fn a_count_of_segments_that_the_file_cannot_have() {
     let mut bytes = core(&[status(7, 11, 0)], b"", 0);
@@ -174,11 +175,11 @@ fn a_count_of_segments_that_the_file_cannot_have() {
     let place = bytes.len() as u64;
     bytes[40..48].copy_from_slice(&place.to_le_bytes());
     bytes.resize(bytes.len() + 64, 0);
-    for (count, expected) in [(2u32, "ok"), (1 << 20, "cut off"), (u32::MAX, "damaged")] {
+    for (count, expected) in [(2u32, "ok"), (1 << 20, "truncated"), (u32::MAX, "damaged")] {
         let at = usize::try_from(place).unwrap() + 44;
         bytes[at..at + 4].copy_from_slice(&count.to_le_bytes());
         let result = open(&bytes, &CoreOptions::default());
-        let said = result.map_or_else(|error| error.to_string(), |_| "ok".into());
-        assert!(said.contains(expected), "{count}: {said}");
+        let message = result.map_or_else(|error| error.to_string(), |_| "ok".into());
+        assert!(message.contains(expected), "{count}: {message}");
     }
 }

@@ -1,5 +1,5 @@
-//! [`ProcessFacts`] and [`OwnFacts`]: what the system shows of a process and of ourselves, whether or
-//! not we may look into that process. For explaining why something works or does not.
+//! [`ProcessFacts`] and [`OwnFacts`]: what the system shows about a process and about us, with or
+//! without the permission to attach. For explaining errors.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -7,30 +7,29 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::os::permission::{CAP_SYS_PTRACE, tracer, user_name, yama_scope};
-use crate::os::process::{age_of, command_line, exe_path, mapped_files};
-use crate::os::procfs::cgroup::MemoryLimit;
-use crate::os::procfs::stat::ProcStat;
+use crate::os::process::{command_line, exe_path};
+use crate::os::procfs::cgroup::{MemoryLimit, memberships};
+use crate::os::procfs::paths::root_path;
+use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::statm::RssReader;
 use crate::os::procfs::status::Status;
 use crate::os::thread::activity::ActivityReader;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, Tid, container};
 
-/// `CAP_SYS_ADMIN`, which opens the links of `/proc/PID/map_files`, and `CAP_SYS_NICE`, by which the
-/// sampler goes first on a crowded machine (include/uapi/linux/capability.h).
+/// `CAP_SYS_ADMIN`, which permits opening the links of `/proc/PID/map_files`, and `CAP_SYS_NICE`,
+/// which permits real-time priority for the sampler (include/uapi/linux/capability.h).
 const CAP_SYS_ADMIN: u32 = 21;
 const CAP_SYS_NICE: u32 = 23;
-/// The longest name that is kept, in characters: the kernel's have 15, and 63 with a work queue's.
+/// Cap on a thread's name, in characters: the kernel's have 15, and 63 for a work queue's.
 const MAX_NAME: usize = 64;
 
-/// What we are, in the kernel's eyes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnFacts {
-    /// The kernel's release, as `uname -r` has it.
+    /// The release, as in `uname -r`.
     pub kernel: Option<String>,
-    /// Our effective user.
     pub uid: Option<u32>,
-    /// Our effective capabilities, bit N for capability N.
+    /// Effective capabilities, bit N for capability N.
     pub capabilities: u64,
     /// Our seccomp mode: 0 for none, 2 for a filter that may forbid system calls.
     pub seccomp: Option<u8>,
@@ -41,7 +40,7 @@ pub struct OwnFacts {
 }
 
 impl OwnFacts {
-    /// Collects them from the system whose files are under `root`.
+    /// Reads them from the system with its files under `root`.
     pub fn gather(root: &Path) -> OwnFacts {
         let status = Status::read(&root.join("proc/self/status")).unwrap_or_default();
         // Linux version 6.1.0-18-amd64 (…) …
@@ -56,7 +55,7 @@ impl OwnFacts {
         }
     }
 
-    /// Those of our capabilities that matter here, by their names.
+    /// The names of our capabilities that matter here.
     pub fn capability_names(&self) -> Vec<&'static str> {
         [
             (CAP_SYS_PTRACE, "SYS_PTRACE"),
@@ -70,14 +69,13 @@ impl OwnFacts {
     }
 }
 
-/// What has become of the file that a process runs.
+/// The state of the file that a process executes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// We may not know, or there is none.
+    /// Not permitted, or there is none.
     Unknown,
-    /// It is where it was.
     Present(PathBuf),
-    /// Nothing is at its path any more.
+    /// There is no file at its path any more.
     Deleted(PathBuf),
     /// Another file is at its path, as after an upgrade.
     Replaced(PathBuf),
@@ -97,8 +95,8 @@ impl Program {
         let Some(running) = identity(Path::new(&format!("/proc/{pid}/exe"))) else {
             return Program::Present(path);
         };
-        let inside = identity(&mapped_files::root_path(pid, &path));
-        // Of a process in a chroot the kernel tells the path from our root.
+        let inside = identity(&root_path(pid, &path));
+        // For a process in a chroot the kernel gives the path from our root.
         let same_mounts = container::same_namespace(pid, "mnt").unwrap_or(false);
         let ours = same_mounts.then(|| identity(&path)).flatten();
         if [inside, ours].contains(&Some(running)) {
@@ -111,47 +109,44 @@ impl Program {
     }
 }
 
-/// What everybody may know of a process. What the system keeps from us is `None`.
+/// Facts readable without permission to attach. Hidden ones are `None`.
 #[derive(Clone, Debug)]
 pub struct ProcessFacts {
-    /// What its main thread does.
+    /// The state of its main thread.
     pub state: RunState,
-    /// Whether it is a thread of the kernel.
     pub kernel_thread: bool,
-    /// Its parent.
     pub parent: Pid,
-    /// How long ago it started.
+    /// Time since its start.
     pub age: Option<Duration>,
-    /// What the kernel calls its main thread: text from outside, of 64 characters at most.
+    /// The name of its main thread: foreign text, 64 characters at most.
     pub name: String,
-    /// Its arguments: text from outside.
+    /// Its arguments: foreign text.
     pub command: Vec<String>,
-    /// The file that it runs.
     pub program: Program,
     /// Real and effective user.
     pub uids: Option<(u32, u32)>,
     /// The name of its real user.
     pub user: Option<String>,
-    /// Who traces its main thread: process and command, printable.
+    /// The tracer of its main thread: process and command, printable.
     pub tracer: Option<(Pid, String)>,
     /// Its seccomp mode: 0 for none, 1 for strict, 2 for a filter.
     pub seccomp: Option<u8>,
-    /// Whether executing a program can give it no more rights.
+    /// Executing a program cannot raise its privileges.
     pub no_new_privileges: bool,
-    /// For each kind of namespace whether it is in ours.
+    /// For each kind of namespace whether it is ours.
     pub namespaces: Vec<(&'static str, Option<bool>)>,
     /// Its id in its own PID namespace.
     pub inner_pid: Option<Pid>,
-    /// Whether its root folder is ours.
+    /// Whether its root directory is ours.
     pub same_root: Option<bool>,
-    /// The control group (v2, else that of memory in v1): text from outside.
+    /// The control group (v2, else that of memory in v1): foreign text.
     pub cgroup: Option<String>,
     /// Its tightest memory limit.
     pub limit: Option<MemoryLimit>,
 }
 
 impl ProcessFacts {
-    /// Collects them; `None` when there is no such process that we can see.
+    /// `None` when there is no such process that we can see.
     pub fn gather(pid: Pid) -> Option<ProcessFacts> {
         let stat = ProcStat::of_process(pid).ok()?;
         let status = Status::of_process(pid).unwrap_or_default();
@@ -181,40 +176,33 @@ impl ProcessFacts {
     }
 }
 
-/// A name that the kernel gives with a newline, lossy and not too long.
+/// A name as read from `comm`, lossy and cut.
 fn short_name(bytes: &[u8]) -> String {
     let name = String::from_utf8_lossy(bytes.trim_ascii_end());
     name.chars().take(MAX_NAME).collect()
 }
 
-/// The group that tells most of a process: that of the one hierarchy of v2, unless it is the topmost;
-/// else the longest of v1's (cgroups(7): each line is number, controllers and path).
+/// The most informative group: that of the v2 hierarchy, unless it is the root; else the longest of
+/// v1's.
 fn cgroup(text: &[u8]) -> Option<String> {
-    let groups = text.split(|byte| *byte == b'\n').filter_map(|line| {
-        let mut fields = line.splitn(3, |byte| *byte == b':');
-        let (number, _, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let path = String::from_utf8_lossy(path).into_owned();
-        Some((path.len() > 1, number == b"0", path))
-    });
-    groups
-        .max_by_key(|(below_top, v2, path)| (*below_top, *v2, path.len()))
-        .map(|(_, _, path)| path)
+    memberships(text)
+        .map(|group| (group.name(), group.is_v2()))
+        .max_by_key(|(name, is_v2)| (name.len() > 1, *is_v2, name.len()))
+        .map(|(name, _)| name)
 }
 
-/// Which of the kernel's counters can be read of a process.
+/// Which of the kernel's counters can be read for a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counters {
-    /// `schedstat`: the time that each thread spent on a CPU.
+    /// `schedstat`: the CPU time of each thread.
     pub schedstat: bool,
     /// `statm`: resident memory.
     pub statm: bool,
-    /// `smaps_rollup`: its shares (PSS, USS). It is opened and not read, which would take the kernel
-    /// some time.
+    /// `smaps_rollup`: PSS and USS. It is opened but not read, which would be slow.
     pub smaps_rollup: bool,
 }
 
 impl Counters {
-    /// Tries them.
     pub fn of_process(pid: Pid) -> Counters {
         let count = |tid: Tid| ActivityReader::open(pid, tid)?.count();
         Counters {
@@ -225,7 +213,7 @@ impl Counters {
     }
 }
 
-/// What the kernel calls a thread of a process; `None` when it is gone.
+/// The kernel's name of a thread; `None` when it has ended.
 pub fn thread_name(pid: Pid, tid: Tid) -> Option<String> {
     let name = fs::read(format!("/proc/{pid}/task/{tid}/comm")).ok()?;
     Some(short_name(&name))
@@ -239,7 +227,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn we_are_what_proc_says() {
+    fn own_facts_are_read_from_proc() {
         let folder = tempfile::tempdir().unwrap();
         let write = |path: &str, text: &str| {
             let path = folder.path().join(path);
@@ -283,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_like_us() {
+    fn facts_about_a_child() {
         let cat = Cat::start(Command::new("cat").arg("-"));
         let facts = ProcessFacts::gather(cat.pid()).unwrap();
         assert_eq!(facts.parent, std::process::id().cast_signed());
@@ -300,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn the_group_that_tells_most() {
+    fn the_most_informative_group() {
         let group = |text: &str| cgroup(text.as_bytes());
         assert_eq!(group(""), None);
         assert_eq!(group("0::/\n"), Some("/".into()));

@@ -1,4 +1,4 @@
-//! Why a process can or cannot be read: facts about it and about us, for `doctor` and for error messages.
+//! Why a process can or cannot be read: facts about it and about us, for `doctor` and for errors.
 
 pub mod facts;
 pub mod probe;

@@ -1,5 +1,5 @@
-//! Which of the kernel's ways into a process are open to us: reading its memory, tracing its threads.
-//! Each is tried, since no rule tells for sure; none of the tries stops the process.
+//! Which ways of access to a process are open to us: reading its memory, tracing its threads. Each
+//! is tried, since no rule predicts it reliably; no attempt stops the process.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -16,14 +16,14 @@ use crate::os::procfs::status::Status;
 use crate::os::ptrace::pause::PauseError;
 use crate::os::{Pid, Tid};
 
-/// How long the kernel may take to let a thread go whose tracer has ended: it does so at once, unless
-/// the machine is crowded.
-const LET_GO_LIMIT: Duration = Duration::from_secs(5);
+/// How long the kernel may take to detach a thread from an ended tracer: it does so at once, unless
+/// the CPUs are contended.
+const DETACH_LIMIT: Duration = Duration::from_secs(5);
 
 /// Reads a byte with `process_vm_readv`.
 ///
 /// # Errors
-/// `PermissionDenied` when we may not; `Unsupported` on a kernel without it (`ENOSYS`).
+/// `PermissionDenied` when not permitted; `Unsupported` on a kernel without it (`ENOSYS`).
 pub fn try_process_vm_readv(pid: Pid, at: RemoteAddr) -> io::Result<()> {
     let mut byte = [0];
     let base = usize::try_from(at.0).map_err(|_| io::Error::from(Errno::EFAULT))?;
@@ -36,22 +36,22 @@ pub fn try_process_vm_readv(pid: Pid, at: RemoteAddr) -> io::Result<()> {
 /// Reads a byte of `/proc/PID/mem`.
 ///
 /// # Errors
-/// `PermissionDenied` when we may not, `NotFound` when there is no such process.
+/// `PermissionDenied` when not permitted, `NotFound` when there is no such process.
 pub fn try_proc_mem(pid: Pid, at: RemoteAddr) -> io::Result<()> {
     let memory = File::open(format!("/proc/{pid}/mem"))?;
     match memory.read_at(&mut [0], at.0)? {
-        // The file is that of memory which nobody uses any more.
+        // The process has released its memory.
         0 => Err(Errno::ESRCH.into()),
         _ => Ok(()),
     }
 }
 
-/// Whether a thread could be paused: it is seized (`PTRACE_SEIZE`, which stops nothing) by an OS
-/// thread of ours that ends right away, at which the kernel lets go of it. So it runs or sleeps on as
-/// if nothing were, where a detach by ourselves would need a stop first.
+/// Whether a thread could be paused: it is seized (`PTRACE_SEIZE`, which does not stop it) by an OS
+/// thread of ours that ends right away, at which the kernel detaches it. A detach by ourselves
+/// would require a stop first.
 ///
 /// # Errors
-/// See [`PauseError`]; `PermissionDenied` also names the tracer that it has already.
+/// See [`PauseError`]; `PermissionDenied` also names a tracer that it already has.
 pub fn try_seize(pid: Pid, tid: Tid) -> Result<(), PauseError> {
     let failed = |cause: io::Error| PauseError::Io { tid, cause };
     let tracer = std::thread::Builder::new()
@@ -73,10 +73,10 @@ pub fn try_seize(pid: Pid, tid: Tid) -> Result<(), PauseError> {
         }
         Err(errno) => return Err(failed(errno.into())),
     }
-    // Joined does not mean ended: the kernel wakes us a little before it lets go.
+    // Joined does not mean ended: the kernel wakes us a little before it detaches.
     let since = Instant::now();
     while Status::of_thread(pid, tid).is_ok_and(|status| status.tracer == Some(tracer)) {
-        if since.elapsed() > LET_GO_LIMIT {
+        if since.elapsed() > DETACH_LIMIT {
             return Err(failed(io::ErrorKind::TimedOut.into()));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_can_be_read_and_seized_and_goes_on() {
+    fn a_child_can_be_read_and_seized_and_runs_on() {
         let cat = Cat::start(&mut Command::new("cat"));
         let pid = cat.pid();
         becomes(pid, RunState::Sleeping);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_traced_already_is_told_with_the_tracer() {
+    fn the_tracer_of_a_traced_process_is_named() {
         let cat = Cat::start(&mut Command::new("cat"));
         let pid = cat.pid();
         ptrace::seize(nix::unistd::Pid::from_raw(pid), ptrace::Options::empty()).unwrap();
@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_there() {
+    fn a_missing_process_is_an_error() {
         let gone = Pid::MAX;
         let at = RemoteAddr(4096);
         assert!(try_process_vm_readv(gone, at).is_err());

@@ -1,43 +1,38 @@
-//! [`StoppedReason`]: why a process does not go on, for a while that may be long.
+//! [`StoppedReason`]: why a process is stopped for a long time.
 
 use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
 use crate::os::procfs::status::Status;
+use crate::os::procfs::tasks;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, permission};
 
-/// A tracer such as strace stops a process for moments. One that still stands still after so many looks,
-/// this far apart, is held.
-const LOOKS: u32 = 5;
-const BETWEEN: Duration = Duration::from_millis(10);
+/// A tracer such as strace stops a process for moments. A process that is still stopped after this
+/// many checks, this far apart, counts as stopped.
+const CHECKS: u32 = 5;
+const INTERVAL: Duration = Duration::from_millis(10);
 
-/// What keeps a process from going on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoppedReason {
-    /// Job control: Ctrl-Z, or `kill -STOP`.
-    Stopped {
-        /// The process.
-        pid: Pid,
-    },
-    /// A debugger holds it.
+    /// By job control: Ctrl-Z, or `kill -STOP`.
+    Stopped { pid: Pid },
+    /// By a debugger.
     Held {
-        /// The process.
         pid: Pid,
-        /// Who holds it, and its command; `None` when that is hidden from us.
+        /// The tracer and its command; `None` when hidden from us.
         by: Option<(Pid, String)>,
     },
 }
 
 impl StoppedReason {
-    /// Whether a process stands still. Takes a few hundredths of a second if it is traced and stopped, else
-    /// one look.
+    /// Takes a few hundredths of a second if the process is traced and stopped, else one read.
     pub fn of(pid: Pid) -> Option<StoppedReason> {
-        for _ in 0..LOOKS {
+        for _ in 0..CHECKS {
             match RunState::of_thread(pid, pid) {
                 Ok(RunState::Stopped) => return Some(StoppedReason::Stopped { pid }),
-                Ok(RunState::Traced) if !others_go_on(pid) => std::thread::sleep(BETWEEN),
+                Ok(RunState::Traced) if !has_active_thread(pid) => std::thread::sleep(INTERVAL),
                 _ => return None,
             }
         }
@@ -49,12 +44,9 @@ impl StoppedReason {
     }
 }
 
-/// Whether a thread of a process does anything.
-fn others_go_on(pid: Pid) -> bool {
-    let Ok(tasks) = std::fs::read_dir(format!("/proc/{pid}/task")) else {
-        return false;
-    };
-    let tids = tasks.filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok());
+/// Whether any thread of a process runs or sleeps.
+fn has_active_thread(pid: Pid) -> bool {
+    let tids = tasks::thread_ids(pid).unwrap_or_default().into_iter();
     let mut states = tids.filter_map(|tid| RunState::of_thread(pid, tid).ok());
     states.any(|state| {
         !matches!(
@@ -65,24 +57,24 @@ fn others_go_on(pid: Pid) -> bool {
 }
 
 impl fmt::Display for StoppedReason {
-    /// One line that says what is so, and how it ends.
+    /// One line with the reason and the way to end it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StoppedReason::Stopped { pid } => write!(
                 f,
-                "process {pid} is stopped, so its stacks do not move; kill -CONT {pid} lets it go on"
+                "process {pid} is stopped, so its stacks do not change; to resume it: kill -CONT {pid}"
             ),
             StoppedReason::Held {
                 pid,
                 by: Some((tracer, command)),
             } => write!(
                 f,
-                "process {pid} is held by process {tracer} ({command}), so its stacks do not move until \
-                 that lets it go on"
+                "process {pid} is stopped by process {tracer} ({command}), so its stacks do not change \
+                 until that resumes it"
             ),
             StoppedReason::Held { pid, by: None } => write!(
                 f,
-                "process {pid} is held by a debugger that we cannot see, so its stacks do not move"
+                "process {pid} is stopped by a debugger that we cannot see, so its stacks do not change"
             ),
         }
     }
@@ -98,7 +90,7 @@ mod tests {
     use std::process::Command;
 
     #[test]
-    fn says_what_keeps_a_process() {
+    fn the_reason_for_a_stop() {
         let cat = Cat::start(&mut Command::new("cat"));
         let pid = cat.pid();
         assert_eq!(StoppedReason::of(pid), None);
@@ -107,7 +99,7 @@ mod tests {
         if guard.paused().count() == 1 {
             let held = StoppedReason::of(pid).unwrap().to_string();
             let own = std::process::id();
-            let by = format!("process {pid} is held by process {own} (");
+            let by = format!("process {pid} is stopped by process {own} (");
             assert!(held.starts_with(&by), "{held}");
         }
         drop(guard);

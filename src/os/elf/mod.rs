@@ -1,15 +1,16 @@
-//! [`ElfFile`]: the few parts of an ELF file that say where things are, read one by one.
+//! [`ElfFile`]: addresses, symbols and build id of an ELF file, read on demand.
 //!
-//! A library may have 30 MB, of which a lookup needs some headers and two tables. The headers are
-//! read with `pread`, the tables are mapped while they are searched. Everything in the file is
-//! untrusted: counts and sizes have caps and sums are checked.
+//! A library may have 30 MB, of which a lookup needs some headers and two tables. Headers are read
+//! with `pread`; tables are mapped while they are searched. The file is untrusted: counts and sizes
+//! have caps, and sums are checked.
 
+pub mod error;
+pub mod notes;
 pub mod source;
 pub mod symbol_info;
 pub mod symbols;
 
 use std::fs::File;
-use std::io;
 
 use goblin::container::Ctx;
 use goblin::elf::Elf;
@@ -20,68 +21,48 @@ use goblin::elf::section_header::{SHF_WRITE, SectionHeader};
 use super::memory::RemoteMemory;
 use super::memory::address::RemoteAddr;
 use super::procfs::maps::Mapping;
+use error::ElfError;
+use notes::{Note, NoteIter};
 use source::Source;
 
-/// No real program has more segments or sections than this; libpython has 12 and 40.
+/// Cap on segments and sections; libpython has 12 and 40.
 const MAX_HEADERS: usize = 4096;
-/// The longest table of section names that is read, in bytes.
+/// Cap on the table of section names, in bytes.
 const MAX_NAMES: u64 = 1 << 20;
-/// The longest note segment that is read, in bytes.
+/// Cap on a note segment, in bytes.
 const MAX_NOTES: u64 = 1 << 16;
+/// The type of a build id note (elf(5)).
+const NT_GNU_BUILD_ID: u32 = 3;
 
-/// Why an ELF file could not be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ElfError {
-    /// The file could not be read.
-    #[error("cannot read the file: {0}")]
-    Io(#[from] io::Error),
-    /// It is no ELF file, or one whose headers contradict themselves.
-    #[error("not a usable ELF file: {0}")]
-    Malformed(String),
-}
-
-impl From<goblin::error::Error> for ElfError {
-    fn from(error: goblin::error::Error) -> ElfError {
-        ElfError::Malformed(error.to_string())
-    }
-}
-
-/// Addresses of a file before it was loaded: add the load bias to get the target's.
+/// A range of addresses before loading: add the load bias to get the target's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VirtualRange {
-    /// First virtual address.
     pub vaddr: u64,
-    /// Size in bytes.
     pub size: u64,
 }
 
-/// An ELF file whose headers have been read.
 #[derive(Debug)]
 pub struct ElfFile<'m> {
     source: Source<'m>,
     ctx: Ctx,
     segments: Vec<ProgramHeader>,
-    /// With their names; empty when the file has been stripped of them.
+    /// With their names; empty when the file has no section headers.
     sections: Vec<(String, SectionHeader)>,
 }
 
 impl ElfFile<'static> {
-    /// Reads the headers of a file.
-    ///
-    /// # Errors
-    /// When the file cannot be read or is not an ELF file.
     pub fn open(file: File) -> Result<ElfFile<'static>, ElfError> {
         ElfFile::parse(Source::file(file)?)
     }
 }
 
 impl<'m> ElfFile<'m> {
-    /// Reads the headers of a file as it lies loaded in a process's memory, for when the file itself
-    /// can't be opened any more. `base` is where its first byte is mapped. Only what is loaded can
-    /// be found: `.dynsym`, but neither `.symtab` nor the sections.
+    /// Reads the headers of a file as loaded in a process's memory, for when the file itself cannot
+    /// be opened. `base` is where its first byte is mapped. Only loaded parts can be found:
+    /// `.dynsym`, but neither `.symtab` nor the sections.
     ///
     /// # Errors
-    /// When the memory cannot be read or holds no ELF header.
+    /// When the memory cannot be read or does not contain an ELF header.
     pub fn from_memory(
         memory: &'m dyn RemoteMemory,
         base: RemoteAddr,
@@ -104,7 +85,7 @@ impl<'m> ElfFile<'m> {
         let segments = ProgramHeader::parse(&bytes, 0, count, ctx)?;
         source.set_segments(&segments);
 
-        // The sections are a help, not a need: what is wrong with them only means there are none.
+        // Sections are optional: errors in them only mean that there are none.
         let sections = if source.is_memory() {
             Vec::new()
         } else {
@@ -118,13 +99,13 @@ impl<'m> ElfFile<'m> {
         })
     }
 
-    /// Whether it is read from the memory that it was loaded into, where only what was loaded can be
+    /// Whether it is read from the memory that it was loaded into, where only loaded parts can be
     /// found.
     pub fn is_in_memory(&self) -> bool {
         self.source.is_memory()
     }
 
-    /// Where a section is to be loaded, if the file has section headers and such a section.
+    /// The address range of a section, if the file has section headers and such a section.
     pub fn section(&self, name: &str) -> Option<VirtualRange> {
         self.sections
             .iter()
@@ -135,8 +116,8 @@ impl<'m> ElfFile<'m> {
             })
     }
 
-    /// Where the file's writable data goes: its `.data` and `.bss` (and any other writable section,
-    /// largest last), or its writable segments when it has no section headers.
+    /// The ranges of writable data: `.data` and `.bss` (and any other writable section, largest
+    /// last), or the writable segments when there are no section headers.
     pub fn writable_ranges(&self) -> Vec<VirtualRange> {
         let mut ranges: Vec<VirtualRange> = self
             .sections
@@ -163,15 +144,16 @@ impl<'m> ElfFile<'m> {
         ranges
     }
 
-    /// What to add (wrapping) to a virtual address of the file to get the target's address, worked
-    /// out from one mapping of the file. 0 for a program that isn't position-independent. `None`
-    /// when no segment of the file covers that part of it.
+    /// The difference (wrapping) between the target's addresses and the file's virtual addresses,
+    /// derived from one mapping of the file. 0 for a program that is not position-independent.
+    /// `None` when no segment of the file covers the mapping's offset.
     pub fn load_bias(&self, mapping: &Mapping) -> Option<u64> {
         let page = super::page_size();
         let page_start = |value: u64| value & !(page - 1);
         let starts_here = |segment: &&ProgramHeader| page_start(segment.p_offset) == mapping.offset;
         // Two segments can share a page of the file, at the end of one and the start of the other;
-        // each maps it. The one that starts there and has the mapping's rights is the better guess.
+        // each maps it. The one that starts there and has the mapping's permissions is the better
+        // match.
         let segment = self
             .loads()
             .filter(starts_here)
@@ -188,15 +170,23 @@ impl<'m> ElfFile<'m> {
         Some(mapping.start.wrapping_sub(vaddr))
     }
 
-    /// The build id that the linker gave it (`NT_GNU_BUILD_ID`).
+    /// The build id written by the linker (`NT_GNU_BUILD_ID`).
     pub fn build_id(&self) -> Option<Vec<u8>> {
         self.segments
             .iter()
             .filter(|segment| segment.p_type == PT_NOTE)
             .find_map(|segment| {
-                let size = segment.p_filesz.min(MAX_NOTES);
-                let notes = self.source.table(segment.p_offset, size).ok()?;
-                find_build_id(&notes, self.ctx.is_little_endian())
+                let start = segment.p_offset;
+                let end = start.saturating_add(segment.p_filesz.min(MAX_NOTES));
+                let read = |at, buf: &mut [u8]| self.source.read(at, buf);
+                let mut notes =
+                    NoteIter::new(start..end, self.ctx.is_little_endian(), read).flatten();
+                let is_build_id =
+                    |note: &Note| note.kind == NT_GNU_BUILD_ID && note.is_named(b"GNU\0");
+                let place = notes.find(is_build_id)?.descriptor?;
+                let mut build_id = vec![0; usize::try_from(place.end - place.start).ok()?];
+                self.source.read(place.start, &mut build_id).ok()?;
+                Some(build_id)
             })
     }
 
@@ -228,40 +218,11 @@ fn read_sections(
         .map(|section| {
             let name = names.get(section.sh_name..).unwrap_or_default();
             let name = name.split(|&byte| byte == 0).next().unwrap_or_default();
-            // Only a few known names are looked for; a longer one need not be kept whole.
+            // Only a few known names are searched for; longer ones can be cut.
             let name = name.get(..64).unwrap_or(name);
             (String::from_utf8_lossy(name).into_owned(), section)
         })
         .collect())
-}
-
-/// Looks for the build id among notes, each of which is three words (name size, descriptor size,
-/// type), the name and the descriptor, both padded to four bytes (elf(5)).
-fn find_build_id(notes: &[u8], little_endian: bool) -> Option<Vec<u8>> {
-    const NT_GNU_BUILD_ID: u32 = 3;
-    let word = |bytes: &[u8]| {
-        let bytes: [u8; 4] = bytes.try_into().ok()?;
-        Some(if little_endian {
-            u32::from_le_bytes(bytes)
-        } else {
-            u32::from_be_bytes(bytes)
-        })
-    };
-    let mut rest = notes;
-    while rest.len() >= 12 {
-        let name_size = word(rest.get(..4)?)? as usize;
-        let size = word(rest.get(4..8)?)? as usize;
-        let kind = word(rest.get(8..12)?)?;
-        let name = rest.get(12..)?.get(..name_size)?;
-        let at = name_size.checked_next_multiple_of(4)?.checked_add(12)?;
-        let descriptor = rest.get(at..)?.get(..size)?;
-        if kind == NT_GNU_BUILD_ID && name == b"GNU\0" {
-            return Some(descriptor.to_vec());
-        }
-        let next = size.checked_next_multiple_of(4)?.checked_add(at)?;
-        rest = rest.get(next..)?;
-    }
-    None
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! [`Source`]: where an ELF file's bytes come from, the file or the memory that it is loaded in.
+//! [`Source`]: the bytes of an ELF file, from the file or from the memory that it is loaded in.
 
 use std::fmt;
 use std::fs::File;
@@ -9,19 +9,19 @@ use std::os::unix::fs::FileExt;
 use goblin::elf::program_header::{PT_LOAD, ProgramHeader};
 use memmap2::{Mmap, MmapOptions};
 
-use super::ElfError;
+use super::error::ElfError;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The largest table that is looked at, in bytes: a debug build of libpython has one of 3 MB.
+/// Cap on a table, in bytes: the largest in a debug build of libpython has 3 MB.
 const MAX_TABLE: u64 = 256 << 20;
-/// The largest table that is copied rather than mapped: mapping costs more than copying this.
+/// Tables up to this size are copied: mapping costs more than copying them.
 const COPY_BELOW: u64 = 16 << 10;
-/// The largest table that is copied out of a process's memory.
+/// Cap on a table copied out of a process's memory.
 const MAX_REMOTE_TABLE: u64 = 16 << 20;
 
-/// The bytes of an ELF file, addressed by their offset in the file.
-pub(crate) enum Source<'m> {
+/// The bytes of an ELF file, by their offset in the file.
+pub enum Source<'m> {
     File {
         file: File,
         size: u64,
@@ -29,43 +29,43 @@ pub(crate) enum Source<'m> {
     Memory {
         memory: &'m dyn RemoteMemory,
         base: RemoteAddr,
-        /// (file offset, size in the file, distance from `base`) of what is loaded.
+        /// (file offset, size in the file, distance from `base`) of the loaded parts.
         loaded: Vec<(u64, u64, u64)>,
     },
 }
 
 impl<'m> Source<'m> {
-    pub(crate) fn file(file: File) -> io::Result<Source<'m>> {
+    pub fn file(file: File) -> io::Result<Source<'m>> {
         let size = file.metadata()?.len();
         Ok(Source::File { file, size })
     }
 
-    pub(crate) fn memory(memory: &'m dyn RemoteMemory, base: RemoteAddr) -> Source<'m> {
+    pub fn memory(memory: &'m dyn RemoteMemory, base: RemoteAddr) -> Source<'m> {
         Source::Memory {
             memory,
             base,
-            // Until the segments are known: the first page has the headers.
+            // Until the segments are known: the first page contains the headers.
             loaded: vec![(0, crate::os::page_size(), 0)],
         }
     }
 
-    pub(crate) fn is_memory(&self) -> bool {
+    pub fn is_memory(&self) -> bool {
         matches!(self, Source::Memory { .. })
     }
 
-    /// Where the file's first byte lies in memory, if that is what this reads.
-    pub(crate) fn base(&self) -> Option<RemoteAddr> {
+    /// The address of the file's first byte, when read from memory.
+    pub fn base(&self) -> Option<RemoteAddr> {
         match self {
             Source::File { .. } => None,
             Source::Memory { base, .. } => Some(*base),
         }
     }
 
-    /// Says what is loaded where, without which only the first page of memory can be found.
-    pub(crate) fn set_segments(&mut self, segments: &[ProgramHeader]) {
+    /// Sets what is loaded where. Before this call, only the first page of memory can be read.
+    pub fn set_segments(&mut self, segments: &[ProgramHeader]) {
         if let Source::Memory { loaded, .. } = self {
             let loads = || segments.iter().filter(|segment| segment.p_type == PT_LOAD);
-            // The file's first byte is at `base`, so `base` is this virtual address.
+            // The file's first byte is at `base`, so `base` corresponds to this virtual address.
             let Some(first) = loads().find(|segment| segment.p_offset == 0) else {
                 return;
             };
@@ -78,8 +78,7 @@ impl<'m> Source<'m> {
         }
     }
 
-    /// Fills a buffer from a place in the file.
-    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), ElfError> {
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), ElfError> {
         match self {
             Source::File { file, .. } => Ok(file.read_exact_at(buf, offset)?),
             Source::Memory {
@@ -106,9 +105,9 @@ impl<'m> Source<'m> {
         }
     }
 
-    /// A table of the file, mapped when it is large. It is held only as long as it is searched, so
-    /// that its pages don't stay in our memory.
-    pub(crate) fn table(&self, offset: u64, len: u64) -> Result<Table, ElfError> {
+    /// A table of the file, mapped when it is large. It lives only as long as it is searched, so
+    /// that its pages do not stay in our memory.
+    pub fn table(&self, offset: u64, len: u64) -> Result<Table, ElfError> {
         let cap = if self.is_memory() {
             MAX_REMOTE_TABLE
         } else {
@@ -126,11 +125,11 @@ impl<'m> Source<'m> {
                 }
                 let mut options = MmapOptions::new();
                 options.offset(offset).len(length);
-                // SAFETY: the mapping is read-only, private and lies within the file as it was when
-                // we opened it. Should somebody truncate the file during the milliseconds for which
-                // this is held, we die of SIGBUS, which hurts no target: the kernel lets its
-                // threads go. Should somebody write to it, we see other bytes, all of which are
-                // valid for `u8`, and every use of them checks its bounds anew.
+                // SAFETY: the mapping is read-only, private and within the file as it was when we
+                // opened it. If the file is truncated in the milliseconds for which the mapping
+                // exists, we die of SIGBUS; that does not harm a target, whose threads the kernel
+                // resumes. If the file is written to, we see other bytes: all are valid for `u8`,
+                // and every use checks its bounds again.
                 let map = unsafe { options.map_copy_read_only(file) }?;
                 Ok(Table::Mapped(map))
             }
@@ -153,7 +152,7 @@ impl fmt::Debug for Source<'_> {
 }
 
 /// Bytes of a [`Source`] while they are searched.
-pub(crate) enum Table {
+pub enum Table {
     Mapped(Mmap),
     Copied(Vec<u8>),
 }

@@ -1,4 +1,4 @@
-//! Looking up symbols: the dynamic table first, then the full one, stopping when all are found.
+//! Symbol lookup: the dynamic table first, then the full one, until all are found.
 
 use goblin::container::Ctx;
 use goblin::elf::dynamic::{DT_GNU_HASH, DT_HASH, DT_NULL, DT_STRSZ, DT_STRTAB, DT_SYMTAB};
@@ -6,14 +6,15 @@ use goblin::elf::program_header::{PT_DYNAMIC, PT_LOAD};
 use goblin::elf::section_header::{SHN_UNDEF, SHT_DYNSYM, SHT_SYMTAB, SectionHeader};
 use goblin::elf::sym::{STT_TLS, Symtab};
 
+use super::ElfFile;
+use super::error::ElfError;
 use super::source::Table;
-use super::{ElfError, ElfFile};
 
-/// No table has more symbols than this; libpython has some ten thousand.
+/// Cap on the symbols of a table; libpython has some ten thousand.
 const MAX_SYMBOLS: u64 = 8 << 20;
-/// The longest chain of a hash table that is followed.
+/// Cap on the length of a hash chain.
 const MAX_CHAIN: u64 = 1 << 16;
-/// No file has more dynamic entries than this.
+/// Cap on the dynamic entries.
 const MAX_DYNAMIC: u64 = 4096;
 
 /// A symbol table and the strings that name its symbols.
@@ -23,9 +24,9 @@ struct SymbolTable {
 }
 
 impl ElfFile<'_> {
-    /// The virtual addresses of defined symbols, in the order of `names`; `None` for one that isn't
-    /// there. Looks at `.dynsym` first, which every file has that exports anything, and at `.symtab`
-    /// only for what is missing then.
+    /// The virtual addresses of defined symbols, in the order of `names`; `None` for a missing one.
+    /// Searches `.dynsym` first, which every file has that exports symbols, and `.symtab` only for
+    /// those still missing.
     ///
     /// # Errors
     /// When a table cannot be read. A malformed table counts as absent.
@@ -33,8 +34,8 @@ impl ElfFile<'_> {
         self.search(&[SHT_DYNSYM, SHT_SYMTAB], names)
     }
 
-    /// As [`symbols`](ElfFile::symbols), of exported symbols only: the full table of an unstripped
-    /// library has tens of thousands and is not touched.
+    /// As [`symbols`](ElfFile::symbols), but for exported symbols only: the full table of an
+    /// unstripped library has tens of thousands and is not read.
     ///
     /// # Errors
     /// When the table cannot be read. A malformed table counts as absent.
@@ -114,7 +115,7 @@ impl ElfFile<'_> {
         }))
     }
 
-    /// Where in the file the bytes of a virtual address are.
+    /// The file offset of a virtual address.
     fn file_offset(&self, vaddr: u64) -> Option<u64> {
         let loads = || self.segments.iter().filter(|s| s.p_type == PT_LOAD);
         let offset_of = |vaddr: u64| {
@@ -124,36 +125,36 @@ impl ElfFile<'_> {
             })
         };
         offset_of(vaddr).or_else(|| {
-            // glibc replaces these addresses in memory by those that hold there.
+            // glibc relocates these addresses in memory.
             let first = loads().find(|segment| segment.p_offset == 0)?;
             let base = self.source.base()?;
             offset_of(vaddr.wrapping_sub(base.0).wrapping_add(first.p_vaddr))
         })
     }
 
-    /// The number of symbols by `DT_HASH`: its second word (elf(5), the System V ABI).
+    /// The number of symbols from `DT_HASH`: its second word (elf(5), the System V ABI).
     fn count_by_hash(&self, hash: u64) -> Result<u64, ElfError> {
         self.word_at(hash, 1)
     }
 
-    /// The number of symbols by `DT_GNU_HASH`, which doesn't say it: one more than the last symbol
-    /// of the chain that the highest bucket starts. The table is four words (buckets, first hashed
-    /// symbol, Bloom words, Bloom shift), the Bloom filter in words of the file's class, the buckets,
-    /// and a word for each hashed symbol, odd at the end of a chain.
+    /// The number of symbols from `DT_GNU_HASH`, which does not store it: one more than the last
+    /// symbol of the chain that the highest bucket starts. The table is four words (buckets, first
+    /// hashed symbol, Bloom words, Bloom shift), the Bloom filter in words of the file's class, the
+    /// buckets, and a word for each hashed symbol, odd at the end of a chain.
     fn count_by_gnu_hash(&self, hash: u64) -> Result<u64, ElfError> {
         let buckets = self.word_at(hash, 0)?.min(MAX_SYMBOLS);
         let first = self.word_at(hash, 1)?;
         let bloom = self.word_at(hash, 2)?.min(MAX_SYMBOLS);
         let buckets_at = hash
             .checked_add(16 + bloom * self.ctx.size() as u64)
-            .ok_or_else(|| ElfError::Malformed("its hash table's place".into()))?;
+            .ok_or_else(|| ElfError::Malformed("the offset of its hash table".into()))?;
         let table = self.source.table(buckets_at, buckets * 4)?;
         let last = table
             .chunks_exact(4)
             .map(|word| number(word, self.ctx))
             .max();
         let Some(mut last) = last.filter(|last| *last >= first) else {
-            // No symbol is hashed, so none is exported; those before are only used.
+            // No symbol is hashed, so none is exported; those before are imports.
             return Ok(first);
         };
         let chains = buckets_at.saturating_add(buckets * 4);
@@ -186,7 +187,8 @@ impl SymbolTable {
             if missing == 0 {
                 break;
             }
-            // A symbol that is only used here, or lies in each thread's own block, has no address.
+            // Imported symbols have no address here, and thread-local ones have none that is
+            // shared.
             if symbol.st_shndx == SHN_UNDEF as usize || symbol.st_type() == STT_TLS {
                 continue;
             }
@@ -206,7 +208,7 @@ impl SymbolTable {
     }
 }
 
-/// The size of a symbol in the file (`Elf32_Sym`, `Elf64_Sym` of elf(5)).
+/// The size of a symbol (`Elf32_Sym`, `Elf64_Sym` of elf(5)).
 fn symbol_size(ctx: Ctx) -> usize {
     if ctx.is_big() { 24 } else { 16 }
 }

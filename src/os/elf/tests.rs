@@ -34,7 +34,7 @@ fn every_mapping_of_our_own_binary_gives_the_same_bias() {
     assert!(!elf.writable_ranges().is_empty());
 }
 
-/// The mapped C library: without `.symtab` usually, and with a hash table.
+/// The mapped C library: usually without `.symtab`, and with a hash table.
 fn libc_image() -> maps::Image {
     let mappings = maps::read_mappings(std::process::id() as Pid).unwrap();
     maps::images(&mappings)
@@ -44,7 +44,7 @@ fn libc_image() -> maps::Image {
 }
 
 #[test]
-fn a_library_gives_the_same_from_its_file_and_from_memory() {
+fn a_library_reads_the_same_from_its_file_and_from_memory() {
     let image = libc_image();
     let base = image.base().unwrap();
     let file = ElfFile::open(File::open(&image.path).unwrap()).unwrap();

@@ -1,8 +1,8 @@
-//! [`RemoteAddr`]: an address in the target, which we can compute with but never dereference.
+//! [`RemoteAddr`]: an address in the target, for arithmetic but never dereferenced.
 
 use std::fmt;
 
-/// An address in another process. It comes from that process's memory, so it can be anything.
+/// An address in another process. It is read from that process's memory, so it can be any value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemoteAddr(pub u64);
 
@@ -27,7 +27,7 @@ impl RemoteAddr {
         RemoteAddr(self.0.saturating_add_signed(bytes))
     }
 
-    /// The distance in bytes from `start`, or `None` when this lies before it.
+    /// The distance in bytes from `start`; `None` when this is before it.
     pub fn distance_from(self, start: RemoteAddr) -> Option<u64> {
         self.0.checked_sub(start.0)
     }

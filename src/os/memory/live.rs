@@ -1,4 +1,4 @@
-//! [`LiveMemory`]: the memory of a running process, through one descriptor that stays open.
+//! [`LiveMemory`]: the memory of a running process, through one open descriptor.
 
 use std::fs::File;
 use std::io::{self, IoSliceMut};
@@ -13,30 +13,28 @@ use super::{MemoryError, RemoteMemory};
 use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
 
-/// Parts in one vectored call. The kernel refuses more than `UIO_MAXIOV` (1024).
+/// Cap on the parts of one vectored call: the kernel refuses more than `UIO_MAXIOV` (1024).
 const MAX_PARTS: usize = 1024;
-/// Parts of a call that needs no allocation.
+/// Calls with up to this many parts need no allocation.
 const FEW_PARTS: usize = 16;
 
 /// Readable memory of a live process.
 ///
-/// It belongs to the program image that ran when it was opened. When the process ends, reads fail
-/// with `ESRCH` ([`MemoryError::process_is_gone`]); when it executes another program they fail with
-/// `ESTALE` ([`MemoryError::program_is_replaced`]), and the process must be opened anew.
+/// It is bound to the program that was executing when it was opened. After the process has ended,
+/// reads fail with `ESRCH` ([`MemoryError::process_is_gone`]); after an exec they fail with
+/// `ESTALE` ([`MemoryError::program_is_replaced`]), and the process must be opened again.
 #[derive(Debug)]
 pub struct LiveMemory {
     pid: Pid,
-    /// `/proc/PID/mem`, or `None` where only `process_vm_readv` is allowed.
+    /// `/proc/PID/mem`, or `None` where only `process_vm_readv` is permitted.
     mem: Option<File>,
-    /// When the process started: tells it from a later one with the same pid.
+    /// The start time, which distinguishes the process from a later one with the same pid.
     start_ticks: Option<u64>,
     /// Cleared for good when the system refuses `process_vm_readv`, as some sandboxes do.
     vectored: AtomicBool,
 }
 
 impl LiveMemory {
-    /// Opens the memory of a process.
-    ///
     /// # Errors
     /// `PermissionDenied` when we may not read it, `ESRCH` or `NotFound` when there is no such
     /// process or it has no memory.
@@ -54,16 +52,17 @@ impl LiveMemory {
         })
     }
 
-    /// Whether the program that was opened is gone: its process has ended, or runs another one. Reads by
-    /// the process's id may find that one's memory at the same addresses, so this has to be asked for.
-    /// One system call; `false` where it cannot be told.
+    /// Whether the program that was opened is gone: its process has ended or executed another.
+    /// Reads by pid may find the memory of another program at the same addresses, so this must be
+    /// checked. One system call; `false` where it is not known.
     pub fn is_closed(&self) -> bool {
-        // Nobody has the first page mapped, but without any memory there is not even an error.
+        // No process has the first page mapped, but without any memory the read returns 0 instead
+        // of an error.
         let read = self.mem.as_ref().map(|mem| mem.read_at(&mut [0], 0));
         matches!(read, Some(Ok(0)))
     }
 
-    /// One attempt to read at `addr`: how many bytes arrived, of which there may be too few.
+    /// One attempt to read at `addr`: the number of bytes read, possibly too few.
     fn read_some(&self, addr: RemoteAddr, buf: &mut [u8]) -> io::Result<usize> {
         if let Some(mem) = &self.mem {
             return mem.read_at(buf, addr.0);
@@ -80,7 +79,7 @@ impl LiveMemory {
         )?)
     }
 
-    /// Whether the process that we opened is still there, whatever program it runs by now.
+    /// Whether the process that we opened still exists, whatever program it executes.
     fn is_alive(&self) -> bool {
         ProcStat::of_process(self.pid).is_ok_and(|stat| {
             self.start_ticks
@@ -89,10 +88,10 @@ impl LiveMemory {
         })
     }
 
-    /// What it means that a read brought nothing at all.
+    /// The reason for a read that returned no bytes.
     fn why_empty(&self) -> io::Error {
-        // The kernel answers 0 when the memory that was opened has no user any more: its process
-        // ended, or runs another program.
+        // The kernel returns 0 when the memory that was opened has no user any more: its process
+        // has ended or executed another program.
         let errno = if self.is_alive() {
             Errno::ESTALE
         } else {
@@ -101,9 +100,9 @@ impl LiveMemory {
         errno.into()
     }
 
-    /// Reads as many parts as one call brings whole; how many those are.
+    /// Reads parts with one call; returns how many were read whole.
     fn read_vectored(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> usize {
-        // Most calls have a handful of parts: no need to allocate for those.
+        // Most calls have a handful of parts, which need no allocation.
         if parts.len() <= FEW_PARTS {
             let mut remote = [RemoteIoVec { base: 0, len: 0 }; FEW_PARTS];
             let mut local: [_; FEW_PARTS] = std::array::from_fn(|_| IoSliceMut::new(&mut []));
@@ -115,7 +114,7 @@ impl LiveMemory {
         }
     }
 
-    /// The same with room for the system's descriptions of the parts.
+    /// As `read_vectored`, with room for the descriptions of the parts.
     fn read_into<'b>(
         &self,
         parts: &'b mut [(RemoteAddr, &mut [u8])],
@@ -143,8 +142,8 @@ impl LiveMemory {
                 self.vectored.store(false, Ordering::Relaxed);
                 0
             }
-            // A bad first address, or a main thread that ended before its process: read by read we
-            // find out which.
+            // A bad first address, or a main thread that ended before its process: reading the
+            // parts one by one finds out which.
             Err(_) => 0,
         };
         let whole = remote.iter().position(|part| {
@@ -165,7 +164,7 @@ impl RemoteMemory for LiveMemory {
             let cause = match self.read_some(at, rest) {
                 Ok(0) => self.why_empty(),
                 Ok(count) => {
-                    // Never more than asked for; if it were, nothing would be left to read.
+                    // Never more than requested; if it were, nothing would be left to read.
                     rest = rest.get_mut(count..).unwrap_or_default();
                     at = at.offset(count as u64);
                     continue;
@@ -190,7 +189,8 @@ impl RemoteMemory for LiveMemory {
     fn read_many(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> Result<(), MemoryError> {
         for chunk in parts.chunks_mut(MAX_PARTS) {
             let done = match chunk {
-                // For one part the plain read is as good, and its descriptor can't be reused.
+                // For one part the plain read is as good, and its descriptor is safe from pid
+                // reuse.
                 [_] => 0,
                 _ if self.vectored.load(Ordering::Relaxed) => self.read_vectored(chunk),
                 _ => 0,
@@ -207,8 +207,8 @@ fn to_usize(addr: RemoteAddr) -> io::Result<usize> {
     usize::try_from(addr.0).map_err(|_| Errno::EFAULT.into())
 }
 
-/// Whether `process_vm_readv` is allowed on a process. The kernel checks that before the address, so
-/// an address that nobody has mapped tells.
+/// Whether `process_vm_readv` is permitted on a process. The kernel checks that before the address,
+/// so an unmapped address is enough.
 fn may_read_vectored(pid: Pid) -> bool {
     let mut byte = [0u8];
     let remote = [RemoteIoVec { base: 1, len: 1 }];
@@ -341,7 +341,7 @@ mod tests {
         let mut stdin = child.stdin.take().unwrap();
         io::Write::write_all(&mut stdin, b"go\nx").unwrap();
         let mut echo = [0u8];
-        // cat answers: the exec is done.
+        // cat has answered: the exec is done.
         io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut echo).unwrap();
         let error = memory.read(RemoteAddr(8), &mut [0]).unwrap_err();
         assert!(error.program_is_replaced());

@@ -1,4 +1,4 @@
-//! [`RemoteMemory`]: the one way to read a target's memory, live, recorded or from a core file.
+//! [`RemoteMemory`]: reading a target's memory, live, recorded or from a core file.
 
 pub mod address;
 pub mod live;
@@ -13,43 +13,43 @@ use address::RemoteAddr;
 pub struct MemoryError {
     /// First address of the failed read.
     pub addr: RemoteAddr,
-    /// How many bytes were asked for.
+    /// The number of bytes requested.
     pub len: usize,
-    /// What the system said.
+    /// The error of the system call.
     pub cause: std::io::Error,
 }
 
 impl MemoryError {
-    /// Whether the process itself is gone, rather than the address being bad.
+    /// Whether the process has ended, as opposed to a bad address.
     pub fn process_is_gone(&self) -> bool {
-        // ESRCH: process_vm_readv found no such process. A read of /proc/PID/mem of a process
-        // that ended returns 0 bytes, which the reader reports as ESRCH too.
+        // ESRCH: process_vm_readv found no such process. A read of /proc/PID/mem of an ended
+        // process returns 0 bytes, which the reader reports as ESRCH, too.
         self.cause.raw_os_error() == Some(nix::libc::ESRCH)
     }
 
-    /// Whether the process lives on but runs another program by now (exec), so that it must be opened
-    /// anew.
+    /// Whether the process lives but has executed another program (exec), so that it must be opened
+    /// again.
     pub fn program_is_replaced(&self) -> bool {
         self.cause.raw_os_error() == Some(nix::libc::ESTALE)
     }
 }
 
-/// Memory of a target that can be read at any address. A failed or short read is an error, never
-/// zeros.
+/// Memory of a target. A failed or short read is an error, never zeros.
 pub trait RemoteMemory {
     /// Fills `buf` from `addr`.
     ///
     /// # Errors
-    /// When not every byte could be read; `buf` then holds nothing that may be used.
+    /// When not every byte could be read; the contents of `buf` are then undefined.
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError>;
 
-    /// The same bytes in place, where they are at hand; `None` does not mean that they are not there.
+    /// The same bytes without a copy, where they are available; `None` does not mean that they are
+    /// unreadable.
     fn view(&self, _addr: RemoteAddr, _len: usize) -> Option<&[u8]> {
         None
     }
 
-    /// Fills several buffers in as few system calls as the source allows. The parts are read in
-    /// order, but the target runs meanwhile: they need not agree with each other.
+    /// Fills several buffers in as few system calls as possible. The parts are read in order, but
+    /// the target runs meanwhile: they need not be consistent with each other.
     ///
     /// # Errors
     /// When any part could not be read whole.

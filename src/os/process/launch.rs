@@ -16,10 +16,11 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use super::sudo::sudo_user;
 use crate::os::Pid;
 use crate::os::procfs::status::Status;
 use crate::os::ptrace::pause::PauseGuard;
-use crate::os::ptrace::wait::{self, Event, For};
+use crate::os::ptrace::wait::{self, Event, WaitFor};
 use crate::text::sanitize::printable;
 
 #[derive(Debug, thiserror::Error)]
@@ -59,10 +60,10 @@ impl ChildProcess {
         let mut command = Command::new(program);
         command.args(arguments);
         if nix::unistd::geteuid().is_root()
-            && let Some((user, group)) = sudo_user(|name| std::env::var(name).ok())
+            && let Some((user, group)) = sudo_user()
         {
             // The standard library sets both and drops the supplementary groups of root.
-            command.uid(user).gid(group);
+            command.uid(user.as_raw()).gid(group.as_raw());
         }
         let child = command.spawn();
         let child = child.map_err(|cause| LaunchError {
@@ -86,7 +87,7 @@ impl ChildProcess {
     pub fn try_wait(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             PauseGuard::settle();
-            self.exit = exit_of(wait::poll(self.pid, For::End));
+            self.exit = exit_of(wait::poll(self.pid, WaitFor::End));
         }
         self.exit
     }
@@ -106,13 +107,6 @@ impl ChildProcess {
             }
         }
     }
-}
-
-/// The user and group of the caller of sudo, from the variables set by sudo.
-fn sudo_user(variable: impl Fn(&str) -> Option<String>) -> Option<(u32, u32)> {
-    let user = variable("SUDO_UID")?.parse().ok()?;
-    let group = variable("SUDO_GID")?.parse().ok()?;
-    Some((user, group))
 }
 
 fn exit_of(event: Event) -> Option<Exit> {

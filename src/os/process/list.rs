@@ -1,14 +1,14 @@
 //! All processes that we can see, as candidates for attaching.
 
-use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{age_of, command_line, exe_path};
+use super::{command_line, exe_path};
 use crate::os::Pid;
-use crate::os::procfs::stat::ProcStat;
+use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::statm::RssReader;
+use crate::os::procfs::tasks::process_ids;
 
 /// The entry of a process in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +45,7 @@ impl ProcessSummary {
 /// All processes that we can see except ourselves, by pid.
 pub fn all_processes() -> io::Result<Vec<ProcessSummary>> {
     let own = std::process::id().cast_signed();
-    let mut pids: Vec<Pid> = fs::read_dir("/proc")?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+    let mut pids: Vec<Pid> = process_ids(Path::new("/proc"))?
         .filter(|pid| *pid != own)
         .collect();
     pids.sort_unstable();

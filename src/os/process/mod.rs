@@ -5,11 +5,12 @@ pub mod launch;
 pub mod list;
 pub mod mapped_files;
 pub mod new_pids;
+pub mod sudo;
 pub mod tree;
 pub mod usage;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -20,11 +21,14 @@ use nix::sys::signal::kill;
 use super::memory::live::LiveMemory;
 use super::permission::PermissionProblem;
 use super::procfs::maps::{self, Mapping};
-use super::procfs::stat::ProcStat;
+use super::procfs::paths::{open_regular, root_path};
+use super::procfs::read::read_capped;
+use super::procfs::stat::{ProcStat, age_of};
 use super::procfs::statm::RssReader;
 use super::procfs::status::Status;
+use super::procfs::tasks;
 use super::thread::state::RunState;
-use super::{Pid, Tid, container, ticks_per_second};
+use super::{Pid, Tid, container};
 use tree::{Child, descendants};
 
 /// Cap on a command line, in bytes.
@@ -151,23 +155,17 @@ impl TargetProcess {
 
     /// Opens the program that it executes, even if it was deleted.
     pub fn open_exe(&self) -> io::Result<File> {
-        mapped_files::open_regular(Path::new(&format!("/proc/{}/exe", self.view)))
+        open_regular(Path::new(&format!("/proc/{}/exe", self.view)))
     }
 
     /// Translates a path in its root to a path for us.
     pub fn root_path(&self, path: &Path) -> PathBuf {
-        mapped_files::root_path(self.view, path)
+        root_path(self.view, path)
     }
 
     /// Its threads, in the kernel's order: oldest first.
     pub fn thread_ids(&self) -> io::Result<Vec<Tid>> {
-        let process = remoteprocess::Process::new(self.pid).map_err(io::Error::other)?;
-        let threads = process.threads().map_err(io::Error::other)?;
-        // The id of a thread that we have is always known here.
-        Ok(threads
-            .iter()
-            .filter_map(|thread| thread.id().ok())
-            .collect())
+        tasks::thread_ids(self.pid)
     }
 
     pub fn run_state(&self, tid: Tid) -> io::Result<RunState> {
@@ -233,20 +231,13 @@ impl TargetProcess {
 
 /// A thread of the process that has not ended.
 fn living_thread(pid: Pid) -> Option<Tid> {
-    let tasks = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    tasks
-        .filter_map(|task| task.ok()?.file_name().to_str()?.parse().ok())
-        .find(|tid| ProcStat::of_thread(pid, *tid).is_ok_and(|stat| !stat.has_ended()))
+    let mut tids = tasks::thread_ids(pid).ok()?.into_iter();
+    tids.find(|tid| ProcStat::of_thread(pid, *tid).is_ok_and(|stat| !stat.has_ended()))
 }
 
 /// The arguments of a process, lossy, cut after 64 KiB.
-pub(crate) fn command_line(pid: Pid) -> Vec<String> {
-    let mut bytes = Vec::new();
-    let read = File::open(format!("/proc/{pid}/cmdline"))
-        .and_then(|file| file.take(MAX_COMMAND_LINE).read_to_end(&mut bytes));
-    if read.is_err() {
-        return Vec::new();
-    }
+pub fn command_line(pid: Pid) -> Vec<String> {
+    let bytes = read_capped(format!("/proc/{pid}/cmdline"), MAX_COMMAND_LINE).unwrap_or_default();
     let trimmed = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if trimmed.is_empty() {
         return Vec::new();
@@ -258,29 +249,17 @@ pub(crate) fn command_line(pid: Pid) -> Vec<String> {
 }
 
 /// The program of a process without the kernel's "(deleted)"; empty when unknown.
-pub(crate) fn exe_path(pid: Pid) -> PathBuf {
+pub fn exe_path(pid: Pid) -> PathBuf {
     let Ok(path) = fs::read_link(format!("/proc/{pid}/exe")) else {
         return PathBuf::new();
     };
     match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         // A program may really have such a name.
-        Some(bytes) if !mapped_files::root_path(pid, &path).exists() => {
+        Some(bytes) if !root_path(pid, &path).exists() => {
             PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
         }
         _ => path,
     }
-}
-
-/// How long ago an event was that is given in clock ticks since boot.
-pub(crate) fn age_of(start_ticks: u64) -> io::Result<Duration> {
-    let uptime = fs::read_to_string("/proc/uptime")?;
-    let seconds: f64 = uptime
-        .split_ascii_whitespace()
-        .next()
-        .and_then(|seconds| seconds.parse().ok())
-        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-    let started = start_ticks as f64 / ticks_per_second() as f64;
-    Ok(Duration::try_from_secs_f64((seconds - started).max(0.0)).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -7,11 +7,11 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use super::tree::Child;
 use crate::os::Pid;
+use crate::os::procfs::read::reread;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
 
@@ -116,9 +116,7 @@ pub fn is_process(pid: Pid) -> bool {
 fn last_allocated(loadavg: &File) -> io::Result<Pid> {
     // Three loads, two counts of at most 10 digits and the id.
     let mut line = [0u8; 128];
-    let length = loadavg.read_at(&mut line, 0)?;
-    let line = line.get(..length).unwrap_or_default();
-    std::str::from_utf8(line)
+    std::str::from_utf8(reread(loadavg, &mut line)?)
         .ok()
         .and_then(|line| line.split_ascii_whitespace().nth(4)?.parse().ok())
         .ok_or_else(|| io::ErrorKind::InvalidData.into())

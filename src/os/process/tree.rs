@@ -3,9 +3,11 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
+use std::path::Path;
 
 use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
+use crate::os::procfs::tasks;
 
 /// Cap on the number of descendants.
 const MAX_CHILDREN: usize = 1 << 16;
@@ -48,9 +50,9 @@ fn tree(of: &[Pid], mut children: impl FnMut(Pid) -> Vec<Pid>) -> Vec<Child> {
 fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
     let mut children = Vec::new();
     let mut lists = 0;
-    for task in fs::read_dir(format!("/proc/{pid}/task"))? {
+    for tid in tasks::thread_ids(pid)? {
         // A thread that has ended has passed its children on to another one.
-        let Ok(list) = fs::read_to_string(task?.path().join("children")) else {
+        let Ok(list) = fs::read_to_string(format!("/proc/{pid}/task/{tid}/children")) else {
             continue;
         };
         lists += 1;
@@ -68,10 +70,9 @@ fn direct_children(pid: Pid) -> io::Result<Vec<Pid>> {
 /// The children of all processes.
 fn all_children() -> HashMap<Pid, Vec<Pid>> {
     let mut children: HashMap<Pid, Vec<Pid>> = HashMap::new();
-    let Ok(entries) = fs::read_dir("/proc") else {
+    let Ok(pids) = tasks::process_ids(Path::new("/proc")) else {
         return children;
     };
-    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<Pid>().ok());
     for pid in pids {
         if let Ok(stat) = ProcStat::of_process(pid) {
             children.entry(stat.parent).or_default().push(pid);

@@ -1,12 +1,13 @@
 //! Resource usage of a process beyond the RSS in every sample, for occasional reads.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::TargetProcess;
 use crate::os::Pid;
 use crate::os::procfs::cgroup::MemoryLimit;
+use crate::os::procfs::read::read_capped;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
@@ -69,10 +70,8 @@ impl TargetProcess {
 }
 
 fn max_open_files(pid: Pid) -> Option<u64> {
-    let mut text = String::new();
-    fs::File::open(format!("/proc/{pid}/limits"))
-        .and_then(|file| file.take(MAX_LIMITS).read_to_string(&mut text))
-        .ok()?;
+    let text = read_capped(format!("/proc/{pid}/limits"), MAX_LIMITS).ok()?;
+    let text = std::str::from_utf8(&text).ok()?;
     // The soft limit comes first (proc_pid_limits(5)).
     text.lines()
         .find_map(|line| line.strip_prefix("Max open files"))

@@ -1,9 +1,7 @@
 //! [`MmLayout`]: the addresses at which the kernel placed the parts of a program. A fork shares
 //! them with its parent; another execution does not.
 
-use std::fs::File;
-use std::io::Read;
-
+use super::read::read_capped;
 use crate::os::Pid;
 
 /// Room for a whole line of `/proc/PID/stat`: 52 numbers of at most 20 digits, and a name of at
@@ -22,9 +20,7 @@ pub struct MmLayout([u64; FIELDS.len()]);
 impl MmLayout {
     /// `None` when the process has ended or the kernel hides the addresses from us.
     pub fn of(pid: Pid) -> Option<MmLayout> {
-        let mut line = Vec::new();
-        let stat = File::open(format!("/proc/{pid}/stat")).ok()?;
-        stat.take(MAX_LINE).read_to_end(&mut line).ok()?;
+        let line = read_capped(format!("/proc/{pid}/stat"), MAX_LINE).ok()?;
         MmLayout::parse(&line)
     }
 

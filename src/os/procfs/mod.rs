@@ -3,7 +3,11 @@
 pub mod cgroup;
 pub mod maps;
 pub mod mm_layout;
+pub mod paths;
+pub mod read;
+pub mod schedstat;
 pub mod smaps;
 pub mod stat;
 pub mod statm;
 pub mod status;
+pub mod tasks;

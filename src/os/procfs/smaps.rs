@@ -1,8 +1,8 @@
 //! [`MemoryFootprint`]: PSS, USS and swap of a process, from `/proc/PID/smaps_rollup`.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
+use super::read::read_capped;
 use crate::os::Pid;
 
 /// A rollup has one line for each of about 25 sums.
@@ -24,18 +24,14 @@ impl MemoryFootprint {
     /// For this the kernel visits every resident page, which takes some ten milliseconds per GiB,
     /// and holds the memory map's lock against changes (Linux 5.10+ lets other users in between).
     /// So read it at most once per second, not per sample.
+    ///
+    /// # Errors
+    /// `NotFound` when there is no such process, or the kernel (before 4.14) has no such file;
+    /// `InvalidData` for a process without memory, or a file that is not as documented.
     pub fn read(pid: Pid) -> io::Result<MemoryFootprint> {
-        let mut text = String::with_capacity(1024);
-        let read = File::open(format!("/proc/{pid}/smaps_rollup"))
-            .and_then(|file| file.take(MAX_ROLLUP).read_to_string(&mut text));
-        match read {
-            Ok(_) => MemoryFootprint::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into()),
-            // It ended between the opening and the reading; std has no kind for that.
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {
-                Err(io::ErrorKind::NotFound.into())
-            }
-            Err(error) => Err(error),
-        }
+        let text = read_capped(format!("/proc/{pid}/smaps_rollup"), MAX_ROLLUP)?;
+        let text = String::from_utf8_lossy(&text);
+        MemoryFootprint::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     fn parse(text: &str) -> Option<MemoryFootprint> {

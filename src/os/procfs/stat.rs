@@ -1,16 +1,21 @@
 //! [`ProcStat`]: fields of `/proc/PID/stat`, of a process or of one thread.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+use std::fs::{self, File};
+use std::io;
+use std::time::Duration;
 
-use crate::os::{Pid, Tid};
+use super::read::reread;
+use crate::os::{Pid, Tid, ticks_per_second};
 
 /// Set in [`ProcStat::flags`] when a task starts to exit (`PF_EXITING` in the kernel's
 /// include/linux/sched.h, stable since 2.6).
 const PF_EXITING: u64 = 0x4;
 /// Set for a kernel thread (`PF_KTHREAD`, same file).
 const PF_KTHREAD: u64 = 0x0020_0000;
+
+/// Room for the used part of a line, in bytes. The line has 52 numbers of at most 20 digits and
+/// a name of at most 64 bytes; the fields above are in its first half.
+const MAX_LINE: usize = 1024;
 
 /// A parsed `stat` line; field numbers are those of proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,16 +39,12 @@ pub struct ProcStat {
 }
 
 impl ProcStat {
-    /// Room for the used part of a line, in bytes. The line has 52 numbers of at most 20 digits and
-    /// a name of at most 64 bytes; the fields above are in its first half.
-    pub const MAX_LINE: usize = 1024;
-
     /// The `stat` of a process, which is that of its main thread.
     ///
     /// # Errors
     /// `NotFound` when there is no such process; `InvalidData` for a line that is not as documented.
     pub fn of_process(pid: Pid) -> io::Result<ProcStat> {
-        ProcStat::read(Path::new(&format!("/proc/{pid}/stat")))
+        ProcStat::read(&format!("/proc/{pid}/stat"))
     }
 
     /// The `stat` of one thread of a process.
@@ -51,22 +52,20 @@ impl ProcStat {
     /// # Errors
     /// As [`ProcStat::of_process`].
     pub fn of_thread(pid: Pid, tid: Tid) -> io::Result<ProcStat> {
-        ProcStat::read(Path::new(&format!("/proc/{pid}/task/{tid}/stat")))
+        ProcStat::read(&format!("/proc/{pid}/task/{tid}/stat"))
     }
 
-    fn read(path: &Path) -> io::Result<ProcStat> {
-        let mut line = [0u8; ProcStat::MAX_LINE];
-        // A thread that ends between open and read gives ESRCH, which std has no kind for.
-        let length = match File::open(path).and_then(|mut file| file.read(&mut line)) {
-            Ok(length) => length,
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            Err(error) => return Err(error),
-        };
-        line.get(..length)
-            .and_then(ProcStat::parse)
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+    fn read(path: &str) -> io::Result<ProcStat> {
+        ProcStat::reread(&File::open(path)?)
+    }
+
+    /// Reads an open `stat` file again.
+    ///
+    /// # Errors
+    /// As [`ProcStat::of_process`].
+    pub fn reread(file: &File) -> io::Result<ProcStat> {
+        let mut line = [0; MAX_LINE];
+        ProcStat::parse(reread(file, &mut line)?).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     /// The name in parentheses may itself contain spaces and parentheses, so fields are counted
@@ -103,6 +102,18 @@ impl ProcStat {
     pub fn has_ended(&self) -> bool {
         matches!(self.state, b'Z' | b'X' | b'x') || self.flags & PF_EXITING != 0
     }
+}
+
+/// How long ago an event was that is given in clock ticks since boot.
+pub fn age_of(start_ticks: u64) -> io::Result<Duration> {
+    let uptime = fs::read_to_string("/proc/uptime")?;
+    let seconds: f64 = uptime
+        .split_ascii_whitespace()
+        .next()
+        .and_then(|seconds| seconds.parse().ok())
+        .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
+    let started = start_ticks as f64 / ticks_per_second() as f64;
+    Ok(Duration::try_from_secs_f64((seconds - started).max(0.0)).unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
+use super::read::reread;
 use super::status::Status;
 use crate::os::{Pid, page_size};
 
@@ -30,22 +30,17 @@ impl RssReader {
     pub fn rss_bytes(&self) -> io::Result<u64> {
         // Seven numbers of at most 20 digits.
         let mut line = [0u8; 160];
-        let gone = || io::Error::from(io::ErrorKind::NotFound);
-        let length = match self.statm.read_at(&mut line, 0) {
-            Ok(length) => length,
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => return Err(gone()),
-            Err(error) => return Err(error),
-        };
-        let numbers = line.get(..length).and_then(|line| {
+        let line = reread(&self.statm, &mut line)?;
+        let numbers = std::str::from_utf8(line).ok().and_then(|line| {
             // The first number is the size of the address space, 0 once the process has released
             // it; the second counts resident pages (proc_pid_statm(5)).
-            let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+            let mut words = line.split_ascii_whitespace();
             let size: u64 = words.next()?.parse().ok()?;
             let resident: u64 = words.next()?.parse().ok()?;
             Some((size, resident))
         });
         match numbers {
-            Some((0, _)) => Err(gone()),
+            Some((0, _)) => Err(io::ErrorKind::NotFound.into()),
             Some((_, pages)) => Ok(pages.saturating_mul(self.page_size)),
             None => Err(io::ErrorKind::InvalidData.into()),
         }

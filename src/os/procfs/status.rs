@@ -1,9 +1,9 @@
 //! [`Status`]: fields of `/proc/PID/status`.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
+use super::read::read_capped;
 use crate::os::{Pid, Tid};
 
 /// A `status` file has about 1.5 KB; a long list of groups makes it longer.
@@ -47,9 +47,7 @@ pub struct Status {
 
 impl Status {
     pub fn read(path: &Path) -> io::Result<Status> {
-        let mut text = Vec::with_capacity(4096);
-        File::open(path)?.take(MAX_STATUS).read_to_end(&mut text)?;
-        Ok(Status::parse(&text))
+        Ok(Status::parse(&read_capped(path, MAX_STATUS)?))
     }
 
     pub fn of_process(pid: Pid) -> io::Result<Status> {

@@ -1,4 +1,4 @@
-//! Pausing threads by ptrace, and resuming them whatever happens.
+//! Pausing threads by ptrace, and resuming them in all cases.
 
 pub mod pause;
 pub mod syscall_restart;

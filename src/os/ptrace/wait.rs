@@ -1,5 +1,5 @@
-//! Waiting for children and traced threads with the raw numbers of signals: the safe wrappers know
-//! no real-time signals, and would lose both such a signal and the news that came with it.
+//! Waiting for children and traced threads with raw signal numbers: the safe wrappers do not know
+//! real-time signals, and would lose both such a signal and the event that came with it.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -8,56 +8,56 @@ use nix::libc;
 
 use crate::os::{Pid, Tid};
 
-/// What a wait brought.
+/// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// Nothing yet.
+pub enum Event {
     Nothing,
-    /// It stopped for its tracer: the signal, and the ptrace event (0 for a signal that is about to
-    /// be delivered).
-    Stopped { signal: i32, event: i32 },
-    /// It exited with this status.
+    /// It stopped for its tracer: the signal, and the ptrace event (0 for a signal about to be
+    /// delivered).
+    Stopped {
+        signal: i32,
+        event: i32,
+    },
     Exited(i32),
-    /// This signal ended it.
     Killed(i32),
-    /// There is no such child or traced thread of ours, or it has ended and the question was not
-    /// for that.
+    /// There is no such child or traced thread of ours, or it has ended and the wait was not for
+    /// that.
     Unknown,
 }
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum For {
-    /// A stop of a thread that we trace. It is taken: the thread stays stopped.
+pub enum WaitFor {
+    /// A stop of a thread that we trace. It is consumed; the thread stays stopped.
     Stop,
-    /// The end; it stays there for the next one who asks.
+    /// The end, without consuming it.
     PeekEnd,
-    /// The end, which is taken: after it the id is free.
+    /// The end, consuming it: after that the id is free.
     End,
 }
 
-/// Looks whether something happened, without waiting for it.
-pub(crate) fn poll(tid: Tid, what: For) -> Event {
+/// Checks without blocking.
+pub fn poll(tid: Tid, what: WaitFor) -> Event {
     wait_id(tid, what, libc::WNOHANG)
 }
 
-/// Waits until a child ends. Stops of a traced child are left to its tracer.
-pub(crate) fn wait_for_end(pid: Pid) -> Event {
-    wait_id(pid, For::End, 0)
+/// Blocks until a child ends. Stops of a traced child are left to its tracer.
+pub fn wait_for_end(pid: Pid) -> Event {
+    wait_id(pid, WaitFor::End, 0)
 }
 
-fn wait_id(tid: Tid, what: For, extra: i32) -> Event {
+fn wait_id(tid: Tid, what: WaitFor, extra: i32) -> Event {
     let kind = match what {
-        For::Stop => libc::WSTOPPED,
-        For::PeekEnd => libc::WEXITED | libc::WNOWAIT,
-        For::End => libc::WEXITED,
+        WaitFor::Stop => libc::WSTOPPED,
+        WaitFor::PeekEnd => libc::WEXITED | libc::WNOWAIT,
+        WaitFor::End => libc::WEXITED,
     };
     let Ok(id) = libc::id_t::try_from(tid) else {
         return Event::Unknown;
     };
     loop {
         let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-        // __WALL: a thread that is not the first of its process counts as a "clone" child.
+        // __WALL: a thread that is not the main thread counts as a "clone" child.
         let options = kind | extra | libc::__WALL;
         // SAFETY: `info` is a valid place for one siginfo_t for the whole call.
         let result = unsafe { libc::waitid(libc::P_PID, id, info.as_mut_ptr(), options) };
@@ -83,11 +83,11 @@ fn wait_id(tid: Tid, what: For, extra: i32) -> Event {
     }
 }
 
-/// Lets a stopped thread that we trace go, with a signal to deliver or 0.
+/// Resumes and detaches a stopped thread that we trace, with a signal to deliver or 0.
 ///
 /// # Errors
-/// `ESRCH` when the thread isn't stopped (any more), because it was killed.
-pub(crate) fn detach(tid: Tid, signal: i32) -> io::Result<()> {
+/// `ESRCH` when the thread is not stopped any more, because it was killed.
+pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
     // SAFETY: PTRACE_DETACH takes the thread and a number; no memory of ours is involved.
     let result = unsafe {
         libc::ptrace(

@@ -4,36 +4,15 @@
 use std::cell::OnceCell;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
-
-use nix::libc::ESRCH;
 
 use super::fd_budget::FdPermit;
 use super::state::RunState;
+use crate::os::procfs::read::reread;
+use crate::os::procfs::schedstat::RunCount;
 use crate::os::{Pid, Tid};
 
 /// Room for a thread's `status`, in bytes: usually about 1,500. A longer one is read separately.
 const STATUS_LEN: usize = 4096;
-
-/// The first and the third number of `schedstat` (Documentation/scheduler/sched-stats.rst).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RunCount {
-    /// Nanoseconds on a CPU. For a thread that is on a CPU the kernel updates it at timer ticks,
-    /// some milliseconds apart.
-    pub on_cpu_ns: u64,
-    /// How often it was put on a CPU.
-    pub timeslices: u64,
-}
-
-impl RunCount {
-    fn parse(line: &[u8]) -> Option<RunCount> {
-        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
-        Some(RunCount {
-            on_cpu_ns: words.next()?.parse().ok()?,
-            timeslices: words.nth(1)?.parse().ok()?,
-        })
-    }
-}
 
 /// Two equal `timeslices` counts of a sleeping thread mean that it did not run in between.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,18 +100,18 @@ impl ActivityReader {
         let open = || File::open(format!("/proc/{pid}/task/{tid}/schedstat"));
         let files = self.files.as_ref();
         let file = files.and_then(|files| files.schedstat.get_or_init(|| open().ok()).as_ref());
-        let length = match file {
+        let line = match file {
             Some(file) => reread(file, &mut line)?,
             None => {
                 let opened = open();
                 match opened.and_then(|file| reread(&file, &mut line)) {
-                    Ok(length) => length,
+                    Ok(line) => line,
                     // Either the kernel has no such file or the thread has ended.
                     Err(_) => return RunState::of_thread(pid, tid).map(|_| None),
                 }
             }
         };
-        Ok(line.get(..length).and_then(RunCount::parse))
+        Ok(RunCount::parse(line))
     }
 
     /// Both. The count of a sleeping thread is from before it was seen asleep.
@@ -176,9 +155,9 @@ impl ActivityReader {
         });
         if let Some(file) = file {
             let mut status = [0; STATUS_LEN];
-            let length = reread(file, &mut status).ok()?;
-            if length < STATUS_LEN {
-                return switches_off(status.get(..length)?);
+            let status = reread(file, &mut status).ok()?;
+            if status.len() < STATUS_LEN {
+                return switches_off(status);
             }
         }
         switches_off(&std::fs::read(path()).ok()?)
@@ -197,20 +176,10 @@ fn switches_off(status: &[u8]) -> Option<u64> {
     involuntary.checked_add(count(b"voluntary_ctxt_switches:")?)
 }
 
-fn reread(file: &File, line: &mut [u8]) -> io::Result<usize> {
-    match file.read_at(line, 0) {
-        Err(error) if error.raw_os_error() == Some(ESRCH) => Err(io::ErrorKind::NotFound.into()),
-        result => result,
-    }
-}
-
 /// `syscall` contains `running`, or the call that the thread sleeps in.
 fn is_running(file: &File) -> io::Result<bool> {
     let mut line = [0; 160];
-    let length = reread(file, &mut line)?;
-    Ok(line
-        .get(..length)
-        .is_some_and(|line| line.starts_with(b"running")))
+    Ok(reread(file, &mut line)?.starts_with(b"running"))
 }
 
 #[cfg(test)]

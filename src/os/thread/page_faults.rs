@@ -2,7 +2,6 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
 use super::fd_budget::FdPermit;
 use crate::os::procfs::stat::ProcStat;
@@ -40,20 +39,11 @@ impl FaultReader {
     /// # Errors
     /// `NotFound` when it has ended; `InvalidData` for a line that is not as documented.
     pub fn total(&self) -> io::Result<u64> {
-        let mut line = [0; ProcStat::MAX_LINE];
-        let read = match &self.file {
-            Some((file, _)) => file.read_at(&mut line, 0),
-            None => File::open(&self.path).and_then(|file| file.read_at(&mut line, 0)),
-        };
-        let length = match read {
-            Err(error) if error.raw_os_error() == Some(nix::libc::ESRCH) => {
-                return Err(io::ErrorKind::NotFound.into());
-            }
-            result => result?,
-        };
-        let stat = line.get(..length).and_then(ProcStat::parse);
-        stat.map(|stat| stat.minor_faults.saturating_add(stat.major_faults))
-            .ok_or_else(|| io::ErrorKind::InvalidData.into())
+        let stat = match &self.file {
+            Some((file, _)) => ProcStat::reread(file),
+            None => File::open(&self.path).and_then(|file| ProcStat::reread(&file)),
+        }?;
+        Ok(stat.minor_faults.saturating_add(stat.major_faults))
     }
 }
 

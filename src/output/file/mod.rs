@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Gid, Uid};
 use tempfile::NamedTempFile;
 
+use crate::os::process::sudo::sudo_user;
+
 /// Most symbolic links that are followed: the limit of Linux.
 const MAX_LINKS: usize = 40;
 
@@ -286,14 +288,7 @@ fn new_owner(existing: Option<&Metadata>) -> Option<(Uid, Gid)> {
     {
         return Some((Uid::from_raw(existing.uid()), Gid::from_raw(existing.gid())));
     }
-    sudo_user(|name| std::env::var(name).ok())
-}
-
-/// The user who called sudo, from the variables that it sets.
-fn sudo_user(variable: impl Fn(&str) -> Option<String>) -> Option<(Uid, Gid)> {
-    let uid = variable("SUDO_UID")?.parse().ok()?;
-    let gid = variable("SUDO_GID")?.parse().ok()?;
-    Some((Uid::from_raw(uid), Gid::from_raw(gid)))
+    sudo_user()
 }
 
 #[cfg(test)]

@@ -160,17 +160,3 @@ fn long_names_leave_room_for_the_temporary_name() {
     put(&path, "long");
     assert_eq!(fs::read_to_string(&path).unwrap(), "long");
 }
-
-#[test]
-fn sudo_variables_name_the_caller() {
-    let with = |uid: Option<&'static str>, gid: Option<&'static str>| {
-        sudo_user(move |name| (if name == "SUDO_UID" { uid } else { gid }).map(str::to_owned))
-    };
-    assert_eq!(
-        with(Some("1000"), Some("1001")),
-        Some((Uid::from_raw(1000), Gid::from_raw(1001)))
-    );
-    assert_eq!(with(Some("1000"), None), None);
-    assert_eq!(with(Some("-1"), Some("0")), None);
-    assert_eq!(with(Some("root"), Some("0")), None);
-}

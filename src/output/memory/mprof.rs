@@ -60,7 +60,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         }
     }
     let length = profile.last_elapsed();
-    let width = profile.growth_timeline().width();
+    let width = profile.growth_cell_width();
     for (level, function) in top_functions(profile).iter().enumerate() {
         let name = dotted(function);
         for (from, to) in periods(function, width, length) {

@@ -20,10 +20,9 @@ use std::time::Duration;
 use crate::output::memory_report::MemoryReport;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
-use crate::profile::tables::labels::LabelId;
-use crate::profile::tables::stacks::StackId;
-use crate::profile::tables::threads::{Slice, ThreadId};
-use crate::rss::leak::trend::SHORTEST;
+use crate::profile::tables::ids::{LabelId, StackId, ThreadId};
+use crate::profile::tables::threads::Slice;
+use crate::rss::leak::thresholds::SHORTEST;
 use crate::rss::series::RssPoint;
 
 /// Scripts select events by this category, so it is the same as in py-spy.

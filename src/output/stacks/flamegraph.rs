@@ -8,8 +8,10 @@ use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::folded::{self, Bounds};
 use crate::output::meta::Meta;
+use crate::output::svg::escape;
 use crate::output::{empty, palette};
 use crate::profile::Profile;
+use crate::text::units::{mib, size};
 
 /// Deepest stack that is drawn. No viewer opens a picture of a recursion with thousands of frames; other
 /// formats contain it completely.
@@ -173,23 +175,9 @@ fn subtitle(profile: &Profile, meta: &Meta) -> String {
         parts.push(format!("{} idle left out", counts.idle));
     }
     if let Some(peak) = profile.rss().peak() {
-        parts.push(format!(
-            "peak RSS {:.1} MiB",
-            peak as f64 / f64::from(1 << 20)
-        ));
+        parts.push(format!("peak RSS {}", mib(peak)));
     }
     parts.join(" · ")
-}
-
-/// Bytes with one decimal: `1.5 MiB`, `4.0 KiB`.
-fn size(bytes: u64) -> String {
-    #[allow(clippy::cast_precision_loss, reason = "shown with one decimal")]
-    let bytes = bytes as f64;
-    if bytes < f64::from(1 << 20) / 10.0 {
-        format!("{:.1} KiB", bytes / 1024.0)
-    } else {
-        format!("{:.1} MiB", bytes / f64::from(1 << 20))
-    }
 }
 
 fn seconds(meta: &Meta) -> String {
@@ -225,11 +213,4 @@ fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Resul
         )?;
     }
     writeln!(out, "</svg>")
-}
-
-/// The text with XML's special characters as entities.
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
 }

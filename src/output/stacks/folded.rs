@@ -9,8 +9,7 @@ use std::io::{self, Write};
 
 use crate::output::meta::Meta;
 use crate::profile::Profile;
-use crate::profile::tables::labels::LabelId;
-use crate::profile::tables::stacks::StackId;
+use crate::profile::tables::ids::{LabelId, StackId};
 
 /// Writes one line per stack, sorted by the names of the frames.
 ///

@@ -20,7 +20,8 @@ use crate::output::empty;
 use crate::output::memory_report::MemoryReport;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
-use crate::profile::tables::threads::{Slice, ThreadId};
+use crate::profile::tables::ids::ThreadId;
+use crate::profile::tables::threads::Slice;
 use crate::rss::attribution::Growth;
 
 /// URL of the format's schema, by which the viewer recognises the file.

@@ -13,7 +13,9 @@ use crate::profile::Profile;
 use crate::profile::tables::functions::{Amount, FunctionRow, FunctionTable};
 use crate::profile::tables::labels::Label;
 use crate::rss::attribution::Growth;
+use crate::text::align::{self, Align};
 use crate::text::sanitize::clean;
+use crate::text::units;
 
 /// The functions of a profile as shown in a table.
 pub struct View<'a> {
@@ -225,7 +227,7 @@ impl<'a> View<'a> {
     /// A size, or a dash if memory was not recorded.
     pub fn mib(&self, bytes: u64) -> String {
         if self.has_memory() {
-            format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+            units::mib(bytes)
         } else {
             "-".to_owned()
         }
@@ -280,37 +282,15 @@ pub fn unmatched(profile: &Profile, options: &TableOptions) -> Vec<String> {
     View::new(profile, options).unmatched()
 }
 
-/// Rows of cells as text: each column as wide as its widest cell and right-aligned, except for the last
-/// column, which is left-aligned.
+/// Rows of cells as aligned text, with a line between the headings and the rows.
 pub fn aligned(headings: &[&str], rows: &[Vec<String>]) -> String {
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        let cells = cells.map(|cell| cell.chars().count());
-        let heading = headings.get(column).map_or(0, |text| text.chars().count());
-        cells.chain([heading]).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..headings.len().saturating_sub(1)).map(width).collect();
-    let mut text = String::new();
-    let line = |text: &mut String, cells: &[&str]| {
-        let start = text.len();
-        for (cell, width) in cells.iter().zip(&widths) {
-            *text += &format!("{cell:>width$}  ");
-        }
-        *text += cells.last().copied().unwrap_or_default();
-        text.truncate(start + text.get(start..).unwrap_or_default().trim_end().len());
-        text.push('\n');
-    };
-    line(&mut text, headings);
-    // As wide as the headings, whatever the width of the last column.
-    let headed: usize = widths.iter().map(|width| width + 2).sum();
-    let last = headings.last().map_or(0, |text| text.chars().count());
-    text += &"=".repeat(headed + last);
-    text.push('\n');
-    for row in rows {
-        line(
-            &mut text,
-            &row.iter().map(String::as_str).collect::<Vec<_>>(),
-        );
-    }
-    text
+    let headings: Vec<_> = headings
+        .iter()
+        .map(|heading| (*heading, Align::Right))
+        .collect();
+    let mut lines = align::columns(&headings, rows);
+    let rule = lines.first().map_or(0, |line| line.chars().count());
+    lines.insert(1, "=".repeat(rule));
+    lines.push(String::new());
+    lines.join("\n")
 }

@@ -1,5 +1,15 @@
-//! Memory growth in a profile: per stack, per function over time, and what may leak.
+//! Memory in a profile: growth per stack and per function over time, and which stacks may leak.
+
+pub mod growth_table;
+
+pub mod timeline;
+
+pub mod checkpoints;
+
+pub mod tracking;
+
+pub mod weights;
+
+pub mod by_function;
 
 pub mod suspects;
-pub mod timeline;
-pub mod weights;

@@ -1,86 +1,43 @@
-//! [`Profile::suspects`]: the stacks that grew resident memory most and never gave it back.
+//! [`Profile::suspects`]: the stacks with the largest growth that was never released.
 //!
-//! Memory is seldom freed where it was made: what a function builds goes when its caller drops it. So
-//! what a stack gave back is set off against what was added nearest to it: in the same function first,
-//! then in what its callers called, and so on up to the whole program, the largest first. What is left
-//! was never given back.
+//! Memory is seldom freed where it was allocated: what a function builds is freed when its caller drops
+//! it. So releases are netted against the nearest allocations: the same function, then callees of its
+//! callers, up to the root; the largest first. The rest was never released.
 //!
-//! A program that is recorded from its start has loaded much before it leaks anything. So only what
-//! came after a [`Checkpoints`] counts, somewhere in the first half.
+//! A program that is recorded from its start loads much before it leaks anything. So only growth after a
+//! [checkpoint](super::checkpoints::Checkpoints) in the first half of the recording counts.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::profile::Profile;
-use crate::profile::tables::stacks::StackId;
-use crate::rss::attribution::Growth;
+use crate::profile::tables::ids::StackId;
 
-/// The first mark; each is twice as late as the one before.
-const FIRST_MARK: Duration = Duration::from_secs(4);
-/// Of how many stacks with the largest growth the suspects are taken.
+/// Stacks with the largest growth that are considered.
 const MAX_GROWERS: usize = 64;
-/// How many stacks that gave back most are set off against them.
+/// Stacks with the largest releases that are netted against them.
 const MAX_RELEASERS: usize = 256;
-/// A suspect has at least this share of what all of them kept: the rest is noise.
+/// Least share of a suspect in the growth of all of them: less is noise.
 const LEAST_SHARE: f64 = 0.02;
 
-/// A stack that grew resident memory.
+/// A stack with growth that was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Suspect {
-    /// Which.
     pub stack: StackId,
-    /// What it added and nothing gave back, in bytes.
-    pub kept_bytes: u64,
-}
-
-/// What each stack had grown by at two moments of the recording, the later one twice as late: at the
-/// end, the earlier one lies between a quarter and a half.
-#[derive(Debug, Default)]
-pub(crate) struct Checkpoints {
-    earlier: Mark,
-    later: Mark,
-}
-
-#[derive(Debug, Default)]
-struct Mark {
-    at: Duration,
-    /// By [`StackId::index`].
-    growth: Vec<Growth>,
-}
-
-impl Checkpoints {
-    /// Whether it is time for the next one.
-    pub fn is_due(&self, elapsed: Duration) -> bool {
-        elapsed >= FIRST_MARK.max(self.later.at.saturating_mul(2))
-    }
-
-    /// Sets a mark.
-    pub fn set(&mut self, at: Duration, growth: Vec<Growth>) {
-        self.earlier = std::mem::replace(&mut self.later, Mark { at, growth });
-    }
-
-    /// The growth at the earlier mark or, where `since` is after it, at the later one.
-    fn after(&self, since: Duration) -> &[Growth] {
-        let mark = if since > self.earlier.at {
-            &self.later
-        } else {
-            &self.earlier
-        };
-        &mark.growth
-    }
+    pub retained_bytes: u64,
 }
 
 impl Profile {
-    /// Up to `most` stacks that grew most after `since` and never gave it back, the first one first.
-    /// None without [`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory).
+    /// Up to `most` stacks with the largest unreleased growth after `since`, the largest first. Empty
+    /// without [`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory).
     pub fn suspects(&self, since: Duration, most: usize) -> Vec<Suspect> {
-        if !self.options.memory {
+        let Some(memory) = &self.memory else {
             return Vec::new();
-        }
-        let before = self.marks.after(since);
+        };
+        let before = memory.checkpoints.after(since);
         let growth = |id: StackId| {
             let before = before.get(id.index()).copied().unwrap_or_default();
-            let now = self.growth(id);
+            let now = memory.growth.of(id);
             let grown = now.grown_bytes.saturating_sub(before.grown_bytes);
             let released = now.released_bytes.saturating_sub(before.released_bytes);
             (
@@ -89,43 +46,49 @@ impl Profile {
             )
         };
         let all = self.stacks.ids().map(|id| (id, growth(id)));
-        let (mut kept, mut released) = (Vec::new(), Vec::new());
-        for (id, (grew, gave)) in all {
+        let (mut grown, mut released) = (Vec::new(), Vec::new());
+        for (id, (grew, shrank)) in all {
             if grew > 0 {
-                kept.push((id, grew));
-            } else if gave > 0 {
-                released.push((id, gave));
+                grown.push((id, grew));
+            } else if shrank > 0 {
+                released.push((id, shrank));
             }
         }
-        largest(&mut kept, MAX_GROWERS);
+        largest(&mut grown, MAX_GROWERS);
         largest(&mut released, MAX_RELEASERS);
         let parent = |id| self.stacks.parent(id);
-        set_off(&mut kept, &released, parent);
-        largest(&mut kept, most);
-        let sum: u64 = kept.iter().map(|(_, bytes)| *bytes).sum();
+        net(&mut grown, &released, parent);
+        largest(&mut grown, most);
+        let sum: u64 = grown.iter().map(|(_, bytes)| *bytes).sum();
         let least = (sum as f64 * LEAST_SHARE).ceil() as u64;
-        let kept = kept.into_iter().filter(|(_, bytes)| *bytes >= least.max(1));
-        kept.map(|(stack, kept_bytes)| Suspect { stack, kept_bytes })
+        let retained = grown
+            .into_iter()
+            .filter(|(_, bytes)| *bytes >= least.max(1));
+        retained
+            .map(|(stack, retained_bytes)| Suspect {
+                stack,
+                retained_bytes,
+            })
             .collect()
     }
 }
 
-/// Sorts by bytes, and keeps the `most` largest.
+/// Sorts by bytes and truncates to the `most` largest.
 fn largest(stacks: &mut Vec<(StackId, u64)>, most: usize) {
     stacks.sort_by_key(|(id, bytes)| (Reverse(*bytes), *id));
     stacks.truncate(most);
 }
 
-/// Takes what was `released` from what was `kept`, nearest first.
-fn set_off(
-    kept: &mut [(StackId, u64)],
+/// Subtracts what was `released` from what was `grown`, nearest first.
+fn net(
+    grown: &mut [(StackId, u64)],
     released: &[(StackId, u64)],
     parent: impl Fn(StackId) -> StackId,
 ) {
     for (releaser, bytes) in released {
         let mut left = *bytes;
-        // Where the two stacks part; the deeper, the nearer. A node has a greater id than its parent.
-        let mut near: Vec<(StackId, &mut u64)> = kept
+        // The deeper the two stacks diverge, the nearer they are. A node has a greater id than its parent.
+        let mut near: Vec<(StackId, &mut u64)> = grown
             .iter_mut()
             .map(|(id, bytes)| (shared(*id, *releaser, &parent), bytes))
             .collect();
@@ -138,7 +101,7 @@ fn set_off(
     }
 }
 
-/// The deepest stack that both come from.
+/// The deepest common ancestor.
 fn shared(mut a: StackId, mut b: StackId, parent: impl Fn(StackId) -> StackId) -> StackId {
     while a != b {
         if a > b {
@@ -154,11 +117,12 @@ fn shared(mut a: StackId, mut b: StackId, parent: impl Fn(StackId) -> StackId) -
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use crate::profile::memory::tracking::MemoryTracking;
     use crate::profile::options::ProfileOptions;
     use crate::profile::tables::labels::Label;
     use crate::rss::attribution::by_stack::Attribution as _;
 
-    /// A profile with these stacks, root first, and what each added and gave back.
+    /// A profile, and the stacks whose growth was charged.
     struct Built {
         profile: Profile,
         stacks: Vec<StackId>,
@@ -192,17 +156,24 @@ mod tests {
             id
         }
 
+        fn memory(&mut self) -> &mut MemoryTracking {
+            self.profile.memory.as_mut().unwrap()
+        }
+
         fn charge(&mut self, names: &[&str], changes: &[i64]) {
             let id = self.stack(names);
             for change in changes {
-                self.profile.growth.charge(&id, *change);
+                self.memory().growth.charge(&id, *change);
             }
         }
 
         fn suspects(&self, since: Duration) -> Vec<(String, u64)> {
             let named = |suspect: Suspect| {
                 let label = self.profile.stacks.label(suspect.stack).unwrap();
-                (self.profile.name(label).into_owned(), suspect.kept_bytes)
+                (
+                    self.profile.name(label).into_owned(),
+                    suspect.retained_bytes,
+                )
             };
             let found = self.profile.suspects(since, 3);
             found.into_iter().map(named).collect()
@@ -210,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_caller_gives_back_was_made_by_what_it_called() {
+    fn releases_of_a_caller_are_netted_against_its_callees() {
         let mut built = Built::new();
         built.charge(&["main", "handle", "parse"], &[9_000]);
         built.charge(&["main", "handle", "remember"], &[800]);
@@ -223,13 +194,13 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_near_gives_back_is_taken_from_the_largest() {
+    fn a_release_without_a_near_allocation_is_netted_against_the_largest() {
         let mut built = Built::new();
         built.charge(&["a", "reads"], &[700]);
-        built.charge(&["b", "keeps"], &[500]);
+        built.charge(&["b", "retains"], &[500]);
         built.charge(&["c", "drops"], &[-600]);
         let found = built.suspects(Duration::ZERO);
-        assert_eq!(found.first().unwrap(), &("keeps".to_owned(), 500));
+        assert_eq!(found.first().unwrap(), &("retains".to_owned(), 500));
     }
 
     #[test]
@@ -238,10 +209,9 @@ mod tests {
         built.charge(&["main", "imports"], &[100_000]);
         for at in [4, 8, 16] {
             let at = Duration::from_secs(at);
-            assert!(built.profile.marks.is_due(at));
-            let growth = built.profile.growth_by_stack();
-            built.profile.marks.set(at, growth);
-            assert!(!built.profile.marks.is_due(at));
+            assert!(built.memory().checkpoints.is_due(at));
+            built.memory().checkpoint(at);
+            assert!(!built.memory().checkpoints.is_due(at));
         }
         built.charge(&["main", "leaks"], &[300]);
         let leaks = [("leaks".to_owned(), 300)];
@@ -250,11 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_without_memory() {
+    fn there_are_no_suspects_without_memory_tracking() {
         let mut built = Built::new();
         built.charge(&["main"], &[100]);
         assert_eq!(built.suspects(Duration::ZERO).len(), 1);
-        built.profile.options.memory = false;
+        built.profile.memory = None;
         assert!(built.suspects(Duration::ZERO).is_empty());
     }
 }

@@ -1,24 +1,23 @@
-//! [`GrowthTimeline`]: which functions made the resident memory grow, and when, in bounded space.
+//! [`GrowthTimeline`]: which functions made RSS grow, and when, in bounded space.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::profile::Profile;
-use crate::profile::tables::labels::{Label, LabelId};
+use crate::profile::tables::ids::LabelId;
 
-/// Most stretches of time that are told apart.
+/// Most buckets of time.
 pub const MAX_BUCKETS: u32 = 600;
-/// How long a stretch is at first: six seconds fit in before it doubles.
-const FIRST_WIDTH: Duration = Duration::from_millis(10);
-/// What a function must have grown to be worth a word of its own: the kernel's count of a process's
-/// pages is off by some 256 KiB for each CPU, though seldom by more than a little.
+/// Initial width of a bucket: [`MAX_BUCKETS`] of them cover six seconds, then the width doubles.
+pub const FIRST_WIDTH: Duration = Duration::from_millis(10);
+/// Least growth for which a function is shown: the kernel's page count of a process may be off by some
+/// 256 KiB per CPU, though seldom by more than a little.
 pub const LEAST_BYTES: u64 = 64 << 10;
-/// Most pairs of function and stretch that are kept: 1 MiB.
+/// Most pairs of function and bucket: 1 MiB.
 const MAX_CELLS: usize = 1 << 16;
 
-/// Bytes grown by leaf function and stretch of time. When the time is longer than the stretches
-/// reach, neighbours are joined and all become twice as wide. When there are too many cells, the
-/// functions that have grown least go into one row of others, so that the sum stays what it was.
+/// Bytes grown by leaf function and bucket of time. When the recording outgrows the buckets, neighbours
+/// are joined and all become twice as wide. When there are too many cells, the functions that grew least
+/// are joined in one row of others, so that the sum is preserved.
 #[derive(Debug)]
 pub struct GrowthTimeline {
     width: Duration,
@@ -28,19 +27,18 @@ pub struct GrowthTimeline {
     max_cells: usize,
 }
 
-/// What one label, or all the others, grew by.
+/// Growth of one label, or of all others.
 #[derive(Clone, Debug, Default)]
-struct Row {
-    grown_bytes: u64,
-    /// Bucket and bytes, in order of time.
-    cells: Vec<(u32, u64)>,
+pub struct Row {
+    pub grown_bytes: u64,
+    /// Bucket and bytes, ordered by bucket.
+    pub cells: Vec<(u32, u64)>,
 }
 
 impl Row {
-    /// Adds to a bucket; the number of cells that are new (0 or 1).
+    /// Adds to a bucket; returns the number of new cells (0 or 1).
     fn add(&mut self, bucket: u32, bytes: u64) -> usize {
         self.grown_bytes = self.grown_bytes.saturating_add(bytes);
-        // Mostly the last one, or one behind it.
         match self.cells.binary_search_by_key(&bucket, |(at, _)| *at) {
             Ok(at) => {
                 if let Some((_, sum)) = self.cells.get_mut(at) {
@@ -55,7 +53,8 @@ impl Row {
         }
     }
 
-    fn add_all(&mut self, other: &Row) {
+    /// Adds all cells of another row.
+    pub fn add_all(&mut self, other: &Row) {
         for (bucket, bytes) in &other.cells {
             self.add(*bucket, *bytes);
         }
@@ -73,25 +72,23 @@ impl Row {
     }
 }
 
-/// When a function made the resident memory grow, and by how much.
+/// By how much a function made RSS grow, and when.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionGrowth {
-    /// The function's name, or that of what is none, such as `<GC>`.
+    /// The function's name, or a marker such as `<GC>`.
     pub name: String,
-    /// Its file, as stacks show it; `None` for what is no function.
+    /// Its file as stacks show it; `None` for a marker.
     pub file: Option<String>,
-    /// Bytes grown in all.
     pub grown_bytes: u64,
-    /// Bytes grown by stretch of time, the oldest first, without those that have none.
+    /// Growth by bucket, oldest first, without empty buckets.
     pub cells: Vec<GrowthCell>,
 }
 
-/// Growth within a stretch of time of [`GrowthTimeline::width`].
+/// Growth within one bucket of [`GrowthTimeline::width`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrowthCell {
-    /// Time from the start of the recording to the start of the stretch.
+    /// Start of the bucket, from the start of the recording.
     pub start: Duration,
-    /// Bytes grown in it.
     pub grown_bytes: u64,
 }
 
@@ -108,7 +105,7 @@ impl Default for GrowthTimeline {
 }
 
 impl GrowthTimeline {
-    /// Lays bytes that were grown at a time on the label at the leaf of the stack that grew them.
+    /// Adds bytes to the label at the leaf of the stack that grew.
     pub fn add(&mut self, elapsed: Duration, leaf: LabelId, grown_bytes: u64) {
         if grown_bytes == 0 {
             return;
@@ -120,9 +117,14 @@ impl GrowthTimeline {
         }
     }
 
-    /// How long each stretch of time is.
+    /// Width of a bucket.
     pub fn width(&self) -> Duration {
         self.width
+    }
+
+    /// The rows by label, and the row of all other functions.
+    pub fn rows(&self) -> (&HashMap<LabelId, Row>, &Row) {
+        (&self.rows, &self.others)
     }
 
     fn bucket(&mut self, elapsed: Duration) -> u32 {
@@ -142,7 +144,7 @@ impl GrowthTimeline {
         self.cells = self.rows.values().map(|row| row.cells.len()).sum();
     }
 
-    /// Keeps the rows that grew most, as many as fill half of the room, and joins the rest.
+    /// Retains the rows that grew most, up to half of the cells, and joins the rest.
     fn fold(&mut self) {
         let mut rows: Vec<(LabelId, Row)> = self.rows.drain().collect();
         rows.sort_by(|(a_label, a), (b_label, b)| {
@@ -160,86 +162,13 @@ impl GrowthTimeline {
     }
 }
 
-/// What a row of several functions is called.
-const OTHERS: &str = "<other functions>";
-
-impl Profile {
-    /// Lays what stacks were given since the last time on the functions at their leaves, at the time
-    /// of the last tick.
-    pub(crate) fn date_growth(&mut self) {
-        for (stack, bytes) in self.growth.take_news() {
-            if let Some(leaf) = self.stacks.label(stack) {
-                self.growth_timeline.add(self.last_elapsed, leaf, bytes);
-            }
-        }
-    }
-
-    /// The functions that made the resident memory grow, those that grew it most first: each line of
-    /// a function counts for the function. Only the leaf of a stack counts. Empty unless memory was
-    /// sampled.
-    pub fn growth_by_function(&self) -> Vec<FunctionGrowth> {
-        let timeline = self.growth_timeline();
-        let mut by_function: HashMap<(String, Option<String>), Row> = HashMap::new();
-        for (label, row) in &timeline.rows {
-            let key = (self.name(*label).into_owned(), self.shown_file(*label));
-            by_function.entry(key).or_default().add_all(row);
-        }
-        if timeline.others.grown_bytes > 0 {
-            by_function.insert((OTHERS.to_owned(), None), timeline.others.clone());
-        }
-        let mut functions: Vec<FunctionGrowth> = by_function
-            .into_iter()
-            .map(|((name, file), row)| FunctionGrowth {
-                name,
-                file,
-                grown_bytes: row.grown_bytes,
-                cells: row
-                    .cells
-                    .into_iter()
-                    .map(|(bucket, grown_bytes)| GrowthCell {
-                        start: timeline.width.saturating_mul(bucket),
-                        grown_bytes,
-                    })
-                    .collect(),
-            })
-            .collect();
-        functions.sort_by(|a, b| {
-            let by_growth = b.grown_bytes.cmp(&a.grown_bytes);
-            by_growth.then_with(|| (&a.name, &a.file).cmp(&(&b.name, &b.file)))
-        });
-        functions
-    }
-
-    fn shown_file(&self, id: LabelId) -> Option<String> {
-        match self.labels().get(id) {
-            Some(Label::Python { shown_file, .. }) => Some(self.string(shown_file).to_owned()),
-            _ => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
-    use crate::profile::options::ProfileOptions;
-    use crate::profile::tables::labels::LabelTable;
 
-    fn labels(count: u32) -> Vec<LabelId> {
-        let mut table = LabelTable::default();
-        let mut strings = crate::profile::tables::strings::StringTable::default();
-        let text = strings.intern("f").unwrap_or_else(|| unreachable!());
-        (0..count)
-            .map(|line| {
-                table.intern(Label::Python {
-                    name: text,
-                    shown_file: text,
-                    file: text,
-                    line: Some(line + 1),
-                    first_line: None,
-                })
-            })
-            .collect()
+    fn labels(count: usize) -> Vec<LabelId> {
+        (0..count).map(LabelId::from_index).collect()
     }
 
     fn sum(timeline: &GrowthTimeline) -> u64 {
@@ -248,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_time_is_kept_in_as_many_stretches_as_a_short_one() {
+    fn a_day_takes_no_more_buckets_than_a_minute() {
         let leaf = labels(1)[0];
         let mut timeline = GrowthTimeline::default();
         for second in 0..86_400_u64 {
@@ -264,14 +193,14 @@ mod tests {
         assert!(row.cells.len() > MAX_BUCKETS as usize / 2);
         assert!(row.cells.is_sorted_by_key(|(bucket, _)| *bucket));
         assert_eq!(timeline.cells, row.cells.len());
-        // Each stretch has what belongs to it.
+        // Each bucket has the growth of its time.
         let width = timeline.width().as_secs_f64();
         let (_, first) = row.cells[0];
         assert!((first as f64 / 2.0 - width).abs() <= 1.0, "{first} {width}");
     }
 
     #[test]
-    fn growth_that_is_told_late_goes_to_its_time() {
+    fn growth_reported_late_goes_to_its_time() {
         let leaf = labels(1)[0];
         let mut timeline = GrowthTimeline::default();
         for ms in [5, 45, 25, 26, 44] {
@@ -282,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_functions_the_large_ones_stay_and_the_sum_too() {
+    fn too_many_functions_are_joined_and_the_largest_and_the_sum_remain() {
         let leaves = labels(100);
         let mut timeline = GrowthTimeline {
             max_cells: 64,
@@ -300,52 +229,5 @@ mod tests {
         assert_eq!(sum(&timeline), added);
         assert_eq!(timeline.rows[&leaves[7]].grown_bytes, 40_000);
         assert!(timeline.others.cells.len() <= MAX_BUCKETS as usize);
-    }
-
-    #[test]
-    fn lines_of_a_function_are_one_row() {
-        let mut profile = Profile::new(ProfileOptions::default());
-        let name = profile.strings.intern("load");
-        let file = profile.strings.intern("app.py");
-        let (Some(name), Some(file)) = (name, file) else {
-            unreachable!()
-        };
-        let mut label = |line| {
-            profile.labels.intern(Label::Python {
-                name,
-                shown_file: file,
-                file,
-                line: Some(line),
-                first_line: None,
-            })
-        };
-        let (first, second) = (label(3), label(4));
-        let collection = profile.labels.intern(Label::Collection);
-        let growth = &mut profile.growth_timeline;
-        growth.add(Duration::from_millis(1), first, 10);
-        growth.add(Duration::from_millis(2), second, 20);
-        growth.add(Duration::from_millis(31), second, 5);
-        growth.add(Duration::from_millis(31), collection, 70);
-        let cell = |ms, grown_bytes| GrowthCell {
-            start: Duration::from_millis(ms),
-            grown_bytes,
-        };
-        assert_eq!(
-            profile.growth_by_function(),
-            [
-                FunctionGrowth {
-                    name: "<GC>".to_owned(),
-                    file: None,
-                    grown_bytes: 70,
-                    cells: vec![cell(30, 70)],
-                },
-                FunctionGrowth {
-                    name: "load".to_owned(),
-                    file: Some("app.py".to_owned()),
-                    grown_bytes: 35,
-                    cells: vec![cell(0, 30), cell(30, 5)],
-                },
-            ]
-        );
     }
 }

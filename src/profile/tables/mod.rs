@@ -1,7 +1,13 @@
-//! The tables of a profile: strings, labels, stacks, threads, functions. Each entry is known by its handle.
+//! The tables of a profile: strings, labels, stacks, threads, functions. Each entry has a handle.
+
+pub mod ids;
+
+pub mod strings;
+
+pub mod labels;
+
+pub mod stacks;
+
+pub mod threads;
 
 pub mod functions;
-pub mod labels;
-pub mod stacks;
-pub mod strings;
-pub mod threads;

@@ -1,55 +1,40 @@
 //! [`StackTable`]: the prefix tree of all stacks.
 //!
-//! Stacks that were seen at different ticks mostly share their roots. So a stack is not stored as
-//! a list but as its leaf's *node*; the node knows its label and its parent, and walking the
-//! parents gives the frames from the leaf to the root:
+//! Most stacks share their roots. So a stack is stored as its leaf's *node*, which has its label and its
+//! parent; the chain of parents gives the frames from the leaf to the root:
 //!
 //! ```text
-//!   seen                               kept: node (label, parent, weight)
+//!   sampled                            stored: node (label, parent, weight)
 //!   <module> main load    3 times      1 (<module>, root, 0)
 //!   <module> main work    5 times      2 (main,     1,    1)
 //!   <module> main         once         3 (load,     2,    3)
 //!                                      4 (work,     2,    5)
 //! ```
 //!
-//! A node's *weight* is the number of samples that ended exactly there, or their nanoseconds on a CPU:
-//! its self time. Its total time is the sum of the weights below it. A node is always made after its
-//! parent, so its number is greater, and one backwards pass over the nodes sums up the totals.
+//! A node's *weight* is its self time: the number of samples with this leaf, or their on-CPU nanoseconds.
+//! Its total time is the sum of the weights of it and of all nodes below it. A node is made after its
+//! parent and has a greater id, so one backwards pass over the nodes computes all totals.
 //!
-//! The tree grows with the number of distinct stacks, never with time. When it is full, stacks that
-//! are new are told apart only as far as the tree knows them; see [`StackTable::folded`].
+//! The tree grows with the number of distinct stacks, never with time. When it is full, new stacks are
+//! distinguished only as far as the tree has their frames; see [`StackTable::folded`].
 
 use foldhash::HashMap;
 
-use super::labels::LabelId;
+use super::ids::{LabelId, StackId};
 
-/// Most nodes that [`StackTable::child`] makes. Large programs have some 100,000; these, and as many
-/// folded ones, take about 60 MiB. (A hash table of 2^20 places holds 7/8 of that.)
+/// Most nodes that [`StackTable::child`] makes. Large programs have some 100,000. This many, and as many
+/// folded ones, take about 60 MiB. (A hash table of 2^20 slots holds 7/8 of that.)
 const MAX_NODES: usize = 450_000;
-
-/// A node of a [`StackTable`]: one distinct stack, named by its leaf.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StackId(u32);
-
-impl StackId {
-    /// The empty stack, above all others.
-    pub const ROOT: StackId = StackId(0);
-
-    /// The node's place in the table: dense, from 0 for the root.
-    pub fn index(self) -> usize {
-        self.0 as usize
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Node {
     parent: StackId,
-    /// `None` for the root only.
+    /// `None` only for the root.
     label: Option<LabelId>,
     weight: u64,
 }
 
-/// The prefix tree; see the [module](self) for the model.
+/// The prefix tree; see the [module](self).
 #[derive(Debug)]
 pub struct StackTable {
     nodes: Vec<Node>,
@@ -70,15 +55,14 @@ impl Default for StackTable {
 }
 
 impl StackTable {
-    /// The stack that has `label` as its leaf, called from `parent`; new or known. `None` for a new
-    /// one when the tree is full.
+    /// The stack with the leaf `label` below `parent`; `None` for a new one if the tree is full.
     pub fn child(&mut self, parent: StackId, label: LabelId) -> Option<StackId> {
         let known = self.children.get(&(parent, label)).copied();
         known.or_else(|| (self.nodes.len() < MAX_NODES).then(|| self.push(parent, label)))
     }
 
-    /// The stack that stands for all those below `parent` that a full tree cannot tell apart; its
-    /// leaf is `too_many`. There is at most one for every other node, so these end, too.
+    /// The stack for all stacks below `parent` that a full tree cannot distinguish; its leaf is `too_many`.
+    /// There is at most one per other node, so their number is bounded too.
     pub fn folded(&mut self, parent: StackId, too_many: LabelId) -> StackId {
         if self.label(parent) == Some(too_many) {
             return parent;
@@ -88,7 +72,7 @@ impl StackTable {
     }
 
     fn push(&mut self, parent: StackId, label: LabelId) -> StackId {
-        let id = StackId(u32::try_from(self.nodes.len()).unwrap_or(u32::MAX));
+        let id = StackId::from_index(self.nodes.len());
         self.nodes.push(Node {
             parent,
             label: Some(label),
@@ -98,14 +82,14 @@ impl StackTable {
         id
     }
 
-    /// Counts `weight` samples, or nanoseconds of samples, that ended in this stack.
+    /// Adds to the weight of a stack.
     pub fn add(&mut self, stack: StackId, weight: u64) {
         if let Some(node) = self.nodes.get_mut(stack.index()) {
             node.weight = node.weight.saturating_add(weight);
         }
     }
 
-    /// The label of this stack's leaf; `None` for the root.
+    /// The label of the leaf; `None` for the root.
     pub fn label(&self, stack: StackId) -> Option<LabelId> {
         self.nodes.get(stack.index()).and_then(|node| node.label)
     }
@@ -117,7 +101,7 @@ impl StackTable {
             .map_or(StackId::ROOT, |node| node.parent)
     }
 
-    /// Samples that ended exactly in this stack, or their nanoseconds.
+    /// The self weight of a stack.
     pub fn weight(&self, stack: StackId) -> u64 {
         self.nodes.get(stack.index()).map_or(0, |node| node.weight)
     }
@@ -136,10 +120,10 @@ impl StackTable {
 
     /// All stacks but the root, parents before children.
     pub fn ids(&self) -> impl DoubleEndedIterator<Item = StackId> + use<> {
-        (1..u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)).map(StackId)
+        (1..self.nodes.len()).map(StackId::from_index)
     }
 
-    /// For each node by its [index](StackId::index): the weights of it and of all below it.
+    /// The total weight of each node, by its [index](StackId::index).
     pub fn totals(&self) -> Vec<u64> {
         let mut totals: Vec<u64> = self.nodes.iter().map(|node| node.weight).collect();
         for id in self.ids().rev() {
@@ -151,12 +135,12 @@ impl StackTable {
         totals
     }
 
-    /// How many nodes there are, the root included.
+    /// Number of nodes, including the root.
     pub fn len(&self) -> usize {
         self.nodes.len()
     }
 
-    /// Whether only the root is there.
+    /// Whether there is only the root.
     pub fn is_empty(&self) -> bool {
         self.nodes.len() == 1
     }
@@ -205,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn totals_sum_what_is_below() {
+    fn totals_include_all_nodes_below() {
         let l = labels(&["module", "main", "load", "work"]);
         let mut tree = StackTable::default();
         for (path, weight) in [

@@ -1,19 +1,16 @@
-//! [`StringTable`]: every distinct text once, already safe to show.
+//! [`StringTable`]: each distinct text once, sanitised.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::ids::StringId;
 use crate::text::sanitize::clean;
 
-/// Most bytes of text that are kept.
+/// Most bytes of text.
 const MAX_BYTES: usize = 32 << 20;
 
-/// A text in a [`StringTable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StringId(u32);
-
-/// Interned texts. What goes in is [cleaned](clean) first, so whatever comes out may be shown; each
-/// format still escapes its own special characters. Nothing new goes in beyond a limit.
+/// Interned texts. Each is [cleaned](clean) when it is added, so all of them may be shown; each format
+/// still escapes its own special characters. A full table takes no new texts.
 #[derive(Debug, Default)]
 pub struct StringTable {
     strings: Vec<Arc<str>>,
@@ -22,7 +19,7 @@ pub struct StringTable {
 }
 
 impl StringTable {
-    /// The id of this text, new or known; `None` for a new one when the table is full.
+    /// The id of this text; `None` for a new text if the table is full.
     pub fn intern(&mut self, text: &str) -> Option<StringId> {
         let text = clean(text);
         if let Some(id) = self.ids.get(text.as_ref()) {
@@ -33,16 +30,16 @@ impl StringTable {
             return None;
         }
         self.bytes = bytes;
-        let id = StringId(u32::try_from(self.strings.len()).unwrap_or(u32::MAX));
+        let id = StringId::from_index(self.strings.len());
         let text: Arc<str> = Arc::from(text.as_ref());
         self.strings.push(Arc::clone(&text));
         self.ids.insert(text, id);
         Some(id)
     }
 
-    /// The text behind an id of this table; `?` for an id of another one.
+    /// The text of an id; `?` for an id of another table.
     pub fn get(&self, id: StringId) -> &str {
-        self.strings.get(id.0 as usize).map_or("?", |text| text)
+        self.strings.get(id.index()).map_or("?", |text| text)
     }
 }
 
@@ -52,7 +49,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_is_kept_once_and_clean() {
+    fn a_text_is_stored_once_and_clean() {
         let mut table = StringTable::default();
         let a = table.intern("spin").unwrap();
         let b = table.intern("evil\x07").unwrap();
@@ -60,6 +57,6 @@ mod tests {
         assert_ne!(a, b);
         assert_eq!(table.get(a), "spin");
         assert_eq!(table.get(b), "evil\u{fffd}");
-        assert_eq!(table.get(StringId(9)), "?");
+        assert_eq!(table.get(StringId::from_index(9)), "?");
     }
 }

@@ -1,22 +1,18 @@
-//! [`ThreadTable`]: the threads that are kept apart and, on request, when each was in which stack.
+//! [`ThreadTable`]: the sampled threads and, on request, the timeline of each.
 
 use std::collections::HashMap;
 
-use super::stacks::StackId;
+use super::ids::{StackId, ThreadId};
 use crate::cpython::stack::trace::ThreadInfo;
 use crate::os::{Pid, Tid};
 use crate::text::sanitize::clean;
 
-/// Most threads that are kept apart. Beyond it, a program that starts threads without end gets one
-/// entry for all that are new.
+/// Most threads with an entry of their own. A program that starts threads without end gets one entry for
+/// all further threads.
 const MAX_THREADS: usize = 100_000;
 
-/// A thread in a [`ThreadTable`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ThreadId(u32);
-
-/// Successive samples of one thread in one stack: 16 bytes, however many they are. It lasts until
-/// the next run of the thread starts. A run of no samples is a gap: the thread was idle, or gone.
+/// Successive samples of one thread in one stack, in 16 bytes. A run ends where the next run of the thread
+/// starts. A run of no samples is a gap: the thread was idle, or had exited.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     start_us: u64,
@@ -24,53 +20,50 @@ struct Run {
     samples: u32,
 }
 
-/// A stretch of time that a thread spent in one stack.
+/// Time that a thread spent in one stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Slice {
-    /// The stack.
     pub stack: StackId,
-    /// From the start of the recording to the first sample, in microseconds.
+    /// Time of the first sample, in microseconds from the start of the recording.
     pub start_us: u64,
-    /// To the first sample that showed something else, in microseconds.
+    /// Time of the first sample in another stack, in microseconds.
     pub end_us: u64,
-    /// How many samples there were.
     pub samples: u32,
-    /// Nanoseconds on a CPU; 0 where nobody asked for them.
+    /// On-CPU nanoseconds; 0 if they are not recorded.
     pub cpu_ns: u64,
 }
 
 /// What one sample adds to a thread's timeline.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Step {
-    /// The tick's number, from 1.
+pub struct Step {
+    /// Number of the tick, from 1.
     pub tick: u64,
-    /// The tick's time from the start of the recording, in microseconds.
+    /// Time of the tick, in microseconds from the start of the recording.
     pub now_us: u64,
-    /// What the thread is in.
     pub stack: StackId,
-    /// Nanoseconds on a CPU, where these are asked for.
+    /// On-CPU nanoseconds, if they are recorded.
     pub cpu_ns: Option<u64>,
 }
 
 /// A thread that was sampled.
 #[derive(Debug, Default)]
 pub struct Thread {
-    /// Whose thread it is; 0 for the entry that stands for [many](Thread::is_many).
+    /// 0 for the entry of [many](Thread::is_many) threads.
     pub pid: Pid,
-    /// The kernel's id, where it is known.
+    /// The kernel's thread ID, if known.
     pub os_thread_id: Option<Tid>,
     /// `threading.Thread.ident`.
     pub pthread_id: u64,
     is_many: bool,
     name: Option<Box<str>>,
     runs: Vec<Run>,
-    /// Of each run, its nanoseconds on a CPU; empty where nobody asked for them.
+    /// On-CPU nanoseconds of each run; empty if they are not recorded.
     cpu_ns: Vec<u64>,
     last_tick: u64,
 }
 
 impl Thread {
-    /// How the thread is called by number: the kernel's id, else the `pthread_t` in hexadecimal.
+    /// The kernel's thread ID, else the `pthread_t` in hexadecimal.
     pub fn number(&self) -> String {
         match self.os_thread_id {
             Some(tid) => tid.to_string(),
@@ -78,13 +71,13 @@ impl Thread {
         }
     }
 
-    /// The last name it had, safe to show. A thread gets its name a moment after its first frame
-    /// runs, so a name that is known late holds for the earlier samples too.
+    /// The last name, sanitised. A thread gets its name shortly after its first frame runs, so a later name
+    /// also holds for earlier samples.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
     }
 
-    /// Whether this stands for all threads that there was no room for. It has no timeline.
+    /// Whether this is the entry for all threads beyond the limit. It has no timeline.
     pub fn is_many(&self) -> bool {
         self.is_many
     }
@@ -114,7 +107,7 @@ impl Thread {
         self.last_tick = step.tick;
     }
 
-    /// Adds time to the last run in this stack; `false` when the last run with samples is in another.
+    /// Adds time to the last run with samples; `false` if that is in another stack.
     fn add_to_last(&mut self, stack: StackId, cpu_ns: u64) -> bool {
         let last = self.runs.iter().rposition(|run| run.samples > 0);
         let Some(last) = last.filter(|at| self.runs.get(*at).is_some_and(|run| run.stack == stack))
@@ -128,27 +121,27 @@ impl Thread {
     }
 }
 
-pub(crate) type ThreadKey = (Pid, Option<Tid>, u64);
+pub type ThreadKey = (Pid, Option<Tid>, u64);
 
-/// What tells a thread from all others, as far as we can know.
-pub(crate) fn key(pid: Pid, info: &ThreadInfo) -> ThreadKey {
+/// Identifies a thread.
+pub fn key(pid: Pid, info: &ThreadInfo) -> ThreadKey {
     (pid, info.os_thread_id, info.pthread_id)
 }
 
-/// All threads in the order of first sight, and the timeline of each.
+/// All threads in order of insertion, and the timeline of each.
 #[derive(Debug, Default)]
 pub struct ThreadTable {
     threads: Vec<Thread>,
     ids: HashMap<ThreadKey, ThreadId>,
-    /// The entry for all that there was no room for.
+    /// The entry for all threads beyond the limit.
     many: Option<ThreadId>,
-    /// Threads whose last run still lasts.
+    /// Threads whose last run has not ended.
     running: Vec<ThreadId>,
 }
 
 impl ThreadTable {
-    /// The id of this thread, new or known.
-    pub(crate) fn intern(&mut self, key: ThreadKey) -> ThreadId {
+    /// The id of this thread.
+    pub fn intern(&mut self, key: ThreadKey) -> ThreadId {
         if let Some(id) = self.ids.get(&key) {
             return *id;
         }
@@ -179,15 +172,14 @@ impl ThreadTable {
     }
 
     fn push(&mut self, thread: Thread) -> ThreadId {
-        // The limit is far below 2^32.
-        let id = ThreadId(u32::try_from(self.threads.len()).unwrap_or(u32::MAX));
+        let id = ThreadId::from_index(self.threads.len());
         self.threads.push(thread);
         id
     }
 
-    /// Takes over a thread's newest name.
-    pub(crate) fn set_name(&mut self, id: ThreadId, name: &str) {
-        if let Some(thread) = self.threads.get_mut(id.0 as usize)
+    /// Sets the current name of a thread.
+    pub fn set_name(&mut self, id: ThreadId, name: &str) {
+        if let Some(thread) = self.threads.get_mut(id.index())
             && !name.is_empty()
             && !thread.is_many
         {
@@ -195,25 +187,25 @@ impl ThreadTable {
         }
     }
 
-    /// The thread behind an id of this table.
+    /// The thread of an id.
     pub fn get(&self, id: ThreadId) -> Option<&Thread> {
-        self.threads.get(id.0 as usize)
+        self.threads.get(id.index())
     }
 
-    /// The entry for all threads that there was no room for; `None` when there was.
+    /// The entry for all threads beyond the limit; `None` if there are none.
     pub fn too_many(&self) -> Option<ThreadId> {
         self.many
     }
 
-    /// All ids, in the order of first sight.
+    /// All ids, in order of insertion.
     pub fn ids(&self) -> impl Iterator<Item = ThreadId> + use<> {
-        (0..u32::try_from(self.threads.len()).unwrap_or(u32::MAX)).map(ThreadId)
+        (0..self.threads.len()).map(ThreadId::from_index)
     }
 
-    /// Notes on the timeline what a thread did at a tick. An entry for many has none: what they did
-    /// at once cannot stand one after the other.
-    pub(crate) fn record(&mut self, id: ThreadId, step: Step) {
-        let Some(thread) = self.threads.get_mut(id.0 as usize) else {
+    /// Adds a sample to the timeline of a thread. The entry for many threads has no timeline, as their
+    /// samples are simultaneous.
+    pub fn record(&mut self, id: ThreadId, step: Step) {
+        let Some(thread) = self.threads.get_mut(id.index()) else {
             return;
         };
         if thread.is_many {
@@ -226,10 +218,10 @@ impl ThreadTable {
         }
     }
 
-    /// Adds to the timeline time that a thread is found to have used after its last sample in
-    /// `step.stack`, or without any sample.
-    pub(crate) fn record_late(&mut self, id: ThreadId, step: Step) {
-        let thread = self.threads.get_mut(id.0 as usize);
+    /// Adds CPU time that is attributed to `step.stack` after the thread's last sample in it, or without
+    /// any sample.
+    pub fn record_late(&mut self, id: ThreadId, step: Step) {
+        let thread = self.threads.get_mut(id.index());
         let added = thread
             .is_some_and(|thread| thread.add_to_last(step.stack, step.cpu_ns.unwrap_or_default()));
         if !added {
@@ -237,13 +229,13 @@ impl ThreadTable {
         }
     }
 
-    /// Ends the runs of the threads that this tick did not show.
-    pub(crate) fn end_tick(&mut self, tick: u64, now_us: u64) {
+    /// Ends the runs of the threads without a sample in this tick.
+    pub fn end_tick(&mut self, tick: u64, now_us: u64) {
         let ThreadTable {
             threads, running, ..
         } = self;
         running.retain(|id| {
-            let Some(thread) = threads.get_mut(id.0 as usize) else {
+            let Some(thread) = threads.get_mut(id.index()) else {
                 return false;
             };
             let still = thread.last_tick == tick;
@@ -255,9 +247,9 @@ impl ThreadTable {
         });
     }
 
-    /// What a thread did, oldest first, without its gaps. What still lasted at the last tick ends
-    /// at `end_us`.
-    pub(crate) fn slices(&self, id: ThreadId, end_us: u64) -> impl Iterator<Item = Slice> {
+    /// The timeline of a thread, oldest first, without gaps. A run that lasted at the last tick ends at
+    /// `end_us`.
+    pub fn slices(&self, id: ThreadId, end_us: u64) -> impl Iterator<Item = Slice> {
         let thread = self.get(id);
         let runs = thread.map_or(&[][..], |thread| &thread.runs);
         let times = thread.map_or(&[][..], |thread| &thread.cpu_ns);

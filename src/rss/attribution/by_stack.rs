@@ -1,4 +1,5 @@
-//! [`ThreadGrowth`]: from a thread's share of a change to stacks; the rule is told [one up](super).
+//! [`ThreadGrowth`]: attributes a thread's part of a change to stacks, by the rule of the [parent
+//! module](super).
 
 use std::sync::Arc;
 
@@ -7,192 +8,189 @@ use crate::cpython::code::frame_table::FrameId;
 use crate::cpython::stack::trace::StackTrace;
 use crate::sampler::sample::RssChange;
 
-/// For how many looks a change waits for a thread to be seen at work.
+/// Samples for which a change waits until the thread is found running.
 const PATIENCE: u32 = 1_000;
-/// How many looks in a row may find a thread only woken up.
+/// Successive samples that may find a thread only just woken up.
 const MAX_WAKES: u8 = 30;
-/// How many times more than a stack can have added must have come until others are looked for. A thread
-/// that waits for a CPU while it is looked at is caught with less than it adds.
-/// And a helper that is hardly ever caught may alternate with one that grows faster than we look: what is
-/// wrongly taken away from their caller would go to all that was caught lately, so this is a last resort.
+/// Overshoot factor: if a change exceeds this multiple of what the two end stacks can have added at their
+/// observed rates, the excess goes to recently growing stacks. High on purpose, as a last resort: rates
+/// are under-estimated for threads that wait for a CPU, and of a helper that is rarely observed and
+/// alternates with one that grows within a sampling interval, the excess would go to unrelated stacks.
 const OVERSHOOT: f64 = 64.0;
-/// As long as a look takes, in nanoseconds: a stack that was seen for less is hardly known.
+/// Duration of a sample, in nanoseconds: the rate of a stack observed for less is hardly known.
 const SHORT_NS: u64 = 20_000;
-/// After so many looks, what was caught counts half.
+/// Samples after which the observed growth of a thread counts half.
 const HALF_LIFE: u32 = 1_000;
-/// Stacks that are remembered to have been caught, by thread.
-const MAX_CAUGHT: usize = 64;
+/// Most stacks per thread whose observed growth is cached.
+const MAX_OBSERVED: usize = 64;
 
-/// What a stack was caught with.
+/// Growth of a stack while it was being sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct ObservedGrowth {
-    /// What came and went while it was looked at.
     pub bytes: Growth,
-    /// For how long it was looked at in all, in nanoseconds.
+    /// Total sampling time, in nanoseconds.
     pub for_ns: u64,
 }
 
 impl ObservedGrowth {
-    /// How many bytes can have come (or gone, if `released`) in some time at the most. Memory comes in
-    /// pieces of so many bytes.
+    /// Upper bound of the bytes added (or released) in `ns`. Memory comes in pieces of `piece` bytes.
     fn most(&self, released: bool, piece: f64, ns: u64) -> f64 {
         let observed = self.bytes.side(released) as f64;
-        // Three standard deviations, and what may be if there was nothing at all.
+        // Three standard deviations, and what is possible where nothing was observed.
         let most = observed + 3.0 * (observed * piece).sqrt() + 5.0 * piece;
         most * ns as f64 / self.for_ns.max(1) as f64
     }
 
-    /// About how fast it comes or goes, in bytes per nanosecond. What was hardly seen is taken to be as
-    /// likely as anything.
+    /// Estimated rate in bytes per nanosecond; high for a stack that was hardly observed.
     fn likely(&self, released: bool, piece: f64) -> f64 {
         (self.bytes.side(released) as f64 + piece) / (self.for_ns + SHORT_NS) as f64
     }
 }
 
-/// Where changes are laid, by stack. `S` is whatever stands for one.
+/// The growth of each stack; `S` identifies a stack.
 pub trait Attribution<S> {
-    /// Lays a change, in bytes, on a stack.
+    /// Attributes a change in bytes to a stack.
     fn charge(&mut self, stack: &S, bytes: i64);
-    /// Lays what came and what went on a stack.
+    /// Attributes additions and releases to a stack.
     fn charge_both(&mut self, stack: &S, growth: Growth) {
         self.charge(stack, signed(growth.grown_bytes));
         self.charge(stack, -signed(growth.released_bytes));
     }
-    /// Adds to what a stack was caught with.
+    /// Adds to the observed growth of a stack.
     fn observe(&mut self, stack: &S, observed: ObservedGrowth);
-    /// What a stack was caught with so far.
+    /// The observed growth of a stack so far.
     fn observed(&self, stack: &S) -> ObservedGrowth;
 }
 
-/// What a look finds a thread at.
+/// The state of a thread in a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThreadAt<S> {
-    /// [At work](ThreadGrowth::is_at_work) in this stack.
+    /// [Running](ThreadGrowth::is_running) in this stack.
     Running(S),
-    /// Asleep; in which stack if that is [wanted](ThreadGrowth::needs_idle_stack).
+    /// Idle; with the stack if that is [needed](ThreadGrowth::needs_idle_stack).
     Idle(Option<S>),
 }
 
-/// What is remembered of one thread from look to look.
+/// The state of one thread from sample to sample.
 #[derive(Debug)]
 pub struct ThreadGrowth<S> {
-    /// The stack at the last look, if the thread was at work.
+    /// The stack in the last sample, if the thread was running.
     before: Option<S>,
-    /// The frames of the last look, if the thread slept.
-    slept: Option<Arc<[FrameId]>>,
-    /// Looks in a row that found it only woken up.
+    /// The frames of the last sample, if the thread was idle.
+    idle_frames: Option<Arc<[FrameId]>>,
+    /// Successive samples that found it only just woken up.
     wakes: u8,
+    /// Growth without a stack yet.
     waiting: Growth,
-    /// Looks since something waits.
+    /// Samples for which it has waited.
     waited: u32,
-    /// The last stack at work or, if there was none, one that it slept in.
+    /// The last running stack or, if there was none, an idle one.
     fallback_stack: Option<S>,
-    /// Stacks that were caught lately, and the bytes.
+    /// Recently observed growth by stack.
     observed: Vec<(S, Growth)>,
-    /// How often anything was caught, and how many bytes that were.
+    /// Number of observations of a growth or release, and their bytes.
     pieces: (u64, u64),
-    /// Looks since those were halved.
-    looks: u32,
+    /// Samples since `observed` was halved.
+    samples: u32,
 }
 
 impl<S> Default for ThreadGrowth<S> {
     fn default() -> Self {
         ThreadGrowth {
             before: None,
-            slept: None,
+            idle_frames: None,
             wakes: 0,
             waiting: Growth::default(),
             waited: 0,
             fallback_stack: None,
             observed: Vec::new(),
             pieces: (0, 0),
-            looks: 0,
+            samples: 0,
         }
     }
 }
 
 impl<S: Clone + PartialEq> ThreadGrowth<S> {
-    /// Whether a thread that was just looked at is at work. To be asked once a look, before
-    /// [`ThreadGrowth::look`].
-    pub fn is_at_work(&mut self, trace: &StackTrace) -> bool {
+    /// Whether a sampled thread is running and has not just woken up. To be called once per sample, before
+    /// [`ThreadGrowth::attribute`].
+    pub fn is_running(&mut self, trace: &StackTrace) -> bool {
         let thread = &trace.thread;
         if !thread.active || trace.frames.is_empty() {
             self.wakes = 0;
-            self.slept = Some(Arc::clone(&trace.frames));
+            self.idle_frames = Some(Arc::clone(&trace.frames));
             return false;
         }
-        let slept = self.slept.as_ref();
+        let idle_frames = self.idle_frames.as_ref();
         if !thread.owns_gil
             && self.wakes < MAX_WAKES
-            && slept.is_some_and(|slept| **slept == *trace.frames)
+            && idle_frames.is_some_and(|idle| **idle == *trace.frames)
         {
             self.wakes += 1;
             return false;
         }
-        self.slept = None;
+        self.idle_frames = None;
         self.wakes = 0;
         true
     }
 
-    /// Whether [`ThreadGrowth::look`] wants to know the stack of a thread that sleeps.
-    pub fn needs_idle_stack(&self, trace: &StackTrace, share: ThreadDelta) -> bool {
+    /// Whether [`ThreadGrowth::attribute`] needs the stack of an idle thread.
+    pub fn needs_idle_stack(&self, trace: &StackTrace, delta: ThreadDelta) -> bool {
         let has_python = !trace.frames.is_empty();
         has_python
             && self.fallback_stack.is_none()
-            && (share != ThreadDelta::default() || self.waiting != Growth::default())
+            && (delta != ThreadDelta::default() || self.waiting != Growth::default())
     }
 
-    /// Lays a look's change on stacks: the thread's `share` of the process's `change`.
-    pub fn look(
+    /// Attributes `delta`, the thread's part of the process's `change`, to stacks.
+    pub fn attribute(
         &mut self,
-        share: ThreadDelta,
+        delta: ThreadDelta,
         change: &RssChange,
         now: ThreadAt<S>,
-        ledger: &mut impl Attribution<S>,
+        attribution: &mut impl Attribution<S>,
     ) {
-        self.looks += 1;
-        if self.looks > HALF_LIFE {
-            self.forget();
+        self.samples += 1;
+        if self.samples > HALF_LIFE {
+            self.halve_observed();
         }
-        let (now, sleep) = match now {
+        let (now, idle) = match now {
             ThreadAt::Running(now) => (Some(now), None),
-            ThreadAt::Idle(sleep) => (None, sleep),
+            ThreadAt::Idle(idle) => (None, idle),
         };
-        let mut between = share.between;
+        let mut between = delta.between;
         if let Some(now) = &now {
-            self.observe(now, share.during_sample, change, ledger);
-            ledger.charge(now, share.during_sample);
+            self.observe(now, delta.during_sample, change, attribution);
+            attribution.charge(now, delta.during_sample);
         } else {
-            between += share.during_sample;
+            between += delta.during_sample;
         }
         let before = std::mem::replace(&mut self.before, now.clone());
         if between != 0 {
-            self.lay_between(between, change, before.as_ref(), now.as_ref(), ledger);
+            self.attribute_between(between, change, before.as_ref(), now.as_ref(), attribution);
         }
         if let Some(now) = now {
             self.fallback_stack = Some(now);
-            self.settle(ledger);
+            self.settle(attribution);
         } else {
-            self.fallback_stack = self.fallback_stack.take().or(sleep);
+            self.fallback_stack = self.fallback_stack.take().or(idle);
             self.waited = self.waited.saturating_add(1);
             if self.waited > PATIENCE {
-                self.settle(ledger);
+                self.settle(attribution);
             }
         }
     }
 
-    /// Lays what still waits on the last stack at work or, if there was none, on one that the thread
-    /// slept in: nothing better will come.
-    pub fn settle(&mut self, ledger: &mut impl Attribution<S>) {
+    /// Attributes what still waits to the last running stack or, if there was none, to an idle one.
+    pub fn settle(&mut self, attribution: &mut impl Attribution<S>) {
         self.waited = 0;
         if let Some(fallback_stack) = &self.fallback_stack
             && self.waiting != Growth::default()
         {
-            ledger.charge_both(fallback_stack, std::mem::take(&mut self.waiting));
+            attribution.charge_both(fallback_stack, std::mem::take(&mut self.waiting));
         }
     }
 
-    /// What waits though there is nobody to settle it on: the thread was never seen in a stack.
+    /// What still waits after [`ThreadGrowth::settle`]: the thread was never sampled with a stack.
     pub fn waiting(&self) -> Growth {
         self.waiting
     }
@@ -202,11 +200,11 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         now: &S,
         bytes: i64,
         change: &RssChange,
-        ledger: &mut impl Attribution<S>,
+        attribution: &mut impl Attribution<S>,
     ) {
         let mut growth = Growth::default();
         growth.count(bytes);
-        ledger.observe(
+        attribution.observe(
             now,
             ObservedGrowth {
                 bytes: growth,
@@ -220,7 +218,7 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         self.pieces.1 = self.pieces.1.saturating_add(bytes.unsigned_abs());
         if let Some((_, known)) = self.observed.iter_mut().find(|(stack, _)| stack == now) {
             *known += growth;
-        } else if self.observed.len() < MAX_CAUGHT {
+        } else if self.observed.len() < MAX_OBSERVED {
             self.observed.push((now.clone(), growth));
         } else {
             let all = |known: &Growth| known.grown_bytes.saturating_add(known.released_bytes);
@@ -231,8 +229,8 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         }
     }
 
-    fn forget(&mut self) {
-        self.looks = 0;
+    fn halve_observed(&mut self) {
+        self.samples = 0;
         for (_, known) in &mut self.observed {
             known.grown_bytes /= 2;
             known.released_bytes /= 2;
@@ -241,22 +239,22 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
             .retain(|(_, known)| known.grown_bytes > 1 || known.released_bytes > 1);
     }
 
-    fn lay_between(
+    fn attribute_between(
         &mut self,
         bytes: i64,
         change: &RssChange,
         before: Option<&S>,
         now: Option<&S>,
-        ledger: &mut impl Attribution<S>,
+        attribution: &mut impl Attribution<S>,
     ) {
         let released = bytes < 0;
         let before_now = [before.filter(|before| now != Some(*before)), now];
         let ends: Vec<(&S, ObservedGrowth)> = before_now
             .into_iter()
             .flatten()
-            .map(|end| (end, ledger.observed(end)))
+            .map(|end| (end, attribution.observed(end)))
             .collect();
-        // Programs take memory in larger pieces than the kernel gives it.
+        // Programs allocate in larger pieces than the kernel counts.
         let piece = self.pieces.1 as f64 / self.pieces.0.max(1) as f64;
         let piece = piece.max(change.granularity as f64);
         let ns = change.gap_ns / ends.len().max(1) as u64;
@@ -272,7 +270,7 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
         let mut give = |stack: &S, part: f64| {
             let part = (part.round() as i64).min(left.abs()) * bytes.signum();
             left -= part;
-            ledger.charge(stack, part);
+            attribution.charge(stack, part);
         };
         let likely = |observed: &ObservedGrowth| observed.likely(released, piece);
         let all_likely = ends
@@ -292,10 +290,10 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
                 give(stack, (all - at_most) * share);
             }
         }
-        // Only what rounding leaves, unless there was nobody at all.
+        // Only the rounding error, unless there was no stack at all.
         match (now.or(before), self.observed.first()) {
-            (Some(stack), _) => ledger.charge(stack, left),
-            (None, Some((stack, _))) if known > 0.0 => ledger.charge(stack, left),
+            (Some(stack), _) => attribution.charge(stack, left),
+            (None, Some((stack, _))) if known > 0.0 => attribution.charge(stack, left),
             _ => self.waiting.count(left),
         }
     }

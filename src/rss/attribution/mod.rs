@@ -1,41 +1,43 @@
-//! [`Growth`]: whose the resident memory is that came and went between two looks. Pure: the rule, and
-//! what it has to remember of a thread.
+//! [`Growth`]: which thread and which stack a change of resident memory is attributed to. Pure: the rule,
+//! and the state that it needs per thread.
 //!
-//! The kernel tells how much of a process's memory is resident, and how many pages each thread has
-//! faulted in. So a change between two looks is settled in two steps.
+//! The kernel reports a process's RSS and how many page faults each thread had. A change between two
+//! samples is attributed in two steps.
 //!
-//! **Which thread** ([`split`]): what was added is shared by the page faults of the threads since the
-//! last change; what faulted outside of all known stacks stays apart. What was given back is shared by
-//! who ran: nobody counts that by thread.
+//! **Thread** ([`split`]): added memory is shared by the page faults of the threads since the last change;
+//! faults outside of all known stacks are counted separately. Released memory is shared by the threads
+//! that ran, as the kernel does not count releases per thread.
 //!
-//! **Which stack** ([`ThreadGrowth::look`]): one that ran *in* the time of the change, not the one that
-//! the look at its end happens to find. Resident memory is read at the start of each look and at its
-//! end, some 20 µs apart. What comes meanwhile belongs to the stack that is read meanwhile: it was
-//! *caught* growing. That is too little to be all, but it tells how fast each stack grows, or that it
-//! was looked at a hundred times and never did. What comes between two looks is then laid so:
+//! **Stack** ([`ThreadGrowth::attribute`]): a stack that ran *during* the change, which is not
+//! necessarily the one in the sample at its end. RSS is read at the start and at the end of each sample,
+//! some 20 µs apart. RSS that appears while a stack is being read is attributed to it directly: the stack
+//! was *observed* growing. Such deltas are too rare to sum up, but give each stack's growth rate, or
+//! show that it was sampled a hundred times and never grew. A change between two samples is attributed
+//! so:
 //!
-//! | the look before | the look after | the change goes to |
+//! | sample before | sample after | the change goes to |
 //! |---|---|---|
-//! | at work in A | at work in A | A, as far as A can have grown so fast |
-//! | at work in A | asleep | A, as far as it can; never the sleep |
-//! | asleep | at work in B | B, as far as it can |
-//! | at work in A | at work in B | A and B, by how fast they can grow, as far as they can |
-//! | asleep | asleep | none of the two |
+//! | running A | running A | A, up to what A can have added at its observed rate |
+//! | running A | idle | A, up to that; never the idle stack |
+//! | idle | running B | B, up to that |
+//! | running A | running B | A and B, by their observed rates, up to that |
+//! | idle | idle | neither |
 //!
-//! What is left came from something in between that was not seen: it is shared by the stacks of this
-//! thread that were caught lately, by the bytes that they were caught with. Where none was, the two
-//! looks' stacks take it after all, or the next one that is found at work. "As far as it can" is 64
-//! times what was caught and three standard deviations more, so a stack that was hardly seen can have done
-//! anything: others are looked for only where the two looks' stacks are out of the question. A thread that waits for a CPU with the very stack that it slept in has just woken up, and is asleep
-//! still.
+//! The rest came from something that ran in between and was not sampled. It is shared by the stacks of
+//! this thread that were recently observed growing, by their observed bytes. If there are none, the stacks
+//! of the two samples take it, or else the next one that is running. What a stack can have added is 64
+//! times what was observed, and three standard deviations more. So a stack that was hardly sampled can
+//! have added anything, and other stacks get a share only if the two at the ends are out of the question.
+//! A thread that waits for a CPU in the very stack that it was idle in has just woken up and counts as
+//! idle.
 //!
-//! **What is left of errors.** The sum is exact. Functions that take longer than the time between two
-//! looks have their share to a per cent or so, as each of their ends is the only doubt. Shorter ones
-//! have it as exactly as they were caught often: of N looks that found anything growing, a share p is
-//! known to √(p(1−p)/N), which is 2 points for a fifth after 400 of them, some 6 s of a program that
-//! spends a fifteenth of its time in growing. Memory that is added and given back between two looks
-//! never shows. Pages that are only moved into huge ones, or taken by the kernel when it is short of
-//! them, are laid on who ran.
+//! **Remaining errors.** The sum is exact. Functions that take longer than the sampling interval have
+//! their share to about one per cent, as only their start and end are uncertain. The share of shorter
+//! ones depends on the number of observations: of N samples that found anything growing, a share p is
+//! known to √(p(1−p)/N). That is 2 points for a fifth after 400 of them, or some 6 s of a program that
+//! spends a fifteenth of its time growing. Memory that is added and released between two samples never
+//! shows. Pages that the kernel merges into huge pages, or reclaims under memory pressure, are attributed
+//! to the threads that ran.
 
 pub mod by_stack;
 
@@ -44,18 +46,16 @@ use std::ops::{Add, AddAssign};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::sampler::sample::RssChange;
 
-/// Resident memory that was added and given back. Kept apart: a function that builds something and
-/// drops it again has done both.
+/// Resident memory that was added and that was released. Two sums: a function that builds something and
+/// drops it again has both.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Growth {
-    /// Added, in bytes.
     pub grown_bytes: u64,
-    /// Given back, in bytes.
     pub released_bytes: u64,
 }
 
 impl Growth {
-    /// Counts a change: bytes that were added or, negative, given back.
+    /// Counts a change in bytes: added or, if negative, released.
     pub fn count(&mut self, bytes: i64) {
         let side = if bytes < 0 {
             &mut self.released_bytes
@@ -73,7 +73,7 @@ impl Growth {
         }
     }
 
-    /// Added less given back, in bytes.
+    /// Added less released, in bytes.
     pub fn net_bytes(self) -> i64 {
         signed(self.grown_bytes).saturating_sub(signed(self.released_bytes))
     }
@@ -96,33 +96,33 @@ impl AddAssign for Growth {
     }
 }
 
-/// A change that is one thread's, or one stack's: in bytes, negative if given back.
+/// One thread's part of a change, in bytes; negative if released.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ThreadDelta {
-    /// Between the last look and this one.
+    /// Between the last sample and this one.
     pub between: i64,
-    /// While this look was taken.
+    /// While this sample was taken.
     pub during_sample: i64,
 }
 
-/// Shares a change among a process's threads: puts each one's into `shares`, in their order, and
-/// returns the bytes that are left for none of them. All together is the change, to the byte.
-pub fn split(change: &RssChange, threads: &[StackTrace], shares: &mut Vec<ThreadDelta>) -> i64 {
-    shares.clear();
-    shares.resize(threads.len(), ThreadDelta::default());
+/// Splits a change among a process's threads: writes each one's part to `deltas`, in their order, and
+/// returns the bytes of none of them. The parts add up to the change, to the byte.
+pub fn split(change: &RssChange, threads: &[StackTrace], deltas: &mut Vec<ThreadDelta>) -> i64 {
+    deltas.clear();
+    deltas.resize(threads.len(), ThreadDelta::default());
     let between = split_bytes(
         change.bytes - change.during_sample,
         change,
         threads,
         |place, bytes| {
-            if let Some(share) = shares.get_mut(place) {
-                share.between = bytes;
+            if let Some(delta) = deltas.get_mut(place) {
+                delta.between = bytes;
             }
         },
     );
     let during_sample = split_bytes(change.during_sample, change, threads, |place, bytes| {
-        if let Some(share) = shares.get_mut(place) {
-            share.during_sample = bytes;
+        if let Some(delta) = deltas.get_mut(place) {
+            delta.during_sample = bytes;
         }
     });
     between + during_sample
@@ -142,7 +142,7 @@ fn split_bytes(
         if bytes > 0 && (counted || change.other_faults > 0) {
             thread.faults.unwrap_or_default()
         } else {
-            // Who was asked for his faults has run.
+            // Faults are read only of threads that have run.
             u64::from(thread.active) + u64::from(thread.faults.is_some())
         }
     };
@@ -157,11 +157,11 @@ fn split_bytes(
     let (mut weight_so_far, mut bytes_so_far) = (0, 0);
     for (place, weight) in weights().enumerate() {
         weight_so_far += weight;
-        // Of the sum so far, so that what rounding leaves is never lost.
-        let until_here = u128::from(bytes.unsigned_abs()) * weight_so_far;
-        let until_here = until_here.checked_div(all).unwrap_or_default();
-        let share = i64::try_from(until_here - bytes_so_far).unwrap_or(i64::MAX);
-        bytes_so_far = until_here;
+        // Of the sum so far, so that no rounding error is lost.
+        let sum = u128::from(bytes.unsigned_abs()) * weight_so_far;
+        let sum = sum.checked_div(all).unwrap_or_default();
+        let share = i64::try_from(sum - bytes_so_far).unwrap_or(i64::MAX);
+        bytes_so_far = sum;
         let share = share * bytes.signum();
         left -= share;
         give(place, share);

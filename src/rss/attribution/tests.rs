@@ -1,25 +1,25 @@
-//! The rule by which changes of resident memory are laid, on looks that are made up.
+//! The attribution rule on made-up samples.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::collections::BTreeMap;
 
 use super::by_stack::{Attribution, ObservedGrowth, ThreadAt, ThreadGrowth};
 use super::*;
-use crate::cpython::code::frame_table::{Frame, FrameTable};
+use crate::testing::{frames, thread};
 
 const MIB: i64 = 1 << 20;
 const PAGE: u64 = 4096;
 
-/// What was laid where.
+/// What was attributed to which stack.
 #[derive(Debug, Default)]
-struct Book {
-    laid: BTreeMap<&'static str, Growth>,
+struct ByStack {
+    attributed: BTreeMap<&'static str, Growth>,
     observed: BTreeMap<&'static str, ObservedGrowth>,
 }
 
-impl Attribution<&'static str> for Book {
+impl Attribution<&'static str> for ByStack {
     fn charge(&mut self, stack: &&'static str, bytes: i64) {
-        self.laid.entry(stack).or_default().count(bytes);
+        self.attributed.entry(stack).or_default().count(bytes);
     }
 
     fn observe(&mut self, stack: &&'static str, observed: ObservedGrowth) {
@@ -33,9 +33,9 @@ impl Attribution<&'static str> for Book {
     }
 }
 
-impl Book {
+impl ByStack {
     fn grown(&self, stack: &'static str) -> u64 {
-        self.laid
+        self.attributed
             .get(stack)
             .copied()
             .unwrap_or_default()
@@ -43,19 +43,22 @@ impl Book {
     }
 
     fn net(&self) -> i64 {
-        self.laid.values().map(|growth| growth.net_bytes()).sum()
+        self.attributed
+            .values()
+            .map(|growth| growth.net_bytes())
+            .sum()
     }
 }
 
-/// A thread and its book, a look every millisecond that takes 20 µs.
+/// A thread and its attribution, with a sample of 20 µs every millisecond.
 #[derive(Default)]
-struct Looks {
+struct Samples {
     thread: ThreadGrowth<&'static str>,
-    book: Book,
+    attribution: ByStack,
 }
 
-impl Looks {
-    fn look(&mut self, now: ThreadAt<&'static str>, between: i64, during_sample: i64) {
+impl Samples {
+    fn sample(&mut self, now: ThreadAt<&'static str>, between: i64, during_sample: i64) {
         let change = RssChange {
             bytes: between + during_sample,
             during_sample,
@@ -64,95 +67,111 @@ impl Looks {
             granularity: PAGE,
             other_faults: 0,
         };
-        let share = ThreadDelta {
+        let delta = ThreadDelta {
             between,
             during_sample,
         };
-        self.thread.look(share, &change, now, &mut self.book);
+        self.thread
+            .attribute(delta, &change, now, &mut self.attribution);
     }
 
-    fn works(&mut self, stack: &'static str, between: i64, during_sample: i64) {
-        self.look(ThreadAt::Running(stack), between, during_sample);
+    fn running(&mut self, stack: &'static str, between: i64, during_sample: i64) {
+        self.sample(ThreadAt::Running(stack), between, during_sample);
     }
 
-    fn sleeps(&mut self, between: i64) {
-        self.look(ThreadAt::Idle(Some("sleep")), between, 0);
+    fn idle(&mut self, between: i64) {
+        self.sample(ThreadAt::Idle(Some("idle")), between, 0);
     }
 }
 
 #[test]
-fn the_sleep_after_a_burst_gets_nothing() {
-    let mut looks = Looks::default();
-    looks.works("load", 0, 0);
-    looks.sleeps(5 * MIB);
-    looks.sleeps(0);
-    looks.works("load", MIB, 0);
-    assert_eq!(looks.book.grown("load"), 6 << 20);
-    assert_eq!(looks.book.laid.len(), 1, "{:?}", looks.book.laid);
+fn the_idle_stack_after_a_burst_gets_nothing() {
+    let mut samples = Samples::default();
+    samples.running("load", 0, 0);
+    samples.idle(5 * MIB);
+    samples.idle(0);
+    samples.running("load", MIB, 0);
+    assert_eq!(samples.attribution.grown("load"), 6 << 20);
+    assert_eq!(
+        samples.attribution.attributed.len(),
+        1,
+        "{:?}",
+        samples.attribution.attributed
+    );
 }
 
 #[test]
-fn what_nobody_saw_waits_for_the_next_stack_at_work() {
-    let mut looks = Looks::default();
-    looks.sleeps(0);
-    looks.sleeps(3 * MIB);
-    looks.sleeps(-MIB);
-    assert!(looks.book.laid.is_empty(), "{:?}", looks.book.laid);
-    looks.works("handle", 0, 0);
-    let laid = looks.book.laid["handle"];
-    assert_eq!((laid.grown_bytes, laid.released_bytes), (3 << 20, 1 << 20));
+fn growth_without_a_stack_waits_for_the_next_running_one() {
+    let mut samples = Samples::default();
+    samples.idle(0);
+    samples.idle(3 * MIB);
+    samples.idle(-MIB);
+    assert!(
+        samples.attribution.attributed.is_empty(),
+        "{:?}",
+        samples.attribution.attributed
+    );
+    samples.running("handle", 0, 0);
+    let attributed = samples.attribution.attributed["handle"];
+    assert_eq!(
+        (attributed.grown_bytes, attributed.released_bytes),
+        (3 << 20, 1 << 20)
+    );
 }
 
 #[test]
-fn a_thread_that_is_never_seen_at_work_keeps_its_own() {
-    let mut looks = Looks::default();
-    looks.sleeps(MIB);
-    looks.thread.settle(&mut looks.book);
-    assert_eq!(looks.book.grown("sleep"), 1 << 20);
+fn growth_of_a_thread_that_is_always_idle_goes_to_its_idle_stack() {
+    let mut samples = Samples::default();
+    samples.idle(MIB);
+    samples.thread.settle(&mut samples.attribution);
+    assert_eq!(samples.attribution.grown("idle"), 1 << 20);
 }
 
 #[test]
-fn two_stacks_that_nothing_is_known_of_share() {
-    let mut looks = Looks::default();
-    looks.works("a", 0, 0);
-    looks.works("b", 2 * MIB, 0);
-    assert_eq!(looks.book.grown("a"), 1 << 20);
-    assert_eq!(looks.book.grown("b"), 1 << 20);
+fn two_unknown_stacks_get_equal_shares() {
+    let mut samples = Samples::default();
+    samples.running("a", 0, 0);
+    samples.running("b", 2 * MIB, 0);
+    assert_eq!(samples.attribution.grown("a"), 1 << 20);
+    assert_eq!(samples.attribution.grown("b"), 1 << 20);
 }
 
 #[test]
-fn who_was_often_looked_at_and_never_grew_does_not_begin_to() {
-    let mut looks = Looks::default();
+fn a_stack_often_sampled_without_growth_gets_little() {
+    let mut samples = Samples::default();
     for _ in 0..500 {
-        looks.works("load", MIB, 20 * 1024);
-        looks.works("compute", 0, 0);
-        looks.works("compute", 0, 0);
+        samples.running("load", MIB, 20 * 1024);
+        samples.running("compute", 0, 0);
+        samples.running("compute", 0, 0);
     }
-    let before = looks.book.grown("compute");
-    // A call of `load` that no look has met.
-    looks.works("compute", 3 * MIB, 0);
-    let wrong = looks.book.grown("compute") - before;
+    let before = samples.attribution.grown("compute");
+    // A call of `load` between two samples.
+    samples.running("compute", 3 * MIB, 0);
+    let wrong = samples.attribution.grown("compute") - before;
     assert!(wrong < 400 << 10, "{wrong}");
-    // And where two looks meet, it is not the one that computes.
-    let (load, compute) = (looks.book.grown("load"), looks.book.grown("compute"));
+    // Between samples of both, `load` gets the growth.
+    let (load, compute) = (
+        samples.attribution.grown("load"),
+        samples.attribution.grown("compute"),
+    );
     assert!(compute * 20 < load, "{compute} of {load}");
 }
 
 #[test]
-fn a_stack_that_was_not_seen_before_may_have_grown_at_once() {
-    let mut looks = Looks::default();
+fn a_new_stack_may_have_grown_at_once() {
+    let mut samples = Samples::default();
     for _ in 0..100 {
-        looks.works("old", MIB / 2, 20 * 1024);
+        samples.running("old", MIB / 2, 20 * 1024);
     }
-    looks.works("new", 0, 200 * 1024);
-    looks.works("new", MIB, 0);
-    let new = looks.book.grown("new");
+    samples.running("new", 0, 200 * 1024);
+    samples.running("new", MIB, 0);
+    let new = samples.attribution.grown("new");
     assert!(new > MIB as u64, "{new}");
 }
 
 #[test]
-fn every_byte_is_laid_once() {
-    let mut looks = Looks::default();
+fn every_byte_is_attributed_once() {
+    let mut samples = Samples::default();
     let mut sum = 0;
     let stacks = ["a", "b", "c"];
     for i in 0..5_000_u64 {
@@ -164,44 +183,21 @@ fn every_byte_is_laid_once() {
         let (between, during_sample) = (bytes(7), bytes(29) / 50);
         sum += between + during_sample;
         if number(3).is_multiple_of(4) {
-            looks.look(ThreadAt::Idle(None), between, during_sample);
+            samples.sample(ThreadAt::Idle(None), between, during_sample);
         } else {
-            looks.works(stacks[(number(11) % 3) as usize], between, during_sample);
+            samples.running(stacks[(number(11) % 3) as usize], between, during_sample);
         }
     }
-    looks.thread.settle(&mut looks.book);
-    assert_eq!(looks.book.net(), sum);
+    samples.thread.settle(&mut samples.attribution);
+    assert_eq!(samples.attribution.net(), sum);
 }
 
 fn threads(faults: &[(bool, Option<u64>)]) -> Vec<StackTrace> {
-    let trace = |(active, faults): &(bool, Option<u64>)| StackTrace {
-        thread: ThreadInfo {
-            os_thread_id: None,
-            pthread_id: 1,
-            name: None,
-            interpreter_ids: vec![0],
-            active: *active,
-            owns_gil: false,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: false,
-            cpu_ns: None,
-            faults: *faults,
-        },
-        frames: [FrameTable::default().intern(frame())].into(),
+    let f = frames().id("f", 0);
+    let trace = |(active, faults): &(bool, Option<u64>)| {
+        thread(1).active(*active).faults(*faults).stack(&[f])
     };
     faults.iter().map(trace).collect()
-}
-
-fn frame() -> Frame {
-    Frame {
-        name: "f".into(),
-        filename: "f.py".into(),
-        short_filename: "f.py".into(),
-        line: None,
-        first_line: 1,
-        columns: None,
-    }
 }
 
 fn shares(bytes: i64, other_faults: u64, threads: &[StackTrace]) -> (Vec<i64>, i64) {
@@ -218,38 +214,38 @@ fn shares(bytes: i64, other_faults: u64, threads: &[StackTrace]) -> (Vec<i64>, i
 }
 
 #[test]
-fn page_faults_tell_threads_apart() {
+fn added_memory_is_shared_by_page_faults() {
     let faulting = threads(&[(true, Some(75)), (false, None), (false, Some(25))]);
     assert_eq!(shares(1_000, 0, &faulting), (vec![750, 0, 250], 0));
     assert_eq!(shares(1_001, 100, &faulting).1, 501);
-    // Nobody of these: all of it is somebody else's.
+    // None of these faulted: all of it is from outside the known threads.
     let without = threads(&[(true, Some(0)), (true, None)]);
     assert_eq!(shares(4_096, 0, &without), (vec![0, 0], 4_096));
-    // Where the kernel tells nothing, it was who runs.
-    let untold = threads(&[(true, None), (false, None), (true, None)]);
-    assert_eq!(shares(4_096, 0, &untold), (vec![2_048, 0, 2_048], 0));
+    // Without fault counts, running threads share it.
+    let uncounted = threads(&[(true, None), (false, None), (true, None)]);
+    assert_eq!(shares(4_096, 0, &uncounted), (vec![2_048, 0, 2_048], 0));
 }
 
 #[test]
-fn what_is_given_back_is_shared_by_who_ran() {
+fn released_memory_is_shared_by_threads_that_ran() {
     let ran = threads(&[(true, Some(0)), (false, None), (false, Some(9))]);
     assert_eq!(shares(-300, 50, &ran), (vec![-200, 0, -100], 0));
     assert_eq!(shares(-300, 50, &threads(&[(false, None)])).1, -300);
 }
 
 #[test]
-fn who_has_just_woken_up_is_asleep_still() {
+fn a_thread_that_has_just_woken_up_counts_as_idle() {
     let mut thread: ThreadGrowth<u32> = ThreadGrowth::default();
     let mut trace = threads(&[(false, None)]).remove(0);
-    assert!(!thread.is_at_work(&trace));
+    assert!(!thread.is_running(&trace));
     trace.thread.active = true;
-    assert!(!thread.is_at_work(&trace));
+    assert!(!thread.is_running(&trace));
     trace.thread.owns_gil = true;
-    assert!(thread.is_at_work(&trace));
-    // Unless it is never found anywhere else.
+    assert!(thread.is_running(&trace));
+    // Unless no other stack is ever sampled.
     trace.thread.active = false;
-    assert!(!thread.is_at_work(&trace));
+    assert!(!thread.is_running(&trace));
     trace.thread.active = true;
     trace.thread.owns_gil = false;
-    assert!((0..100).any(|_| thread.is_at_work(&trace)));
+    assert!((0..100).any(|_| thread.is_running(&trace)));
 }

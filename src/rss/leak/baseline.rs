@@ -1,25 +1,16 @@
-//! The *baseline* of a curve of resident memory: what is left in its troughs.
+//! The *baseline* of a curve of resident memory: what remains in its troughs.
 //!
-//! Loading something and dropping it again makes a peak, and says nothing. So the curve is looked at
-//! from below, in one of two ways: the lowest reading of each of [`BLOCKS`] equal times ([`envelope`]),
-//! or, where memory comes and goes more slowly than that, the lowest reading after each great fall
-//! ([`troughs`]).
+//! Loading something and dropping it again makes a peak, which says nothing about a leak. So only lows
+//! count: the lowest reading of each of [`BLOCKS`] equal intervals ([`envelope`]) or, where memory comes
+//! and goes more slowly than that, the lowest reading after each great fall ([`troughs`]).
 
 use super::robust_stats::Point;
+use super::thresholds::{BLOCKS, LEFT_LEVEL, REACHED_LEVEL, USUAL_FALLS};
 
-/// How many points the lower envelope has. Few enough that a block holds several turns of whatever a
-/// program does over and over, and that neighbours are nearly independent, as the test for a trend
-/// assumes; enough to see when something happened.
-pub const BLOCKS: u32 = 24;
-
-/// Memory that falls as much so many times comes and goes: one fall, as that which a recording seems to
-/// begin in, is then taken for one of many.
-pub const USUAL_FALLS: usize = 3;
-
-/// The lowest and the highest reading of the ticks from one moment on.
+/// The lowest and the highest reading of successive ticks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Reading {
-    /// The moment, in seconds from the start of the recording.
+    /// Seconds from the start of the recording to the first of the ticks.
     pub at: f64,
     /// Bytes.
     pub low: f64,
@@ -33,14 +24,14 @@ pub fn length(readings: &[Reading]) -> f64 {
     ends.map_or(0.0, |(first, last)| last.at - first.at)
 }
 
-/// The readings of each of [`BLOCKS`] equal times, joined; the time is the block's middle. Times
-/// without a reading are left out.
+/// The readings of each of [`BLOCKS`] equal intervals, joined; `at` is the middle of the interval.
+/// Intervals without a reading are left out.
 fn blocks(readings: &[Reading]) -> Vec<Reading> {
     let start = readings.first().map_or(0.0, |first| first.at);
     let width = length(readings) / f64::from(BLOCKS);
     let block = |reading: &Reading| {
         let block = ((reading.at - start) / width).floor();
-        // The last reading is at the very end. Without a width, all is one block.
+        // The last reading is exactly at the end. A width of 0 makes one block.
         if block.is_finite() {
             block.min(f64::from(BLOCKS - 1))
         } else {
@@ -51,12 +42,10 @@ fn blocks(readings: &[Reading]) -> Vec<Reading> {
         .chunk_by(|a, b| block(a).total_cmp(&block(b)).is_eq())
         .filter_map(|chunk| {
             let first = chunk.first()?;
+            let lows = chunk.iter().map(|one| one.low);
             Some(Reading {
                 at: start + (block(first) + 0.5) * width,
-                low: chunk
-                    .iter()
-                    .map(|one| one.low)
-                    .fold(f64::INFINITY, f64::min),
+                low: lows.fold(f64::INFINITY, f64::min),
                 high: chunk.iter().map(|one| one.high).fold(0.0, f64::max),
             })
         })
@@ -75,9 +64,9 @@ fn low_point(reading: &Reading) -> Point {
     }
 }
 
-/// The lowest reading after each fall by at least `fall` bytes; from one to the next, memory rises by
-/// as much. Whether a reading's high came before its low nobody knows, so it is not asked of one reading
-/// alone: in a steep rise, or a fall that takes longer than a reading, each would seem to hold a trough.
+/// The lowest reading after each fall by at least `fall` bytes; between two of them, memory rises by as
+/// much. A single reading never counts as a fall, because it is unknown whether its high came before its
+/// low: in a steep rise, or in a fall that takes longer than a reading, each would seem to hold a trough.
 pub fn troughs(readings: &[Reading], fall: f64) -> Vec<Point> {
     let mut found = Vec::new();
     let mut top = f64::NEG_INFINITY;
@@ -95,7 +84,7 @@ pub fn troughs(readings: &[Reading], fall: f64) -> Vec<Point> {
             Some(_) => {}
         }
     }
-    // A fall that the curve ends in may go on: only a low that is lower than those before says something.
+    // A fall at the end of the curve may go on: it counts only if it is lower than those before.
     let last = readings.last().map_or(0.0, |last| last.at);
     let before = found
         .last()
@@ -121,9 +110,9 @@ pub fn since_lowest(points: &[Point]) -> f64 {
     last - lowest
 }
 
-/// The level that the recording began at. A recording may begin just before something large is given
-/// back, which the envelope alone would not show. But where memory comes and goes all the time, that
-/// was one peak of many, and the envelope's first point is the level.
+/// The level at the start of the recording. A recording may begin just before something large is given
+/// back, which the envelope does not show: then the first reading is the level. But where falls of that
+/// size are [usual](USUAL_FALLS), it was one peak of many, and the envelope's first point is the level.
 pub fn first_level(readings: &[Reading]) -> f64 {
     let blocks = blocks(readings);
     let (Some(first), Some(envelope)) = (readings.first(), blocks.first()) else {
@@ -139,51 +128,61 @@ pub fn first_level(readings: &[Reading]) -> f64 {
     }
 }
 
-/// Shares of the way from one level to another between which a [`Climb`] is timed: where exactly a rise
-/// leaves a level, noise hides.
-const LEFT: f64 = 0.2;
-const ARRIVED: f64 = 0.8;
-
 /// How a curve went from one level to a higher one for good.
 #[derive(Clone, Copy, Debug)]
-pub struct Climb {
-    /// The reading in which it left the lower level, by number.
+pub struct Rise {
+    /// Index of the reading in which it left the lower level.
     pub from: usize,
-    /// How long it took, in seconds, as if it had been straight.
-    pub takes: f64,
+    /// Seconds from one level to the other, extrapolated linearly from the part that is timed.
+    pub duration: f64,
 }
 
-/// The climb from the level `low` to `high`, in bytes; none if the curve was never that low.
-pub fn climb(readings: &[Reading], low: f64, high: f64) -> Option<Climb> {
+/// The last rise from the level `low` to `high`, in bytes; `None` if the curve was never that low.
+pub fn last_rise(readings: &[Reading], low: f64, high: f64) -> Option<Rise> {
     let last_below = |part: f64| {
         let level = low + part * (high - low);
         readings.iter().rposition(|one| one.low < level)
     };
-    let (from, to) = last_below(LEFT).zip(last_below(ARRIVED))?;
-    let takes = length(readings.get(from..=to)?) / (ARRIVED - LEFT);
-    Some(Climb { from, takes })
+    let (from, to) = last_below(LEFT_LEVEL).zip(last_below(REACHED_LEVEL))?;
+    let duration = length(readings.get(from..=to)?) / (REACHED_LEVEL - LEFT_LEVEL);
+    Some(Rise { from, duration })
 }
 
-/// How far the curve goes up above the lowest of these points, in bytes.
+/// How far the curve rises above the lowest of these points, in bytes.
 pub fn swing(readings: &[Reading], points: &[Point]) -> f64 {
     let top = readings.iter().map(|one| one.high).fold(0.0, f64::max);
     let bottom = points.iter().map(|one| one.bytes).fold(top, f64::min);
     top - bottom
 }
 
-/// What has come back from by the end is taken out: each point, or a later one that is lower.
-pub fn kept(points: &[Point]) -> Vec<Point> {
+/// The points without what was given back by the end: each point, or the lowest later one if that is
+/// lower.
+pub fn never_given_back(points: &[Point]) -> Vec<Point> {
     let mut lowest = f64::INFINITY;
-    let back = points.iter().rev().map(|point| {
+    let backwards = points.iter().rev().map(|point| {
         lowest = lowest.min(point.bytes);
         Point {
             at: point.at,
             bytes: lowest,
         }
     });
-    let mut kept: Vec<Point> = back.collect();
-    kept.reverse();
-    kept
+    let mut retained: Vec<Point> = backwards.collect();
+    retained.reverse();
+    retained
+}
+
+/// From the first point to the last, in bytes.
+pub fn net_rise(points: &[Point]) -> f64 {
+    let ends = points.first().zip(points.last());
+    ends.map_or(0.0, |(first, last)| last.bytes - first.bytes)
+}
+
+/// What a slope adds up to over the time that the points stand for, in bytes.
+pub fn growth(points: &[Point], slope: f64) -> f64 {
+    let ends = points.first().zip(points.last());
+    let between = ends.map_or(0.0, |(first, last)| last.at - first.at);
+    let gaps = points.len().saturating_sub(1).max(1) as f64;
+    slope * between * (gaps + 1.0) / gaps
 }
 
 #[cfg(test)]
@@ -205,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn an_envelope_goes_through_the_lows_and_covers_all_of_the_time() {
+    fn the_envelope_has_the_lows_and_covers_the_whole_recording() {
         // One low in ten readings.
         let all = readings((0..=480).map(|at| if at % 10 == 7 { 5.0 } else { 90.0 }));
         let envelope = envelope(&all);
@@ -219,17 +218,17 @@ mod tests {
     }
 
     #[test]
-    fn troughs_are_what_great_falls_end_in() {
+    fn a_great_fall_ends_in_a_trough() {
         let all = readings([9.0, 1.0, 2.0, 8.0, 7.0, 8.0, 2.0, 3.0, 3.0, 9.0]);
         assert_eq!(bytes(&troughs(&all, 5.0)), [1.0, 2.0]);
         assert!(troughs(&all, 10.0).is_empty());
-        // A fall that goes on is one.
+        // A fall over several readings is one.
         let slow = readings([9.0, 6.0, 4.0, 2.0, 1.0]);
         assert_eq!(bytes(&troughs(&slow, 3.0)), [1.0]);
-        // One that has not ended says something only if it is the lowest yet.
+        // One that has not ended counts only if it is the lowest so far.
         let ends_in = |last: f64| bytes(&troughs(&readings([9.0, 2.0, 9.0, last]), 3.0));
         assert_eq!((ends_in(4.0), ends_in(1.0)), (vec![2.0], vec![2.0, 1.0]));
-        // Also if each reading stands for several ticks: a rise of 12 in three readings, a fall, a rise.
+        // Each reading may stand for several ticks: a rise of 12 in three readings, a fall, a rise.
         let joined = [
             (2.0, 1.0),
             (6.0, 2.0),
@@ -252,18 +251,27 @@ mod tests {
     }
 
     #[test]
-    fn what_came_back_is_not_kept() {
+    fn what_was_given_back_does_not_count() {
         let points = |values: &[f64]| envelope(&readings(values.iter().copied()));
         let all = points(&[1.0, 5.0, 2.0, 6.0, 6.0]);
-        assert_eq!(bytes(&kept(&all)), [1.0, 2.0, 2.0, 6.0, 6.0]);
+        assert_eq!(bytes(&never_given_back(&all)), [1.0, 2.0, 2.0, 6.0, 6.0]);
         assert_eq!(greatest_fall(0.0, &all), 3.0);
         assert_eq!(greatest_fall(8.0, &all), 7.0);
         assert_eq!(since_lowest(&all), 5.0);
         assert_eq!(since_lowest(&points(&[5.0, 1.0])), 0.0);
+        assert_eq!((net_rise(&all), net_rise(&[])), (5.0, 0.0));
     }
 
     #[test]
-    fn a_climb_is_timed_from_the_last_low_to_the_last_before_it_is_high() {
+    fn growth_is_extrapolated_to_the_whole_recording() {
+        // Each of 24 points is the middle of a block of 20 s.
+        let envelope = envelope(&readings((0..=480).map(f64::from)));
+        assert!((growth(&envelope, 2.0) - 960.0).abs() < 1e-9);
+        assert_eq!(growth(&[], 2.0), 0.0);
+    }
+
+    #[test]
+    fn a_rise_is_timed_between_the_last_readings_below_two_levels() {
         // Flat, a peak that is given back, 20 s of rise.
         let curve = |at: i32| match at {
             30 => 300.0,
@@ -271,17 +279,17 @@ mod tests {
             100..120 => 100.0 + 10.0 * f64::from(at - 100),
             _ => 300.0,
         };
-        let climb = climb(&readings((0..200).map(curve)), 100.0, 300.0);
-        let Some(Climb { from, takes }) = climb else {
-            panic!("no climb");
+        let rise = last_rise(&readings((0..200).map(curve)), 100.0, 300.0);
+        let Some(Rise { from, duration }) = rise else {
+            panic!("no rise");
         };
         assert_eq!(from, 103);
-        assert!((takes - 20.0).abs() < 0.01, "{takes}");
-        assert!(super::climb(&readings([5.0, 6.0]), 1.0, 2.0).is_none());
+        assert!((duration - 20.0).abs() < 0.01, "{duration}");
+        assert!(last_rise(&readings([5.0, 6.0]), 1.0, 2.0).is_none());
     }
 
     #[test]
-    fn the_level_at_the_start_counts_unless_such_peaks_are_usual() {
+    fn the_first_reading_is_the_level_unless_such_peaks_are_usual() {
         let once = |at: i32| if at == 0 { 50.0 } else { 1.0 };
         assert_eq!(first_level(&readings((0..240).map(once))), 50.0);
         let often = |at: i32| if at % 24 == 0 { 50.0 } else { 1.0 };

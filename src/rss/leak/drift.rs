@@ -1,59 +1,103 @@
-//! *Creep*: growth of a cache that is full, or of a heap that is filled and freed over and over. What is
-//! freed leaves holes that what comes next does not quite fit, so that resident memory goes on a little,
-//! by fits and starts, and ever more rarely. Over a minute it can rise as much as a slow leak does.
+//! *Drift*: growth of a full cache, or of a heap that is filled and emptied repeatedly. Freed blocks
+//! leave holes that new objects do not quite fit, so RSS rises a little, irregularly and ever more
+//! rarely. Over a minute it can rise as much as with a slow leak.
 //!
-//! A leak comes of something that is done over and over, and is even. So growth that is small enough to be
-//! creep is a leak only if it is in every part of the time, and close to a straight line.
+//! A leak comes from repeated work and is even. So a growth small enough to be drift is a leak only if
+//! it shows in every part of the recording and is close to a straight line.
 
-use super::baseline::{self, Reading, USUAL_FALLS};
+use super::baseline::{self, Reading};
 use super::robust_stats::{Line, Point};
+use super::thresholds::{
+    CACHE_TURNOVERS, DRIFT_NEARLY_ALL, DRIFT_OF_FALLS, DRIFT_OF_RSS, DRIFT_OF_RSS_AFTER_START,
+    DRIFT_SIGNAL_TO_NOISE, DRIFT_SLICES, MIN_SLICE_SHARE, POINTS_PER_SLICE, USUAL_FALLS,
+};
 
-/// A growth of less than this share of the memory may be a cache's: those of `fixtures/memory_shapes.py` go
-/// on by 5 to 7 % while all that is in them is replaced two or three times.
-pub const SHARE_OF_RSS: f64 = 0.1;
-/// The same where memory was seen to rise before: that may be a cache that has just filled up, and one with
-/// few entries, of very different sizes, was seen to go on by a sixth as larger ones came.
-const SHARE_AFTER_START: f64 = 0.25;
-/// Not any more when a start that was seen is over for so many times as long as it took: as often would
-/// a cache that filled up then have been replaced.
-const TIMES_REPLACED: f64 = 10.0;
-/// A growth of less than this share of what comes and goes over and over may be a heap's. Of small teeth
-/// of some 4 MiB one was seen to keep a quarter in a minute, bit by bit.
-const SHARE_OF_FALLS: f64 = 0.5;
-/// The parts of the time in which a leak must show: in the sixth of a minute one of 50 KiB a second is
-/// 0.5 MiB, what a heap takes at once or a little more.
-const STRETCHES: usize = 6;
-/// Points that make such a part, where they are few.
-const POINTS_PER_STRETCH: usize = 4;
-/// The share of its part of the growth that each must have: more than none, and no more than that, since
-/// one may begin after a rise by half a MiB and end before the next.
-const SOME: f64 = 0.1;
-/// The growth must be so many times what nearly all of the points are off the line. Stairs of half a MiB
-/// are off by half of that, a twelfth of what 50 KiB a second come to in a minute.
-const CLEAR: f64 = 12.0;
-/// What "nearly all" of the points is: a peak may take all of a block or two.
-const NEARLY_ALL: f64 = 0.9;
-
-/// Whether these points may have grown by so many bytes without a leak; `start`: how long it had been
-/// rising before, in seconds, if that was seen.
-pub fn may_be(readings: &[Reading], points: &[Point], growth: f64, start: Option<f64>) -> bool {
+/// Whether a growth of so many bytes is small enough to be drift; `start`: duration of the rise before
+/// these points, in seconds, if one was observed.
+pub fn may_be_drift(
+    readings: &[Reading],
+    points: &[Point],
+    growth: f64,
+    start: Option<f64>,
+) -> bool {
     let last = points.last().map_or(0.0, |point| point.bytes);
-    let is_over = start.is_some_and(|start| baseline::length(readings) >= TIMES_REPLACED * start);
-    let falls = || baseline::troughs(readings, growth / SHARE_OF_FALLS).len();
+    let is_over = start.is_some_and(|start| baseline::length(readings) >= CACHE_TURNOVERS * start);
+    let falls = || baseline::troughs(readings, growth / DRIFT_OF_FALLS).len();
     let share = if start.is_some() {
-        SHARE_AFTER_START
+        DRIFT_OF_RSS_AFTER_START
     } else {
-        SHARE_OF_RSS
+        DRIFT_OF_RSS
     };
     (growth < share * last && !is_over) || falls() >= USUAL_FALLS
 }
 
-/// Whether it is too even for that.
-pub fn is_none(points: &[Point], growth: f64, line: Line) -> bool {
-    let stretches = (points.len() / POINTS_PER_STRETCH).clamp(1, STRETCHES);
+/// Whether the growth is too even for drift.
+pub fn is_too_even_for_drift(points: &[Point], growth: f64, line: Line) -> bool {
+    let slices = (points.len() / POINTS_PER_SLICE).clamp(1, DRIFT_SLICES);
     let gaps = points.len().saturating_sub(1);
-    let ends = (0..=stretches).filter_map(|end| points.get(end * gaps / stretches));
+    let ends = (0..=slices).filter_map(|end| points.get(end * gaps / slices));
     let ends: Vec<f64> = ends.map(|point| point.bytes).collect();
-    let least = SOME * growth / stretches as f64;
-    ends.is_sorted_by(|a, b| b - a >= least) && growth >= CLEAR * line.off(points, NEARLY_ALL)
+    let least = MIN_SLICE_SHARE * growth / slices as f64;
+    ends.is_sorted_by(|a, b| b - a >= least)
+        && growth >= DRIFT_SIGNAL_TO_NOISE * line.residual_quantile(points, DRIFT_NEARLY_ALL)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
+    use super::super::robust_stats::theil_sen;
+    use super::*;
+
+    const MIB: f64 = 1_048_576.0;
+
+    fn points(values: impl IntoIterator<Item = f64>) -> Vec<Point> {
+        let point = |(at, mib): (usize, f64)| Point {
+            at: at as f64,
+            bytes: mib * MIB,
+        };
+        values.into_iter().enumerate().map(point).collect()
+    }
+
+    fn readings(points: &[Point]) -> Vec<Reading> {
+        let reading = |point: &Point| Reading {
+            at: point.at,
+            low: point.bytes,
+            high: point.bytes,
+        };
+        points.iter().map(reading).collect()
+    }
+
+    #[test]
+    fn only_a_growth_that_is_small_for_the_rss_may_be_drift() {
+        let large = points((0..24).map(|at| 100.0 + f64::from(at) * 0.2));
+        let all = readings(&large);
+        for (mib, start, expected) in [
+            (4.0, None, true),
+            (12.0, None, false),
+            // After a start of 2 s a cache may have grown by more, after one of 1 s it is replaced.
+            (12.0, Some(3.0), true),
+            (12.0, Some(1.0), false),
+        ] {
+            let found = may_be_drift(&all, &large, mib * MIB, start);
+            assert_eq!(found, expected, "{mib} MiB after {start:?}");
+        }
+    }
+
+    #[test]
+    fn a_growth_below_half_of_the_usual_falls_may_be_drift() {
+        let teeth = points((0..40).map(|at| 1.0 + f64::from(at % 4) * 10.0));
+        let all = readings(&teeth);
+        assert!(may_be_drift(&all, &teeth[..1], 14.0 * MIB, None));
+        assert!(!may_be_drift(&all, &teeth[..1], 16.0 * MIB, None));
+    }
+
+    #[test]
+    fn growth_in_every_slice_is_too_even_for_drift() {
+        let even = points((0..24).map(|at| 50.0 + f64::from(at) * 0.1));
+        assert!(is_too_even_for_drift(&even, 2.4 * MIB, theil_sen(&even)));
+        // As much, but flat in the fourth of the six slices.
+        let uneven = points((0..24).map(|at| 50.0 + f64::from(at.min(11).max(at - 5)) * 0.1));
+        let line = theil_sen(&uneven);
+        assert!(!is_too_even_for_drift(&uneven, 2.4 * MIB, line));
+    }
 }

@@ -1,7 +1,6 @@
-//! [`theil_sen`] and [`mann_kendall`]: a line through points, and whether they rise at all, both by
-//! the order of pairs, so that a few wild points change little.
+//! Robust statistics: [`theil_sen`] fits a line, [`mann_kendall`] tests for a trend. Both compare pairs of
+//! points, so a few outliers change little.
 
-/// A point of a curve.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Point {
     /// Time, in seconds.
@@ -10,7 +9,6 @@ pub struct Point {
     pub bytes: f64,
 }
 
-/// A straight line.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Line {
     /// Bytes per second.
@@ -20,15 +18,15 @@ pub struct Line {
 }
 
 impl Line {
-    /// How far this share (0 to 1) of the points is off it at most, in bytes.
-    pub fn off(self, points: &[Point], share: f64) -> f64 {
-        let off = |point: &Point| (point.bytes - self.intercept - self.slope * point.at).abs();
-        quantile(points.iter().map(off).collect(), share)
+    /// The distance from the line that this share (0 to 1) of the points does not exceed, in bytes.
+    pub fn residual_quantile(self, points: &[Point], share: f64) -> f64 {
+        let residual = |point: &Point| (point.bytes - self.intercept - self.slope * point.at).abs();
+        quantile(points.iter().map(residual).collect(), share)
     }
 }
 
-/// The line whose slope is the median of those of all pairs; it holds while less than 29 % of the
-/// points are off. Flat for fewer than two points.
+/// The line whose slope is the median of the slopes of all pairs (Theil-Sen); up to 29 % of the points may
+/// be outliers. Flat for fewer than two points.
 pub fn theil_sen(points: &[Point]) -> Line {
     let slopes = pairs(points).filter(|(a, b)| b.at > a.at);
     let slope = median(
@@ -40,8 +38,9 @@ pub fn theil_sen(points: &[Point]) -> Line {
     Line { slope, intercept }
 }
 
-/// By how many standard deviations more pairs rise than fall, with Kendall's correction for ties and
-/// the usual one for small numbers; negative where more fall. Over 2.33 chance has 1 in 100.
+/// The Mann-Kendall z score: by how many standard deviations more pairs rise than fall, with Kendall's
+/// correction for ties and the continuity correction; negative if more fall. Above 2.33, chance is 1 in
+/// 100.
 pub fn mann_kendall(points: &[Point]) -> f64 {
     let rising: f64 = pairs(points).map(|(a, b)| sign(b.bytes - a.bytes)).sum();
     let mut sorted: Vec<f64> = points.iter().map(|point| point.bytes).collect();
@@ -64,7 +63,7 @@ fn sign(value: f64) -> f64 {
     if value == 0.0 { 0.0 } else { value.signum() }
 }
 
-/// All pairs, the earlier one first.
+/// All pairs, the earlier point first.
 fn pairs(points: &[Point]) -> impl Iterator<Item = (&Point, &Point)> {
     let later = |at: usize| points.iter().skip(at + 1);
     points
@@ -73,7 +72,7 @@ fn pairs(points: &[Point]) -> impl Iterator<Item = (&Point, &Point)> {
         .flat_map(move |(at, a)| later(at).map(move |b| (a, b)))
 }
 
-/// The middle one, or the mean of the middle two; 0 of none.
+/// The middle value, or the mean of the middle two; 0 if there is none.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
@@ -86,7 +85,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     }
 }
 
-/// The lowest value that more than this share (0 to 1) of them are not above; 0 of none.
+/// The lowest value that more than this share (0 to 1) of the values do not exceed; 0 if there is none.
 fn quantile(mut values: Vec<f64>, share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let more = values.len() as f64 * share;
@@ -108,10 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_not_moved_by_a_few_wild_points() {
+    fn outliers_do_not_move_the_line() {
         let mut values: Vec<f64> = (0..20).map(|at| 5.0 + 3.0 * f64::from(at)).collect();
-        for wild in values.iter_mut().step_by(6) {
-            *wild += 1e6;
+        for outlier in values.iter_mut().step_by(6) {
+            *outlier += 1e6;
         }
         let line = theil_sen(&points(&values));
         assert!((line.slope - 3.0).abs() < 1e-9, "{line:?}");
@@ -119,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_has_no_slope() {
+    fn too_few_points_have_no_slope() {
         assert_eq!(theil_sen(&[]), Line::default());
         assert_eq!(theil_sen(&points(&[7.0])).slope.abs(), 0.0);
         // Two at the same moment.
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_points_are_so_far_off_a_line() {
+    fn residuals_are_sorted_by_distance() {
         let line = Line {
             slope: 2.0,
             intercept: 1.0,
@@ -150,16 +149,16 @@ mod tests {
             .collect();
         for (share, off) in [(0.0, 0.0), (0.5, 5.0), (0.85, 8.0), (0.95, 9.0)] {
             assert!(
-                (line.off(&points(&values), share) - off).abs() < 1e-9,
+                (line.residual_quantile(&points(&values), share) - off).abs() < 1e-9,
                 "{share}"
             );
         }
-        assert_eq!(line.off(&[], 0.9), 0.0);
+        assert_eq!(line.residual_quantile(&[], 0.9), 0.0);
     }
 
-    /// The numbers are worked out by hand from the definition.
+    /// Computed by hand from the definition.
     #[test]
-    fn rising_pairs_are_counted_in_standard_deviations() {
+    fn rising_pairs_are_given_in_standard_deviations() {
         // 15 pairs, all rise: (15 - 1) / sqrt(6 * 5 * 17 / 18).
         let z = mann_kendall(&points(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
         assert!((z - 14.0 / (510.0_f64 / 18.0).sqrt()).abs() < 1e-12, "{z}");

@@ -1,39 +1,40 @@
-//! [`Verdict`]: what a recording's memory did, in a word and in a sentence.
+//! [`Verdict`]: how a recording's RSS behaved, as a word and as a sentence.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a recording's memory did.
+use crate::text::units::{one_unit_duration, precise_mib};
+
+/// How a recording's RSS behaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The baseline stays.
+    /// The baseline did not rise.
     Stable,
-    /// It rose at first, or by less than comes and goes, and then stayed, for a third of the time or more.
+    /// It rose at first, or by less than what comes and goes, and was flat for the last third or more.
     Settled {
-        /// By how much, in bytes.
+        /// Size of the rise.
         bytes: u64,
-        /// The end of it, from the start of the recording.
+        /// End of the rise, from the start of the recording.
         since: Duration,
     },
-    /// It rises steadily: a leak is suspected.
+    /// It rose steadily to the end: a leak is suspected.
     Growing {
-        /// How fast.
         bytes_per_minute: u64,
-        /// From when on, after a rise at the start; 0 for all of the recording.
+        /// Start of this growth, after an initial rise; 0 for the whole recording.
         since: Duration,
     },
-    /// It rose once, within an eighth of the time, from one level to another, by more than comes and goes.
+    /// It rose once from one level to another, within an eighth of the recording, by more than what comes
+    /// and goes.
     Step {
-        /// By how much, in bytes.
+        /// Size of the rise.
         bytes: u64,
-        /// When, from the start of the recording.
+        /// Time of the step, from the start of the recording.
         at: Duration,
     },
-    /// Nothing can be said yet.
+    /// The recording does not suffice.
     Inconclusive {
-        /// How long the recording is.
+        /// Length of the recording.
         elapsed: Duration,
-        /// Why not.
         why: Inconclusive,
     },
 }
@@ -41,21 +42,21 @@ pub enum Verdict {
 /// Why there is no verdict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inconclusive {
-    /// The recording is shorter than [`SHORTEST`](super::trend::SHORTEST).
+    /// The recording is shorter than [`SHORTEST`](super::thresholds::SHORTEST).
     Short,
-    /// There are too few readings in it, this many.
+    /// The recording has too few readings: this many.
     TooFewSamples(usize),
-    /// The baseline rose by this many bytes, ever more slowly.
+    /// The baseline rose by this many bytes, at a falling rate.
     Slowing(u64),
-    /// It rose by this many bytes, at no steady rate.
+    /// The baseline rose by this many bytes, at no steady rate.
     Unsteady(u64),
-    /// It rose by this many bytes, but as much was given back before, and not often enough to tell
-    /// what stays.
+    /// The baseline rose by this many bytes, but as much was released before, and too rarely to show
+    /// what is never released.
     ReleasedBefore(u64),
 }
 
 impl Verdict {
-    /// The verdict in one word, for programs to read: `stable`, `growing`, `step`, `inconclusive`.
+    /// The verdict as one word, for programs: `stable`, `growing`, `step`, `inconclusive`.
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Stable | Verdict::Settled { .. } => "stable",
@@ -71,13 +72,13 @@ impl Verdict {
     }
 }
 
-/// The verdict as people read it.
+/// The verdict as a sentence.
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
             Verdict::Stable => f.write_str("stable"),
             Verdict::Settled { bytes, since } => {
-                let (size, since) = (mib(bytes), time(since));
+                let (size, since) = (precise_mib(bytes), one_unit_duration(since));
                 write!(f, "stable after {since}, in which it grew by {size}")
             }
             Verdict::Growing {
@@ -85,49 +86,52 @@ impl fmt::Display for Verdict {
             } => write!(
                 f,
                 "growing at {}/min (leak suspected)",
-                mib(bytes_per_minute)
+                precise_mib(bytes_per_minute)
             ),
             Verdict::Step { bytes, at } => {
-                write!(f, "one step of {} after {}", mib(bytes), time(at))
+                write!(
+                    f,
+                    "one step of {} after {}",
+                    precise_mib(bytes),
+                    one_unit_duration(at)
+                )
             }
             Verdict::Inconclusive { elapsed, why } => {
-                if let Inconclusive::TooFewSamples(looks) = why {
-                    return write!(f, "inconclusive: {looks} looks are too few");
+                if let Inconclusive::TooFewSamples(samples) = why {
+                    return write!(f, "inconclusive: only {samples} samples");
                 }
-                write!(f, "inconclusive: {} is too short", time(elapsed))?;
+                write!(
+                    f,
+                    "inconclusive: {} is too short",
+                    one_unit_duration(elapsed)
+                )?;
                 let (bytes, how) = match why {
                     Inconclusive::Short | Inconclusive::TooFewSamples(_) => return Ok(()),
-                    Inconclusive::Slowing(bytes) => (bytes, "ever more slowly"),
+                    Inconclusive::Slowing(bytes) => (bytes, "at a falling rate"),
                     Inconclusive::Unsteady(bytes) => (bytes, "unsteadily"),
                     Inconclusive::ReleasedBefore(bytes) => {
-                        (bytes, "but has given as much back before")
+                        (bytes, "but had released as much before")
                     }
                 };
-                write!(f, "; it grew by {}, {how}", mib(bytes))
+                write!(f, "; it grew by {}, {how}", precise_mib(bytes))
             }
         }
     }
 }
 
-/// In seconds, with a decimal if it takes that to have two digits, or in minutes or hours once those have two digits.
-fn time(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        36_000.0.. => format!("{:.0} h", seconds / 3600.0),
-        600.0.. => format!("{:.0} min", seconds / 60.0),
-        9.95.. => format!("{seconds:.0} s"),
-        _ => format!("{seconds:.1} s"),
-    }
+/// A number of bytes as verdicts hold it.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "such a cast saturates, and no reported value is negative"
+)]
+pub fn bytes(value: f64) -> u64 {
+    value.round() as u64
 }
 
-/// In MiB, with two digits or more: a slow leak is one too.
-fn mib(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    match mib {
-        10.0.. => format!("{mib:.1} MiB"),
-        0.1..10.0 => format!("{mib:.2} MiB"),
-        _ => format!("{mib:.4} MiB"),
-    }
+/// A time in seconds as verdicts hold it.
+pub fn seconds(value: f64) -> Duration {
+    Duration::try_from_secs_f64(value).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -135,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_as_a_sentence() {
+    fn verdicts_read_as_sentences() {
         let second = Duration::from_secs(1);
         let inconclusive = |why| Verdict::Inconclusive {
             elapsed: 60 * second,
@@ -179,11 +183,11 @@ mod tests {
             ),
             (
                 inconclusive(Inconclusive::TooFewSamples(3)),
-                "inconclusive: 3 looks are too few",
+                "inconclusive: only 3 samples",
             ),
             (
                 inconclusive(Inconclusive::Slowing(2 << 20)),
-                "inconclusive: 60 s is too short; it grew by 2.00 MiB, ever more slowly",
+                "inconclusive: 60 s is too short; it grew by 2.00 MiB, at a falling rate",
             ),
         ] {
             assert_eq!(verdict.to_string(), text);

@@ -47,7 +47,7 @@ impl PtracePauses {
         for mut guard in self.guards.drain(..) {
             let left: Vec<Tid> = guard.paused().collect();
             for tid in left {
-                self.durations.extend(guard.release(tid));
+                self.durations.extend(guard.resume(tid));
             }
         }
         self.durations
@@ -76,7 +76,7 @@ impl ThreadControl for PtracePauses {
 
     fn resume(&mut self, tid: Tid) {
         for guard in &mut self.guards {
-            self.durations.extend(guard.release(tid));
+            self.durations.extend(guard.resume(tid));
         }
     }
 

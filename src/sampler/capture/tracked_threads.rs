@@ -17,7 +17,8 @@ use crate::cpython::stack::evidence::ThreadState;
 use crate::cpython::stack::trace::StackTrace;
 use crate::cpython::threads::list::{PythonThread, ThreadList};
 use crate::os::memory::address::RemoteAddr;
-use crate::os::thread::activity::{Activity, ActivityReader, RunCount};
+use crate::os::procfs::schedstat::RunCount;
+use crate::os::thread::activity::{Activity, ActivityReader};
 use crate::os::{Pid, Tid};
 
 /// How many times a list of threads that changes while it is read is read.

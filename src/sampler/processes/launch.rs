@@ -1,4 +1,4 @@
-//! [`attach_launched`]: attaching to a program that we started, in time to see its first frames.
+//! [`attach_launched`]: attaches to a program that we started, as soon as it runs Python code.
 
 use std::time::{Duration, Instant};
 
@@ -8,40 +8,40 @@ use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
 use crate::os::process::TargetProcess;
 
-/// How long to wait between two tries at first: an interpreter starts in about 10 ms.
-const RETRY: Duration = Duration::from_micros(500);
-/// How long at most. A program that takes long to become Python is not watched so closely: the
-/// pauses grow to a fiftieth of the time that it has taken.
-const LONGEST_RETRY: Duration = Duration::from_millis(20);
-/// For how long a library may look half loaded, even on a crowded machine.
-const LOADING: Duration = Duration::from_secs(2);
+/// Shortest wait between two attempts. An interpreter starts in about 10 ms.
+const MIN_RETRY: Duration = Duration::from_micros(500);
+/// Longest wait. The waits grow with the time since the launch.
+const MAX_RETRY: Duration = Duration::from_millis(20);
+/// A wait is the time since the launch divided by this.
+const RETRY_DIVISOR: u32 = 50;
+/// How long a library may appear half loaded, even on a contended machine.
+const MAX_LOADING: Duration = Duration::from_secs(2);
 
-/// How long to wait at least between two looks for children.
-const CHILDREN_EVERY: Duration = Duration::from_millis(10);
-/// They take no more than one in so many parts of the time.
+/// Shortest wait between two searches for children.
+const CHILDREN_INTERVAL: Duration = Duration::from_millis(10);
+/// Searches for children take at most one part in so many of the time.
 const MAX_SHARE: u32 = 20;
 
-/// Attaches to a program as soon as its interpreter has something to show; with `subprocesses`, or that
-/// of a process below it. `goes_on` is asked before each try: whether the program still runs and we were
-/// not told to stop. `Ok(None)` when it said no. Without `subprocesses`, `tell` is called once if the
-/// program is no Python but has started one.
+/// Attaches to a program as soon as its interpreter runs code or, with `subprocesses`, as soon as that
+/// of a descendant does. `may_continue` is called before each attempt and returns whether the program
+/// still runs and the user has not interrupted; the result is `Ok(None)` once it returns `false`.
+/// Without `subprocesses`, `on_child` is called once if the program is not a Python but has started one.
 ///
-/// A launched program may take its time: a shell script that ends in `exec python` is no Python at
-/// first. So this waits as long as the program runs.
+/// There is no time limit: a shell script that ends in `exec python` may run for long before that.
 ///
 /// # Errors
-/// What will not change: no permission, or a version that is not known.
+/// Those that are permanent: no permission, or an unsupported version.
 pub fn attach_launched(
     pid: Pid,
     subprocesses: bool,
-    mut goes_on: impl FnMut() -> bool,
-    mut tell: impl FnMut(&TargetProcess),
+    mut may_continue: impl FnMut() -> bool,
+    mut on_child: impl FnMut(&TargetProcess),
 ) -> Result<Option<Root>, AttachError> {
     let start = Instant::now();
     let mut half_loaded = None;
-    let mut next_children = Some(start + CHILDREN_EVERY);
-    while goes_on() {
-        let wait = (start.elapsed() / 50).clamp(RETRY, LONGEST_RETRY);
+    let mut next_children = Some(start + CHILDREN_INTERVAL);
+    while may_continue() {
+        let wait = (start.elapsed() / RETRY_DIVISOR).clamp(MIN_RETRY, MAX_RETRY);
         match PythonProcess::attach(pid) {
             Ok(process) => return Ok(Some(process.into())),
             Err(
@@ -53,21 +53,21 @@ pub fn attach_launched(
                     && let Ok(target) = TargetProcess::open(pid)
                 {
                     let child = python_below(&target);
-                    // Nobody waits for what is only told.
-                    let lazy = if subprocesses {
+                    // A message is less urgent than attaching.
+                    let delay = if subprocesses {
                         Duration::ZERO
                     } else {
                         start.elapsed()
                     };
-                    let pause = (begin.elapsed() * MAX_SHARE).max(lazy);
-                    next_children = Some(Instant::now() + pause.max(CHILDREN_EVERY));
+                    let pause = (begin.elapsed() * MAX_SHARE).max(delay);
+                    next_children = Some(Instant::now() + pause.max(CHILDREN_INTERVAL));
                     match child {
                         Some(child) if subprocesses => {
                             let version = child.version();
                             return Ok(Some(Root::Other { target, version }));
                         }
                         Some(child) => {
-                            tell(child.target());
+                            on_child(child.target());
                             next_children = None;
                         }
                         None => {}
@@ -76,7 +76,7 @@ pub fn attach_launched(
             }
             Err(error)
                 if error.may_be_half_loaded()
-                    && half_loaded.get_or_insert_with(Instant::now).elapsed() < LOADING => {}
+                    && half_loaded.get_or_insert_with(Instant::now).elapsed() < MAX_LOADING => {}
             Err(error) => return Err(error),
         }
         std::thread::sleep(wait);

@@ -1,4 +1,4 @@
-//! The sampled processes: the root, its children, and those that may become Python.
+//! The sampled processes: the root, its descendants, and processes that may become Python.
 
 pub mod launch;
 pub mod names;

@@ -1,37 +1,36 @@
-//! [`ProcessDescription`]: how the processes are called that are looked at, and how they hang together.
+//! [`ProcessNames`]: the command lines and parents of the sampled processes.
 
 use std::collections::{HashMap, HashSet};
 
 use crate::os::Pid;
 use crate::os::process::list::ProcessSummary;
 
-/// How many processes are described before those are forgotten that have ended.
-const MAX_DESCRIPTIONS: usize = 4096;
-/// How many processes that are no Python are named between a Python process and its ancestor.
+/// Number of names from which on those of ended processes are dropped.
+const MAX_NAMES: usize = 4096;
+/// Maximum number of other processes that are named between a Python process and its ancestor.
 const MAX_BETWEEN: usize = 64;
 
-/// What is known of a process that is looked at, or that stands between two which are.
+/// The name and parent of a sampled process, or of one between two sampled processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProcessDescription {
-    /// Which process.
+    /// The process ID.
     pub pid: Pid,
-    /// Its parent, where that is one of these too.
+    /// Its parent, if that has a description too.
     pub parent: Option<Pid>,
     /// Its arguments, joined by spaces.
     pub command: String,
 }
 
-/// The processes that are looked at, some that were, and what stands between them.
+/// Descriptions of the sampled processes, of some that have ended, and of those between them.
 #[derive(Debug, Default)]
 pub(crate) struct ProcessNames(HashMap<Pid, ProcessDescription>);
 
 impl ProcessNames {
-    /// That of a process.
     pub fn get(&self, pid: Pid) -> Option<&ProcessDescription> {
         self.0.get(&pid)
     }
 
-    /// Asks a process again how it is called: it runs another program than before.
+    /// Reads the command line of a process again, after an `exec`.
     pub fn refresh(&mut self, pid: Pid) {
         if let Some(known) = self.0.get_mut(&pid)
             && let Some(process) = ProcessSummary::of(pid)
@@ -40,20 +39,20 @@ impl ProcessNames {
         }
     }
 
-    /// Adds one. `observed` are the processes that are looked at: what is neither one of these nor an
-    /// ancestor may be forgotten.
-    pub fn add(&mut self, new: ProcessDescription, observed: impl Iterator<Item = Pid>) {
-        if self.0.len() >= MAX_DESCRIPTIONS {
-            self.forget_ended(observed);
+    /// Adds a description. Those of processes that are neither in `sampled` nor ancestors of these may
+    /// be dropped.
+    pub fn add(&mut self, new: ProcessDescription, sampled: impl Iterator<Item = Pid>) {
+        if self.0.len() >= MAX_NAMES {
+            self.drop_ended(sampled);
         }
         self.0.insert(new.pid, new);
     }
 
-    /// Forgets processes that have ended, unless they are ancestors of others. A program may start
-    /// children without end.
-    fn forget_ended(&mut self, observed: impl Iterator<Item = Pid>) {
+    /// Drops processes that have ended, unless they are ancestors of sampled ones. The number of
+    /// children that a program starts has no limit.
+    fn drop_ended(&mut self, sampled: impl Iterator<Item = Pid>) {
         let mut needed = HashSet::new();
-        for pid in observed {
+        for pid in sampled {
             let mut next = Some(pid);
             while let Some(pid) = next.filter(|pid| needed.insert(*pid)) {
                 next = self.0.get(&pid).and_then(|known| known.parent);
@@ -62,7 +61,7 @@ impl ProcessNames {
         self.0.retain(|pid, _| needed.contains(pid));
     }
 
-    /// Names what is no Python between a new child's parent and those that are known, such as a shell.
+    /// Adds the processes between a new child's parent and the known ones, such as a shell.
     pub fn add_ancestors(&mut self, parent: Pid) {
         let mut between = Vec::new();
         let mut pid = parent;
@@ -82,5 +81,35 @@ impl ProcessNames {
         }
         self.0
             .extend(between.into_iter().map(|process| (process.pid, process)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_processes_are_dropped_but_not_the_ancestors_of_sampled_ones() {
+        let description = |pid, parent| ProcessDescription {
+            pid,
+            parent,
+            command: String::new(),
+        };
+        let mut names = ProcessNames::default();
+        let sampled = || [3].into_iter();
+        // 3 is sampled and below 1; 2, between them, has ended.
+        names.add(description(1, None), sampled());
+        names.add(description(2, Some(1)), sampled());
+        names.add(description(3, Some(2)), sampled());
+        for pid in 10..20_000 {
+            names.add(description(pid, Some(1)), sampled());
+        }
+        assert!(names.0.len() <= MAX_NAMES);
+        assert!(
+            [1, 2, 3, 19_999]
+                .iter()
+                .all(|pid| names.get(*pid).is_some())
+        );
+        assert!(names.get(10).is_none());
     }
 }

@@ -1,5 +1,5 @@
-//! [`PendingProcesses`]: the processes that are no Python yet, or no longer: the root's descendants as they
-//! come, and whoever has replaced the program that we knew by another one.
+//! [`PendingProcesses`]: processes that may become Python. These are new descendants of the root, and
+//! processes that called `exec`.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -17,175 +17,174 @@ use crate::os::process::new_pids::{self, NewPids};
 use crate::os::process::tree::{Child, descendants};
 use crate::os::procfs::stat::ProcStat;
 
-/// How often they are looked at. A new process is to be seen from its first 50 ms on.
+/// Interval of checks. A new process must be sampled from its first 50 ms on.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// The same where all processes of the machine have to be asked for their parent.
-const INTERVAL_OF_ALL: Duration = Duration::from_millis(25);
-/// Looking at all takes no more than one in so many parts of the time, whatever that does to the interval.
-const MAX_SHARE: u32 = 20;
-/// A process that has run the same program for long is looked at as much less often.
+/// The same if a check has to read the parent of every process on the machine.
+const FULL_SCAN_INTERVAL: Duration = Duration::from_millis(25);
+/// Full scans take at most one part in so many of the time; the interval grows accordingly.
+const FULL_SCAN_MAX_SHARE: u32 = 20;
+/// The intervals for a process are the age of its program divided by this, within limits.
 const BACKOFF_DIVISOR: u32 = 10;
-/// It is tried at least that often, since it may load Python's library late.
+/// Longest interval of attach attempts: the process may load libpython late.
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
-/// But its program's name that often: it may execute a Python.
-const NAMED_EVERY: Duration = Duration::from_millis(250);
-/// A program that ran for so long shows by now what it is. Until then tries may cost more.
+/// Longest interval of checks for an `exec`.
+const MAX_EXEC_CHECK_INTERVAL: Duration = Duration::from_millis(250);
+/// A program that runs for so long has usually started its Python. Attempts may cost more until then.
 const YOUNG: Duration = Duration::from_secs(1);
-/// Tries take no more than one in so many parts of the time, in the beginning and later.
-const SHARES: (u32, u32) = (10, 50);
-/// How long tries may hold up one look at the others; the rest comes at the next.
-const MAX_LOOKING: Duration = Duration::from_millis(20);
-/// How long threads are asked for that are the process's own.
-const OWN_THREADS_FOR: Duration = Duration::from_secs(10);
-/// How long a root may be no Python before it is told: a shell may be on its way to the next.
+/// Attach attempts take at most one part in so many of the time, for young and for older programs.
+const MAX_ATTACH_SHARES: (u32, u32) = (10, 50);
+/// Longest time of all attempts in one tick; the others follow in the next.
+const MAX_TIME_PER_TICK: Duration = Duration::from_millis(20);
+/// Age up to which a process must own one of its threads; see [`PythonProcess::owns_a_thread`].
+const OWN_THREAD_CHECK: Duration = Duration::from_secs(10);
+/// How long a root may run another program until the user is notified: a shell may soon `exec` Python.
 const NOTICE_DELAY: Duration = Duration::from_secs(1);
 
 /// See the [module](self).
 pub(crate) struct PendingProcesses {
     root: Pid,
     root_start: u64,
-    /// `None` when children are nobody's business.
+    /// `None` if children are not sampled.
     children: Option<Descendants>,
-    looked: Option<Instant>,
-    waiting: HashMap<Pid, Pending>,
-    /// What the user should know.
+    checked_at: Option<Instant>,
+    pending: HashMap<Pid, Pending>,
+    /// Messages for the user.
     notices: Vec<String>,
 }
 
 /// Finds new descendants.
 struct Descendants {
-    /// `None` where the kernel does not tell which ids it gave.
+    /// `None` if the kernel does not report the last pid.
     new_pids: Option<NewPids>,
-    /// Whether all processes have to be looked at: in the beginning, and when too many were new.
-    all_due: bool,
-    /// When all were looked at, and how long that took.
-    all: Option<(Instant, Duration)>,
+    /// Whether a full scan is due: at the beginning, and after too many new processes.
+    full_scan_due: bool,
+    /// When the last full scan started, and how long it took.
+    full_scan: Option<(Instant, Duration)>,
 }
 
 /// A process that may run Python later.
 struct Pending {
     parent: Option<Pid>,
-    /// Its program's path, empty when unknown, and when that was first seen.
+    /// Its program's path, empty if unknown, and when that was first observed.
     exe: PathBuf,
-    seen: Instant,
-    /// When it is to be looked at again, and when attached to if its program is the same; `None`: never.
-    next_look: Instant,
-    next_try: Option<Instant>,
-    /// When it replaced a Python that we knew, and whether that was told.
+    exe_since: Instant,
+    next_check: Instant,
+    /// When to attach if the program is still the same; `None`: never.
+    next_attach: Option<Instant>,
+    /// When a sampled Python was replaced by it.
     execed_at: Option<Instant>,
-    told: bool,
+    notified: bool,
 }
 
-/// What a try at a process came to.
+/// The result of a check.
 enum AttachAttempt {
-    Found(Box<PythonProcess>),
+    Attached(Box<PythonProcess>),
     Gone,
-    Wait,
+    NotYet,
 }
 
 impl PendingProcesses {
-    /// Of a tree's root; `children`: its descendants too.
+    /// The pending processes of a root; with `children`, including its descendants.
     pub fn new(root: &Root, children: bool, now: Instant) -> PendingProcesses {
         let target = root.target();
-        let mut relatives = PendingProcesses {
+        let mut processes = PendingProcesses {
             root: target.pid(),
             root_start: target.start_time(),
             children: children.then(|| Descendants {
-                // From here on: all are looked at once afterwards.
+                // Started before the full scan, so that no process is missed.
                 new_pids: NewPids::start(),
-                all_due: true,
-                all: None,
+                full_scan_due: true,
+                full_scan: None,
             }),
-            looked: None,
-            waiting: HashMap::new(),
+            checked_at: None,
+            pending: HashMap::new(),
             notices: Vec::new(),
         };
         if let Root::Other { .. } = root {
             let root = Pending::new(None, now);
-            relatives.waiting.insert(target.pid(), root);
+            processes.pending.insert(target.pid(), root);
         }
-        relatives
+        processes
     }
 
-    /// Waits for a process that we knew as Python to be one again.
-    pub fn execed_at(&mut self, pid: Pid, parent: Option<Pid>, now: Instant) {
-        let mut waiting = Pending::new(parent, now);
-        waiting.execed_at = Some(now);
-        self.waiting.insert(pid, waiting);
+    /// Adds a Python process that called `exec`.
+    pub fn add_execed(&mut self, pid: Pid, parent: Option<Pid>, now: Instant) {
+        let mut execed = Pending::new(parent, now);
+        execed.execed_at = Some(now);
+        self.pending.insert(pid, execed);
     }
 
-    /// Whether it is waited for that a process runs Python.
-    pub fn waits_for(&self, pid: Pid) -> bool {
-        self.waiting.contains_key(&pid)
+    pub fn contains(&self, pid: Pid) -> bool {
+        self.pending.contains_key(&pid)
     }
 
-    /// Whether the root lives, and may run Python later.
+    /// Whether the root is alive and may run Python later.
     pub fn root_may_return(&self) -> bool {
-        self.waits_for(self.root)
+        self.contains(self.root)
             && ProcStat::of_process(self.root)
                 .is_ok_and(|stat| stat.start_ticks == self.root_start && !stat.has_ended())
     }
 
-    /// What the user should know since the last call.
+    /// The messages for the user since the last call.
     pub fn notices(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notices)
     }
 
-    /// The processes that run Python now, each with its parent, where that is known: such as have been
-    /// waited for, and new ones below the `observed` processes. What is no Python, or may not be read, is
-    /// no error: nobody asked for it.
+    /// The processes that run Python now, each with its parent if that is known: pending ones, and new
+    /// descendants of the `sampled` ones. Other programs and unreadable processes are not errors: the
+    /// user did not give them.
     pub fn find(
         &mut self,
-        observed: &[SampledProcess],
+        sampled: &[SampledProcess],
         now: Instant,
     ) -> Vec<(PythonProcess, Option<Pid>)> {
-        let is_due = |looked| now.saturating_duration_since(looked) >= INTERVAL;
-        if !self.looked.is_none_or(is_due) {
+        let is_due = |checked| now.saturating_duration_since(checked) >= INTERVAL;
+        if !self.checked_at.is_none_or(is_due) {
             return Vec::new();
         }
-        self.looked = Some(now);
+        self.checked_at = Some(now);
         if let Some(children) = &mut self.children {
-            let observed: HashSet<Pid> = observed.iter().map(|one| one.process.pid()).collect();
-            for child in children.new_ones(&observed, self.root, &self.waiting, now) {
-                if !observed.contains(&child.pid) {
+            let sampled: HashSet<Pid> = sampled.iter().map(|one| one.process.pid()).collect();
+            for child in children.find_new(&sampled, self.root, &self.pending, now) {
+                if !sampled.contains(&child.pid) {
                     let new = Pending::new(Some(child.parent), now);
-                    self.waiting.entry(child.pid).or_insert(new);
+                    self.pending.entry(child.pid).or_insert(new);
                 }
             }
         }
         let mut found = Vec::new();
-        let due = self.waiting.iter().map(|(pid, one)| (one.next_look, *pid));
+        let due = self.pending.iter().map(|(pid, one)| (one.next_check, *pid));
         let mut due: Vec<_> = due.filter(|(next, _)| *next <= now).collect();
-        // Who has waited longest comes first: there may be no time for all.
+        // Longest overdue first: there may be no time for all.
         due.sort_unstable();
         let begin = Instant::now();
         for (_, pid) in due {
-            if begin.elapsed() > MAX_LOOKING {
+            if begin.elapsed() > MAX_TIME_PER_TICK {
                 break;
             }
-            let Some(waiting) = self.waiting.get_mut(&pid) else {
+            let Some(pending) = self.pending.get_mut(&pid) else {
                 continue;
             };
-            let mut parents = observed.iter().map(|one| &one.process);
-            let parent = parents.find(|one| Some(one.pid()) == waiting.parent);
-            match waiting.look(pid, parent, now) {
-                Ok(AttachAttempt::Wait) => {}
+            let mut parents = sampled.iter().map(|one| &one.process);
+            let parent = parents.find(|one| Some(one.pid()) == pending.parent);
+            match pending.check(pid, parent, now) {
+                Ok(AttachAttempt::NotYet) => {}
                 Ok(AttachAttempt::Gone) => {
-                    self.waiting.remove(&pid);
+                    self.pending.remove(&pid);
                 }
-                Ok(AttachAttempt::Found(process)) => {
+                Ok(AttachAttempt::Attached(process)) => {
                     let version = process.version();
                     info!("process {pid} is CPython {version}");
-                    if waiting.told {
+                    if pending.notified {
                         let notice = format!("Process {pid} runs Python {version} again");
                         self.notices.push(notice);
                     }
-                    found.push((*process, waiting.parent));
-                    self.waiting.remove(&pid);
+                    found.push((*process, pending.parent));
+                    self.pending.remove(&pid);
                 }
                 Err(error) => {
                     debug!("process {pid}: {error}");
-                    if pid == self.root && waiting.should_notify(&error, now) {
+                    if pid == self.root && pending.should_notify(&error, now) {
                         self.notices.push(notice(pid, &error));
                     }
                 }
@@ -195,7 +194,7 @@ impl PendingProcesses {
     }
 }
 
-/// What to tell of a root that runs no Python any more.
+/// The message that the root runs another program.
 fn notice(pid: Pid, error: &AttachError) -> String {
     let what = match error {
         AttachError::NotPython { what, .. } => format!("runs '{what}' now, which is no Python"),
@@ -205,37 +204,42 @@ fn notice(pid: Pid, error: &AttachError) -> String {
 }
 
 impl Descendants {
-    /// New descendants of the known processes, and perhaps some that are known.
-    fn new_ones(
+    /// New descendants of the known processes, possibly with some known ones.
+    fn find_new(
         &mut self,
-        observed: &HashSet<Pid>,
+        sampled: &HashSet<Pid>,
         root: Pid,
-        waiting: &HashMap<Pid, Pending>,
+        pending: &HashMap<Pid, Pending>,
         now: Instant,
     ) -> Vec<Child> {
-        let mut known = observed.clone();
+        let mut known = sampled.clone();
         known.insert(root);
-        known.extend(waiting.keys());
+        known.extend(pending.keys());
         let new = self.new_pids.as_mut().and_then(|pids| pids.take(now));
-        self.all_due |= new.is_none();
-        let is_over = |(last, took): (Instant, Duration)| {
-            now >= last + (took * MAX_SHARE).max(INTERVAL_OF_ALL)
+        self.full_scan_due |= new.is_none();
+        let may_repeat = |(last, took): (Instant, Duration)| {
+            now >= last + (took * FULL_SCAN_MAX_SHARE).max(FULL_SCAN_INTERVAL)
         };
-        if self.all_due && self.all.is_none_or(is_over) {
+        if self.full_scan_due && self.full_scan.is_none_or(may_repeat) {
             let begin = Instant::now();
-            // When a parent ends, its children go on though nothing links them to the root any more.
+            // All known processes are starting points: the children of one that has ended have another
+            // parent now, and are no longer below the root.
             let known: Vec<Pid> = known.into_iter().collect();
             let found = descendants(&known);
-            self.all = Some((now, begin.elapsed()));
-            self.all_due = self.new_pids.is_none();
+            self.full_scan = Some((now, begin.elapsed()));
+            self.full_scan_due = self.new_pids.is_none();
             return found;
         }
-        below(new.unwrap_or_default(), &mut known)
+        below(new.unwrap_or_default(), &mut known, new_pids::is_process)
     }
 }
 
-/// The processes below the known ones, which become known.
-fn below(mut new: Vec<Child>, known: &mut HashSet<Pid>) -> Vec<Child> {
+/// Those of the `new` tasks that are processes below the `known` ones, which they are added to.
+fn below(
+    mut new: Vec<Child>,
+    known: &mut HashSet<Pid>,
+    is_process: impl Fn(Pid) -> bool,
+) -> Vec<Child> {
     let mut found = Vec::new();
     loop {
         let (below, rest): (Vec<Child>, Vec<Child>) = new
@@ -244,10 +248,7 @@ fn below(mut new: Vec<Child>, known: &mut HashSet<Pid>) -> Vec<Child> {
         if below.is_empty() {
             return found;
         }
-        let processes = below
-            .into_iter()
-            .filter(|child| new_pids::is_process(child.pid));
-        for child in processes {
+        for child in below.into_iter().filter(|child| is_process(child.pid)) {
             known.insert(child.pid);
             found.push(child);
         }
@@ -260,16 +261,16 @@ impl Pending {
         Pending {
             parent,
             exe: PathBuf::new(),
-            seen: now,
-            next_look: now,
-            next_try: Some(now),
+            exe_since: now,
+            next_check: now,
+            next_attach: Some(now),
             execed_at: None,
-            told: false,
+            notified: false,
         }
     }
 
-    /// Looks at it.
-    fn look(
+    /// Checks for another program, and attaches to the process if that is due.
+    fn check(
         &mut self,
         pid: Pid,
         parent: Option<&PythonProcess>,
@@ -277,7 +278,7 @@ impl Pending {
     ) -> Result<AttachAttempt, AttachError> {
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
-            // It has none where we may not know, where it has ended, and where its main thread has.
+            // Fails without permission, and if the process or its main thread has ended.
             Err(_)
                 if ProcStat::of_process(pid)
                     .is_ok_and(|stat| !stat.has_ended() || stat.threads > 1) =>
@@ -288,28 +289,26 @@ impl Pending {
         };
         if exe != self.exe {
             self.exe = exe;
-            self.seen = now;
-            self.next_try = Some(now);
+            self.exe_since = now;
+            self.next_attach = Some(now);
         }
-        let age = now.saturating_duration_since(self.seen);
-        self.next_look = now + (age / BACKOFF_DIVISOR).clamp(INTERVAL, NAMED_EVERY);
-        if self.next_try.is_none_or(|next| now < next) {
-            return Ok(AttachAttempt::Wait);
+        let age = now.saturating_duration_since(self.exe_since);
+        self.next_check = now + check_interval(age);
+        if self.next_attach.is_none_or(|next| now < next) {
+            return Ok(AttachAttempt::NotYet);
         }
         let begin = Instant::now();
         let fork = parent.and_then(|parent| parent.attach_to_fork(pid));
         let attached = fork.map_or_else(|| PythonProcess::attach(pid), Ok);
-        let share = if age < YOUNG { SHARES.0 } else { SHARES.1 };
-        let pause = (begin.elapsed() * share).max((age / BACKOFF_DIVISOR).min(MAX_BACKOFF));
-        self.next_try = Some(now + pause);
+        self.next_attach = Some(now + attach_interval(age, begin.elapsed()));
         match attached {
-            // After a vfork it still has its parent's memory, which is no stack of its own.
+            // After a vfork the process still has its parent's memory, and no stack of its own.
             Ok(mut process) => {
-                let is_own = age > OWN_THREADS_FOR || process.owns_a_thread();
+                let is_own = age > OWN_THREAD_CHECK || process.owns_a_thread();
                 Ok(if is_own {
-                    AttachAttempt::Found(Box::new(process))
+                    AttachAttempt::Attached(Box::new(process))
                 } else {
-                    AttachAttempt::Wait
+                    AttachAttempt::NotYet
                 })
             }
             Err(AttachError::NoSuchProcess(_) | AttachError::Ended { .. }) => {
@@ -317,22 +316,116 @@ impl Pending {
             }
             Err(error) => {
                 if error.is_final() {
-                    self.next_try = None;
+                    self.next_attach = None;
                 }
                 Err(error)
             }
         }
     }
 
-    /// Whether it is time to tell that it is no Python any more: once.
+    /// Whether to notify the user now that the process is no longer a Python. `true` only once.
     fn should_notify(&mut self, error: &AttachError, now: Instant) -> bool {
-        let is_long = |execed_at| now.saturating_duration_since(execed_at) >= NOTICE_DELAY;
-        let is_sure = match error {
-            AttachError::NotPython { .. } => self.execed_at.is_some_and(is_long),
+        let is_long_ago = |execed_at| now.saturating_duration_since(execed_at) >= NOTICE_DELAY;
+        let is_certain = match error {
+            AttachError::NotPython { .. } => self.execed_at.is_some_and(is_long_ago),
             error => error.is_final() && self.execed_at.is_some(),
         };
-        let is_now = is_sure && !self.told;
-        self.told |= is_now;
-        is_now
+        let notify = is_certain && !self.notified;
+        self.notified |= notify;
+        notify
+    }
+}
+
+/// Time to the next check for an `exec`, for a program of this age.
+fn check_interval(age: Duration) -> Duration {
+    (age / BACKOFF_DIVISOR).clamp(INTERVAL, MAX_EXEC_CHECK_INTERVAL)
+}
+
+/// Time to the next attempt to attach, for a program of this age, after an attempt that took `cost`.
+fn attach_interval(age: Duration, cost: Duration) -> Duration {
+    let (young, older) = MAX_ATTACH_SHARES;
+    let share = if age < YOUNG { young } else { older };
+    (cost * share).max((age / BACKOFF_DIVISOR).min(MAX_BACKOFF))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn intervals_grow_with_the_age_of_the_program() {
+        let ms = Duration::from_millis;
+        for (age, check, attach) in [
+            (ms(0), ms(5), ms(0)),
+            (ms(40), ms(5), ms(4)),
+            (ms(500), ms(50), ms(50)),
+            (ms(10_000), ms(250), ms(1_000)),
+            (ms(1_000_000), ms(250), ms(10_000)),
+        ] {
+            assert_eq!(check_interval(age), check, "{age:?}");
+            assert_eq!(attach_interval(age, Duration::ZERO), attach, "{age:?}");
+        }
+    }
+
+    #[test]
+    fn attempts_that_take_long_are_made_less_often() {
+        let ms = Duration::from_millis;
+        assert_eq!(attach_interval(ms(10), ms(3)), ms(30));
+        assert_eq!(attach_interval(ms(1_000), ms(3)), ms(150));
+        assert_eq!(attach_interval(ms(1_000), ms(1)), ms(100));
+    }
+
+    #[test]
+    fn processes_below_known_ones_are_found_in_any_order() {
+        let child = |pid, parent| Child { pid, parent };
+        // 40 is a thread; 50 is below it, and 60 is below an unknown process.
+        let new = vec![
+            child(30, 20),
+            child(40, 1),
+            child(20, 1),
+            child(50, 40),
+            child(60, 7),
+        ];
+        let mut known = HashSet::from([1]);
+        let found = below(new, &mut known, |pid| pid != 40);
+        let pids: Vec<Pid> = found.iter().map(|child| child.pid).collect();
+        assert_eq!(pids, [20, 30]);
+        assert_eq!(known, HashSet::from([1, 20, 30]));
+    }
+
+    #[test]
+    fn the_user_is_notified_once_that_the_root_runs_another_program() {
+        let start = Instant::now();
+        let other = AttachError::NotPython {
+            pid: 7,
+            what: "/bin/sh".into(),
+        };
+        let mut pending = Pending::new(None, start);
+        assert!(
+            !pending.should_notify(&other, start + NOTICE_DELAY),
+            "it never was a Python"
+        );
+        pending.execed_at = Some(start);
+        assert!(!pending.should_notify(&other, start + NOTICE_DELAY / 2));
+        let starting = AttachError::StillStarting(7);
+        assert!(!pending.should_notify(&starting, start + NOTICE_DELAY));
+        assert!(pending.should_notify(&other, start + NOTICE_DELAY));
+        assert!(!pending.should_notify(&other, start + NOTICE_DELAY));
+        assert_eq!(
+            notice(7, &other),
+            "Process 7 runs '/bin/sh' now, which is no Python: waiting until it runs one again, or ends"
+        );
+    }
+
+    #[test]
+    fn a_permanent_error_is_reported_at_once() {
+        let start = Instant::now();
+        let mut pending = Pending::new(None, start);
+        pending.execed_at = Some(start);
+        let denied = AttachError::PermissionDenied {
+            problem: "denied".into(),
+            hint: String::new(),
+        };
+        assert!(pending.should_notify(&denied, start));
     }
 }

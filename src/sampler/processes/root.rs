@@ -7,11 +7,11 @@ use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
 use crate::os::process::TargetProcess;
 
-/// The process that was asked for.
+/// The process that the user gave.
 pub enum Root {
     /// It runs Python.
     Python(Box<PythonProcess>),
-    /// It does not, but a process below it does: a shell script that starts Python.
+    /// A descendant of it runs Python: for example a shell script that starts Python.
     Other {
         /// The process.
         target: TargetProcess,
@@ -27,7 +27,7 @@ impl From<PythonProcess> for Root {
 }
 
 impl Root {
-    /// Attaches to a process or, with `subprocesses`, to the tree below it if there is a Python.
+    /// Attaches to a process or, with `subprocesses`, to the tree below it if that includes a Python.
     ///
     /// # Errors
     /// As [`PythonProcess::attach`].
@@ -49,7 +49,7 @@ impl Root {
         }
     }
 
-    /// The process as the OS shows it.
+    /// The process on the level of the OS.
     pub fn target(&self) -> &TargetProcess {
         match self {
             Root::Python(process) => process.target(),
@@ -71,7 +71,7 @@ impl Root {
     }
 }
 
-/// Some Python below a process that is none.
+/// The first Python below a process that is not a Python.
 pub(crate) fn python_below(target: &TargetProcess) -> Option<PythonProcess> {
     let mut children = target.children().into_iter();
     children.find_map(|child| PythonProcess::attach(child.pid).ok())

@@ -1,4 +1,4 @@
-//! [`SampledProcess`]: a process that is looked at, and what is remembered of it.
+//! [`SampledProcess`]: a process that is sampled, and its state between samples.
 
 use std::time::{Duration, Instant};
 
@@ -13,200 +13,233 @@ use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::resources::cpu_times::CpuTimes;
 use crate::sampler::resources::rss::RssTracker;
-use crate::sampler::sample::{ProcessSample, Sample};
-use crate::sampler::stats::SamplerStats;
+use crate::sampler::sample::ProcessSample;
 
-/// How old a reading of resident memory may be.
-const RSS_FOR: Duration = Duration::from_micros(500);
-/// How old the knowledge may be that a process runs the program that we know. An interpreter takes
-/// longer than that to start.
-const SAME_FOR: Duration = Duration::from_millis(1);
-/// How long threads that cannot be paused are left alone before it is tried again: a debugger that traces
-/// them may be gone by then.
-const PAUSE_AGAIN: Duration = Duration::from_secs(1);
+/// Maximum age of an RSS reading.
+const RSS_MAX_AGE: Duration = Duration::from_micros(500);
+/// Maximum age of the check for `exec`. An interpreter takes longer than that to start.
+const EXEC_CHECK_MAX_AGE: Duration = Duration::from_millis(1);
+/// Time until threads that could not be paused are paused again: a debugger that traces them may have
+/// detached.
+const PAUSE_RETRY: Duration = Duration::from_secs(1);
 
-/// One process that is looked at.
+/// One process that is sampled.
 pub(crate) struct SampledProcess {
     pub process: PythonProcess,
-    /// Its parent, where that is looked at too.
+    /// Its parent, if that is sampled too.
     pub parent: Option<Pid>,
-    pub watch: TrackedThreads,
-    /// When it was found to run another program than the one that we know.
+    pub threads: TrackedThreads,
+    /// When its `exec` was detected.
     pub execed_at: Option<Instant>,
-    /// When it was last asked whether it does.
-    is_same: Option<Instant>,
-    /// When its threads were last found not to be pausable.
-    unpausable: Option<Instant>,
+    exec_checked_at: Option<Instant>,
+    /// When pausing its threads last failed.
+    cannot_pause_at: Option<Instant>,
     cpu_times: CpuTimes,
-    /// Its resident memory, and when it was asked for.
+    /// Its RSS, and when that was read.
     rss: Option<(Instant, u64)>,
-    rss_changes: RssTracker,
+    rss_tracker: RssTracker,
 }
 
-/// What a look has found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SampleOutcome {
-    /// The process that we know.
-    Process,
-    /// It runs another program.
+/// Result of a tick for one process.
+pub(crate) struct TickResult {
+    pub outcome: Outcome,
+    /// Why pausing failed, if it was tried and failed. The outcome is that of reading without pausing.
+    pub cannot_pause: Option<String>,
+}
+
+pub(crate) enum Outcome {
+    Sampled(Sampled),
+    /// The process could not be read at this tick. The message names it.
+    Failed(String),
+    /// It has called `exec`.
     Execed,
-    /// It has ended.
-    Nothing,
+    Ended,
+}
+
+/// A sample of one process.
+pub(crate) struct Sampled {
+    pub process: ProcessSample,
+    pub errors: Vec<String>,
+    pub torn: u64,
+    pub pauses: Vec<Duration>,
 }
 
 impl SampledProcess {
-    /// A process that was not looked at yet.
     pub fn new(process: PythonProcess, parent: Option<Pid>) -> SampledProcess {
         SampledProcess {
             process,
             parent,
-            watch: TrackedThreads::default(),
+            threads: TrackedThreads::default(),
             execed_at: None,
-            is_same: None,
-            unpausable: None,
+            exec_checked_at: None,
+            cannot_pause_at: None,
             cpu_times: CpuTimes::default(),
             rss: None,
-            rss_changes: RssTracker::default(),
+            rss_tracker: RssTracker::default(),
         }
     }
 
-    /// The same process with another program. The time that its threads have used goes on.
+    /// Continues with the program that the process runs since its `exec`. The CPU times of its threads
+    /// continue too.
     pub fn replace(&mut self, process: PythonProcess) {
         self.process = process;
-        self.forget();
+        self.reset();
         self.execed_at = None;
-        self.is_same = None;
+        self.exec_checked_at = None;
     }
 
-    /// What held of the last program alone.
-    fn forget(&mut self) {
-        self.watch = TrackedThreads::default();
-        self.rss_changes = RssTracker::default();
+    /// Drops the state of the previous program.
+    fn reset(&mut self) {
+        self.threads = TrackedThreads::default();
+        self.rss_tracker = RssTracker::default();
     }
 
-    /// What to make of a process whose program was found to be gone, `now`.
-    fn mark_execed(&mut self, now: Instant) -> SampleOutcome {
+    /// The outcome for a process whose program is gone.
+    fn mark_execed(&mut self, now: Instant) -> Outcome {
         let pid = self.process.pid();
         if self.process.target().has_ended() {
             debug!("process {pid} has ended");
-            return SampleOutcome::Nothing;
+            return Outcome::Ended;
         }
         info!("process {pid} runs another program now");
-        self.forget();
+        self.reset();
         self.execed_at = Some(now);
-        SampleOutcome::Execed
+        Outcome::Execed
     }
 
-    /// Whether the program that we know is gone. Reads by the process's id may bring what its next one
-    /// has in the same place, so errors alone do not tell.
-    pub fn is_replaced(&self) -> bool {
+    /// Whether the program that was attached to is gone. Errors do not suffice to detect that: reads by
+    /// pid may return the memory of the next program at the same address.
+    pub fn has_execed(&self) -> bool {
         self.process.target().memory().is_closed()
     }
 
-    /// Adds what one process shows to a sample.
-    pub fn look(
+    /// Samples the process. If its threads cannot be paused, it is read without pausing.
+    pub fn sample(
         &mut self,
         frames: &mut FrameTable,
-        look: &CaptureOptions,
+        options: &CaptureOptions,
         now: Instant,
-        stats: &mut SamplerStats,
-        sample: &mut Sample,
-    ) -> SampleOutcome {
-        let is_fresh = |asked| now.saturating_duration_since(asked) < SAME_FOR;
-        if !self.is_same.is_some_and(is_fresh) {
-            if self.is_replaced() {
-                return self.mark_execed(now);
-            }
-            self.is_same = Some(now);
+    ) -> TickResult {
+        let mut cannot_pause = None;
+        let mut result = self.try_sample(frames, options, now);
+        if let Err(SampleError::CannotPause(problem)) = result {
+            // Reading is permitted, or attaching would have failed.
+            debug!("{problem}");
+            cannot_pause = Some(problem);
+            self.cannot_pause_at = Some(now);
+            result = self.try_sample(frames, options, now);
         }
-        let started = Instant::now();
-        let wants_start = look.memory && self.rss_changes.wants_start();
-        let at_start = wants_start.then(|| self.process.target().rss().ok());
-        let at_start = at_start.flatten();
-        let was_tried = |tried| now.saturating_duration_since(tried) < PAUSE_AGAIN;
-        let pausing = match self.unpausable {
-            Some(tried) if was_tried(tried) => Pausing::Never,
-            _ => look.pausing,
-        };
-        let asked = CaptureOptions {
-            pausing,
-            skip_leaf_match: sample.missed_ticks > 0,
-            ..*look
-        };
-        let (process, watch) = (&mut self.process, &mut self.watch);
-        match capture::capture(process, watch, frames, asked, now, |_, _| ()) {
-            // What could not be read may be no error, but the next program.
-            Ok(snapshot)
-                if (snapshot.torn > 0 || !snapshot.errors.is_empty()) && self.is_replaced() =>
-            {
-                self.mark_execed(now)
-            }
-            Ok(mut snapshot) => {
-                if look.cpu_time {
-                    self.cpu_times
-                        .fill_in(&mut snapshot.traces, &snapshot.on_cpu_ns, now);
-                }
-                let mut rss_change = None;
-                if look.memory {
-                    let (process, watch) = (self.process.target(), &mut self.watch);
-                    let changes = &mut self.rss_changes;
-                    rss_change = changes.update(process, at_start, watch, &mut snapshot, started);
-                }
-                let rss_bytes = match self.rss_changes.last() {
-                    Some(bytes) if look.memory => Some(bytes),
-                    _ => self.rss_bytes(now),
-                };
-                let pauses = snapshot.pauses.into_iter();
-                pauses.for_each(|pause| stats.pauses.record(pause));
-                sample.torn += snapshot.torn;
-                sample.processes.push(ProcessSample {
-                    pid: self.process.pid(),
-                    traces: snapshot.traces,
-                    rss_bytes,
-                    rss_change,
-                });
-                sample.errors.extend(snapshot.errors);
-                SampleOutcome::Process
-            }
-            Err(SampleError::ProcessExited) => {
-                debug!("process {} has ended", self.process.pid());
-                SampleOutcome::Nothing
-            }
-            Err(_) if !self.process.target().is_same_process() => SampleOutcome::Nothing,
-            Err(_) if self.is_replaced() => self.mark_execed(now),
-            Err(SampleError::CannotPause(problem)) => {
-                // Reading is allowed, or we would not be here. Of a family that one debugger traces,
-                // one process is enough to be told of.
-                if stats.could_not_pause {
-                    debug!("{problem}");
-                } else {
-                    sample.notices.push(format!(
-                        "warning: {problem}; going on without pausing (as with --nonblocking)"
-                    ));
-                }
-                stats.could_not_pause = true;
-                self.unpausable = Some(now);
-                self.look(frames, look, now, stats, sample)
-            }
-            Err(error) => {
-                sample
-                    .errors
-                    .push(format!("process {}: {error}", self.process.pid()));
-                SampleOutcome::Process
-            }
+        let pid = self.process.pid();
+        TickResult {
+            outcome: result
+                .unwrap_or_else(|error| Outcome::Failed(format!("process {pid}: {error}"))),
+            cannot_pause,
         }
     }
 
-    /// Its resident memory, asked for a thousand times a second at most: the kernel adds it up no
-    /// faster.
+    fn try_sample(
+        &mut self,
+        frames: &mut FrameTable,
+        options: &CaptureOptions,
+        now: Instant,
+    ) -> Result<Outcome, SampleError> {
+        if !is_within(self.exec_checked_at, now, EXEC_CHECK_MAX_AGE) {
+            if self.has_execed() {
+                return Ok(self.mark_execed(now));
+            }
+            self.exec_checked_at = Some(now);
+        }
+        let start = Instant::now();
+        let reads_start = options.memory && self.rss_tracker.needs_start();
+        let rss_at_start = if reads_start {
+            self.process.target().rss().ok()
+        } else {
+            None
+        };
+        let pausing = if is_within(self.cannot_pause_at, now, PAUSE_RETRY) {
+            Pausing::Never
+        } else {
+            options.pausing
+        };
+        let options = CaptureOptions {
+            pausing,
+            ..*options
+        };
+        let (process, threads) = (&mut self.process, &mut self.threads);
+        let mut snapshot = match capture::capture(process, threads, frames, options, now, |_, _| ())
+        {
+            // After an exec, reads of the old program's structures may fail.
+            Ok(snapshot)
+                if (snapshot.torn > 0 || !snapshot.errors.is_empty()) && self.has_execed() =>
+            {
+                return Ok(self.mark_execed(now));
+            }
+            Ok(snapshot) => snapshot,
+            Err(SampleError::ProcessExited) => {
+                debug!("process {} has ended", self.process.pid());
+                return Ok(Outcome::Ended);
+            }
+            Err(_) if !self.process.target().is_same_process() => return Ok(Outcome::Ended),
+            Err(_) if self.has_execed() => return Ok(self.mark_execed(now)),
+            Err(error) => return Err(error),
+        };
+        if options.cpu_time {
+            let on_cpu_ns = &snapshot.on_cpu_ns;
+            self.cpu_times.fill_in(&mut snapshot.traces, on_cpu_ns, now);
+        }
+        let mut rss_change = None;
+        if options.memory {
+            let (process, threads) = (self.process.target(), &mut self.threads);
+            let tracker = &mut self.rss_tracker;
+            rss_change = tracker.update(process, rss_at_start, threads, &mut snapshot, start);
+        }
+        let rss_bytes = match self.rss_tracker.last() {
+            Some(bytes) if options.memory => Some(bytes),
+            _ => self.rss_bytes(now),
+        };
+        Ok(Outcome::Sampled(Sampled {
+            process: ProcessSample {
+                pid: self.process.pid(),
+                traces: snapshot.traces,
+                rss_bytes,
+                rss_change,
+            },
+            errors: snapshot.errors,
+            torn: snapshot.torn,
+            pauses: snapshot.pauses,
+        }))
+    }
+
+    /// Its RSS, read at most once in [`RSS_MAX_AGE`]: the kernel updates it no faster.
     fn rss_bytes(&mut self, now: Instant) -> Option<u64> {
-        if let Some((asked, bytes)) = self.rss
-            && now.saturating_duration_since(asked) < RSS_FOR
+        if let Some((read_at, bytes)) = self.rss
+            && is_within(Some(read_at), now, RSS_MAX_AGE)
         {
             return Some(bytes);
         }
         let bytes = self.process.target().rss().ok()?;
         self.rss = Some((now, bytes));
         Some(bytes)
+    }
+}
+
+/// Whether an event was less than `max_age` ago.
+fn is_within(event: Option<Instant>, now: Instant, max_age: Duration) -> bool {
+    event.is_some_and(|at| now.saturating_duration_since(at) < max_age)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_recent_until_its_maximum_age() {
+        let now = Instant::now();
+        let age = |age: Duration| is_within(Some(now), now + age, PAUSE_RETRY);
+        assert!(!is_within(None, now, PAUSE_RETRY));
+        assert!(age(Duration::ZERO) && age(PAUSE_RETRY - Duration::from_nanos(1)));
+        assert!(!age(PAUSE_RETRY));
+        // A later event than `now` is recent: clocks of two threads may be read in any order.
+        assert!(is_within(Some(now + PAUSE_RETRY), now, PAUSE_RETRY));
     }
 }

@@ -1,4 +1,4 @@
-//! [`CpuTimes`]: from how long each thread has been on a CPU so far to how long since the last look.
+//! [`CpuTimes`]: converts each thread's total CPU time to the CPU time since the previous sample.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,40 +6,40 @@ use std::time::{Duration, Instant};
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Tid;
 
-/// A thread that was not seen for so many looks is forgotten.
-const PATIENCE: u64 = 100;
-/// Threads that are remembered without looking for those to forget.
-const FEW: usize = 64;
+/// A thread that is missing from so many samples is dropped.
+const MAX_MISSING: u64 = 100;
+/// Number of threads from which on ended ones are dropped.
+const CLEANUP_THRESHOLD: usize = 64;
 
-/// What the threads of one process had used at the last look at each.
+/// The CPU times of one process's threads, each at its last sample.
 #[derive(Debug, Default)]
 pub struct CpuTimes {
-    looks: u64,
-    last_look: Option<Instant>,
-    known: HashMap<Tid, Known>,
+    samples: u64,
+    last_sample: Option<Instant>,
+    threads: HashMap<Tid, ThreadTime>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Known {
+struct ThreadTime {
     on_cpu_ns: u64,
-    look: u64,
+    sample: u64,
 }
 
 impl CpuTimes {
-    /// Fills in [`ThreadInfo::cpu_ns`](crate::cpython::stack::trace::ThreadInfo::cpu_ns) of what a look saw, from
-    /// the threads' whole times so far, in nanoseconds. A thread that was left out this time, such as
-    /// one whose stack was torn, keeps its time for the look that sees it again.
+    /// Sets [`ThreadInfo::cpu_ns`](crate::cpython::stack::trace::ThreadInfo::cpu_ns) in the traces of a
+    /// sample from the threads' total times in nanoseconds. The time of a thread that is missing, for
+    /// example because its stack was torn, is included in its next sample.
     pub fn fill_in(
         &mut self,
         traces: &mut [StackTrace],
         on_cpu_ns: &HashMap<Tid, u64>,
         now: Instant,
     ) {
-        self.looks += 1;
+        self.samples += 1;
         let since_last = self
-            .last_look
+            .last_sample
             .map(|last| now.saturating_duration_since(last));
-        self.last_look = Some(now);
+        self.last_sample = Some(now);
         for thread in traces.iter_mut().map(|trace| &mut trace.thread) {
             let total = thread.os_thread_id.and_then(|tid| {
                 let total = on_cpu_ns.get(&tid)?;
@@ -47,22 +47,23 @@ impl CpuTimes {
             });
             thread.cpu_ns = total.and_then(|(tid, total)| self.since(tid, total, since_last));
         }
-        if self.known.len() > FEW + 2 * traces.len() {
-            let looks = self.looks;
-            self.known.retain(|_, known| looks - known.look < PATIENCE);
+        if self.threads.len() > CLEANUP_THRESHOLD + 2 * traces.len() {
+            let samples = self.samples;
+            self.threads
+                .retain(|_, known| samples - known.sample < MAX_MISSING);
         }
     }
 
     fn since(&mut self, tid: Tid, total: u64, since_last: Option<Duration>) -> Option<u64> {
-        let now = Known {
+        let now = ThreadTime {
             on_cpu_ns: total,
-            look: self.looks,
+            sample: self.samples,
         };
-        let before = self.known.insert(tid, now);
+        let before = self.threads.insert(tid, now);
         match before.and_then(|before| total.checked_sub(before.on_cpu_ns)) {
             Some(since) => Some(since),
-            // It is new, or another one with its number: it has run no longer than there is time
-            // since it was not there.
+            // A new thread, or one with a reused id: it cannot have run longer than the time since the
+            // previous sample, which lacks it.
             None => {
                 since_last.map(|gap| total.min(u64::try_from(gap.as_nanos()).unwrap_or(u64::MAX)))
             }
@@ -95,14 +96,14 @@ mod tests {
         }
     }
 
-    struct Looks {
+    struct Samples {
         times: CpuTimes,
         now: Instant,
     }
 
-    impl Looks {
-        /// A look 10 ms after the last one at threads with these whole times.
-        fn look(&mut self, threads: &[(Tid, u64)]) -> Vec<Option<u64>> {
+    impl Samples {
+        /// A sample 10 ms after the previous one, of threads with these total times.
+        fn take(&mut self, threads: &[(Tid, u64)]) -> Vec<Option<u64>> {
             self.now += Duration::from_millis(10);
             let mut traces: Vec<_> = threads.iter().map(|(tid, _)| trace(Some(*tid))).collect();
             let totals = threads.iter().copied().collect();
@@ -111,36 +112,36 @@ mod tests {
         }
     }
 
-    fn looks() -> Looks {
-        Looks {
+    fn samples() -> Samples {
+        Samples {
             times: CpuTimes::default(),
             now: Instant::now(),
         }
     }
 
     #[test]
-    fn each_look_has_the_time_since_the_thread_was_last_seen() {
-        let mut looks = looks();
-        assert_eq!(looks.look(&[(1, 500), (2, 70)]), [None, None]);
-        assert_eq!(looks.look(&[(1, 600)]), [Some(100)]);
-        // The second was left out once.
-        assert_eq!(looks.look(&[(1, 600), (2, 80)]), [Some(0), Some(10)]);
+    fn each_sample_has_the_time_since_the_previous_one_of_the_thread() {
+        let mut samples = samples();
+        assert_eq!(samples.take(&[(1, 500), (2, 70)]), [None, None]);
+        assert_eq!(samples.take(&[(1, 600)]), [Some(100)]);
+        // The second thread was missing once.
+        assert_eq!(samples.take(&[(1, 600), (2, 80)]), [Some(0), Some(10)]);
     }
 
     #[test]
-    fn a_new_thread_has_used_no_more_than_there_was_time() {
-        let mut looks = looks();
-        looks.look(&[]);
-        assert_eq!(looks.look(&[(1, 500)]), [Some(500)]);
-        // A native thread that has come to Python, and a new thread under an old number.
+    fn a_new_thread_has_run_no_longer_than_since_the_previous_sample() {
+        let mut samples = samples();
+        samples.take(&[]);
+        assert_eq!(samples.take(&[(1, 500)]), [Some(500)]);
+        // A native thread that now runs Python, and a new thread with a reused id.
         assert_eq!(
-            looks.look(&[(2, 5_000_000_000), (1, 300)]),
+            samples.take(&[(2, 5_000_000_000), (1, 300)]),
             [Some(10_000_000), Some(300)]
         );
     }
 
     #[test]
-    fn a_kernel_that_does_not_count_is_no_zero() {
+    fn an_unknown_time_is_not_zero() {
         let mut times = CpuTimes::default();
         let mut traces = [trace(Some(1)), trace(None)];
         for _ in 0..2 {
@@ -150,11 +151,12 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_come_and_go_are_forgotten() {
-        let mut looks = looks();
+    fn ended_threads_are_dropped() {
+        let mut samples = samples();
         for tid in 0..10_000 {
-            looks.look(&[(tid, 5), (tid + 1, 6)]);
+            samples.take(&[(tid, 5), (tid + 1, 6)]);
         }
-        assert!(looks.times.known.len() <= FEW + 2 * 2 + 1 + PATIENCE as usize);
+        let remaining = samples.times.threads.len();
+        assert!(remaining <= CLEANUP_THRESHOLD + 2 * 2 + 1 + MAX_MISSING as usize);
     }
 }

@@ -1,8 +1,8 @@
-//! [`MemoryPoller`]: what is too dear to be asked at each look, once a second and beside the looks.
+//! [`MemoryPoller`]: memory readings that are too expensive for every sample, once a second.
 //!
-//! The kernel walks over all pages of a process to add up its [`MemoryFootprint`]; for a large one that takes
-//! longer than the time between two looks. So a thread of its own asks, and a look only takes what
-//! has been answered meanwhile.
+//! The kernel walks over all pages of a process to add up its [`MemoryFootprint`]. For a large process
+//! that takes longer than the time between two samples, so a separate thread reads them, and samples only
+//! take over finished readings.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -15,35 +15,35 @@ use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
 
-/// How often the processes are asked at most.
-const EVERY: Duration = Duration::from_secs(1);
-/// How many times as long as an answer took nothing is asked: the kernel's walks take a hundredth of
-/// one CPU at most.
-const REST: u32 = 100;
-/// Most processes that are asked in one round.
+/// Shortest interval between two rounds.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// The interval is at least the duration of a round times this: the kernel's walks take at most a
+/// hundredth of one CPU.
+const MIN_IDLE_FACTOR: u32 = 100;
+/// Maximum number of processes per round.
 const MAX_PROCESSES: usize = 256;
 
-/// What a process said of its memory besides its RSS.
+/// Memory of a process beside its RSS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MemoryReading {
-    /// Which process.
+    /// The process ID.
     pub pid: Pid,
-    /// Its own, shared and swapped memory; `None` where the kernel has no such count.
+    /// Its private, shared and swapped memory; `None` if the kernel does not report it.
     pub shares: Option<MemoryFootprint>,
-    /// The most that it ever had resident (`VmHWM`), in bytes.
+    /// Its highest RSS ever (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
 }
 
-/// Asks the processes that are looked at, in a thread that ends with this value.
+/// Polls the sampled processes in a thread that ends with this value.
 #[derive(Debug)]
 pub(crate) struct MemoryPoller {
-    /// `None` after the thread could not be started.
-    thread: Option<(SyncSender<Vec<PollTarget>>, Receiver<Answer>)>,
-    is_asked: bool,
+    /// `None` if the thread could not be started.
+    thread: Option<(SyncSender<Vec<PollTarget>>, Receiver<Round>)>,
+    in_progress: bool,
     next: Instant,
 }
 
-/// A process. Its pid alone may be another's by the time that it is asked.
+/// A process, identified also by its start time: its pid may be reused before the poll.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PollTarget {
     pid: Pid,
@@ -51,7 +51,6 @@ pub(crate) struct PollTarget {
 }
 
 impl PollTarget {
-    /// This process.
     pub fn of(process: &TargetProcess) -> PollTarget {
         PollTarget {
             pid: process.pid(),
@@ -60,75 +59,76 @@ impl PollTarget {
     }
 }
 
+/// The result of a round.
 #[derive(Debug)]
-struct Answer {
+struct Round {
     readings: Vec<MemoryReading>,
     took: Duration,
 }
 
 impl MemoryPoller {
-    /// Starts the thread; the first question is due at `now`.
+    /// Starts the thread; the first round is due at `now`.
     pub fn start(now: Instant) -> MemoryPoller {
-        let (questions, asked) = sync_channel::<Vec<PollTarget>>(1);
-        let (answer, answers) = sync_channel(1);
+        let (requests, received) = sync_channel::<Vec<PollTarget>>(1);
+        let (sender, rounds) = sync_channel(1);
         let thread = std::thread::Builder::new().name("memory".to_owned());
         let started = thread.spawn(move || {
-            for processes in asked {
+            for processes in received {
                 let begin = Instant::now();
                 let readings = processes.into_iter().filter_map(read).collect();
                 let took = begin.elapsed();
-                if answer.send(Answer { readings, took }).is_err() {
+                if sender.send(Round { readings, took }).is_err() {
                     break;
                 }
             }
         });
         if let Err(error) = &started {
-            debug!("no thread to ask for PSS and USS: {error}");
+            debug!("cannot start the thread that reads PSS and USS: {error}");
         }
         MemoryPoller {
-            thread: started.ok().map(|_| (questions, answers)),
-            is_asked: false,
+            thread: started.ok().map(|_| (requests, rounds)),
+            in_progress: false,
             next: now,
         }
     }
 
-    /// What has been answered since the last look; mostly nothing. Asks anew when it is time, and never
-    /// waits.
-    pub fn look(
+    /// The readings that have finished since the last call, usually none. Starts the next round when it
+    /// is due. Never waits.
+    pub fn poll(
         &mut self,
         now: Instant,
         processes: impl Iterator<Item = PollTarget>,
     ) -> Vec<MemoryReading> {
-        let Some((questions, answers)) = &self.thread else {
+        let Some((requests, rounds)) = &self.thread else {
             return Vec::new();
         };
-        if !self.is_asked {
+        if !self.in_progress {
             if now >= self.next {
-                self.is_asked = questions
+                self.in_progress = requests
                     .try_send(processes.take(MAX_PROCESSES).collect())
                     .is_ok();
             }
             return Vec::new();
         }
-        let Ok(answer) = answers.try_recv() else {
+        let Ok(round) = rounds.try_recv() else {
             return Vec::new();
         };
-        self.is_asked = false;
-        self.next = now + EVERY.max(answer.took.saturating_mul(REST));
-        answer.readings
+        self.in_progress = false;
+        self.next = now + INTERVAL.max(round.took.saturating_mul(MIN_IDLE_FACTOR));
+        round.readings
     }
 }
 
-/// `None` for a process that has ended, also if another has its pid by now.
-fn read(asked: PollTarget) -> Option<MemoryReading> {
-    let PollTarget { pid, start_ticks } = asked;
+/// `None` for a process that has ended, also if its pid was reused.
+fn read(target: PollTarget) -> Option<MemoryReading> {
+    let PollTarget { pid, start_ticks } = target;
     let memory = Memory::read(pid).ok()?;
     let reading = MemoryReading {
         pid,
         shares: MemoryFootprint::read(pid).ok(),
         peak_rss_bytes: memory.peak_rss_bytes,
     };
-    // If it is still there, it was there all the while.
+    // If the process exists now, it existed during the reads.
     let stat = ProcStat::of_process(pid).ok()?;
     (stat.start_ticks == start_ticks).then_some(reading)
 }
@@ -139,11 +139,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_look_never_waits_and_the_answer_comes_with_a_later_one() {
+    fn a_poll_never_waits_and_a_later_one_has_the_readings() {
         let pid = std::process::id().cast_signed();
         let start_ticks = ProcStat::of_process(pid).unwrap().start_ticks;
         let own = PollTarget { pid, start_ticks };
-        // Ones that have ended: nobody has the first's pid, and we have the second's.
+        // Ended processes: the pid of the first is unused, that of the second is reused by us.
         let ended = [
             PollTarget { pid: 0, ..own },
             PollTarget {
@@ -152,12 +152,12 @@ mod tests {
             },
         ];
         let mut now = Instant::now();
-        let mut watch = MemoryPoller::start(now);
-        // The first look asks.
-        let asked = ended.into_iter().chain([own]);
-        assert!(watch.look(now, asked).is_empty());
+        let mut poller = MemoryPoller::start(now);
+        // The first poll starts a round.
+        let targets = ended.into_iter().chain([own]);
+        assert!(poller.poll(now, targets).is_empty());
         let readings = loop {
-            let readings = watch.look(now, [own].into_iter());
+            let readings = poller.poll(now, [own].into_iter());
             if !readings.is_empty() {
                 break readings;
             }
@@ -166,11 +166,11 @@ mod tests {
         assert_eq!(readings.len(), 1);
         assert_eq!(readings[0].pid, pid);
         assert!(readings[0].peak_rss_bytes > 0);
-        // Nothing is asked again before its time.
-        watch.look(now + EVERY / 2, [own].into_iter());
-        assert!(!watch.is_asked);
-        now = watch.next;
-        watch.look(now, [own].into_iter());
-        assert!(watch.is_asked);
+        // No round starts before it is due.
+        poller.poll(now + INTERVAL / 2, [own].into_iter());
+        assert!(!poller.in_progress);
+        now = poller.next;
+        poller.poll(now, [own].into_iter());
+        assert!(poller.in_progress);
     }
 }

@@ -1,4 +1,4 @@
-//! CPU time and memory of the sampled threads and processes.
+//! CPU times and memory of the sampled threads and processes.
 
 pub mod cpu_times;
 pub mod memory_poll;

@@ -1,4 +1,4 @@
-//! When to sample, and at which scheduling priority.
+//! The times of samples, and the scheduling priority of the sampler.
 
 pub mod priority;
 pub mod timer;

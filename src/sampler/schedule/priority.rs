@@ -1,10 +1,11 @@
-//! [`PriorityControl`]: looks are taken in time, and nobody waits for us while a thread is paused.
+//! [`PriorityControl`]: raises the sampler to a realtime priority on a contended machine, so that ticks
+//! are not missed and paused threads are resumed promptly.
 //!
-//! On a machine that has more to do than CPUs, a sampler that waits for its turn looks late, misses
-//! looks just when much is going on, and leaves a thread paused for milliseconds if it loses its CPU in
-//! between. So it asks to go first then, where it may: not on a machine with time to spare, where the
-//! kernel finds us a CPU of our own, but would let us push the program from its one. And only while we
-//! take a small part of one CPU: whoever wants all of it would starve the program on a machine with one.
+//! If more threads are runnable than there are CPUs, a sampler with normal priority is late, misses ticks
+//! in busy phases, and leaves a thread paused for milliseconds if it is preempted meanwhile. On a machine
+//! with idle CPUs the priority stays normal: there the kernel has a CPU for the sampler, but with realtime
+//! priority it could preempt the target. The priority is only raised while the sampler uses a small part
+//! of one CPU: otherwise it would starve the target on a machine with one CPU.
 
 use std::time::{Duration, Instant};
 
@@ -13,91 +14,94 @@ use nix::time::{ClockId, clock_gettime};
 
 use crate::os::thread::realtime::RealtimeGuard;
 
-/// How long a stretch is over which the sampler's own use of the CPU is measured.
-const STRETCH: Duration = Duration::from_millis(100);
-/// The part of one CPU above which it does not go first any more, and below which it does again.
-const TOO_MUCH: f64 = 0.25;
-const LITTLE: f64 = 0.15;
-/// Who sleeps so much too long had to wait for a CPU.
-const LATE: Duration = Duration::from_micros(500);
-/// For how long after the last sign of a crowded machine it goes first. While it does, there are few.
+/// Time over which the sampler's own CPU load is measured.
+const LOAD_WINDOW: Duration = Duration::from_millis(100);
+/// Load, as a share of one CPU, above which the priority becomes normal, and below which it may be raised
+/// again.
+const MAX_LOAD: f64 = 0.25;
+const RAISE_LOAD: f64 = 0.15;
+/// A sleep that ends so late means that the sampler had to wait for a CPU.
+const CONTENTION_LATENESS: Duration = Duration::from_micros(500);
+/// How long the priority stays raised after the last sign of contention. There are few signs while it is.
 const CONTENTION_HOLD: Duration = Duration::from_secs(10);
 
-/// Whether the sampler goes first.
+/// Decides on the priority of the sampling thread.
 #[derive(Debug)]
 pub struct PriorityControl {
-    urgent: Option<RealtimeGuard>,
-    /// Whether there is a point in asking (again).
-    may_be: bool,
-    /// The last sign of a crowded machine.
-    crowded: Option<Instant>,
-    /// Whether looking took too much of a CPU in the last stretch.
+    realtime: Option<RealtimeGuard>,
+    /// Whether raising the priority has not failed.
+    is_permitted: bool,
+    /// The last sign of contention.
+    contended_at: Option<Instant>,
+    /// Whether the load was too high in the last window.
     over_budget: bool,
-    /// The start of a stretch, and the CPU time of this thread then.
-    stretch: Option<(Instant, Duration)>,
+    /// The start of the window, and the CPU time of this thread then.
+    window: Option<(Instant, Duration)>,
 }
 
 impl PriorityControl {
-    /// Does not go first yet. If it does, then on this OS thread.
+    /// Starts with normal priority. Raises that of the OS thread it is used on.
     pub fn new() -> PriorityControl {
         PriorityControl {
-            urgent: None,
-            may_be: true,
-            crowded: None,
+            realtime: None,
+            is_permitted: true,
+            contended_at: None,
             over_budget: false,
-            stretch: None,
+            window: None,
         }
     }
 
     fn decide(&mut self, now: Instant) {
-        let since = |crowded| now.saturating_duration_since(crowded);
-        let is_cpu_contended = self.crowded.is_some_and(|at| since(at) < CONTENTION_HOLD);
-        if !is_cpu_contended || self.over_budget {
-            self.urgent = None;
-        } else if self.urgent.is_none() {
+        let since = |at| now.saturating_duration_since(at);
+        let is_contended = self
+            .contended_at
+            .is_some_and(|at| since(at) < CONTENTION_HOLD);
+        if !is_contended || self.over_budget {
+            self.realtime = None;
+        } else if self.realtime.is_none() {
             match RealtimeGuard::request() {
-                Ok(urgent) => {
-                    debug!("the machine is crowded: looks go first");
-                    self.urgent = Some(urgent);
+                Ok(realtime) => {
+                    debug!("the CPUs are contended: sampling with realtime priority");
+                    self.realtime = Some(realtime);
                 }
                 Err(error) => {
-                    info!("the machine is crowded, and looks wait for their turn: {error}");
-                    self.may_be = false;
+                    info!("the CPUs are contended, and samples may be late: {error}");
+                    self.is_permitted = false;
                 }
             }
         }
     }
 
-    /// Takes note of a look that began `now`, how much too long we slept before it, and whether a thread
-    /// could not stop for want of a CPU.
-    pub fn after_look(&mut self, now: Instant, overslept: Duration, waited: bool) {
-        if !self.may_be {
+    /// Updates the priority after a sample that began `now`. `overslept` is how late the sleep before it
+    /// ended, `contended` whether a thread could not be paused promptly because it had no CPU.
+    pub fn after_sample(&mut self, now: Instant, overslept: Duration, contended: bool) {
+        if !self.is_permitted {
             return;
         }
-        if waited || overslept >= LATE {
-            self.crowded = Some(now);
+        if contended || overslept >= CONTENTION_LATENESS {
+            self.contended_at = Some(now);
             self.decide(now);
         }
-        let begun = self.stretch.map(|(begun, _)| begun);
-        if begun.is_some_and(|begun| now.saturating_duration_since(begun) < STRETCH) {
+        let start = self.window.map(|(start, _)| start);
+        if start.is_some_and(|start| now.saturating_duration_since(start) < LOAD_WINDOW) {
             return;
         }
         let Ok(cpu) = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID) else {
             return;
         };
         let cpu = Duration::from(cpu);
-        if let Some((begun, cpu_then)) = self.stretch.replace((now, cpu)) {
-            let wall = now.saturating_duration_since(begun).as_secs_f64();
+        if let Some((start, cpu_then)) = self.window.replace((now, cpu)) {
+            let wall = now.saturating_duration_since(start).as_secs_f64();
             self.update_load(cpu.saturating_sub(cpu_then).as_secs_f64() / wall.max(f64::EPSILON));
             self.decide(now);
         }
     }
 
-    /// `share`: the part of one CPU that was used.
-    fn update_load(&mut self, share: f64) {
-        if share > TOO_MUCH {
+    /// `load` is a share of one CPU.
+    fn update_load(&mut self, load: f64) {
+        if load > MAX_LOAD {
             self.over_budget = true;
-        } else if share < LITTLE {
+        } else if load < RAISE_LOAD {
             self.over_budget = false;
         }
     }
@@ -108,25 +112,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_first_on_a_crowded_machine_only_and_when_it_takes_little() {
+    fn the_priority_is_raised_under_contention_and_with_a_small_load_only() {
         let start = Instant::now();
-        let mut urgency = PriorityControl::new();
+        let mut priority = PriorityControl::new();
         let mut seconds = 0;
-        let mut after = |overslept, waited, share: Option<f64>| {
+        let mut after = |overslept, contended, load: Option<f64>| {
             seconds += 1;
             let now = start + Duration::from_secs(seconds);
-            if let Some(share) = share {
-                urgency.update_load(share);
+            if let Some(load) = load {
+                priority.update_load(load);
             }
-            // Without this the CPU time of the test would count.
-            urgency.stretch = Some((now, Duration::ZERO));
-            urgency.after_look(now, overslept, waited);
-            urgency.decide(now);
-            urgency.urgent.is_some()
+            // Otherwise the CPU time of the test would count.
+            priority.window = Some((now, Duration::ZERO));
+            priority.after_sample(now, overslept, contended);
+            priority.decide(now);
+            priority.realtime.is_some()
         };
         let in_time = Duration::from_micros(50);
         assert!(!after(in_time, false, None));
-        // Where it may not, nothing is left to see.
+        // Without permission there is nothing to test.
         if !after(in_time, true, None) {
             return;
         }
@@ -136,7 +140,7 @@ mod tests {
         assert!(after(in_time, false, Some(0.1)));
         assert!(after(in_time, false, Some(0.2)), "not too much yet");
         let later = (0..10).map(|_| after(in_time, false, None)).last();
-        assert_eq!(later, Some(false), "there is time to spare again");
+        assert_eq!(later, Some(false), "no contention any more");
         assert!(after(Duration::from_millis(1), false, None));
     }
 }

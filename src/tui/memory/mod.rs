@@ -1,4 +1,4 @@
-//! The live view of memory.
+//! The live plot of memory.
 
 pub mod sparkline;
 pub mod state;

@@ -1,4 +1,4 @@
-//! [`MemoryState`]: a recording of memory while it goes on, as the live plot shows it.
+//! [`MemoryState`]: a recording of memory in progress, with snapshots for the live plot.
 
 use std::cmp::Reverse;
 use std::time::Duration;
@@ -6,39 +6,36 @@ use std::time::Duration;
 use crate::profile::Profile;
 use crate::profile::options::ProfileOptions;
 use crate::rss::leak::verdict::Verdict;
-use crate::rss::process_series::SharePoint;
+use crate::rss::process_series::FootprintPoint;
 use crate::sampler::sample::Sample;
-use crate::tui::SampleSource;
-use crate::tui::app::Model;
-use crate::tui::rows::growth::fill_in;
+use crate::tui::model::{Model, SampleSource};
+use crate::tui::rows::counter::{RowCounter, Rows};
 use crate::tui::rows::row::Row;
 
-/// Most rows that are shown: no screen has more.
+/// Most rows of a snapshot: no screen has more.
 const MAX_ROWS: usize = 200;
 
-/// What was known at one time.
 #[derive(Clone, Debug, Default)]
-pub struct MemorySeen {
+pub struct MemorySnapshot {
     /// Time since the start.
     pub elapsed: Duration,
-    /// Resident memory of all processes, in bytes: the last, the first and the highest reading.
+    /// RSS of all processes in bytes: the last, the first and the highest reading.
     pub rss_bytes: Option<[u64; 3]>,
-    /// PSS, USS and swap, as last asked for.
-    pub shares: Option<SharePoint>,
-    /// Resident memory over time, oldest first: time since the start, and bytes.
+    /// The last reading of PSS, USS and swap.
+    pub shares: Option<FootprintPoint>,
+    /// RSS over time, oldest first: time since the start, and bytes.
     pub curve: Vec<(Duration, u64)>,
-    /// What was left in the troughs of the curve.
+    /// RSS in the troughs of the curve.
     pub baseline: Vec<(Duration, u64)>,
-    /// What the memory did so far.
     pub verdict: Option<Verdict>,
-    /// The functions that added most and did not give it back, highest first.
+    /// The functions with the most growth that was not released, greatest first.
     pub functions: Vec<Row>,
-    /// The same by line.
+    /// The lines, in the same way.
     pub lines: Vec<Row>,
 }
 
-impl MemorySeen {
-    /// The last reading less the first one, in bytes.
+impl MemorySnapshot {
+    /// The last reading minus the first one, in bytes.
     pub fn growth(&self) -> Option<i64> {
         let [last, first, _] = self.rss_bytes?;
         let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
@@ -46,7 +43,6 @@ impl MemorySeen {
     }
 }
 
-/// A recording that can be looked at meanwhile.
 #[derive(Debug)]
 pub struct MemoryState {
     profile: Profile,
@@ -54,7 +50,7 @@ pub struct MemoryState {
 }
 
 impl MemoryState {
-    /// Nothing recorded yet; `memory` of the options should be on.
+    /// An empty recording; `memory` of the options should be set.
     pub fn new(options: ProfileOptions) -> Self {
         Self {
             profile: Profile::new(options),
@@ -62,30 +58,28 @@ impl MemoryState {
         }
     }
 
-    /// Ends the recording.
-    pub fn finish(mut self) -> Profile {
-        self.profile.finish();
+    /// The recording.
+    pub fn into_profile(self) -> Profile {
         self.profile
     }
 
-    /// What is known now.
-    pub fn seen(&self) -> MemorySeen {
+    /// The current state.
+    pub fn snapshot(&self) -> MemorySnapshot {
         let rss = self.profile.rss();
-        let (mut functions, mut lines) = (Vec::new(), Vec::new());
-        fill_in(&self.profile, &mut functions, &mut lines);
+        let Rows { functions, lines } = RowCounter::default().rows(&self.profile);
         let highest = match (rss.peak(), self.profile.memory().kernel_peak()) {
-            (Some(seen), Some(kernel)) => Some(seen.max(kernel)),
-            (seen, _) => seen,
+            (Some(sampled), Some(kernel)) => Some(sampled.max(kernel)),
+            (sampled, _) => sampled,
         };
         let trend = rss.trend();
-        MemorySeen {
+        MemorySnapshot {
             elapsed: self.profile.last_elapsed(),
             rss_bytes: rss
                 .last()
                 .zip(rss.first())
                 .zip(highest)
                 .map(|((last, first), highest)| [last, first, highest]),
-            shares: self.profile.memory().shares().last().copied(),
+            shares: self.profile.memory().footprints().last().copied(),
             curve: rss
                 .points()
                 .iter()
@@ -99,7 +93,7 @@ impl MemoryState {
     }
 }
 
-/// The rows that have grown by themselves, in an order that does not jump about.
+/// The rows with own growth, greatest first; equal ones in a stable order.
 fn highest_first(mut rows: Vec<Row>) -> Vec<Row> {
     rows.retain(|row| row.own_growth.net_bytes() > 0);
     rows.sort_by(|a, b| {
@@ -113,9 +107,12 @@ fn highest_first(mut rows: Vec<Row>) -> Vec<Row> {
 }
 
 impl Model for MemoryState {
-    type Seen = MemorySeen;
+    type Snapshot = MemorySnapshot;
 
     fn add(&mut self, sample: &Sample, source: &impl SampleSource) {
+        for (pid, root) in source.new_fs_roots() {
+            self.profile.set_fs_root(*pid, *root);
+        }
         let frames = source.frames();
         self.profile.add(sample, frames, &|pid| source.process(pid));
         self.samples_now += 1;
@@ -125,12 +122,12 @@ impl Model for MemoryState {
         self.samples_now
     }
 
-    fn tick(&mut self) -> MemorySeen {
+    fn tick(&mut self) -> MemorySnapshot {
         self.samples_now = 0;
-        self.seen()
+        self.snapshot()
     }
 
     fn reset(&mut self) {
-        // It is being recorded: what a key forgets would be missing in the file.
+        // The counts are also the recording, which a key must not discard.
     }
 }

@@ -1,82 +1,99 @@
-//! [`Rows`]: the lines of the live table, found by name and counted by number.
+//! [`RowCounter`]: rows of functions and lines from a profile.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::row::Row;
+use crate::profile::Profile;
+use crate::profile::tables::functions::{Amount, FunctionTable};
+use crate::profile::tables::labels::Label;
 
-/// Distinct functions (and, apart, lines) that are counted by name. A program that makes up
-/// functions without end is counted in one row from there on.
+/// Most rows of functions, and of lines. A program that creates functions without end must not make
+/// snapshots grow without end; the rows with the least time are omitted.
 const MAX_ROWS: usize = 20_000;
-/// The name of the row that takes what no longer has its own.
-const OTHERS: &str = "(other functions)";
 
-/// Name, file and line: rows that look the same are the same.
-type Key = (Arc<str>, Arc<str>, Option<u32>);
+/// Own and total count.
+type Counts = [u64; 2];
 
-/// Rows that are found by name and counted by number.
 #[derive(Debug, Default)]
-pub(crate) struct Rows {
-    rows: Vec<Counter>,
-    by_key: HashMap<Key, u32>,
+pub struct Rows {
+    pub functions: Vec<Row>,
+    pub lines: Vec<Row>,
 }
 
-#[derive(Debug)]
-struct Counter {
-    row: Row,
-    /// The last stack that was counted in `total`: a recursive function counts once per stack.
-    stack: u64,
+/// Makes rows from a growing profile. Counts of an interval are differences to the previous rows.
+#[derive(Debug, Default)]
+pub struct RowCounter {
+    functions: HashMap<Label, Counts>,
+    lines: HashMap<(Label, Option<u32>), Counts>,
 }
 
-impl Rows {
-    /// The number of the row with this name, made when there is none.
-    pub fn find(&mut self, name: &Arc<str>, filename: &Arc<str>, line: Option<u32>) -> u32 {
-        let mut key = (Arc::clone(name), Arc::clone(filename), line);
-        if let Some(number) = self.by_key.get(&key) {
-            return *number;
-        }
-        if self.rows.len() >= MAX_ROWS {
-            key = (Arc::from(OTHERS), Arc::from(""), None);
-            if let Some(number) = self.by_key.get(&key) {
-                return *number;
+impl RowCounter {
+    /// One row per function, and one per line; those that are shown with the same text are one.
+    pub fn rows(&mut self, profile: &Profile) -> Rows {
+        let last = std::mem::take(self);
+        let mut rows = Rows::default();
+        for function in &FunctionTable::by_shown_file(profile).rows {
+            let Some(label) = profile.labels().get(function.label) else {
+                continue;
+            };
+            let file = match label {
+                Label::Python { shown_file, .. } => profile.string(shown_file),
+                _ => "",
+            };
+            let (name, file): (Arc<str>, Arc<str>) =
+                (profile.name(function.label).into(), file.into());
+            let row = |line, amount: &Amount, last: Option<&Counts>| {
+                let [own, total] = last.copied().unwrap_or_default();
+                Row {
+                    own_now: amount.own.saturating_sub(own),
+                    total_now: amount.total.saturating_sub(total),
+                    own: amount.own,
+                    total: amount.total,
+                    own_growth: amount.own_growth,
+                    total_growth: amount.total_growth,
+                    ..Row::new(Arc::clone(&name), Arc::clone(&file), line)
+                }
+            };
+            let counts = |amount: &Amount| [amount.own, amount.total];
+            let key = key(label);
+            let amount = &function.amount;
+            let last_counts = last.functions.get(&key);
+            rows.functions.push(row(None, amount, last_counts));
+            self.functions.insert(key, counts(amount));
+            for line in &function.lines {
+                let key = (key, line.line);
+                let last_counts = last.lines.get(&key);
+                rows.lines.push(row(line.line, &line.amount, last_counts));
+                self.lines.insert(key, counts(&line.amount));
             }
         }
-        // At most MAX_ROWS + 1 rows, so the number always fits.
-        let number = u32::try_from(self.rows.len()).unwrap_or(u32::MAX);
-        let (name, filename, line) = key.clone();
-        let row = Row::new(name, filename, line);
-        self.rows.push(Counter { row, stack: 0 });
-        self.by_key.insert(key, number);
-        number
+        limit(&mut rows.functions);
+        limit(&mut rows.lines);
+        rows
     }
+}
 
-    /// Counts a stack of this weight, with the row as its leaf or not.
-    pub fn count(&mut self, number: u32, stack: u64, weight: u64, leaf: bool) {
-        let Some(counter) = self.rows.get_mut(number as usize) else {
-            return;
-        };
-        if leaf {
-            counter.row.own_now += weight;
-            counter.row.own += weight;
-        }
-        if counter.stack != stack {
-            counter.stack = stack;
-            counter.row.total_now += weight;
-            counter.row.total += weight;
-        }
+/// Identifies a function in all tables of one profile: its row can have another label in each.
+fn key(label: Label) -> Label {
+    match label {
+        Label::Python {
+            name, shown_file, ..
+        } => Label::Python {
+            name,
+            shown_file,
+            file: shown_file,
+            line: None,
+            first_line: None,
+        },
+        other => other,
     }
+}
 
-    /// All rows; the interval's counts begin anew.
-    pub fn close_interval(&mut self) -> Vec<Row> {
-        let closed = self
-            .rows
-            .iter()
-            .map(|counter| counter.row.clone())
-            .collect();
-        for counter in &mut self.rows {
-            counter.row.own_now = 0;
-            counter.row.total_now = 0;
-        }
-        closed
+fn limit(rows: &mut Vec<Row>) {
+    if rows.len() > MAX_ROWS {
+        rows.sort_by_key(|row| Reverse((row.total, row.total_growth.grown_bytes)));
+        rows.truncate(MAX_ROWS);
     }
 }

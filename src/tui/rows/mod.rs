@@ -1,5 +1,4 @@
-//! The rows of the live table and what is counted for them.
+//! The rows of the live views.
 
 pub mod counter;
-pub mod growth;
 pub mod row;

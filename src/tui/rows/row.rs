@@ -1,36 +1,34 @@
-//! [`Row`]: a function or a line, and what was counted of it.
+//! [`Row`]: a function or a line with its counts.
 
 use std::sync::Arc;
 
 use crate::rss::attribution::Growth;
 
-/// One line of the table. Counts are stacks seen (divide by the rate for seconds) or, with
-/// [`Filter::cpu`](crate::tui::top::state::Filter::cpu), nanoseconds.
+/// One line of the table. Counts are samples (divide by the rate for seconds) or, with
+/// [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time), nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The function's name, as the target gave it: hostile text.
+    /// Name from the target: hostile text.
     pub name: Arc<str>,
-    /// Its file; empty for the row that takes the functions beyond the limit.
+    /// Empty for rows that are not functions.
     pub filename: Arc<str>,
-    /// The line, in the table by line.
+    /// Only in the table by line.
     pub line: Option<u32>,
-    /// Stacks of the last interval that have it as leaf.
+    /// Samples of the last interval with it as leaf.
     pub own_now: u64,
-    /// Stacks of the last interval that hold it, each counted once however deep the recursion.
+    /// Samples of the last interval with it anywhere on the stack, counted once per stack.
     pub total_now: u64,
-    /// As `own_now`, since the start or the last reset.
+    /// Like `own_now`, since the start or the last reset.
     pub own: u64,
-    /// As `total_now`, since the start or the last reset.
+    /// Like `total_now`, since the start or the last reset.
     pub total: u64,
-    /// Resident memory that it added and gave back as leaf since then. Whatever the filter, all threads
-    /// count here.
+    /// RSS added and released with it as leaf, by all threads, whatever the filter.
     pub own_growth: Growth,
-    /// The same anywhere on the stack.
+    /// RSS added and released with it anywhere on the stack.
     pub total_growth: Growth,
 }
 
 impl Row {
-    /// Nothing counted yet.
     pub fn new(name: Arc<str>, filename: Arc<str>, line: Option<u32>) -> Row {
         Row {
             name,
@@ -45,7 +43,7 @@ impl Row {
         }
     }
 
-    /// Its name and place: `take (pkg/app.py:20)`. Hostile text, too.
+    /// Name, file and line: `take (pkg/app.py:20)`. Hostile text.
     pub fn text(&self) -> String {
         let Row { name, filename, .. } = self;
         match self.line {

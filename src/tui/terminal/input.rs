@@ -1,31 +1,14 @@
-//! [`Keys`]: the bytes that a terminal sends, as commands of the live view.
+//! [`Keys`]: decodes the bytes from a terminal into commands of the live view.
 //!
-//! Ours rather than crossterm's event reader, which waits without end inside a half-sent escape
-//! sequence and on a terminal that has hung up; the live view must end in both cases.
+//! crossterm's event reader waits forever inside an incomplete escape sequence and on a terminal that has
+//! hung up; the live view must end in both cases.
 
-use crate::tui::top::state::Column;
+use crate::tui::model::{Column, Command};
 
-/// What a key asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
-    /// Order the table by this column.
-    Sort(Column),
-    /// Change between functions and lines.
-    ToggleLines,
-    /// Start counting anew.
-    Reset,
-    /// Show the help, or hide it.
-    ToggleHelp,
-    /// Hide the help.
-    CloseHelp,
-    /// End the live view.
-    Quit,
-}
-
-/// Decodes what is typed. Keeps its place in an escape sequence between two reads.
+/// Decodes typed bytes. An escape sequence may be split between two reads.
 #[derive(Debug, Default)]
 pub struct Keys {
-    place: EscapeState,
+    state: EscapeState,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,27 +24,27 @@ enum EscapeState {
 }
 
 impl Keys {
-    /// The commands in what one read gave. Keys without a meaning are passed over.
+    /// The commands in the bytes of one read. Unknown keys are ignored.
     pub fn decode(&mut self, bytes: &[u8]) -> Vec<Command> {
         let mut commands: Vec<Command> = bytes.iter().filter_map(|b| self.byte(*b)).collect();
         // A terminal sends a sequence in one piece, so an ESC at the end is the key itself.
-        if self.place == EscapeState::Escape {
-            self.place = EscapeState::Ground;
+        if self.state == EscapeState::Escape {
+            self.state = EscapeState::Ground;
             commands.push(Command::CloseHelp);
         }
         commands
     }
 
     fn byte(&mut self, byte: u8) -> Option<Command> {
-        match (self.place, byte) {
-            (_, 0x1b) => self.place = EscapeState::Escape,
-            (EscapeState::Escape, b'[') => self.place = EscapeState::Sequence,
-            (EscapeState::Escape, b'O') => self.place = EscapeState::Single,
+        match (self.state, byte) {
+            (_, 0x1b) => self.state = EscapeState::Escape,
+            (EscapeState::Escape, b'[') => self.state = EscapeState::Sequence,
+            (EscapeState::Escape, b'O') => self.state = EscapeState::Single,
             (EscapeState::Sequence, 0x20..=0x3f) => {}
             (EscapeState::Ground, _) => return command(byte),
-            // The end of a sequence, a byte that no sequence has, or Alt with a key.
+            // The end of a sequence, an invalid byte, or Alt with a key.
             (EscapeState::Escape | EscapeState::Single | EscapeState::Sequence, _) => {
-                self.place = EscapeState::Ground
+                self.state = EscapeState::Ground
             }
         }
         None
@@ -80,7 +63,7 @@ fn command(byte: u8) -> Option<Command> {
         b'r' | b'R' => Command::Reset,
         b'?' => Command::ToggleHelp,
         b'x' | b'X' => Command::CloseHelp,
-        // 3 is Ctrl-C on a terminal that does not turn it into a signal.
+        // 3 is Ctrl-C on a terminal that does not generate a signal for it.
         b'q' | b'Q' | 0x03 => Command::Quit,
         _ => return None,
     })
@@ -95,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_of_the_classic_table() {
+    fn keys_are_commands() {
         let sorts = [
             Column::OwnPercent,
             Column::TotalPercent,
@@ -129,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn escape_sequences_are_no_keys() {
+    fn escape_sequences_are_ignored() {
         // Up, F1, Delete, a cursor report, a mouse report, Alt-q.
         assert_eq!(
             decode(b"\x1b[A\x1bOq\x1b[3~\x1b[12;1R\x1b[<0;3;4M\x1bq"),
@@ -140,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sequence_may_come_in_pieces() {
+    fn a_sequence_may_be_split() {
         let mut keys = Keys::default();
         assert_eq!(keys.decode(b"\x1b[1"), []);
         assert_eq!(keys.decode(b";2"), []);

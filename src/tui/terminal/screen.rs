@@ -1,9 +1,9 @@
-//! The thread that owns the terminal: draws snapshots, obeys keys and the terminal's signals, and
-//! never holds up the thread that samples.
+//! The thread that owns the terminal: draws snapshots and handles keys and signals of the terminal. It
+//! never delays the sampling thread.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -11,52 +11,52 @@ use signal_hook::consts::{SIGCONT, SIGQUIT, SIGTSTP, SIGWINCH};
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::emulate_default_handler;
 
-use super::input::{Command, Keys};
+use super::input::Keys;
 use super::suspend;
 use super::term::{self, Input, Terminal};
-use crate::tui::app::View;
+use crate::tui::model::{Command, View};
 
-/// How soon a signal, a new snapshot or the end is noticed.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Interval of checks for signals, new snapshots and the end.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// What the sampling thread and the screen thread tell each other.
+/// State shared by the sampling thread and the screen thread.
 #[derive(Debug)]
 pub struct ScreenChannel<T> {
-    /// The caller's: everything is to end. Also set by us when the user quits.
+    /// Ends both threads. Set by the caller, or when the user quits.
     pub stop: Arc<AtomicBool>,
     /// The sampling thread has ended.
     pub finished: AtomicBool,
-    /// The user wants the counting to start anew.
+    /// The user wants all counts discarded.
     pub reset: AtomicBool,
-    /// The user wants us stopped (Ctrl-Z). The sampling thread does it, at a moment when it holds
-    /// no thread of the target, and clears this when we run again.
+    /// The user wants this process stopped (Ctrl-Z). The sampling thread stops it while no thread of the
+    /// target is paused, and clears the flag when the process runs again.
     pub suspend: AtomicBool,
-    /// The newest that was seen and not yet drawn.
-    seen: Mutex<Option<Arc<T>>>,
+    /// The newest snapshot, if not yet drawn.
+    snapshot: Mutex<Option<Arc<T>>>,
 }
 
 impl<T> ScreenChannel<T> {
-    /// Nothing said yet.
     pub fn new(stop: Arc<AtomicBool>) -> Self {
         Self {
             stop,
             finished: AtomicBool::new(false),
             reset: AtomicBool::new(false),
             suspend: AtomicBool::new(false),
-            seen: Mutex::new(None),
+            snapshot: Mutex::new(None),
         }
     }
 
-    /// Hands what was seen to the screen, in place of what it has not drawn yet.
-    pub fn publish(&self, seen: Arc<T>) {
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+    /// Passes a snapshot to the screen thread, in place of one that is not yet drawn.
+    pub fn publish(&self, snapshot: Arc<T>) {
+        *self.lock() = Some(snapshot);
     }
 
-    fn take_seen(&self) -> Option<Arc<T>> {
-        self.seen
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+    fn take(&self) -> Option<Arc<T>> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Arc<T>>> {
+        self.snapshot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn must_end(&self) -> bool {
@@ -64,7 +64,7 @@ impl<T> ScreenChannel<T> {
     }
 }
 
-/// A panic of the screen thread ends the sampling, too.
+/// A panic of the screen thread also ends the sampling.
 struct StopOnPanic<'a>(&'a AtomicBool);
 
 impl Drop for StopOnPanic<'_> {
@@ -75,33 +75,33 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// Shows the live view until the end, and returns what the user chose to see.
+/// Shows the live view until the end, and returns it with the user's choices.
 ///
 /// # Errors
-/// The terminal's refusal. `stop` is set then.
-pub fn show<P: View>(
+/// Those of the terminal. `stop` is then set.
+pub fn show<V: View>(
     terminal: &Terminal,
     signals: &mut Signals,
-    shared: &ScreenChannel<P::Seen>,
-    mut picture: P,
-) -> io::Result<P> {
+    shared: &ScreenChannel<V::Snapshot>,
+    mut view: V,
+) -> io::Result<V> {
     let _stop = StopOnPanic(&shared.stop);
-    let shown = show_until_end(terminal, signals, shared, &mut picture);
+    let shown = show_until_end(terminal, signals, shared, &mut view);
     term::leave();
     if shown.is_err() {
         shared.stop.store(true, Ordering::SeqCst);
     }
-    shown.map(|()| picture)
+    shown.map(|()| view)
 }
 
-fn show_until_end<P: View>(
+fn show_until_end<V: View>(
     terminal: &Terminal,
     signals: &mut Signals,
-    shared: &ScreenChannel<P::Seen>,
-    picture: &mut P,
+    shared: &ScreenChannel<V::Snapshot>,
+    view: &mut V,
 ) -> io::Result<()> {
     let mut keys = Keys::default();
-    let mut seen = Arc::new(P::Seen::default());
+    let mut snapshot = Arc::new(V::Snapshot::default());
     let mut suspended = false;
     let mut stale = true;
     while !shared.must_end() {
@@ -112,7 +112,7 @@ fn show_until_end<P: View>(
                     suspended = true;
                     shared.suspend.store(true, Ordering::SeqCst);
                 }
-                // A SIGSTOP took the terminal from us unasked, and maybe another has it now.
+                // After a SIGSTOP another process may have the terminal.
                 SIGCONT if !suspended && terminal.is_foreground() => terminal.enter()?,
                 SIGCONT if !suspended && suspend::can_be_continued() => {
                     suspended = true;
@@ -128,20 +128,20 @@ fn show_until_end<P: View>(
         }
         if suspended {
             if shared.suspend.load(Ordering::SeqCst) {
-                thread::sleep(LOOK_EVERY);
+                thread::sleep(POLL_INTERVAL);
                 continue;
             }
             suspended = false;
             terminal.enter()?;
         }
-        if let Some(newest) = shared.take_seen() {
-            seen = newest;
+        if let Some(newest) = shared.take() {
+            snapshot = newest;
             stale = true;
         }
         if std::mem::take(&mut stale) {
-            terminal.draw(|buffer| picture.draw(&seen, buffer))?;
+            terminal.draw(|buffer| view.draw(&snapshot, buffer))?;
         }
-        match terminal.wait(LOOK_EVERY) {
+        match terminal.wait(POLL_INTERVAL) {
             Input::Nothing => {}
             Input::Gone => shared.stop.store(true, Ordering::SeqCst),
             Input::Bytes(bytes) => {
@@ -149,7 +149,7 @@ fn show_until_end<P: View>(
                     match command {
                         Command::Reset => shared.reset.store(true, Ordering::SeqCst),
                         Command::Quit => shared.stop.store(true, Ordering::SeqCst),
-                        command => picture.handle(command),
+                        command => view.handle(command),
                     }
                     stale = true;
                 }
@@ -159,11 +159,11 @@ fn show_until_end<P: View>(
     Ok(())
 }
 
-/// The signals that [`show`] obeys. Registered before the terminal is taken, so that none of them
-/// finds it taken and us unprepared.
+/// Registers the signals that [`show`] handles. Must be called before [`Terminal::enter`], so that none of
+/// them leaves the terminal in raw mode.
 ///
 /// # Errors
-/// The system's refusal.
+/// Those of `sigaction`.
 pub fn signals() -> io::Result<Signals> {
     Signals::new([SIGTSTP, SIGCONT, SIGWINCH, SIGQUIT])
 }

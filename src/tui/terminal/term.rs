@@ -1,9 +1,8 @@
-//! [`Terminal`]: the terminal while the live view has it, and back as it was on every way out.
+//! [`Terminal`]: the terminal during the live view, restored on every exit path.
 //!
-//! Only echo, line editing and Ctrl-S (which would hold a frame, and us with it) are switched off.
-//! The terminal goes on turning Ctrl-C, Ctrl-Z and Ctrl-\ into signals, so that a launched program
-//! in our process group gets them as if we were not there, and goes on turning that program's
-//! newlines into line ends.
+//! Only echo, line editing and Ctrl-S (which would block output) are switched off. The terminal still turns
+//! Ctrl-C, Ctrl-Z and Ctrl-\ into signals, so that a launched program in this process group receives them as
+//! usual, and still turns that program's newlines into line ends.
 
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -31,39 +30,38 @@ use ratatui::crossterm::terminal::{
 };
 use ratatui::layout::Rect;
 
-/// How long a terminal that takes no output may hold up our end.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// The largest screen that is drawn, and what is assumed of a terminal that does not know its size.
+/// Longest wait for a terminal that accepts no output.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
+/// The largest screen that is drawn, and the default for a terminal that does not know its size.
 const MAX_SIZE: (u16, u16) = (1000, 500);
-const USUAL_SIZE: (u16, u16) = (80, 24);
+const DEFAULT_SIZE: (u16, u16) = (80, 24);
 
-/// How the terminal was before, while it is ours. Statics, because a panic hook has nothing else.
-static BEFORE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
-/// Whether the alternate screen is ours. Held while anything is written to it.
+/// The terminal's mode before [`Terminal::enter`]. A static, because a panic hook has no other state.
+static SAVED_MODE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
+/// Whether the alternate screen is active. Locked during every write to it.
 static SCREEN: Mutex<bool> = Mutex::new(false);
 
-/// What waiting for a key gave.
+/// Result of [`Terminal::wait`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {
-    /// These bytes were typed.
     Bytes(Vec<u8>),
-    /// Nothing, for as long as we would wait.
+    /// No key before the timeout.
     Nothing,
     /// The terminal has hung up.
     Gone,
 }
 
-/// A terminal on stdout, and its keyboard where we can have it.
+/// A terminal on stdout, with its keyboard if that can be opened.
 #[derive(Debug)]
 pub struct Terminal {
     keyboard: Option<OwnedFd>,
 }
 
 impl Terminal {
-    /// Finds the terminal and leaves it as it is.
+    /// Opens the terminal without changing it.
     ///
     /// # Errors
-    /// `Unsupported` when stdout is no terminal, or one that cannot move its cursor.
+    /// `Unsupported` if stdout is not a terminal, or cannot move its cursor.
     pub fn open() -> io::Result<Self> {
         let refuse = |why| Err(io::Error::new(io::ErrorKind::Unsupported, why));
         if !io::stdout().is_terminal() {
@@ -72,11 +70,11 @@ impl Terminal {
         if std::env::var_os("TERM").is_some_and(|term| term == "dumb") {
             return refuse("the terminal cannot show a table (TERM=dumb)");
         }
-        // Our own opening of it can be non-blocking: a launched program that shares stdin may take
-        // the byte between our poll and our read.
+        // A separate open file description can be non-blocking. This is needed because a launched program
+        // that shares stdin may read the byte between poll and read.
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
         let own = open("/dev/tty", flags, Mode::empty()).ok();
-        // Without a controlling terminal, stdin may be one all the same.
+        // stdin may be a terminal even without a controlling terminal.
         let shared = || {
             let stdin = io::stdin();
             let is_terminal = stdin.is_terminal();
@@ -87,14 +85,14 @@ impl Terminal {
         })
     }
 
-    /// Takes the terminal, or takes it again after a shell had it.
+    /// Switches to the alternate screen and to raw input, the first time or after a shell had the terminal.
     ///
     /// # Errors
-    /// The terminal's refusal.
+    /// Those of the terminal.
     pub fn enter(&self) -> io::Result<()> {
         install_panic_hook();
         if let Some(keyboard) = &self.keyboard {
-            let mut before = lock(&BEFORE);
+            let mut before = lock(&SAVED_MODE);
             let mut mode = match &*before {
                 Some((_, mode)) => mode.clone(),
                 None => tcgetattr(keyboard)?,
@@ -111,8 +109,8 @@ impl Terminal {
         }
         let mut bytes = Vec::new();
         queue!(bytes, EnterAlternateScreen, Hide)?;
-        let mut ours = lock(&SCREEN);
-        *ours = true;
+        let mut active = lock(&SCREEN);
+        *active = true;
         write_out(&bytes)
     }
 
@@ -120,16 +118,16 @@ impl Terminal {
     pub fn size(&self) -> (u16, u16) {
         let (columns, rows) = window_size().map_or((0, 0), |size| (size.columns, size.rows));
         if columns == 0 || rows == 0 {
-            return USUAL_SIZE;
+            return DEFAULT_SIZE;
         }
         (columns.min(MAX_SIZE.0), rows.min(MAX_SIZE.1))
     }
 
-    /// Clears the screen and shows what `paint` draws, in one piece. Everything is drawn each time,
-    /// since a launched program may have written over it. Does nothing when the screen is not ours.
+    /// Clears the screen and draws all of it in one write, since a launched program may have overwritten it.
+    /// Does nothing if the alternate screen is not active.
     ///
     /// # Errors
-    /// The terminal's refusal.
+    /// Those of the terminal.
     pub fn draw(&self, paint: impl FnOnce(&mut Buffer)) -> io::Result<()> {
         let (width, height) = self.size();
         let blank = Buffer::empty(Rect::new(0, 0, width, height));
@@ -144,8 +142,8 @@ impl Terminal {
         )?;
         CrosstermBackend::new(&mut bytes).draw(blank.diff(&buffer).into_iter())?;
         queue!(bytes, Hide, EndSynchronizedUpdate)?;
-        let ours = lock(&SCREEN);
-        if *ours { write_out(&bytes) } else { Ok(()) }
+        let active = lock(&SCREEN);
+        if *active { write_out(&bytes) } else { Ok(()) }
     }
 
     /// Waits for a key.
@@ -170,8 +168,7 @@ impl Terminal {
         }
     }
 
-    /// Whether the terminal's keys and signals are for our process group. Yes where that cannot be
-    /// told.
+    /// Whether this process group is in the foreground of the terminal. True if unknown.
     pub fn is_foreground(&self) -> bool {
         let Some(keyboard) = &self.keyboard else {
             return true;
@@ -180,17 +177,17 @@ impl Terminal {
     }
 }
 
-/// Gives the terminal back as it was before [`Terminal::enter`]. May be called at any time, from any
-/// thread, more than once.
+/// Restores the terminal as it was before [`Terminal::enter`]. May be called at any time, from any thread,
+/// more than once.
 pub fn leave() {
-    if let Some((keyboard, mode)) = lock(&BEFORE).take() {
-        // The screen is to be left even if this fails; there is nobody to tell.
+    if let Some((keyboard, mode)) = lock(&SAVED_MODE).take() {
+        // An error must not prevent leaving the alternate screen.
         let _ = tcsetattr(&keyboard, SetArg::TCSANOW, &mode);
     }
-    let Some(mut ours) = lock_soon(&SCREEN) else {
+    let Some(mut active) = lock_with_timeout(&SCREEN) else {
         return;
     };
-    if std::mem::take(&mut *ours) {
+    if std::mem::take(&mut *active) {
         let mut bytes = Vec::new();
         let queued = queue!(
             bytes,
@@ -205,7 +202,7 @@ pub fn leave() {
     }
 }
 
-/// Calls [`leave`] when it goes.
+/// Calls [`leave`] on drop.
 #[derive(Debug)]
 pub struct LeaveOnDrop;
 
@@ -215,7 +212,7 @@ impl Drop for LeaveOnDrop {
     }
 }
 
-/// A panic's message would be lost with the alternate screen.
+/// Leaves the alternate screen on a panic, whose message would disappear with it.
 fn install_panic_hook() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -228,19 +225,19 @@ fn install_panic_hook() {
 }
 
 fn set_special(mode: &mut Termios, index: SpecialCharacterIndices, value: u8) {
-    if let Some(place) = mode.control_chars.get_mut(index as usize) {
-        *place = value;
+    if let Some(slot) = mode.control_chars.get_mut(index as usize) {
+        *slot = value;
     }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nobody leaves half-done work under these locks.
+    // A panic cannot leave inconsistent state under these locks.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The lock, unless its holder is stuck in a terminal that takes no output.
-fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    let end = Instant::now() + PATIENCE;
+/// The lock, unless its holder is blocked in a terminal that accepts no output.
+fn lock_with_timeout<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    let end = Instant::now() + WRITE_TIMEOUT;
     loop {
         match mutex.try_lock() {
             Ok(guard) => return Some(guard),
@@ -253,10 +250,10 @@ fn lock_soon<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
-/// Writes to stdout, past Rust's line buffer, which would cut a frame into pieces.
+/// Writes to stdout without Rust's line buffer, which would split a screen into several writes.
 fn write_out(mut bytes: &[u8]) -> io::Result<()> {
     let stdout = io::stdout();
-    // What others printed before comes first.
+    // Output printed earlier comes first.
     stdout.lock().flush()?;
     while !bytes.is_empty() {
         match write(&stdout, bytes) {
@@ -265,8 +262,8 @@ fn write_out(mut bytes: &[u8]) -> io::Result<()> {
             // A launched program may have made the shared terminal non-blocking.
             Err(Errno::EAGAIN) => {
                 let mut fds = [PollFd::new(stdout.as_fd(), PollFlags::POLLOUT)];
-                let timeout = PollTimeout::try_from(PATIENCE).unwrap_or(PollTimeout::ZERO);
-                // A frame that cannot be shown is lost; the next one draws everything again.
+                let timeout = PollTimeout::try_from(WRITE_TIMEOUT).unwrap_or(PollTimeout::ZERO);
+                // This screen is lost; the next one draws everything again.
                 if poll(&mut fds, timeout)? == 0 {
                     return Ok(());
                 }

@@ -1,4 +1,4 @@
-//! The help screen of the live view, and the line that tells of it.
+//! The help screen of `top`, and its footer.
 
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -6,26 +6,23 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 const HELP: [(&str, &str); 10] = [
-    (
-        "1",
-        "Sort by %Own (% of time currently spent in the function)",
-    ),
+    ("1", "Sort by %Own (% of last interval in the function)"),
     (
         "2",
-        "Sort by %Total (% of time currently in the function and its children)",
+        "Sort by %Total (% of last interval in the function and its callees)",
     ),
-    ("3", "Sort by OwnTime (Overall time spent in the function)"),
+    ("3", "Sort by OwnTime (Total time spent in the function)"),
     (
         "4",
-        "Sort by TotalTime (Overall time spent in the function and its children)",
+        "Sort by TotalTime (Total time spent in the function and its callees)",
     ),
     (
         "5",
-        "Sort by OwnGrowth (Memory that the function added, less what it gave back)",
+        "Sort by OwnGrowth (RSS added minus RSS released in the function)",
     ),
     (
         "6",
-        "Sort by TotalGrowth (Memory that the function and its children added)",
+        "Sort by TotalGrowth (The same in the function and its callees)",
     ),
     (
         "L,l",
@@ -33,13 +30,12 @@ const HELP: [(&str, &str); 10] = [
     ),
     ("R,r", "Reset statistics"),
     ("X,x,?", "Exit this help screen"),
-    ("Q,q", "Quit (Control-C does it, too)"),
+    ("Q,q", "Quit (also Control-C)"),
 ];
-/// The help's lines: its title, a blank one, the column heads, the keys, a blank one.
-pub(crate) const HELP_HEIGHT: u16 = HELP.len() as u16 + 4;
+/// Title, blank line, headings, keys, blank line.
+pub const HELP_HEIGHT: u16 = HELP.len() as u16 + 4;
 
-/// Draws the line that tells the keys.
-pub(crate) fn draw_footer(area: Rect, buffer: &mut Buffer) {
+pub fn draw_footer(area: Rect, buffer: &mut Buffer) {
     let key = |text| Span::styled(text, Style::new().add_modifier(Modifier::BOLD));
     let line = Line::from(vec![
         Span::raw("Press "),
@@ -61,8 +57,7 @@ pub(crate) fn draw_footer(area: Rect, buffer: &mut Buffer) {
     }
 }
 
-/// Draws the help.
-pub(crate) fn draw_help(area: Rect, buffer: &mut Buffer) {
+pub fn draw_help(area: Rect, buffer: &mut Buffer) {
     let title = Style::new().add_modifier(Modifier::REVERSED | Modifier::BOLD);
     let head = Style::new().fg(Color::Green).add_modifier(Modifier::BOLD);
     let keys = HELP.map(|(key, action)| (key, action, Style::new()));

@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::support::require::{has, has_root};
 use crate::support::{
     Dump, Interpreter, Recording, Target, Thread, WATCHDOG, copy_program, fixtures,
     for_each_interpreter, interpreters, pyspy_rs, wait_until,
@@ -139,7 +140,7 @@ fn in_a_plugin_among_three_hundred_libraries() {
 /// nevertheless. In a namespace of its own it is the only one.
 #[test]
 fn the_only_python_is_found_under_another_name() {
-    // Debian's sysconfig tells of the shared library that it has beside.
+    // Debian's sysconfig describes the shared library, which is in another package.
     let program = "print('libpython' in open('/proc/self/maps').read())";
     let is_static = |python: &&Interpreter| {
         let output = python.command(&["-c", program]).output();
@@ -151,8 +152,7 @@ fn the_only_python_is_found_under_another_name() {
         println!("SKIPPED: no interpreter without a shared library");
         return;
     };
-    if !nix::unistd::geteuid().is_root() {
-        println!("SKIPPED: making namespaces needs root");
+    if !has_root("making namespaces") {
         return;
     }
     let place = python.new_place("bin");
@@ -179,7 +179,7 @@ fn the_only_python_is_found_under_another_name() {
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stdout.contains("waits (<string>:4)"), "{stdout}");
-    assert!(stderr.contains("is the only Python process"), "{stderr}");
+    assert!(stderr.contains("the only Python process"), "{stderr}");
 }
 
 /// gdb runs Python in one of its threads, under its own name.
@@ -195,8 +195,7 @@ fn gdb() {
         .stdin(Stdio::null())
         .output()
         .is_ok_and(|output| output.stdout.starts_with(b"yes"));
-    if !has_python {
-        println!("SKIPPED: no gdb with Python in it");
+    if !has("gdb", has_python, "no gdb with Python in it") {
         return;
     }
     let mut command = Command::new("gdb");

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+use crate::support::require::has_root;
 use crate::support::{
     Interpreter, Target, copy_program, fixtures, for_each_at_once, for_each_interpreter,
     interpreters, pyspy_rs,
@@ -55,10 +56,6 @@ impl Drop for Other {
     }
 }
 
-fn is_root() -> bool {
-    nix::unistd::geteuid().is_root()
-}
-
 /// A copy of our binary where every user can run it.
 fn binary_for_all(folder: &Path) -> PathBuf {
     let copy = folder.join("pyspy-rs");
@@ -67,7 +64,7 @@ fn binary_for_all(folder: &Path) -> PathBuf {
     copy
 }
 
-/// A command as nobody.
+/// A command as the user `nobody`.
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -77,8 +74,7 @@ fn as_nobody(program: &Path) -> Command {
 
 #[test]
 fn in_other_namespaces() {
-    if !is_root() {
-        println!("SKIPPED: making namespaces needs root");
+    if !has_root("making namespaces") {
         return;
     }
     let all = [
@@ -131,8 +127,7 @@ fn in_other_namespaces() {
 
 #[test]
 fn as_an_unprivileged_user() {
-    if !is_root() {
-        println!("SKIPPED: becoming another user needs root");
+    if !has_root("becoming another user") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
@@ -212,7 +207,7 @@ fn exit_handlers_are_seen() {
 }
 
 #[test]
-fn threads_zombies_and_other_programs_are_told_apart() {
+fn threads_zombies_and_other_programs_are_distinguished() {
     let python: &Interpreter = &interpreters()[0];
     let target = Target::start(python, "threads.py", &[]);
     let tasks = fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap();
@@ -243,13 +238,10 @@ fn threads_zombies_and_other_programs_are_told_apart() {
     let (error, _) = refusal(&mut pyspy_rs(), zombie.0.id());
     assert!(error.contains("is a zombie that its parent"), "{error}");
 
-    // Not in a container, whose first processes are its own.
+    // Not in a container: its first processes are its own.
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
         let (error, _) = refusal(&mut pyspy_rs(), 2);
-        assert_eq!(
-            error,
-            "process 2 is a thread of the kernel, not a Python program"
-        );
+        assert_eq!(error, "process 2 is a kernel thread, not a Python program");
     }
 }
 

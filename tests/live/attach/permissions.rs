@@ -1,4 +1,4 @@
-//! Who runs us, and what the system forbids: seccomp, other tracers, capabilities, users.
+//! The user that runs us, and what the system forbids: seccomp, other tracers, capabilities, users.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::support::require::{has, has_program, has_root};
 use crate::support::{
     Interpreter, Recording, Target, copy_program, fixtures, interpreters, pyspy_rs, read_summary,
     said, wait_until,
@@ -23,19 +24,7 @@ fn any() -> &'static Interpreter {
 }
 
 fn is_root() -> bool {
-    let is_root = nix::unistd::geteuid().is_root();
-    if !is_root {
-        println!("SKIPPED: becoming another user needs root");
-    }
-    is_root
-}
-
-fn has(program: &str) -> bool {
-    let found = Command::new(program).arg("--version").output().is_ok();
-    if !found {
-        println!("SKIPPED: {program} is not installed");
-    }
-    found
+    has_root("becoming another user")
 }
 
 /// A recording of `lively.py` with this engine. `runner` are words before our own command. On a
@@ -128,7 +117,7 @@ fn seccomp_filters() {
 
 #[test]
 fn programs_that_another_one_traces() {
-    if !has("strace") {
+    if !has_program("strace") {
         return;
     }
     let target = Target::start(any(), "lively.py", &[]);
@@ -157,7 +146,7 @@ fn programs_that_another_one_traces() {
 }
 
 #[test]
-fn programs_that_stand_still() {
+fn stopped_programs() {
     let target = Target::start(any(), "lively.py", &[]);
     let id = target.pid().to_string();
     let pid = Pid::from_raw(id.parse().unwrap());
@@ -182,7 +171,7 @@ fn programs_that_stand_still() {
     assert_eq!(state(), b'T', "we have not let it go on");
     kill(pid, Signal::SIGCONT).unwrap();
 
-    // As a debugger does that somebody has left open.
+    // As a debugger does that was left open.
     let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
     let threads: Vec<Pid> = tasks
         .map(|task| Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap()))
@@ -205,7 +194,7 @@ fn programs_that_stand_still() {
     assert!(!dumped().contains("held by"));
 }
 
-/// A command as nobody, with our binary's copy in this folder.
+/// A command as the user `nobody`, with our binary's copy in this folder.
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -213,7 +202,7 @@ fn as_nobody(program: &Path) -> Command {
     command
 }
 
-/// A folder that belongs to nobody, with a copy of our binary in it.
+/// A folder that belongs to the user `nobody`, with a copy of our binary in it.
 fn folder_of_nobody() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     chown(folder.path(), Some(65534), Some(65534)).unwrap();
@@ -225,7 +214,7 @@ fn folder_of_nobody() -> (tempfile::TempDir, PathBuf) {
 
 #[test]
 fn a_capability_on_the_binary_is_enough() {
-    if !is_root() || !has("setcap") {
+    if !is_root() || !has_program("setcap") {
         return;
     }
     let (folder, ours) = folder_of_nobody();
@@ -234,7 +223,7 @@ fn a_capability_on_the_binary_is_enough() {
         .arg(&ours)
         .status();
     if !set.unwrap().success() {
-        println!("SKIPPED: this file system keeps no capabilities");
+        println!("SKIPPED: this file system has no capabilities");
         return;
     }
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -295,7 +284,7 @@ fn an_ordinary_user_and_an_own_child() {
     assert_no_errors(&summary);
     assert!(fs::read_to_string(&file).unwrap().contains("sixty_percent"));
 
-    // Somebody else's program: the line to paste is the one that was typed.
+    // Another user's program: the line to paste is the one that was typed.
     let target = Target::start(any(), "lively.py", &[]);
     let id = target.pid().to_string();
     let mut command = as_nobody(&ours);
@@ -340,12 +329,9 @@ fn under_sudo_the_files_are_the_users() {
 fn root_of_another_user_namespace() {
     let mut unshare = Command::new("unshare");
     unshare.args(["--user", "--map-root-user"]);
-    if !unshare
-        .arg("true")
-        .status()
-        .is_ok_and(|status| status.success())
-    {
-        println!("SKIPPED: no user namespace can be made here");
+    let made = unshare.arg("true").status();
+    let is_made = made.is_ok_and(|status| status.success());
+    if !has("namespaces", is_made, "no user namespace can be made here") {
         return;
     }
     let target = Target::start(any(), "lively.py", &[]);

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::support::doctor::{
-    SECRET, assert_let_go, first_problem, is_root, native_python, profiled, status,
+    SECRET, assert_let_go, first_problem, native_python, profiled, status,
 };
+use crate::support::require::has_root;
 use crate::support::{Interpreter, Target, copy_program, interpreters, pyspy_rs, wait_until};
 use nix::sys::ptrace;
 use nix::sys::signal::{Signal, kill};
@@ -198,9 +199,8 @@ fn one_that_is_traced_or_stopped_can_be_read_and_stays_so() {
 }
 
 #[test]
-fn another_namespace_and_a_deleted_program_are_told() {
-    if !is_root() {
-        println!("SKIPPED: making namespaces needs root");
+fn another_namespace_and_a_deleted_program_are_reported() {
+    if !has_root("making namespaces") {
         return;
     }
     let python = native_python();

@@ -4,7 +4,9 @@
 use std::fs;
 use std::process::Stdio;
 
-use crate::support::{Interpreter, Target, Terminal, for_each_kind, interpreters, pyspy_rs};
+use crate::support::{
+    Container, Interpreter, Target, Terminal, for_each_kind, interpreters, pyspy_rs,
+};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_pyspy-rs");
 
@@ -14,7 +16,7 @@ fn one_python() -> &'static Interpreter {
     native.next_back().expect("a Python without chroot")
 }
 
-/// A program that takes 84 MiB a second in `keep`, in bursts that leave no doubt who took it.
+/// A program that takes 84 MiB a second in `keep`, in bursts that leave no doubt about the function.
 fn growing(python: &Interpreter, seconds: &str) -> Target {
     let mut target = Target::start(python, "growing.py", &[seconds, "0.2", "burst"]);
     target.say("go");
@@ -91,6 +93,51 @@ fn a_launched_program_keeps_its_exit_status() {
     assert_eq!(output.status.code(), Some(3), "{output:?}");
 }
 
+/// A process whose child sees another file under the path of its own program.
+const PARENT: &str = r#"
+import subprocess, sys
+path, other = sys.argv[1:]
+script = 'mount --bind "$2" "$1" && exec "$0" "$1"'
+child = ["unshare", "--mount", "sh", "-c", script, sys.executable, path, other]
+sys.exit(subprocess.call(child))
+"#;
+
+const CHILD: &str = r#"
+import time
+blocks = []
+def grow():
+    blocks.append(bytearray(1 << 20))  # of the child's file
+end = time.time() + 3
+while time.time() < end:
+    grow()
+    time.sleep(0.005)
+"#;
+
+#[test]
+fn a_table_has_the_lines_of_a_childs_own_files() {
+    if !Container::can_be_made() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).into_os_string();
+    fs::write(path("parent.py"), PARENT).unwrap();
+    fs::write(path("app.py"), "# of the parent's file\n".repeat(12)).unwrap();
+    fs::write(path("other.py"), CHILD).unwrap();
+    let words = one_python().words(&[path("parent.py"), path("app.py"), path("other.py")]);
+    let output = pyspy_rs()
+        .args(["memory", "-s", "-o"])
+        .arg(path("memory.lines.txt"))
+        .arg("--")
+        .args(words)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let table = fs::read_to_string(path("memory.lines.txt")).unwrap();
+    assert!(table.contains("# of the child's file"), "{table}");
+    assert!(!table.contains("# of the parent's file"), "{table}");
+}
+
 #[test]
 fn the_plot_on_a_terminal() {
     let Some(terminal) = Terminal::open("memory") else {
@@ -102,7 +149,7 @@ fn the_plot_on_a_terminal() {
         "{BINARY} memory --delay 0.2 --pid {}",
         target.pid()
     ));
-    terminal.wait_for("the plot and who grew it", |screen| {
+    terminal.wait_for("the plot and the function that grew", |screen| {
         let has = |text| screen.contains(text);
         has("Verdict: ")
             && has("MiB│")

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 
 use crate::support::bench::{Bench, fixture, python, wait, words};
+use crate::support::require::has_root;
 use crate::support::{Target, fixtures, until};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -79,15 +80,15 @@ fn a_program_that_ends_at_once_leaves_a_valid_file() {
 }
 
 #[test]
-fn a_program_that_never_becomes_python_is_told() {
+fn a_program_that_never_becomes_python_is_reported() {
     let (bench, done) = Bench::new("-o x.svg").run(words(&["sh", "-c", "sleep 0.1; exit 5"]));
     done.assert_code(5);
-    done.assert_wrote("never ran a Python");
+    done.assert_wrote("did not run Python");
     assert!(bench.files().is_empty(), "{:?}", bench.files());
     // A success would hide that nothing was recorded.
     let (_bench, done) = Bench::new("-o x.svg").run(words(&["true"]));
     done.assert_code(1);
-    done.assert_wrote("never ran a Python");
+    done.assert_wrote("did not run Python");
     done.assert_wrote("hint: ");
 }
 
@@ -144,7 +145,7 @@ fn arguments_arrive_as_they_are() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_found_before_the_launch() {
-    // Nobody can make a file in /proc, root neither.
+    // No user can make a file in /proc, not even root.
     for options in [
         "-o /proc/x.svg",
         "-o missing/x.svg",
@@ -228,8 +229,7 @@ fn a_program_that_is_missing_says_so() {
 
 #[test]
 fn under_sudo_program_and_file_are_the_users() {
-    if !nix::unistd::geteuid().is_root() {
-        println!("skipped: only root can be somebody else");
+    if !has_root("becoming another user") {
         return;
     }
     let bench = Bench::new("-o x.svg");

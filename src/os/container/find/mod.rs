@@ -8,14 +8,17 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
 
 use nix::sched::{CloneFlags, setns};
 
 use crate::os::Pid;
+use crate::os::procfs::cgroup::memberships;
+use crate::os::procfs::read::read_capped;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
+use crate::os::procfs::tasks::process_ids;
 use crate::text::sanitize::printable;
 
 /// Cap on the processes read: Linux has no more at once (`PID_MAX_LIMIT`).
@@ -96,7 +99,7 @@ impl Containers {
     }
 
     /// Reads another /proc; `host_name` returns the host name that a process sees.
-    pub(crate) fn read_from(
+    pub fn read_from(
         proc_root: &Path,
         mut host_name: impl FnMut(Pid) -> Option<String>,
     ) -> io::Result<Containers> {
@@ -113,13 +116,8 @@ impl Containers {
         let mut names: HashMap<String, Option<String>> = HashMap::new();
         let mut processes = BTreeMap::new();
         let mut hidden = 0;
-        let entries = fs::read_dir(proc_root)?.take(MAX_PROCESSES).flatten();
-        for entry in entries {
-            let name = entry.file_name();
-            let Some(pid) = name.to_str().and_then(|name| name.parse::<Pid>().ok()) else {
-                continue;
-            };
-            let path = entry.path();
+        for pid in process_ids(proc_root)?.take(MAX_PROCESSES) {
+            let path = proc_root.join(pid.to_string());
             // It may have ended.
             let Ok(status) = Status::read(&path.join("status")) else {
                 continue;
@@ -301,16 +299,8 @@ fn container((key, processes): (&ContainerKey, Vec<&Process>)) -> Option<Contain
 
 /// The paths of a process's control groups, in all hierarchies.
 fn groups(entry: &Path) -> Vec<String> {
-    let mut text = Vec::new();
-    let read =
-        File::open(entry.join("cgroup")).and_then(|f| f.take(MAX_GROUPS).read_to_end(&mut text));
-    if read.is_err() {
-        return Vec::new();
-    }
-    let text = String::from_utf8_lossy(&text);
-    // hierarchy-ID:controller-list:cgroup-path, cgroups(7). A path can contain colons.
-    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
-    text.lines().filter_map(path).collect()
+    let text = read_capped(entry.join("cgroup"), MAX_GROUPS).unwrap_or_default();
+    memberships(&text).map(|group| group.name()).collect()
 }
 
 /// A component of a control group's path without the suffix added by systemd.
@@ -322,7 +312,7 @@ fn unit_name(component: &str) -> &str {
     stripped.next().unwrap_or(component)
 }
 
-/// The container of a control group, by its path: the innermost if nested.
+/// The container of a control group, by its path: the inner one if nested.
 fn container_name(group: &str) -> Option<String> {
     let mut components = group.split('/').rev();
     components.find_map(|component| {
@@ -359,9 +349,7 @@ fn host_name(pid: Pid) -> Option<String> {
     // Entering a namespace affects an OS thread for good, so a thread is started for it.
     let thread = std::thread::Builder::new().spawn(move || {
         setns(namespace, CloneFlags::CLONE_NEWUTS).ok()?;
-        let mut name = Vec::new();
-        let file = File::open("/proc/sys/kernel/hostname").ok()?;
-        file.take(MAX_NAME).read_to_end(&mut name).ok()?;
+        let name = read_capped("/proc/sys/kernel/hostname", MAX_NAME).ok()?;
         Some(String::from_utf8_lossy(&name).trim_end().to_owned())
     });
     thread.ok()?.join().ok()?.filter(|name| !name.is_empty())

@@ -22,8 +22,7 @@ use nix::sys::statfs::{self, FsType};
 use nix::unistd::Uid;
 
 use crate::os::Pid;
-use crate::os::process::age_of;
-use crate::os::procfs::stat::ProcStat;
+use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::status::Status;
 
 /// Cap on the symbolic links followed in one path, as in Linux.

@@ -1,12 +1,12 @@
-//! [`Prefetch`]: what was read of a target last time, copied in one call before it is asked for
+//! [`Prefetch`]: the ranges read in the last samples, copied with one call before they are read
 //! again.
 //!
-//! A sample asks for mostly the same places as the one before: the same lists, the same stack. So
-//! the places that were read are remembered as *ranges*. Their owner copies the ranges of several
-//! read-aheads in one vectored call ([`Prefetch::prepare`], [`Prefetch::add_parts`],
-//! [`Prefetch::filled`]), and [`Prefetched`] then answers from the copy. What lies elsewhere is read from
-//! the target as always, and remembered for the next time. A range that nobody asked for in 64 to
-//! 128 fills is forgotten.
+//! A sample reads mostly the same addresses as the one before: the same lists, the same stack. So
+//! the addresses that were read are remembered as *ranges*. The owner copies the ranges of several
+//! prefetches in one vectored call ([`Prefetch::prepare`], [`Prefetch::add_parts`],
+//! [`Prefetch::filled`]), and [`Prefetched`] then reads from the copy. Other addresses are read
+//! from the target, and remembered for the next sample. A range that was not read in 64 to 128
+//! fills is dropped.
 
 pub mod range;
 pub mod readable;
@@ -15,60 +15,55 @@ use std::cell::{Cell, RefCell};
 
 use super::address::RemoteAddr;
 use super::{MemoryError, RemoteMemory};
-use range::{Extent, Missed, Range, part};
+use range::{Extent, Missed, PAGE, Range, part};
 use readable::readable;
 
-/// Fills after which a range shrinks to what was asked for since the last time.
-const KEPT: u32 = 64;
-/// Limits of what is remembered; more is read when it is asked for.
+/// The number of fills after which ranges shrink to what was read since the last time.
+const SHRINK_INTERVAL: u32 = 64;
+/// Caps on the remembered ranges. Other addresses are read when needed.
 const MAX_RANGES: usize = 4096;
 const MAX_BYTES: u64 = 1 << 20;
-/// Memory that can be read at one address can be read up to the next multiple of this.
-const PAGE: u64 = 4096;
-/// With more ranges than this it is not asked which of them can be read: a thread may be paused meanwhile, and
-/// for each it takes up to ten reads. A data stack has a handful.
-const MAX_TRIMMED: usize = 16;
+/// With more ranges than this, unreadable parts are not searched for: a thread may be paused
+/// meanwhile, and each range takes up to ten reads. A data stack has a handful.
+const MAX_CHECKED: usize = 16;
 
-/// How ranges are made from what was read.
+/// How ranges are made from the reads.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PrefetchPolicy {
-    /// Ranges that are no farther apart, in bytes, become one.
+    /// Ranges no farther apart than this, in bytes, are merged.
     pub gap: u64,
-    /// How far a range reaches beyond what was asked for, in bytes, so far as the page goes: a stack
-    /// grows.
+    /// How far a range extends beyond what was read, in bytes and within the page: a stack grows.
     pub beyond: u64,
-    /// How much is read before a place that is in no range, in bytes, so far as the page goes: who
-    /// walks down a stack will ask for that next.
+    /// How much is read before an address that is in no range, in bytes and within the page: a walk
+    /// down a stack reads that next.
     pub before: u64,
 }
 
-/// Ranges of a target's memory, and a copy of them.
 #[derive(Debug)]
 pub struct Prefetch {
-    shape: PrefetchPolicy,
+    policy: PrefetchPolicy,
     /// By address, not overlapping.
     ranges: Vec<Range>,
     /// The copies of all ranges, one after another.
     bytes: Vec<u8>,
     is_filled: bool,
     fills: u32,
-    /// What was read beside the ranges since the last fill.
+    /// Reads outside of the ranges since the last fill.
     missed: RefCell<Vec<Missed>>,
     misses: Cell<u32>,
     missed_bytes: Cell<u64>,
-    /// Whether some range is not copied as a whole.
-    is_trimmed: bool,
-    /// For how many fills in a row that was so.
-    trims: u32,
-    /// Whether somebody asked for more of a range than it is there for.
+    /// Whether some range is not copied whole.
+    has_unreadable: bool,
+    /// The number of successive fills for which that was so.
+    fills_with_unreadable: u32,
+    /// Whether a read went beyond the `wanted_end` of a range.
     has_grown: Cell<bool>,
 }
 
 impl Prefetch {
-    /// One that knows no ranges yet.
-    pub fn new(shape: PrefetchPolicy) -> Prefetch {
+    pub fn new(policy: PrefetchPolicy) -> Prefetch {
         Prefetch {
-            shape,
+            policy,
             ranges: Vec::new(),
             bytes: Vec::new(),
             is_filled: false,
@@ -76,21 +71,21 @@ impl Prefetch {
             missed: RefCell::default(),
             misses: Cell::new(0),
             missed_bytes: Cell::new(0),
-            is_trimmed: false,
-            trims: 0,
+            has_unreadable: false,
+            fills_with_unreadable: 0,
             has_grown: Cell::new(false),
         }
     }
 
-    /// The target's memory through the copy.
+    /// The target's memory, read through the copy.
     pub fn over<'a, M>(&'a self, memory: &'a M) -> Prefetched<'a, M> {
         Prefetched {
-            ahead: self,
+            prefetch: self,
             memory,
         }
     }
 
-    /// About how many bytes this takes.
+    /// Its approximate size in bytes.
     pub fn size(&self) -> usize {
         let missed = usize::try_from(self.missed_bytes.get()).unwrap_or(usize::MAX);
         let ranges = self.ranges.capacity() * size_of::<Range>();
@@ -100,7 +95,7 @@ impl Prefetch {
             .saturating_add(ranges)
     }
 
-    /// How many reads since the last fill were not answered from the copy.
+    /// The number of reads since the last fill that were not served from the copy.
     pub fn misses(&self) -> u32 {
         self.misses.get()
     }
@@ -112,43 +107,45 @@ impl Prefetch {
             .map(|range| (RemoteAddr(range.start), range.len))
     }
 
-    /// The bytes of all ranges as they were copied.
+    /// The copies of all ranges.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// Takes another copy of the same ranges for its own.
+    /// Readdrs the copy by another one of the same ranges.
     pub fn swap(&mut self, bytes: &mut Vec<u8>) {
         if bytes.len() == self.bytes.len() {
             std::mem::swap(&mut self.bytes, bytes);
         }
     }
 
-    /// Makes ranges of what was asked for, and room for their copies.
+    /// Turns the reads so far into ranges, and makes room for their copies.
     pub fn prepare(&mut self) {
         self.is_filled = false;
         self.fills = self.fills.wrapping_add(1);
-        // What is not there again after some fills may be gone for good.
-        self.trims = if self.is_trimmed {
-            self.trims.saturating_add(1)
+        // A part that is still unreadable after some fills may be gone for good, so it is retried
+        // less often.
+        self.fills_with_unreadable = if self.has_unreadable {
+            self.fills_with_unreadable.saturating_add(1)
         } else {
             0
         };
-        let tries = self.trims < 4 || self.misses.get() > 0 || self.fills.is_multiple_of(8);
-        if self.is_trimmed && tries {
-            self.is_trimmed = false;
+        let retries =
+            self.fills_with_unreadable < 4 || self.misses.get() > 0 || self.fills.is_multiple_of(8);
+        if self.has_unreadable && retries {
+            self.has_unreadable = false;
             for range in &mut self.ranges {
                 range.part = 0..range.len;
             }
         }
-        let shrinks = self.fills.is_multiple_of(KEPT);
+        let shrinks = self.fills.is_multiple_of(SHRINK_INTERVAL);
         if shrinks || self.misses.get() > 0 || self.has_grown.get() {
-            self.arrange(shrinks);
+            self.rebuild(shrinks);
         }
     }
 
-    /// Makes the ranges anew.
-    fn arrange(&mut self, shrinks: bool) {
+    /// Rebuilds the ranges.
+    fn rebuild(&mut self, shrinks: bool) {
         let mut wanted: Vec<(u64, u64, Extent)> = Vec::with_capacity(self.ranges.len());
         for range in self.ranges.drain(..) {
             let used = range.used.get();
@@ -166,7 +163,7 @@ impl Prefetch {
         self.missed_bytes.set(0);
         self.has_grown.set(false);
         wanted.sort_unstable_by_key(|(start, ..)| *start);
-        let PrefetchPolicy { gap, beyond, .. } = self.shape;
+        let PrefetchPolicy { gap, beyond, .. } = self.policy;
         let (mut at, mut total) = (0, 0u64);
         let mut wanted = wanted.into_iter().peekable();
         while let Some((start, mut end, mut used)) = wanted.next() {
@@ -199,7 +196,7 @@ impl Prefetch {
         self.bytes.resize(at, 0);
     }
 
-    /// Adds the parts to copy to the list of a vectored read.
+    /// Appends the parts to copy to the list of a vectored read.
     pub fn add_parts<'a>(&'a mut self, parts: &mut Vec<(RemoteAddr, &'a mut [u8])>) {
         let mut rest = self.bytes.as_mut_slice();
         for range in &self.ranges {
@@ -216,21 +213,22 @@ impl Prefetch {
         }
     }
 
-    /// After a copy that failed: leaves out of the next one what cannot be read at the moment. A stack that
-    /// unwinds gives memory back, and mostly has it again soon. Whether anything is left out.
-    pub fn trim(&mut self, memory: &impl RemoteMemory) -> bool {
-        if self.ranges.len() > MAX_TRIMMED {
+    /// After a failed copy: excludes parts that cannot be read at the moment from the next one. A
+    /// stack that unwinds gives memory back, and usually maps it again soon. Returns whether any
+    /// part is excluded.
+    pub fn skip_unreadable(&mut self, memory: &impl RemoteMemory) -> bool {
+        if self.ranges.len() > MAX_CHECKED {
             return false;
         }
         for range in &mut self.ranges {
             range.part = readable(memory, RemoteAddr(range.start), range.len);
-            self.is_trimmed |= range.part != (0..range.len);
+            self.has_unreadable |= range.part != (0..range.len);
         }
-        self.is_trimmed
+        self.has_unreadable
     }
 
-    /// Says whether the parts were copied, all of them. If not, what could be read last time cannot
-    /// any more: the ranges are learnt anew.
+    /// Reports whether all parts were copied. If not, memory that was readable is not any more: the
+    /// ranges are learnt again.
     pub fn filled(&mut self, all: bool) {
         self.is_filled = all;
         if !all {
@@ -254,12 +252,12 @@ impl Prefetch {
         Some(found)
     }
 
-    /// How many of these places, from the first on, hold what they held: `len` bytes each, which were then
-    /// put into `before` one after another. They count as asked for. What is not in the copy is not the
-    /// same.
+    /// How many of these addresses, from the first on, have unchanged contents: `len` bytes each,
+    /// compared with `before`, in which they are concatenated. They count as read. What is not in
+    /// the copy does not count as unchanged.
     pub fn count_same(
         &self,
-        places: impl Iterator<Item = RemoteAddr>,
+        addrs: impl Iterator<Item = RemoteAddr>,
         len: usize,
         before: &[u8],
     ) -> usize {
@@ -267,28 +265,28 @@ impl Prefetch {
             return 0;
         }
         let mut count = 0;
-        // Places that follow each other are mostly in one range.
+        // Successive addresses are usually in one range.
         let (mut near, mut start, mut copy, mut used) = (None, 0, &[][..], Extent::NONE);
-        for (place, before) in places.zip(before.chunks_exact(len)) {
-            let mut now = part(copy, start, place.0, len);
+        for (addr, before) in addrs.zip(before.chunks_exact(len)) {
+            let mut now = part(copy, start, addr.0, len);
             if now.is_none() {
-                self.note(near, used);
-                if let Some((range, begin, bytes)) = self.range_of(place.0) {
+                self.mark_used(near, used);
+                if let Some((range, begin, bytes)) = self.range_of(addr.0) {
                     (near, start, copy, used) = (Some(range), begin, bytes, range.used.get());
-                    now = part(copy, start, place.0, len);
+                    now = part(copy, start, addr.0, len);
                 }
             }
             if now != Some(before) {
                 break;
             }
-            used = used.with(place.0, place.0.saturating_add(len as u64));
+            used = used.with(addr.0, addr.0.saturating_add(len as u64));
             count += 1;
         }
-        self.note(near, used);
+        self.mark_used(near, used);
         count
     }
 
-    fn note(&self, range: Option<&Range>, used: Extent) {
+    fn mark_used(&self, range: Option<&Range>, used: Extent) {
         if let Some(range) = range {
             range.used.set(used);
             if used.end > range.wanted_end {
@@ -297,7 +295,7 @@ impl Prefetch {
         }
     }
 
-    /// The last range that starts at or before an address, where its copy starts, and that.
+    /// The last range that starts at or before an address, the address of its copy, and the copy.
     #[inline]
     fn range_of(&self, addr: u64) -> Option<(&Range, u64, &[u8])> {
         let after = self.ranges.partition_point(|range| range.start <= addr);
@@ -307,7 +305,7 @@ impl Prefetch {
         Some((range, start, copy.get(range.part.clone())?))
     }
 
-    /// Reads what is in no range, with what comes before it.
+    /// Reads what is in no range, with the bytes before it.
     #[cold]
     fn miss(
         &self,
@@ -326,7 +324,7 @@ impl Prefetch {
             return Ok(());
         }
         let page = addr.0 - addr.0 % PAGE;
-        let start = addr.0.saturating_sub(self.shape.before).max(page);
+        let start = addr.0.saturating_sub(self.policy.before).max(page);
         let len = end.saturating_sub(start);
         let all = self.missed_bytes.get().saturating_add(len);
         if all > MAX_BYTES || missed.len() >= MAX_RANGES {
@@ -353,27 +351,27 @@ impl Prefetch {
     }
 }
 
-/// A target's memory, answered from the copies of a [`Prefetch`] where it has them.
+/// A target's memory, read from the copies of a [`Prefetch`] where possible.
 #[derive(Debug)]
 pub struct Prefetched<'a, M> {
-    ahead: &'a Prefetch,
+    prefetch: &'a Prefetch,
     memory: &'a M,
 }
 
 impl<M: RemoteMemory> RemoteMemory for Prefetched<'_, M> {
     #[inline]
     fn view(&self, addr: RemoteAddr, len: usize) -> Option<&[u8]> {
-        self.ahead.copied(addr.0, len)
+        self.prefetch.copied(addr.0, len)
     }
 
     #[inline]
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
-        match self.ahead.copied(addr.0, buf.len()) {
+        match self.prefetch.copied(addr.0, buf.len()) {
             Some(found) => {
                 buf.copy_from_slice(found);
                 Ok(())
             }
-            None => self.ahead.miss(self.memory, addr, buf),
+            None => self.prefetch.miss(self.memory, addr, buf),
         }
     }
 }

@@ -1,30 +1,33 @@
-//! What a [`Prefetch`](super::Prefetch) remembers.
+//! The ranges that a prefetch remembers.
 
 use std::cell::Cell;
 use std::ops;
 
+/// Memory that can be read at one address can be read up to the next multiple of this.
+pub const PAGE: u64 = 4096;
+
 #[derive(Debug)]
-pub(crate) struct Range {
+pub struct Range {
     pub start: u64,
-    /// Where ends what it is there for; it is copied a bit beyond.
+    /// The end of what was read; the copy extends a bit beyond.
     pub wanted_end: u64,
     pub len: usize,
-    /// Its place in `bytes`.
+    /// Its offset in the copies of all ranges.
     pub at: usize,
-    /// The part of it that is copied: all, but for the moments when that cannot be.
+    /// The readable part, which is copied: normally the whole range.
     pub part: ops::Range<usize>,
     pub used: Cell<Extent>,
 }
 
 /// From the first byte to the one after the last; empty when the end comes first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
+pub struct Extent {
     pub start: u64,
     pub end: u64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Missed {
+pub struct Missed {
     pub start: u64,
     pub bytes: Vec<u8>,
     pub used: Extent,
@@ -44,9 +47,9 @@ impl Extent {
     }
 }
 
-/// The part of `bytes`, which stand at `start`, that a read wants.
+/// The `len` bytes at `addr` out of `bytes`, which are at `start`.
 #[inline]
-pub(crate) fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
+pub fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
     let from = usize::try_from(addr.checked_sub(start)?).ok()?;
     bytes.get(from..from.checked_add(len)?)
 }

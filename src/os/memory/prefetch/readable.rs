@@ -1,25 +1,26 @@
-//! [`readable`]: which part of a range can be read.
+//! [`readable`]: the readable part of a range.
 
 use std::ops::Range;
 
-use super::PAGE;
+use super::range::PAGE;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// The part of `len` bytes at `start` that can be read, if that is all from the first byte on or all up to
-/// the last one. Found in a few reads of one byte each, as many as halvings lead to a page.
-pub(crate) fn readable(memory: &impl RemoteMemory, start: RemoteAddr, len: usize) -> Range<usize> {
+/// The readable part of `len` bytes at `start`, if it is a prefix or a suffix of them. Found by
+/// bisection, with one read of one byte for each step.
+pub fn readable(memory: &impl RemoteMemory, start: RemoteAddr, len: usize) -> Range<usize> {
     let can_read = |at: usize| memory.read(start.offset(at as u64), &mut [0]).is_ok();
     let Some(last) = len.checked_sub(1) else {
         return 0..0;
     };
     let has_first = can_read(0);
     match (has_first, can_read(last)) {
-        // Perhaps it is there again; with a hole in it, it cannot be copied.
+        // It may be readable again; with a hole in it, it cannot be copied.
         (true, true) => 0..len,
         (false, false) => 0..0,
         _ => {
-            // Pages are counted from the one with the first byte: `same` is one like it, `other` is not.
+            // Pages are counted from the one with the first byte: `same` is as readable as that,
+            // `other` is not.
             let before = start.0 % PAGE;
             let page_of = |at: usize| (at as u64).saturating_add(before) / PAGE;
             let first_of = |page: u64| (page * PAGE).saturating_sub(before);
@@ -45,16 +46,16 @@ mod tests {
     use crate::os::memory::MemoryError;
     use std::cell::Cell;
 
-    /// Memory that is there from one address to another.
+    /// Memory that is readable from one address to another.
     struct Mapped {
-        there: Range<u64>,
-        asked: Cell<usize>,
+        mapped: Range<u64>,
+        reads: Cell<usize>,
     }
 
     impl RemoteMemory for Mapped {
         fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
-            self.asked.set(self.asked.get() + 1);
-            if self.there.contains(&addr.0) {
+            self.reads.set(self.reads.get() + 1);
+            if self.mapped.contains(&addr.0) {
                 return Ok(());
             }
             Err(MemoryError {
@@ -66,32 +67,32 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_found_in_a_few_reads() {
+    fn the_readable_part_is_found_in_a_few_reads() {
         const START: u64 = 0x7000_0123_4568;
         const LEN: u64 = 1 << 17;
         let first_page = START - START % PAGE;
         for pages in 0..=34 {
             let edge = first_page + pages * PAGE;
             let inside = edge.clamp(START, START + LEN) - START;
-            for (there, part) in [(0..edge, 0..inside), (edge..u64::MAX, inside..LEN)] {
-                let asked = Cell::new(0);
-                let memory = Mapped { there, asked };
+            for (mapped, part) in [(0..edge, 0..inside), (edge..u64::MAX, inside..LEN)] {
+                let reads = Cell::new(0);
+                let memory = Mapped { mapped, reads };
                 let found = readable(&memory, RemoteAddr(START), LEN as usize);
                 let found = found.start as u64..found.end as u64;
                 assert!(
                     found == part || (found.is_empty() && part.is_empty()),
                     "{pages} pages: {found:?}, not {part:?}"
                 );
-                assert!(memory.asked.get() <= 2 + 6, "{} reads", memory.asked.get());
+                assert!(memory.reads.get() <= 2 + 6, "{} reads", memory.reads.get());
             }
         }
     }
 
     #[test]
-    fn a_part_of_one_page_is_there_or_not() {
-        for (there, part) in [(0..4096, 0..0), (4096..8192, 0..8), (0..u64::MAX, 0..8)] {
-            let asked = Cell::new(0);
-            let memory = Mapped { there, asked };
+    fn a_part_of_one_page_is_readable_or_not() {
+        for (mapped, part) in [(0..4096, 0..0), (4096..8192, 0..8), (0..u64::MAX, 0..8)] {
+            let reads = Cell::new(0);
+            let memory = Mapped { mapped, reads };
             assert_eq!(readable(&memory, RemoteAddr(4096), 8), part);
             assert_eq!(readable(&memory, RemoteAddr(4096), 0), 0..0);
         }

@@ -1,4 +1,4 @@
-//! Memory that counts how often it is read.
+//! Tests on memory that counts how often it is read.
 
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
@@ -8,7 +8,7 @@ use super::*;
 
 const START: u64 = 0x10_0000;
 
-/// 64 KiB whose bytes differ, but for the pages that are not there.
+/// 64 KiB of varying bytes, without some missing pages.
 struct Counted {
     bytes: RefCell<Vec<u8>>,
     missing: RefCell<Vec<u64>>,
@@ -42,7 +42,7 @@ impl Counted {
         }
     }
 
-    /// How often it was read since this was asked last.
+    /// The number of reads since the last call of this.
     fn calls(&self) -> u32 {
         self.calls.replace(0)
     }
@@ -62,56 +62,56 @@ impl RemoteMemory for Counted {
     }
 }
 
-fn fill(ahead: &mut Prefetch, memory: &Counted) {
-    ahead.prepare();
+fn fill(prefetch: &mut Prefetch, memory: &Counted) {
+    prefetch.prepare();
     let mut parts = Vec::new();
-    ahead.add_parts(&mut parts);
+    prefetch.add_parts(&mut parts);
     let filled = memory.read_many(&mut parts).is_ok();
-    ahead.filled(filled);
+    prefetch.filled(filled);
 }
 
-/// Reads so many bytes at this distance from the start, and compares them with what is there.
-fn read(ahead: &Prefetch, memory: &Counted, at: u64, len: usize) {
+/// Reads some bytes at this distance from the start, and compares them with the memory.
+fn read(prefetch: &Prefetch, memory: &Counted, at: u64, len: usize) {
     let mut buf = vec![0; len];
     let mut expected = vec![0; len];
     let addr = RemoteAddr(START + at);
     memory.copy(addr, &mut expected).unwrap();
-    ahead.over(memory).read(addr, &mut buf).unwrap();
+    prefetch.over(memory).read(addr, &mut buf).unwrap();
     assert_eq!(buf, expected, "{len} bytes at {at:#x}");
 }
 
 #[test]
-fn what_was_asked_for_once_comes_with_one_call() {
+fn known_ranges_are_copied_with_one_call() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy::default());
-    let places = [(0x10, 8), (0x8000, 100), (0x18, 8), (0x7000, 16)];
+    let mut prefetch = Prefetch::new(PrefetchPolicy::default());
+    let offsets = [(0x10, 8), (0x8000, 100), (0x18, 8), (0x7000, 16)];
     for (round, calls) in [(1, 4), (2, 0), (3, 0)] {
-        fill(&mut ahead, &memory);
+        fill(&mut prefetch, &memory);
         memory.calls();
-        for (at, len) in places {
-            read(&ahead, &memory, at, len);
+        for (at, len) in offsets {
+            read(&prefetch, &memory, at, len);
         }
         assert_eq!(memory.calls(), calls, "round {round}");
-        assert_eq!(ahead.misses(), calls);
+        assert_eq!(prefetch.misses(), calls);
     }
-    // Neighbours are one range.
-    assert_eq!(ahead.ranges().count(), 3);
+    // Adjacent reads are one range.
+    assert_eq!(prefetch.ranges().count(), 3);
 }
 
 #[test]
-fn the_copy_is_of_the_fill_and_the_next_one_is_new() {
+fn the_copy_is_replaced_by_the_next_fill() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy::default());
+    let mut prefetch = Prefetch::new(PrefetchPolicy::default());
     let addr = RemoteAddr(START);
-    read(&ahead, &memory, 0, 8);
-    fill(&mut ahead, &memory);
+    read(&prefetch, &memory, 0, 8);
+    fill(&mut prefetch, &memory);
     let before = memory.bytes.borrow()[0];
     memory.bytes.borrow_mut()[0] = before ^ 0xff;
     let mut byte = [0];
-    ahead.over(&memory).read(addr, &mut byte).unwrap();
+    prefetch.over(&memory).read(addr, &mut byte).unwrap();
     assert_eq!(byte, [before]);
-    fill(&mut ahead, &memory);
-    ahead.over(&memory).read(addr, &mut byte).unwrap();
+    fill(&mut prefetch, &memory);
+    prefetch.over(&memory).read(addr, &mut byte).unwrap();
     assert_eq!(byte, [before ^ 0xff]);
 }
 
@@ -123,166 +123,169 @@ fn a_stack_that_grows_is_read_in_blocks_and_stays_within_its_pages() {
         .missing
         .borrow_mut()
         .extend([START + PAGE, START + 6 * PAGE]);
-    let mut ahead = Prefetch::new(PrefetchPolicy {
+    let mut prefetch = Prefetch::new(PrefetchPolicy {
         gap: 2048,
         beyond: 512,
         before: 2048,
     });
-    // From the innermost frame down to the outermost, 100 bytes each.
-    let walk = |ahead: &Prefetch, depth: u64| {
+    // From the leaf frame to the root, 100 bytes each.
+    let walk = |prefetch: &Prefetch, depth: u64| {
         for frame in (0..depth).rev() {
-            read(ahead, &memory, 2 * PAGE + frame * 100, 72);
+            read(prefetch, &memory, 2 * PAGE + frame * 100, 72);
         }
     };
-    fill(&mut ahead, &memory);
+    fill(&mut prefetch, &memory);
     memory.calls();
-    walk(&ahead, 100);
+    walk(&prefetch, 100);
     assert!(memory.calls() < 12, "a frame at a time");
     for depth in [100, 103, 106, 100, 40] {
-        fill(&mut ahead, &memory);
+        fill(&mut prefetch, &memory);
         memory.calls();
-        walk(&ahead, depth);
+        walk(&prefetch, depth);
         assert_eq!(
             memory.calls(),
             0,
-            "{depth} frames: what lies beyond was copied"
+            "{depth} frames: the memory beyond was copied"
         );
     }
-    // Up to the last byte of the last page there is no beyond.
-    walk(&ahead, 163);
-    fill(&mut ahead, &memory);
+    // Beyond the last byte of the last page there is nothing to copy.
+    walk(&prefetch, 163);
+    fill(&mut prefetch, &memory);
     memory.calls();
-    walk(&ahead, 163);
+    walk(&prefetch, 163);
     assert_eq!(memory.calls(), 0);
 }
 
 #[test]
-fn what_nobody_asks_for_any_more_is_not_copied_for_ever() {
+fn a_range_that_is_not_read_any_more_is_dropped() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy::default());
-    read(&ahead, &memory, 0x9000, 4000);
-    for _ in 0..2 * KEPT {
-        fill(&mut ahead, &memory);
-        read(&ahead, &memory, 0x100, 8);
+    let mut prefetch = Prefetch::new(PrefetchPolicy::default());
+    read(&prefetch, &memory, 0x9000, 4000);
+    for _ in 0..2 * SHRINK_INTERVAL {
+        fill(&mut prefetch, &memory);
+        read(&prefetch, &memory, 0x100, 8);
     }
-    let ranges: Vec<_> = ahead.ranges().collect();
+    let ranges: Vec<_> = prefetch.ranges().collect();
     assert_eq!(ranges, [(RemoteAddr(START + 0x100), 8)]);
 }
 
 #[test]
-fn a_range_that_is_gone_does_not_take_the_others_along() {
+fn an_unmapped_range_does_not_affect_the_others() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy::default());
-    read(&ahead, &memory, 0, 8);
-    read(&ahead, &memory, 3 * PAGE, 8);
-    fill(&mut ahead, &memory);
+    let mut prefetch = Prefetch::new(PrefetchPolicy::default());
+    read(&prefetch, &memory, 0, 8);
+    read(&prefetch, &memory, 3 * PAGE, 8);
+    fill(&mut prefetch, &memory);
     memory.missing.borrow_mut().push(START + 3 * PAGE);
-    fill(&mut ahead, &memory);
-    read(&ahead, &memory, 0, 8);
+    fill(&mut prefetch, &memory);
+    read(&prefetch, &memory, 0, 8);
     let gone = RemoteAddr(START + 3 * PAGE);
-    ahead.over(&memory).read(gone, &mut [0; 8]).unwrap_err();
-    fill(&mut ahead, &memory);
+    prefetch.over(&memory).read(gone, &mut [0; 8]).unwrap_err();
+    fill(&mut prefetch, &memory);
     memory.calls();
-    read(&ahead, &memory, 0, 8);
+    read(&prefetch, &memory, 0, 8);
     assert_eq!(memory.calls(), 0);
 }
 
 #[test]
-fn an_endless_stack_is_not_kept() {
+fn an_endless_stack_is_not_cached() {
     struct Endless;
     impl RemoteMemory for Endless {
         fn read(&self, _: RemoteAddr, _: &mut [u8]) -> Result<(), MemoryError> {
             Ok(())
         }
     }
-    let mut ahead = Prefetch::new(PrefetchPolicy {
+    let mut prefetch = Prefetch::new(PrefetchPolicy {
         gap: 2048,
         beyond: 512,
         before: 2048,
     });
     for round in 0..3 {
-        ahead.prepare();
+        prefetch.prepare();
         let mut parts = Vec::new();
-        ahead.add_parts(&mut parts);
-        ahead.filled(true);
+        prefetch.add_parts(&mut parts);
+        prefetch.filled(true);
         for place in (0..100_000).rev() {
             let mut buf = [0; 72];
             let addr = RemoteAddr(START + place * 8 * PAGE + round);
-            ahead.over(&Endless).read(addr, &mut buf).unwrap();
+            prefetch.over(&Endless).read(addr, &mut buf).unwrap();
         }
         assert!(
-            ahead.size() < 4 * MAX_BYTES as usize,
+            prefetch.size() < 4 * MAX_BYTES as usize,
             "{} bytes",
-            ahead.size()
+            prefetch.size()
         );
     }
-    // The ends of the address space are no special place.
+    // The ends of the address space are not special.
     for addr in [0, 8, u64::MAX - 8, u64::MAX] {
-        ahead
+        prefetch
             .over(&Endless)
             .read(RemoteAddr(addr), &mut [0; 8])
             .unwrap();
     }
-    ahead.prepare();
+    prefetch.prepare();
 }
 
 #[test]
-fn what_is_the_same_as_before_counts_as_asked_for_and_what_is_not_ends_the_count() {
+fn unchanged_contents_count_as_read_and_a_change_ends_the_count() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy {
+    let mut prefetch = Prefetch::new(PrefetchPolicy {
         gap: 64,
         ..PrefetchPolicy::default()
     });
-    // Two ranges, by turns.
-    let places: Vec<u64> = (0..8).map(|n| n / 2 * 48 + n % 2 * 0x4000).collect();
-    let addrs = || places.iter().map(|at| RemoteAddr(START + at));
-    for at in &places {
-        read(&ahead, &memory, *at, 40);
+    // Alternating between two ranges.
+    let offsets: Vec<u64> = (0..8).map(|n| n / 2 * 48 + n % 2 * 0x4000).collect();
+    let addrs = || offsets.iter().map(|at| RemoteAddr(START + at));
+    for at in &offsets {
+        read(&prefetch, &memory, *at, 40);
     }
-    fill(&mut ahead, &memory);
-    assert_eq!(ahead.ranges().count(), 2);
-    let mut before = vec![0; 40 * places.len()];
+    fill(&mut prefetch, &memory);
+    assert_eq!(prefetch.ranges().count(), 2);
+    let mut before = vec![0; 40 * offsets.len()];
     for (addr, bytes) in addrs().zip(before.chunks_exact_mut(40)) {
         memory.copy(addr, bytes).unwrap();
     }
-    assert_eq!(ahead.count_same(addrs(), 40, &before), 8);
+    assert_eq!(prefetch.count_same(addrs(), 40, &before), 8);
     before[5 * 40 + 39] ^= 1;
-    assert_eq!(ahead.count_same(addrs(), 40, &before), 5);
-    assert_eq!(ahead.count_same(addrs().skip(6), 40, &before[6 * 40..]), 2);
-    // What is not in the copy is not the same, though it is nowhere read.
+    assert_eq!(prefetch.count_same(addrs(), 40, &before), 5);
+    assert_eq!(
+        prefetch.count_same(addrs().skip(6), 40, &before[6 * 40..]),
+        2
+    );
+    // What is not in the copy does not count, but is not read either.
     let elsewhere = [0x100, 0x3ff0, 0x8000].map(|at| RemoteAddr(START + at));
     for addr in elsewhere {
         let mut bytes = [0; 40];
         memory.copy(addr, &mut bytes).unwrap();
-        assert_eq!(ahead.count_same([addr].into_iter(), 40, &bytes), 0);
+        assert_eq!(prefetch.count_same([addr].into_iter(), 40, &bytes), 0);
     }
-    assert_eq!(ahead.misses(), 0);
-    // Asked for like this alone, the ranges stay.
+    assert_eq!(prefetch.misses(), 0);
+    // Ranges read only in this way stay.
     before[5 * 40 + 39] ^= 1;
     for _ in 0..200 {
-        fill(&mut ahead, &memory);
-        assert_eq!(ahead.count_same(addrs(), 40, &before), 8);
+        fill(&mut prefetch, &memory);
+        assert_eq!(prefetch.count_same(addrs(), 40, &before), 8);
     }
-    // Nothing is the same as in a copy that failed.
-    ahead.prepare();
-    ahead.filled(false);
-    assert_eq!(ahead.count_same(addrs(), 40, &before), 0);
+    // Nothing is unchanged in a copy that failed.
+    prefetch.prepare();
+    prefetch.filled(false);
+    assert_eq!(prefetch.count_same(addrs(), 40, &before), 0);
 }
 
-/// A stack that unwound gave memory back; what was known of it was forgotten, and each frame was read by
-/// itself, in that look and in the next one.
+/// A stack that unwound gave memory back; its ranges were dropped, and each frame was read by
+/// itself, in that sample and in the next one.
 #[test]
-fn what_is_not_there_for_a_moment_is_left_out_and_comes_back() {
+fn memory_that_is_unreadable_for_a_moment_is_skipped_and_retried() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy {
+    let mut prefetch = Prefetch::new(PrefetchPolicy {
         gap: 2048,
         ..PrefetchPolicy::default()
     });
-    let places: Vec<u64> = (0x800..0x6000).step_by(0x100).collect();
-    for at in &places {
-        read(&ahead, &memory, *at, 16);
+    let offsets: Vec<u64> = (0x800..0x6000).step_by(0x100).collect();
+    for at in &offsets {
+        read(&prefetch, &memory, *at, 16);
     }
-    read(&ahead, &memory, 0x9010, 16);
+    read(&prefetch, &memory, 0x9010, 16);
     for missing in [
         vec![0, 1, 2],    // the start of the first range
         vec![4, 5],       // its end
@@ -290,43 +293,46 @@ fn what_is_not_there_for_a_moment_is_left_out_and_comes_back() {
         vec![3, 4, 5, 9], // both
     ] {
         memory.missing.borrow_mut().clear();
-        fill(&mut ahead, &memory);
-        let is_there = |at: &u64| !missing.contains(&(*at / PAGE));
+        fill(&mut prefetch, &memory);
+        let is_mapped = |at: &u64| !missing.contains(&(*at / PAGE));
         let addr = |page: &u64| START + page * PAGE;
         memory.missing.replace(missing.iter().map(addr).collect());
-        ahead.prepare();
-        let copy = |ahead: &mut Prefetch| {
+        prefetch.prepare();
+        let copy = |prefetch: &mut Prefetch| {
             let mut parts = Vec::new();
-            ahead.add_parts(&mut parts);
+            prefetch.add_parts(&mut parts);
             memory.read_many(&mut parts).is_ok()
         };
-        assert!(!copy(&mut ahead) && ahead.trim(&memory), "{missing:?}");
-        assert!(copy(&mut ahead), "{missing:?}");
-        ahead.filled(true);
+        assert!(
+            !copy(&mut prefetch) && prefetch.skip_unreadable(&memory),
+            "{missing:?}"
+        );
+        assert!(copy(&mut prefetch), "{missing:?}");
+        prefetch.filled(true);
         memory.calls();
-        for at in places.iter().chain(&[0x9010]).filter(|at| is_there(at)) {
-            read(&ahead, &memory, *at, 16);
+        for at in offsets.iter().chain(&[0x9010]).filter(|at| is_mapped(at)) {
+            read(&prefetch, &memory, *at, 16);
         }
         assert_eq!(memory.calls(), 0, "{missing:?}");
-        let lost = places.iter().find(|at| !is_there(at)).unwrap_or(&0x9010);
+        let lost = offsets.iter().find(|at| !is_mapped(at)).unwrap_or(&0x9010);
         let lost = RemoteAddr(START + lost);
-        ahead.over(&memory).read(lost, &mut [0; 16]).unwrap_err();
-        assert!(ahead.over(&memory).view(lost, 16).is_none());
+        prefetch.over(&memory).read(lost, &mut [0; 16]).unwrap_err();
+        assert!(prefetch.over(&memory).view(lost, 16).is_none());
     }
     memory.missing.borrow_mut().clear();
-    fill(&mut ahead, &memory);
+    fill(&mut prefetch, &memory);
     memory.calls();
-    for at in places {
-        read(&ahead, &memory, at, 16);
+    for at in offsets {
+        read(&prefetch, &memory, at, 16);
     }
     assert_eq!(memory.calls(), 0);
 }
 
 #[test]
-fn without_a_gap_nothing_is_left_out() {
+fn nothing_is_skipped_when_all_is_readable() {
     let memory = Counted::new();
-    let mut ahead = Prefetch::new(PrefetchPolicy::default());
-    read(&ahead, &memory, 0x10, 8);
-    fill(&mut ahead, &memory);
-    assert!(!ahead.trim(&memory));
+    let mut prefetch = Prefetch::new(PrefetchPolicy::default());
+    read(&prefetch, &memory, 0x10, 8);
+    fill(&mut prefetch, &memory);
+    assert!(!prefetch.skip_unreadable(&memory));
 }

@@ -1,10 +1,10 @@
-//! [`Tape`]: memory that was recorded once and can be read again without its process.
+//! [`Tape`]: recorded memory, which can be read again without its process.
 //!
-//! A tape file is small and safe to parse whatever it holds. It is, with all numbers as LEB128:
-//! the magic and a version byte; the number of facts, each a key and a value, both a length and
-//! UTF-8; the number of ranges, in order, each the distance from the end of the one before, a
-//! length, and its bytes as alternating runs, a count of bytes that follow and a count of zeros that
-//! don't, until the length is reached.
+//! A tape file is small, and safe to parse whatever it contains. Its layout, with all numbers as
+//! LEB128: the magic and a version byte; the number of facts, each a key and a value, both a length
+//! and UTF-8; the number of ranges, in order, each the distance from the end of the previous one, a
+//! length, and its bytes as alternating runs, a count of bytes that follow and a count of zeros
+//! that don't, until the length is reached.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -16,31 +16,30 @@ use super::{MemoryError, RemoteMemory};
 
 const MAGIC: &[u8; 8] = b"pyspytap";
 const VERSION: u8 = 1;
-/// The most bytes of memory on a tape.
+/// Cap on the bytes of memory.
 const MAX_BYTES: u64 = 32 << 20;
-/// The most ranges on a tape, each of which costs us some 50 bytes.
+/// Cap on the ranges, each of which costs us some 50 bytes.
 const MAX_RANGES: u64 = 1 << 19;
-/// The most facts, and the longest key or value in bytes.
+/// Caps on the facts, and on a key or value in bytes.
 const MAX_FACTS: u64 = 256;
 const MAX_TEXT: u64 = 4096;
-/// Shorter runs of zeros are written out: they would cost more than they save.
+/// Shorter runs of zeros are written out: encoding them would cost more.
 const MIN_ZEROS: usize = 8;
 
 /// Why a tape could not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TapeError {
-    /// It doesn't start as one.
+    /// Wrong magic.
     #[error("not a memory tape")]
     NotATape,
-    /// A later version wrote it.
     #[error("a memory tape of the unknown version {0}")]
     Version(u8),
-    /// It ends too early, contradicts itself or is larger than any real one.
+    /// It ends too early, contradicts itself or exceeds a cap.
     #[error("a damaged memory tape")]
     Damaged,
 }
 
-/// Recorded memory and some facts about where it is from.
+/// Recorded memory and facts about its origin.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tape {
     /// By first address. No two overlap or touch.
@@ -49,29 +48,29 @@ pub struct Tape {
 }
 
 impl Tape {
-    /// Notes a fact, such as an address to start from.
+    /// Stores a fact, such as an address to start from.
     pub fn set_fact(&mut self, key: &str, value: &str) {
         self.facts.insert(key.into(), value.into());
     }
 
-    /// A fact that was noted.
+    /// The value of a fact.
     pub fn fact(&self, key: &str) -> Option<&str> {
         self.facts.get(key).map(String::as_str)
     }
 
-    /// How many bytes of memory it has.
+    /// The number of bytes of memory.
     pub fn size(&self) -> u64 {
         self.ranges.values().map(|bytes| bytes.len() as u64).sum()
     }
 
-    /// What memory it has, in the order of addresses.
+    /// Its memory, in order of address.
     pub fn ranges(&self) -> impl Iterator<Item = (RemoteAddr, &[u8])> {
         let ranges = self.ranges.iter();
         ranges.map(|(start, bytes)| (RemoteAddr(*start), bytes.as_slice()))
     }
 
-    /// Adds memory; what it had at these addresses is replaced. Bytes past the end of the address
-    /// space are left out.
+    /// Adds memory, replacing what was recorded at these addresses. Bytes past the end of the
+    /// address space are dropped.
     pub fn insert(&mut self, addr: RemoteAddr, bytes: &[u8]) {
         let room = usize::try_from(u64::MAX - addr.0).unwrap_or(usize::MAX);
         let bytes = bytes.get(..room).unwrap_or(bytes);
@@ -79,7 +78,7 @@ impl Tape {
             return;
         }
         let end = addr.0 + bytes.len() as u64;
-        // The range that begins at or before it, if it reaches that far, is what grows.
+        // The range that begins at or before it and reaches it is extended.
         let before = self.ranges.range(..=addr.0).next_back();
         let start = match before {
             Some((start, old)) if start + old.len() as u64 >= addr.0 => *start,
@@ -93,7 +92,7 @@ impl Tape {
             place.copy_from_slice(replacing);
         }
         range.extend_from_slice(added);
-        // What begins within or right after it becomes part of it.
+        // Ranges that begin within or right after it are merged into it.
         while let Some((&next, _)) = self.ranges.range(start..=end).next() {
             let Some(old) = self.ranges.remove(&next) else {
                 break;
@@ -104,7 +103,7 @@ impl Tape {
         self.ranges.insert(start, range);
     }
 
-    /// The tape as a file's bytes.
+    /// The contents of a tape file.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.push(VERSION);
@@ -124,10 +123,8 @@ impl Tape {
         out
     }
 
-    /// Parses a tape file.
-    ///
     /// # Errors
-    /// When it isn't one, is of a later version or damaged.
+    /// When it is no tape, is of a later version or damaged.
     pub fn from_bytes(bytes: &[u8]) -> Result<Tape, TapeError> {
         let rest = bytes.strip_prefix(MAGIC).ok_or(TapeError::NotATape)?;
         let (version, rest) = rest.split_first().ok_or(TapeError::NotATape)?;
@@ -160,7 +157,7 @@ impl RemoteMemory for Tape {
     }
 }
 
-/// Memory that notes on a tape whatever is read through it.
+/// Memory that records on a tape whatever is read through it.
 #[derive(Debug)]
 pub struct RecordingMemory<M> {
     memory: M,
@@ -176,7 +173,7 @@ impl<M: RemoteMemory> RecordingMemory<M> {
         }
     }
 
-    /// What has been read.
+    /// Everything that was read.
     pub fn into_tape(self) -> Tape {
         self.tape.into_inner()
     }
@@ -199,7 +196,7 @@ impl<M: RemoteMemory> RemoteMemory for RecordingMemory<M> {
     }
 }
 
-/// Appends a number, seven bits to a byte, the lowest first.
+/// Appends a LEB128 number.
 fn put(out: &mut Vec<u8>, mut number: u64) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);
@@ -211,7 +208,7 @@ fn put(out: &mut Vec<u8>, mut number: u64) {
 fn put_runs(out: &mut Vec<u8>, bytes: &[u8]) {
     let mut rest = bytes;
     while !rest.is_empty() {
-        // Up to the next run of zeros that is worth it.
+        // Up to the next run of zeros that is long enough.
         let literal = rest
             .windows(MIN_ZEROS)
             .position(|window| window.iter().all(|&byte| byte == 0))
@@ -247,7 +244,7 @@ fn parse(reader: &mut Reader<'_>) -> Option<Tape> {
             let literal = reader.number_up_to(room)?;
             bytes.extend_from_slice(reader.take(literal)?);
             let zeros = reader.number_up_to(room - literal)?;
-            // Each round brings something, so there are no more of them than bytes.
+            // Each round adds at least one byte, so there are no more rounds than bytes.
             if literal + zeros == 0 {
                 return None;
             }

@@ -1,26 +1,26 @@
-//! [`PauseGuard`]: threads of a target that stand still while we read them.
+//! [`PauseGuard`]: pauses threads of a target while they are read.
 //!
-//! A thread is paused with `PTRACE_SEIZE` and `PTRACE_INTERRUPT`: no signal is sent, and a system
-//! call that gets interrupted is restarted. What can go wrong, and what is done:
+//! A thread is paused with `PTRACE_SEIZE` and `PTRACE_INTERRUPT`: no signal is sent, and an
+//! interrupted system call is restarted. The special cases:
 //!
 //! - The thread sleeps in one of the few calls that end early with `EINTR` instead (`epoll_wait`,
-//!   `sigtimedwait` and others, signal(7)). Callers pause only threads that run; for one that falls
-//!   asleep just then the call is restarted all the same (`restart.rs`).
-//! - A signal arrives meanwhile. The thread then stops in front of its delivery; it is let go with
-//!   that signal, which it receives as if we weren't there.
-//! - The target is stopped (Ctrl-Z). It stays so when it is let go.
-//! - The thread ends, is killed, or another thread of its process executes a program. Then it is not
-//!   paused, but a traced thread that ended must be collected by its tracer before its process can
+//!   `sigtimedwait` and others, signal(7)). Callers pause running threads only; for a thread that
+//!   falls asleep just then the call is restarted as well (`syscall_restart.rs`).
+//! - A signal arrives meanwhile. The thread then stops before its delivery; it is resumed with that
+//!   signal, which is delivered as if it had not been paused.
+//! - The target is stopped (Ctrl-Z). It stays so when it is detached.
+//! - The thread ends, is killed, or another thread of its process calls exec. Then it is not
+//!   paused, but a traced thread that ended must be reaped by its tracer before its process can
 //!   end, so that is done.
-//! - The thread waits for a disk or a vfork, where nothing can stop it. Such threads are left alone.
-//!   If one gets there just when it is to stop, it is given up after [`PAUSE_LIMIT`]; a thread that
-//!   merely doesn't get a CPU, after ten times that. It can't be
-//!   let go before it has stopped, so it is remembered and let go as soon as it has, at the next use
-//!   of a guard or by [`PauseGuard::settle`].
-//! - We die. The kernel lets go whatever a dead tracer traced.
+//! - The thread is in a disk wait or a vfork, where nothing can stop it. Such threads are left
+//!   alone. If a thread gets there just when it is to stop, it is given up after [`PAUSE_LIMIT`]; a
+//!   thread that only lacks a CPU, after ten times that. It cannot be detached before it has
+//!   stopped, so it is remembered and detached as soon as it has, at the next use of a guard or by
+//!   [`PauseGuard::settle`].
+//! - We die. The kernel resumes all threads of a dead tracer.
 //!
-//! The kernel ties a traced thread to the OS thread that seized it, so a guard is neither `Send` nor
-//! `Sync`, and an OS thread that ends lets its threads go.
+//! The kernel binds a traced thread to the OS thread that seized it, so a guard is neither `Send`
+//! nor `Sync`, and an OS thread that ends resumes its threads.
 
 use std::cell::RefCell;
 use std::marker::PhantomData;
@@ -31,70 +31,60 @@ use nix::libc;
 use nix::sys::ptrace;
 
 use super::syscall_restart;
-use super::wait::{self, Event, For};
+use super::wait::{self, Event, WaitFor};
 use crate::os::permission::PermissionProblem;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, Tid};
 
-/// How long at most we wait for all threads to stop, once one has been seen to wait for a disk.
+/// The maximum wait for all threads to stop, once one has been seen in a disk wait.
 pub const PAUSE_LIMIT: Duration = Duration::from_millis(100);
-/// How many times as long we wait for threads that only need their turn on a crowded machine.
-const CROWDED: u32 = 10;
-/// How long we sleep between two looks whether a thread has stopped.
-const SHORTEST_REST: Duration = Duration::from_micros(20);
-const LONGEST_REST: Duration = Duration::from_millis(1);
-/// How long a guard that is dropped waits at most for threads that are being killed.
-const FAREWELL_LIMIT: Duration = Duration::from_millis(10);
+/// The factor by which the limit is longer for threads that only lack a CPU.
+const CONTENDED_FACTOR: u32 = 10;
+/// The bounds of the sleep between two checks whether a thread has stopped.
+const MIN_SLEEP: Duration = Duration::from_micros(20);
+const MAX_SLEEP: Duration = Duration::from_millis(1);
+/// The maximum wait of a dropped guard for threads that are being killed.
+const EXIT_LIMIT: Duration = Duration::from_millis(10);
 
-/// Why threads could not be paused.
 #[derive(Debug, thiserror::Error)]
 pub enum PauseError {
-    /// The system doesn't let us, perhaps because somebody else traces the process.
+    /// Not permitted, perhaps because another tracer has the process.
     #[error("{0}")]
     PermissionDenied(PermissionProblem),
-    /// Something else went wrong.
     #[error("cannot pause thread {tid}: {cause}")]
-    Io {
-        /// The thread.
-        tid: Tid,
-        /// What the system said.
-        cause: std::io::Error,
-    },
+    Io { tid: Tid, cause: std::io::Error },
 }
 
-/// Why one thread isn't paused though it was asked for.
+/// Why a requested thread is not paused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotPaused {
-    /// It has ended.
     Gone,
-    /// It waits where nothing can stop it, such as for a disk.
+    /// It is where nothing can stop it, as in a disk wait.
     Uninterruptible,
 }
 
-/// A thread that we trace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Traced {
     pid: Pid,
     tid: Tid,
 }
 
-/// A thread that stands still.
 #[derive(Debug)]
 struct Paused {
     thread: Traced,
-    /// What it is to be let go with, or 0.
+    /// The signal to resume it with, or 0.
     signal: i32,
-    /// When it was asked to stop.
+    /// When its stop was requested.
     since: Instant,
 }
 
 thread_local! {
-    /// Threads that this OS thread traces and couldn't let go yet.
+    /// Threads that this OS thread traces and could not detach yet.
     static STRAGGLERS: RefCell<Vec<Traced>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Threads that stand still until this is dropped.
+/// Threads that are paused until this is dropped.
 #[derive(Debug)]
 pub struct PauseGuard {
     paused: Vec<Paused>,
@@ -104,12 +94,12 @@ pub struct PauseGuard {
 }
 
 impl PauseGuard {
-    /// Pauses some threads of a process, and no others. Takes some microseconds for each thread, on a
-    /// crowded machine a second at most. Those that can't be paused now are named by
+    /// Pauses some threads of a process, and no others. Takes some microseconds per thread, and a
+    /// second at most when the CPUs are contended. Threads that cannot be paused now are in
     /// [`PauseGuard::not_paused`].
     ///
     /// # Errors
-    /// When we may not; then no thread stays paused.
+    /// When not permitted; then no thread stays paused.
     #[cfg(test)]
     pub fn pause(pid: Pid, tids: &[Tid]) -> Result<PauseGuard, PauseError> {
         let mut not_paused = Vec::new();
@@ -128,27 +118,23 @@ impl PauseGuard {
         Ok(guard)
     }
 
-    /// The same for threads that were just seen on a CPU, without another look at them.
-    ///
-    /// # Errors
-    /// As [`PauseGuard::pause`].
+    /// As `pause`, for threads that were just seen on a CPU, without reading their states again.
     pub fn pause_running(pid: Pid, tids: &[Tid]) -> Result<PauseGuard, PauseError> {
         PauseGuard::settle();
         let threads: Vec<Traced> = tids.iter().map(|&tid| Traced { pid, tid }).collect();
         PauseGuard::seize(&threads, PAUSE_LIMIT)
     }
 
-    /// The threads that do stand still.
     pub fn paused(&self) -> impl Iterator<Item = Tid> {
         self.paused.iter().map(|paused| paused.thread.tid)
     }
 
-    /// Lets one of its threads go before the others. For how long it was held up, at most; `None`
-    /// when it is not paused by this guard.
-    pub fn release(&mut self, tid: Tid) -> Option<Duration> {
+    /// Resumes one of the threads before the others. Returns the maximum time for which it was
+    /// paused; `None` when it is not paused by this guard.
+    pub fn resume(&mut self, tid: Tid) -> Option<Duration> {
         let mut paused = self.paused.iter();
-        let place = paused.position(|paused| paused.thread.tid == tid)?;
-        let paused = self.paused.swap_remove(place);
+        let index = paused.position(|paused| paused.thread.tid == tid)?;
+        let paused = self.paused.swap_remove(index);
         let since = paused.since;
         drop(PauseGuard {
             paused: vec![paused],
@@ -158,18 +144,18 @@ impl PauseGuard {
         Some(since.elapsed())
     }
 
-    /// The threads that were asked for but don't.
+    /// The requested threads that are not paused.
     #[cfg(test)]
     pub fn not_paused(&self) -> &[(Tid, NotPaused)] {
         &self.not_paused
     }
 
-    /// Lets go what this OS thread couldn't let go before, and says whether nothing is left. Cheap
-    /// when nothing is; to be called before this OS thread waits for long, and while it waits for a
-    /// launched program to end.
+    /// Detaches threads that could not be detached before, and returns whether none is left. Cheap
+    /// when there are none; to be called before this OS thread waits for long, and while it waits
+    /// for a launched program to end.
     pub fn settle() -> bool {
         STRAGGLERS.with_borrow_mut(|stragglers| {
-            stragglers.retain(|thread| !thread.try_release());
+            stragglers.retain(|thread| !thread.try_detach());
             stragglers.is_empty()
         })
     }
@@ -214,27 +200,27 @@ impl PauseGuard {
 
 impl Drop for PauseGuard {
     fn drop(&mut self) {
-        let mut leaving = Vec::new();
+        let mut ending = Vec::new();
         for Paused { thread, signal, .. } in self.paused.drain(..) {
-            // A thread that doesn't stand still any more has been killed and is ending.
-            if wait::detach(thread.tid, signal).is_err() && !thread.try_release() {
-                leaving.push(thread);
+            // A thread that is not stopped any more has been killed and is ending.
+            if wait::detach(thread.tid, signal).is_err() && !thread.try_detach() {
+                ending.push(thread);
             }
         }
-        if leaving.is_empty() {
+        if ending.is_empty() {
             return;
         }
         let since = Instant::now();
-        let mut pace = Pace::default();
-        while !leaving.is_empty() && since.elapsed() < FAREWELL_LIMIT {
-            pace.rest(since.elapsed());
-            leaving.retain(|thread| !thread.try_release());
+        let mut backoff = Backoff::default();
+        while !ending.is_empty() && since.elapsed() < EXIT_LIMIT {
+            backoff.wait(since.elapsed());
+            ending.retain(|thread| !thread.try_detach());
         }
-        STRAGGLERS.with_borrow_mut(|stragglers| stragglers.extend(leaving));
+        STRAGGLERS.with_borrow_mut(|stragglers| stragglers.extend(ending));
     }
 }
 
-/// How waiting for a stop ended.
+/// The result of waiting for a stop.
 enum Stop {
     Stopped { signal: i32 },
     Gone,
@@ -242,7 +228,7 @@ enum Stop {
 }
 
 impl Traced {
-    /// Seizes it and asks it to stop. `Some` when there is no need to wait for that.
+    /// Seizes it and requests a stop. `Some` when there is no need to wait for that.
     fn seize(self) -> Result<Option<NotPaused>, PauseError> {
         let tid = nix::unistd::Pid::from_raw(self.tid);
         let result = ptrace::seize(tid, ptrace::Options::empty());
@@ -252,9 +238,9 @@ impl Traced {
             Err(Errno::EPERM) if self.is_straggler() => {
                 return Ok(Some(NotPaused::Uninterruptible));
             }
-            // The kernel says so of a thread that is ending, too.
+            // The kernel returns this for a thread that is ending, too.
             Err(Errno::EPERM) if self.has_ended() => return Ok(Some(NotPaused::Gone)),
-            // Some filters of system calls pretend that there is no such call.
+            // Some seccomp filters pretend that there is no such call.
             Err(Errno::EPERM | Errno::EACCES | Errno::ENOSYS) => {
                 let problem = PermissionProblem::diagnose_trace(self.pid, self.tid);
                 return Err(PauseError::PermissionDenied(problem));
@@ -266,49 +252,50 @@ impl Traced {
                 });
             }
         }
-        // This fails only when the thread has been killed since, which the wait finds out.
+        // This fails only when the thread has been killed meanwhile, which the wait finds out.
         let _ = ptrace::interrupt(tid);
         Ok(None)
     }
 
     fn wait_for_stop(self, started: Instant, limit: Duration) -> Stop {
-        let mut pace = Pace::default();
+        let mut backoff = Backoff::default();
         loop {
-            match wait::poll(self.tid, For::Stop) {
+            match wait::poll(self.tid, WaitFor::Stop) {
                 Event::Stopped { signal, event } => {
                     return Stop::Stopped {
                         signal: self.stopped(signal, event),
                     };
                 }
-                // Mostly it stops within microseconds; whether it has ended instead is asked rarely.
-                _ if pace.is_long() && self.collect_end() => return Stop::Gone,
+                // It usually stops within microseconds; whether it has ended instead is checked
+                // rarely.
+                _ if backoff.is_long() && self.collect_end() => return Stop::Gone,
                 _ => {}
             }
             let waited = started.elapsed();
-            if waited < limit || (waited < limit * CROWDED && !self.is_uninterruptible()) {
-                pace.rest(waited);
+            if waited < limit || (waited < limit * CONTENDED_FACTOR && !self.is_uninterruptible()) {
+                backoff.wait(waited);
             } else {
                 return Stop::TimedOut;
             }
         }
     }
 
-    /// Takes note of a stop: the signal to let the thread go with.
+    /// Handles a stop; returns the signal to resume the thread with.
     fn stopped(&self, signal: i32, event: i32) -> i32 {
-        // With the event it is our interruption, or the target's being stopped. Without, it is about to
-        // receive this signal.
+        // With the event it is our interruption, or a stop of the target. Without, this signal is
+        // about to be delivered.
         if event != libc::PTRACE_EVENT_STOP {
             return signal;
         }
         if signal == libc::SIGTRAP {
-            syscall_restart::resume_wait(self.tid);
+            syscall_restart::restart_wait(self.tid);
         }
         0
     }
 
-    /// Lets it go if that can be done by now; whether it has been.
-    fn try_release(&self) -> bool {
-        match wait::poll(self.tid, For::Stop) {
+    /// Detaches it if it has stopped or ended by now; returns whether it did.
+    fn try_detach(&self) -> bool {
+        match wait::poll(self.tid, WaitFor::Stop) {
             Event::Stopped { signal, event } => {
                 let signal = self.stopped(signal, event);
                 wait::detach(self.tid, signal).is_ok()
@@ -317,19 +304,20 @@ impl Traced {
         }
     }
 
-    /// Whether it has ended. If it has, that is taken note of, as the kernel wants its tracer to,
-    /// unless somebody else in this program is to be told of it.
+    /// Whether it has ended. If so, the end is consumed, as the kernel requires of a tracer, unless
+    /// another part of this program has to.
     fn collect_end(&self) -> bool {
-        // Peek first: a wait for the end of a traced thread takes its stop, too, if that comes first.
+        // Peek first: a wait for the end of a traced thread also consumes its stop, if that comes
+        // first.
         let ended = |event| matches!(event, Event::Exited(_) | Event::Killed(_) | Event::Unknown);
-        if !ended(wait::poll(self.tid, For::PeekEnd)) {
+        if !ended(wait::poll(self.tid, WaitFor::PeekEnd)) {
             return false;
         }
-        self.is_own_child() || ended(wait::poll(self.tid, For::End))
+        self.is_own_child() || ended(wait::poll(self.tid, WaitFor::End))
     }
 
-    /// Whether its end is for somebody else in this program to collect: it is the main thread of a
-    /// process that we launched.
+    /// Whether another part of this program reaps it: it is the main thread of a process that we
+    /// launched.
     fn is_own_child(&self) -> bool {
         let own_pid = nix::unistd::getpid().as_raw();
         self.tid == self.pid
@@ -349,28 +337,28 @@ impl Traced {
     }
 }
 
-/// Rests between looks: at first none, as a stop takes microseconds, then longer and longer.
+/// Pauses between checks: none at first, as a stop takes microseconds, then growing ones.
 #[derive(Default)]
-struct Pace {
-    looks: u32,
+struct Backoff {
+    checks: u32,
 }
 
-impl Pace {
+impl Backoff {
     /// Whether a thread that can stop would have by now.
     fn is_long(&self) -> bool {
-        self.looks >= 24
+        self.checks >= 24
     }
 
-    /// `waited`: for how long so far.
-    fn rest(&mut self, waited: Duration) {
-        self.looks = self.looks.saturating_add(1);
-        if self.looks < 20 {
-            // A look takes a third of a microsecond, a stop some five.
+    /// `waited`: the time so far.
+    fn wait(&mut self, waited: Duration) {
+        self.checks = self.checks.saturating_add(1);
+        if self.checks < 20 {
+            // A check takes a third of a microsecond, a stop about five.
             return std::hint::spin_loop();
         }
-        // It needs a CPU to be able to stop, and that may be ours. The longer it has waited for one, the
-        // less it matters when exactly it may go on.
-        std::thread::sleep((waited / 16).clamp(SHORTEST_REST, LONGEST_REST));
+        // It needs a CPU to be able to stop, and that may be ours. The longer it has waited for
+        // one, the less it matters when exactly it is resumed.
+        std::thread::sleep((waited / 16).clamp(MIN_SLEEP, MAX_SLEEP));
     }
 }
 

@@ -3,10 +3,11 @@
 
 use super::*;
 use crate::os::procfs::status::Status;
+use crate::os::procfs::tasks::thread_ids;
 use crate::os::test_support::Program;
 use nix::sys::signal::Signal;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Stdio};
+use std::io::{Read, Write};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 const BUSY: &str = "
@@ -18,7 +19,7 @@ print('ready')
 spin()";
 
 #[test]
-fn paused_threads_stand_still_and_run_on() {
+fn paused_threads_are_stopped_and_run_on() {
     let program = Program::start(BUSY);
     let tids = program.tids();
     assert_eq!(tids.len(), 4);
@@ -40,7 +41,7 @@ fn paused_threads_stand_still_and_run_on() {
 }
 
 #[test]
-fn threads_that_were_not_asked_for_run_on() {
+fn other_threads_are_not_paused() {
     let program = Program::start(BUSY);
     let [first, rest @ ..] = &program.tids()[..] else {
         unreachable!()
@@ -90,7 +91,7 @@ print('ready')
 while True: sum(range(1000))";
 
 #[test]
-fn signals_that_come_while_pausing_are_delivered() {
+fn signals_sent_while_pausing_are_delivered() {
     let mut program = Program::start(ANSWERS);
     let pid = program.pid();
     let done = AtomicBool::new(false);
@@ -126,7 +127,7 @@ fn a_program_that_is_killed_while_paused_ends() {
     while !PauseGuard::settle() {
         std::thread::yield_now();
     }
-    // Its end is left for its parent to collect.
+    // Its end is left to its parent.
     let status = program.child.wait().unwrap();
     assert_eq!(
         std::os::unix::process::ExitStatusExt::signal(&status),
@@ -152,7 +153,7 @@ os.execvp('cat', ['cat'])",
     assert_eq!(guard.paused().count(), 1);
     drop(program.stdin.as_mut().map(|stdin| stdin.write_all(b"go\n")));
     assert_eq!(program.line(), "now");
-    // Now or soon it executes cat, for which the kernel kills the thread that we hold.
+    // Now or soon it executes cat, for which the kernel kills the paused thread.
     while RunState::of_thread(pid, other).is_ok_and(|state| state == RunState::Traced) {}
     drop(guard);
     while !PauseGuard::settle() {
@@ -180,10 +181,7 @@ input()",
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(Ordering::Relaxed) {
-                let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-                let tids: Vec<Tid> = tasks
-                    .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-                    .collect();
+                let tids = thread_ids(pid).unwrap();
                 let guard = PauseGuard::pause(pid, &tids).unwrap();
                 assert!(guard.paused().count() >= 1);
             }
@@ -196,12 +194,12 @@ input()",
 }
 
 #[test]
-fn a_thread_that_nothing_can_stop_is_left_alone() {
+fn an_uninterruptible_thread_is_left_alone() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
     // The new process opens the FIFO before it executes true, and waits there for a writer; until
-    // it executes, the kernel holds the parent as in a disk wait.
+    // the exec, the kernel holds the parent in a disk wait.
     let mut program = Program::start(&format!(
         "
 import os
@@ -218,7 +216,7 @@ print(input())"
     assert_eq!(guard.not_paused(), expected);
     assert_eq!(Status::of_process(pid).unwrap().tracer, None);
 
-    // And as it is when the thread gets there between our look and the seizing.
+    // The same when the thread gets there between the read of its state and the seizing.
     let threads = [Traced { pid, tid: pid }];
     let guard = PauseGuard::seize(&threads, Duration::from_millis(5)).unwrap();
     assert_eq!(guard.not_paused(), expected);
@@ -240,7 +238,7 @@ print(input())"
 
 /// A pause ended `epoll_wait` early, with EINTR.
 #[test]
-fn a_wait_that_a_pause_interrupts_goes_on() {
+fn a_wait_interrupted_by_a_pause_is_restarted() {
     let mut program = Program::start(
         "
 import ctypes, select
@@ -262,45 +260,59 @@ print(result, ctypes.get_errno())",
     assert_eq!(program.line(), "1 0");
 }
 
-/// Runs [`helper_that_holds_a_guard`] in a process of its own, until it is killed.
-fn start_holder(pid: Pid) -> (Child, impl Read) {
-    let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "--ignored", "--nocapture"])
-        .arg("os::ptrace::pause::tests::helper_that_holds_a_guard")
-        .env("PYSPY_TEST_PAUSE_PID", pid.to_string())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut output = BufReader::new(holder.stdout.take().unwrap());
-    let mut line = String::new();
-    while !line.contains("holding") {
-        line.clear();
-        assert_ne!(output.read_line(&mut line).unwrap(), 0);
+/// A process that holds a guard until it is killed, at the latest when this is dropped.
+struct Holder(nix::unistd::Pid);
+
+impl Holder {
+    /// Forks, since a guard is bound to the thread and the process that made it, and waits until the
+    /// child has paused the process.
+    fn start(pid: Pid) -> Holder {
+        let (mut ready, mut announce) = std::io::pipe().unwrap();
+        // SAFETY: the child does what this thread could do: glibc leaves its allocator usable after a
+        // fork, and `PauseGuard` has no state but this thread's. It never returns into the test.
+        match unsafe { nix::unistd::fork() }.unwrap() {
+            nix::unistd::ForkResult::Parent { child } => {
+                drop(announce);
+                let holder = Holder(child);
+                // Fails if the child could not pause it.
+                ready.read_exact(&mut [0]).unwrap();
+                holder
+            }
+            nix::unistd::ForkResult::Child => {
+                let guard = PauseGuard::pause(pid, &[pid]);
+                if guard
+                    .as_ref()
+                    .is_ok_and(|guard| guard.paused().count() == 1)
+                {
+                    let _ = announce.write_all(b".");
+                    loop {
+                        nix::unistd::pause();
+                    }
+                }
+                // SAFETY: it ends the process, without the test program's exit handlers.
+                unsafe { nix::libc::_exit(1) }
+            }
+        }
     }
-    (holder, output)
+
+    fn id(&self) -> i32 {
+        self.0.as_raw()
+    }
 }
 
-#[test]
-#[ignore = "not a test: the other tests run it as a process of its own"]
-fn helper_that_holds_a_guard() {
-    let pid = std::env::var("PYSPY_TEST_PAUSE_PID")
-        .unwrap()
-        .parse()
-        .unwrap();
-    let guard = PauseGuard::pause(pid, &[pid]).unwrap();
-    assert_eq!(guard.paused().count(), 1);
-    println!("\nholding");
-    let _ = std::io::stdin().read(&mut [0]);
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = nix::sys::signal::kill(self.0, Signal::SIGKILL);
+        let _ = nix::sys::wait::waitpid(self.0, None);
+    }
 }
 
 #[test]
 fn a_killed_profiler_leaves_its_target_running() {
     let mut program = Program::start("print('ready')\nwhile True: print(input())");
-    let (mut holder, _output) = start_holder(program.pid());
+    let holder = Holder::start(program.pid());
     assert_eq!(program.state(), RunState::Traced);
-    holder.kill().unwrap();
-    holder.wait().unwrap();
+    drop(holder);
     program.write("hello\n");
     assert_eq!(program.line(), "hello");
     assert!(!matches!(
@@ -310,9 +322,9 @@ fn a_killed_profiler_leaves_its_target_running() {
 }
 
 #[test]
-fn who_else_traces_is_named() {
+fn another_tracer_is_named() {
     let program = Program::start("print('ready'); input()");
-    let (mut holder, _output) = start_holder(program.pid());
+    let holder = Holder::start(program.pid());
     let error = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap_err();
     let expected = format!(
         "process {} is being traced by process {} (",
@@ -320,8 +332,6 @@ fn who_else_traces_is_named() {
         holder.id()
     );
     assert!(error.to_string().starts_with(&expected), "{error}");
-    holder.kill().unwrap();
-    holder.wait().unwrap();
 }
 
 #[test]
@@ -332,12 +342,12 @@ fn a_missing_thread_is_gone() {
 }
 
 #[test]
-fn a_released_thread_runs_while_the_guard_lives() {
+fn a_resumed_thread_runs_while_the_guard_lives() {
     let program = Program::start("print('ready')\nwhile True: pass");
     let mut guard = PauseGuard::pause(program.pid(), &[program.pid()]).unwrap();
-    assert_eq!(guard.release(program.pid() + 1), None);
+    assert_eq!(guard.resume(program.pid() + 1), None);
     assert_eq!(guard.paused().count(), 1);
-    assert!(guard.release(program.pid()).is_some());
+    assert!(guard.resume(program.pid()).is_some());
     assert_eq!(guard.paused().count(), 0);
     let state = RunState::of_thread(program.pid(), program.pid()).unwrap();
     assert!(!matches!(state, RunState::Traced | RunState::Stopped));

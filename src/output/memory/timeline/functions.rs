@@ -5,9 +5,10 @@ use std::time::Duration;
 use super::model::Timeline;
 use super::plot::Plot;
 use super::style::{BAR, GAP, LEADING, SMALL, TRACK};
-use super::svg::{Anchor, Canvas, Font, Point};
-use super::text::{bytes, fit, width};
+use super::text::{fit, width};
+use crate::output::svg::{Anchor, Canvas, Font, Point};
 use crate::profile::memory::timeline::FunctionGrowth;
+use crate::text::units::size;
 
 /// Height of the bars of a function.
 const BARS: f64 = 46.0;
@@ -60,7 +61,7 @@ pub fn draw(canvas: &mut Canvas, timeline: &Timeline, plot: &Plot, top: f64) {
     }
     if more > 0 {
         let (s, share) = (if more == 1 { "" } else { "s" }, share(left, all));
-        let text = format!("and {more} more function{s}: {} ({share})", bytes(left));
+        let text = format!("and {more} more function{s}: {} ({share})", size(left));
         canvas.text(&text, (plot.left, y), SMALL, Anchor::Start);
     }
 }
@@ -68,13 +69,13 @@ pub fn draw(canvas: &mut Canvas, timeline: &Timeline, plot: &Plot, top: f64) {
 /// The name on the left and the bytes on the right; a long name is shortened.
 fn draw_name(canvas: &mut Canvas, plot: &Plot, function: &FunctionGrowth, all: u64, y: f64) {
     let grown = function.grown_bytes;
-    let size = format!("{} ({})", bytes(grown), share(grown, all));
-    canvas.text(&size, (plot.right, y), SMALL, Anchor::End);
+    let growth = format!("{} ({})", size(grown), share(grown, all));
+    canvas.text(&growth, (plot.right, y), SMALL, Anchor::End);
     let name = match &function.file {
         Some(file) => format!("{} ({file})", function.name),
         None => function.name.clone(),
     };
-    let room = plot.right - plot.left - width(&size, SMALL.size) - GAP;
+    let room = plot.right - plot.left - width(&growth, SMALL.size) - GAP;
     let name = fit(&name, SMALL.size, room);
     canvas.text(&name, (plot.left, y), SMALL, Anchor::Start);
 }

@@ -1,8 +1,8 @@
 //! [`Legend`]: names of the lines of the plot, in as many rows as needed.
 
 use super::style::{BASELINE_OPACITY, LEADING, MARGIN, SMALL, WIDTH};
-use super::svg::{Anchor, Canvas, Color};
 use super::text::{fit, width};
+use crate::output::svg::{Anchor, Canvas, Color};
 
 /// Width of the swatch before a name.
 const SWATCH: f64 = 60.0;

@@ -10,7 +10,6 @@ pub mod model;
 pub mod picture;
 pub mod plot;
 pub mod style;
-pub mod svg;
 pub mod text;
 
 use std::io::{self, Write};

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use super::text::{bytes, moment};
+use super::text::moment;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::profile::memory::timeline::{FunctionGrowth, LEAST_BYTES};
 use crate::rss::leak::trend::Trend;
 use crate::rss::leak::verdict::Verdict;
 use crate::text::sanitize::clean;
+use crate::text::units::size;
 
 /// Most processes with their own line.
 const MAX_PROCESSES: usize = 8;
@@ -99,7 +100,7 @@ impl Timeline {
             more_processes,
             functions,
             more_functions,
-            cell_width: profile.growth_timeline().width(),
+            cell_width: profile.growth_cell_width(),
         }
     }
 }
@@ -123,25 +124,25 @@ fn facts(profile: &Profile, length: Duration) -> String {
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
         parts.push(format!(
             "RSS {} first, {} last, {} peak",
-            bytes(first),
-            bytes(last),
-            bytes(peak)
+            size(first),
+            size(last),
+            size(peak)
         ));
         let kernel = profile.memory().kernel_peak();
         // The kernel's peak and current RSS are separate counters that differ by some pages.
         if let Some(highest) = kernel.filter(|highest| *highest > peak + peak / 50 + (1 << 20)) {
-            parts.push(format!("{} before or between samples", bytes(highest)));
+            parts.push(format!("{} before or between samples", size(highest)));
         }
     }
-    if let Some(last) = profile.memory().shares().last() {
-        let (name, size) = if profile.memory().processes().len() > 1 {
+    if let Some(last) = profile.memory().footprints().last() {
+        let (name, bytes) = if profile.memory().processes().len() > 1 {
             ("PSS", last.pss_bytes)
         } else {
             ("USS", last.uss_bytes)
         };
-        let mut part = format!("{name} {}", bytes(size));
+        let mut part = format!("{name} {}", size(bytes));
         if last.swap_bytes > 0 {
-            part += &format!(" and {} swapped out", bytes(last.swap_bytes));
+            part += &format!(" and {} swapped out", size(last.swap_bytes));
         }
         // Read less often than RSS, so the time may differ from that of the last RSS.
         parts.push(format!("{part} at {}", moment(last.elapsed, length)));
@@ -160,7 +161,7 @@ fn without_folders(command: &str) -> String {
 
 /// PSS, USS and swap, each if it adds information to the other lines.
 fn shares(profile: &Profile) -> Vec<Line> {
-    let points = profile.memory().shares();
+    let points = profile.memory().footprints();
     let line = |name: &str, value: &dyn Fn(usize) -> u64| Line {
         name: name.to_owned(),
         points: points

@@ -9,9 +9,9 @@ use super::legend::{Entry, Legend, Mark};
 use super::model::Timeline;
 use super::plot::{Plot, line_colors};
 use super::style::{ALARM, BASELINE, GAP, INK, LARGE, LEADING, MARGIN, RSS, SMALL, TREND, WIDTH};
-use super::svg::{Anchor, Canvas, Color, Font};
 use super::text::{fit, width};
 use crate::output::palette::BACKGROUND;
+use crate::output::svg::{Anchor, Canvas, Color, Font};
 
 /// Space between the heading and the legend.
 const ABOVE_LEGEND: f64 = 12.0;

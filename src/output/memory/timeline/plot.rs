@@ -8,8 +8,9 @@ use super::style::{
     BASELINE, BASELINE_OPACITY, GRID, INK, LEADING, LINES, MARGIN, RANGE_OPACITY, RSS, SMALL,
     TREND, WIDTH,
 };
-use super::svg::{Anchor, Canvas, Color, Point};
-use super::text::{bytes, moment, width};
+use super::text::{moment, width};
+use crate::output::svg::{Anchor, Canvas, Color, Point};
+use crate::text::units::size;
 
 /// Height of the plot, in the picture's units.
 const HEIGHT: f64 = 620.0;
@@ -147,7 +148,7 @@ impl Plot {
     fn mark_peak(&self, canvas: &mut Canvas, peak: Reading, length: Duration) {
         let (x, y) = self.point(peak);
         canvas.ring((x, y), 9, INK);
-        let text = format!("peak {} at {}", bytes(peak.1), moment(peak.0, length));
+        let text = format!("peak {} at {}", size(peak.1), moment(peak.0, length));
         let half = width(&text, SMALL.size) / 2.0;
         // The text stays inside the plot.
         let leftmost = self.left + half + 8.0;

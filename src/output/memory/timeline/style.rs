@@ -1,6 +1,6 @@
 //! Sizes, fonts and colours of the picture.
 
-use super::svg::{Color, Font};
+use crate::output::svg::{Color, Font};
 
 /// Width of the picture, in its own units.
 pub const WIDTH: f64 = 1_800.0;

@@ -45,23 +45,6 @@ pub fn fit(text: &str, font_size: f64, max_width: f64) -> String {
     short
 }
 
-/// A size in bytes: `57.1 MiB`.
-pub fn bytes(bytes: u64) -> String {
-    let value = bytes as f64;
-    let units = ["KiB", "MiB", "GiB", "TiB"];
-    let mut scaled = value / 1024.0;
-    let mut unit = "KiB";
-    // 1023.95 would be shown as 1024.0.
-    for next in units.into_iter().skip(1) {
-        if scaled < 1023.95 {
-            break;
-        }
-        scaled /= 1024.0;
-        unit = next;
-    }
-    format!("{scaled:.1} {unit}")
-}
-
 /// A time since the start of a recording of this length, in the unit of [`time_unit`]: `56.8 s`.
 pub fn moment(at: Duration, length: Duration) -> String {
     let (unit, name) = time_unit(length);
@@ -95,22 +78,6 @@ mod tests {
         assert_eq!(fit("日本日本日本", 26.0, ten), "日本日本…");
         assert_eq!(fit("abc", 26.0, 0.0), "…");
         assert_eq!(fit("", 26.0, 0.0), "");
-    }
-
-    #[test]
-    fn sizes_have_one_decimal_and_a_fitting_unit() {
-        let texts = [0, 51_200, (1 << 20) - 1, 59_873_690, 3 << 30, u64::MAX].map(bytes);
-        assert_eq!(
-            texts,
-            [
-                "0.0 KiB",
-                "50.0 KiB",
-                "1.0 MiB",
-                "57.1 MiB",
-                "3.0 GiB",
-                "16777216.0 TiB"
-            ]
-        );
     }
 
     #[test]

@@ -1,25 +1,25 @@
-//! [`FunctionTable`]: what each function and each of its lines weighs, alone and with all it calls.
+//! [`FunctionTable`]: self and total weight of each function and of each of its lines.
 
 use std::collections::HashMap;
 
 use foldhash::HashMap as FastMap;
 
-use super::labels::{Label, LabelId};
-use super::stacks::StackId;
+use super::ids::{LabelId, StackId};
+use super::labels::Label;
 use crate::profile::Profile;
 use crate::rss::attribution::Growth;
 
-/// What a function or a line weighs.
+/// Weights of a function or a line.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
-    /// Weight of the stacks that end there: samples or, with
+    /// Self weight: samples or, with
     /// [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time), nanoseconds.
     pub own: u64,
-    /// Weight of the stacks that hold it, each counted once however deep the recursion.
+    /// Total weight; a recursive function counts once per stack.
     pub total: u64,
-    /// Resident memory that came and went in stacks that end there.
+    /// RSS that was added and released by stacks with this leaf.
     pub own_growth: Growth,
-    /// Resident memory that came and went in stacks that hold it.
+    /// RSS that was added and released by stacks that contain it.
     pub total_growth: Growth,
 }
 
@@ -35,50 +35,55 @@ impl Amount {
 pub struct LineRow {
     /// The line, from 1; `None` for code without lines.
     pub line: Option<u32>,
-    /// What it weighs.
     pub amount: Amount,
 }
 
-/// One function, or what else stacks consist of that is neither a thread nor a process.
+/// One function, or a marker such as `<GC>`; no threads or processes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FunctionRow {
-    /// A label of it, for its name and its file; the line of the label is any of its lines.
+    /// A label of the function, for its name and file; the line of the label is any of its lines.
     pub label: LabelId,
-    /// Which of the file systems that the processes see its file is in; 0 for the first process's, or
-    /// where they are not told apart. See [`Profile::set_fs_root`].
+    /// The root directory that its file is in; 0 for that of the first process, or if they are not
+    /// distinguished. See [`Profile::set_fs_root`].
     pub root: u32,
-    /// The line on which it starts, where it is known and lines are kept apart by it.
+    /// The line on which it starts, if the profile has [first lines].
+    ///
+    /// [first lines]: crate::profile::options::ProfileOptions::keep_first_lines
     pub first_line: Option<u32>,
-    /// What it weighs.
     pub amount: Amount,
-    /// Its lines that weigh something, in order.
+    /// Its lines with a weight, in order.
     pub lines: Vec<LineRow>,
 }
 
-/// The functions of a profile, in the order of first sight. Threads and processes are not told apart, but
-/// for the files that they [see](Profile::set_fs_root) if that is asked for.
+/// The functions of a profile, in order of first appearance, over all threads and processes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FunctionTable {
-    /// One row a function.
     pub rows: Vec<FunctionRow>,
 }
 
 impl FunctionTable {
-    /// Sums up a profile, which must keep [first lines](crate::profile::options::ProfileOptions::keep_first_lines) for
-    /// functions of one name to be told apart.
+    /// Sums up a profile. Functions of one name and file are only distinguished if it has
+    /// [first lines](crate::profile::options::ProfileOptions::keep_first_lines).
     pub fn of(profile: &Profile) -> FunctionTable {
-        FunctionTable::sum(profile, false)
+        FunctionTable::sum(profile, Grouping::File)
     }
 
-    /// The same, where functions of one path that are in different files, of different root directories,
-    /// are kept apart.
+    /// The same, with a row per [root directory](Profile::set_fs_root) for functions of one path.
     pub fn by_root(profile: &Profile) -> FunctionTable {
-        FunctionTable::sum(profile, true)
+        FunctionTable::sum(profile, Grouping::FileAndRoot)
     }
 
-    fn sum(profile: &Profile, by_root: bool) -> FunctionTable {
-        let mut sums = Sums::default();
-        sums.walk(profile, by_root);
+    /// The same, where all functions that are shown with the same name and file are one.
+    pub fn by_shown_file(profile: &Profile) -> FunctionTable {
+        FunctionTable::sum(profile, Grouping::ShownFile)
+    }
+
+    fn sum(profile: &Profile, grouping: Grouping) -> FunctionTable {
+        let mut sums = Sums {
+            grouping,
+            ..Sums::default()
+        };
+        sums.walk(profile);
         let Sums {
             mut functions,
             lines,
@@ -108,17 +113,26 @@ impl FunctionTable {
     }
 }
 
+/// What two functions of one name must also have in common to be one row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Grouping {
+    #[default]
+    File,
+    FileAndRoot,
+    ShownFile,
+}
+
 /// A line's sum while the tree is walked.
 struct Sum {
-    /// The place of its function.
+    /// Index of its function.
     owner: usize,
     line: Option<u32>,
     amount: Amount,
-    /// How often it is on the stack that is walked.
+    /// Number of its occurrences on the current path.
     depth: u32,
 }
 
-/// A function's.
+/// Sum of a function while the tree is walked.
 struct FunctionSum {
     row: FunctionRow,
     depth: u32,
@@ -126,17 +140,18 @@ struct FunctionSum {
 
 #[derive(Default)]
 struct Sums {
+    grouping: Grouping,
     functions: Vec<FunctionSum>,
     lines: Vec<Sum>,
-    /// By what makes a function one, its place.
+    /// Index of each function, by [identity](parts) and root directory.
     functions_by_key: HashMap<(Label, u32), usize>,
-    /// By the place of its function, a line's.
+    /// Index of each line, by the index of its function.
     lines_by_number: HashMap<(usize, Option<u32>), usize>,
-    /// By root and label what [`Sums::find`] has found.
+    /// Cached results of [`Sums::find`], by root directory and label.
     places: FastMap<(u32, LabelId), Place>,
 }
 
-/// Where a label's function and its line are; neither for threads and processes.
+/// Indexes of a label's function and line; `None` for threads and processes.
 type Place = Option<(usize, usize)>;
 
 impl Sums {
@@ -151,7 +166,7 @@ impl Sums {
     }
 
     fn find(&mut self, id: LabelId, label: Label, root: u32) -> Place {
-        let (key, first_line, line) = parts(label)?;
+        let (key, first_line, line) = parts(label, self.grouping)?;
         let next = self.functions.len();
         let owner = *self.functions_by_key.entry((key, root)).or_insert(next);
         if owner == next {
@@ -181,10 +196,10 @@ impl Sums {
 
     /// Walks the tree from the roots to the leaves and back, so that it is known what is on the stack.
     /// Not recursive: a stack can be deeper than ours.
-    fn walk(&mut self, profile: &Profile, by_root: bool) {
+    fn walk(&mut self, profile: &Profile) {
         let stacks = profile.stacks();
         let (totals, growth) = (stacks.totals(), profile.growth_totals());
-        // The root is nobody's child, and stands for none.
+        // The root is no child, and means none here.
         let mut first_child = vec![StackId::ROOT; stacks.len()];
         let mut next_sibling = first_child.clone();
         for id in stacks.ids().rev() {
@@ -199,6 +214,7 @@ impl Sums {
         let link = |links, id| link(links, id).unwrap_or(StackId::ROOT);
         let mut roots = vec![0];
         // A process's frame says what all below it see.
+        let by_root = self.grouping == Grouping::FileAndRoot;
         let own_root = |label| by_root.then(|| profile.root_of(label?)).flatten();
         let mut at = link(&first_child, StackId::ROOT);
         while at != StackId::ROOT {
@@ -265,15 +281,19 @@ impl Sums {
 }
 
 /// What makes a function one, its first line, and the line; `None` for threads and processes.
-fn parts(label: Label) -> Option<(Label, Option<u32>, Option<u32>)> {
+fn parts(label: Label, grouping: Grouping) -> Option<(Label, Option<u32>, Option<u32>)> {
     match label {
         Label::Python {
             name,
             file,
+            shown_file,
             line,
             first_line,
-            ..
         } => {
+            let (file, first_line) = match grouping {
+                Grouping::File | Grouping::FileAndRoot => (file, first_line),
+                Grouping::ShownFile => (shown_file, None),
+            };
             let key = Label::Python {
                 name,
                 file,

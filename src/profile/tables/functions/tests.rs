@@ -1,13 +1,10 @@
 //! Tables of made-up stacks.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)] // A test may fail by panicking.
 
-use std::sync::Arc;
-
 use super::*;
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::profile::options::ProfileOptions;
-use crate::sampler::sample::{ProcessSample, Sample};
+use crate::testing::{frame, main_thread, sample};
 
 /// Samples of stacks, root first, each frame as name, line and first line.
 fn profile(stacks: &[&[(&str, u32, u32)]], keep_first_lines: bool) -> Profile {
@@ -18,51 +15,20 @@ fn profile(stacks: &[&[(&str, u32, u32)]], keep_first_lines: bool) -> Profile {
         ..ProfileOptions::default()
     });
     for stack in stacks {
-        let ids: Vec<FrameId> = stack
-            .iter()
-            .rev()
-            .map(|(name, line, first_line)| {
-                frames.intern(Frame {
-                    name: Arc::from(*name),
-                    filename: "/srv/app.py".into(),
-                    short_filename: "app.py".into(),
-                    line: (*line > 0).then_some(*line),
-                    first_line: *first_line,
-                    columns: None,
-                })
+        let ids = stack.iter().map(|(name, line, first_line)| {
+            frames.intern(Frame {
+                first_line: *first_line,
+                ..frame(name, *line)
             })
-            .collect();
-        let thread = ThreadInfo {
-            os_thread_id: Some(1),
-            pthread_id: 1,
-            name: None,
-            interpreter_ids: vec![0],
-            active: true,
-            owns_gil: true,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: true,
-            cpu_ns: None,
-            faults: None,
-        };
-        let sample = Sample {
-            processes: vec![ProcessSample {
-                pid: 1,
-                traces: vec![StackTrace {
-                    thread,
-                    frames: ids.into(),
-                }],
-                rss_bytes: None,
-                rss_change: None,
-            }],
-            ..Sample::default()
-        };
-        profile.add(&sample, &frames, &|_| None);
+        });
+        let ids: Vec<FrameId> = ids.collect();
+        let trace = main_thread(1).stack(&ids);
+        profile.add(&sample(0, vec![trace]), &frames, &|_| None);
     }
     profile
 }
 
-/// By name and first line: own and total, and the same by line.
+/// Name, first line, self and total weight, and the same by line.
 type Shown = (
     String,
     Option<u32>,
@@ -86,7 +52,7 @@ fn shown(profile: &Profile) -> Vec<Shown> {
 }
 
 #[test]
-fn recursion_counts_a_stack_once_and_lines_are_apart() {
+fn a_recursive_function_counts_once_per_stack_and_lines_are_separate() {
     let profile = profile(
         &[
             &[("main", 20, 19), ("f", 3, 1), ("f", 3, 1), ("f", 2, 1)],
@@ -96,7 +62,7 @@ fn recursion_counts_a_stack_once_and_lines_are_apart() {
         true,
     );
     let expected: Vec<Shown> = vec![
-        // Labels are made root first.
+        // Labels are interned root first.
         (
             "main".into(),
             Some(19),
@@ -115,7 +81,7 @@ fn recursion_counts_a_stack_once_and_lines_are_apart() {
 }
 
 #[test]
-fn functions_of_one_name_are_told_apart_by_their_first_line() {
+fn functions_of_one_name_are_distinguished_by_their_first_line() {
     let stacks: [&[_]; 3] = [
         &[("<lambda>", 7, 7)],
         &[("<lambda>", 0, 7)],
@@ -137,7 +103,7 @@ fn functions_of_one_name_are_told_apart_by_their_first_line() {
 }
 
 #[test]
-fn a_stack_deeper_than_ours_is_summed() {
+fn a_stack_deeper_than_our_own_is_summed() {
     let deep = vec![("f", 1, 1); 20_000];
     let profile = profile(&[&deep, &[("g", 1, 1)]], true);
     let rows = FunctionTable::of(&profile).rows;

@@ -1,16 +1,16 @@
-//! The verdict on curves that the kernel has shown of real programs: those that are the hardest to judge.
-//! `fixtures/README.md` says how they were made.
+//! The verdict on recorded curves of real programs: the hardest cases. `fixtures/README.md` describes how
+//! they were recorded.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::time::Duration;
 
 use crate::rss::series::RssSeries;
 
-/// A line for each: the program, the verdict's word, and the pages at every tenth of a second.
+/// One line each: the program, the expected word of the verdict, and the RSS in pages every 0.1 s.
 const RECORDED: &str = include_str!("../../../../fixtures/rss_series.txt");
 
 #[test]
-fn recorded_programs_are_judged_as_people_would() {
+fn recorded_programs_get_the_expected_verdict() {
     let mut judged = 0;
     for line in RECORDED.lines().filter(|line| !line.starts_with('#')) {
         let mut words = line.split_whitespace();

@@ -1,8 +1,9 @@
-//! The verdict on curves as the kernel shows them: 20 seeds of each kind of program.
+//! The verdict on simulated curves: 20 seeds of each kind of program.
 //!
-//! How such curves look was measured on the programs of `fixtures/memory_shapes.py`: work that is freed
-//! at once leaves some 100 KiB of noise, a heap keeps about 1 MiB of the first thing that it has freed,
-//! a full cache creeps on as its holes no longer fit, and several objects in a row need no new page.
+//! The curves follow measurements of the programs of `fixtures/memory_shapes.py`: work that is freed at
+//! once leaves some 100 KiB of noise, a heap retains about 1 MiB of the first block that it frees, a
+//! full cache drifts upwards as new entries do not fit its holes, and several objects in a row need no
+//! new page.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::time::Duration;
@@ -14,11 +15,11 @@ pub(crate) const MIB: f64 = 1_048_576.0;
 /// Readings per second.
 const RATE: f64 = 100.0;
 
-/// SplitMix64: numbers that look random, the same for the same seed.
+/// SplitMix64: pseudo-random numbers, reproducible by seed.
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    /// Evenly from `low` to `high`.
+    /// Uniform from `low` to `high`.
     pub(crate) fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -27,13 +28,13 @@ impl Random {
         low + (high - low) * ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// Exponentially, with this mean.
+    /// Exponential with this mean.
     fn around(&mut self, mean: f64) -> f64 {
         -mean * (1.0 - self.between(0.0, 1.0)).ln()
     }
 }
 
-/// The series of `seconds` in which memory is `bytes`, by the second.
+/// A series over `seconds`, with the RSS as a function of the time in seconds.
 pub(crate) fn series(seconds: f64, mut bytes: impl FnMut(f64) -> f64) -> RssSeries {
     let mut series = RssSeries::default();
     for tick in 0..=(seconds * RATE) as u64 {
@@ -49,7 +50,7 @@ pub(crate) fn verdict(seconds: f64, bytes: impl FnMut(f64) -> f64) -> Verdict {
     series(seconds, bytes).trend().verdict
 }
 
-/// What a program does beside: takes up to so many bytes and frees them at once.
+/// Background work: allocates up to so many bytes and frees them at once.
 fn small_work(random: &mut Random, bytes: f64) -> f64 {
     random.between(0.0, 1.0).powi(3) * bytes
 }
@@ -69,7 +70,7 @@ pub(crate) fn is_stable(verdict: &Verdict) -> bool {
     verdict.word() == "stable"
 }
 
-/// A leak of `rate` bytes a second, which the verdict must put within a tenth.
+/// A leak of `rate` bytes per second, reported to within a tenth.
 pub(crate) fn is_leak_of(rate: f64) -> impl Fn(&Verdict) -> bool {
     move |verdict| match verdict {
         Verdict::Growing {
@@ -82,7 +83,7 @@ pub(crate) fn is_leak_of(rate: f64) -> impl Fn(&Verdict) -> bool {
 fn leak(random: &mut Random, seconds: f64, rate: f64) -> RssSeries {
     let base = random.between(8.0, 500.0) * MIB;
     let work = random.between(0.0, 0.5) * MIB;
-    // What new objects take at once: a page, an arena's pools, or what a list grows by.
+    // The unit of allocation: a page, the pools of an arena, or the growth of a list.
     let lump = random.between(1.0, 64.0) * 4096.0;
     series(seconds, |at| {
         base + (rate * at / lump).floor() * lump + small_work(random, work)
@@ -90,35 +91,35 @@ fn leak(random: &mut Random, seconds: f64, rate: f64) -> RssSeries {
 }
 
 #[test]
-fn a_steady_leak_is_told_with_its_rate() {
+fn a_steady_leak_is_reported_with_its_rate() {
     for rate in [MIB, 50.0 * 1024.0] {
         check("a leak", is_leak_of(rate), |random| {
             leak(random, 60.0, rate)
         });
     }
-    // Half a minute is enough, and a day changes nothing.
+    // Half a minute is enough; a longer recording gives the same verdict.
     check("30 s", is_leak_of(MIB), |random| leak(random, 30.0, MIB));
     check("an hour", is_leak_of(2048.0), |random| {
         leak(random, 3600.0, 2048.0)
     });
 }
 
-/// What a saw-tooth looks like from the second `at` on, with `leak` bytes a second below it.
+/// A saw tooth on a leak of `leak` bytes per second.
 fn teeth(random: &mut Random, longest: f64, leak: f64) -> RssSeries {
     let base = random.between(8.0, 200.0) * MIB;
     let height = random.between(4.0, 100.0) * MIB;
     let period = random.between(0.3, longest);
     let uneven = random.between(0.0, 0.6);
     let (mut start, mut length, mut top) = (-random.between(0.0, period), period, height);
-    let mut kept = 0.0;
+    let mut retained = 0.0;
     series(60.0, |at| {
         while at >= start + length {
             start += length;
             length = period * random.between(1.0 - uneven, 1.0 + uneven);
             top = height * random.between(1.0 - uneven, 1.0 + uneven);
-            kept = random.between(0.5, 1.0) * MIB;
+            retained = random.between(0.5, 1.0) * MIB;
         }
-        base + kept + leak * at + top * (at - start) / length
+        base + retained + leak * at + top * (at - start) / length
     })
 }
 
@@ -127,8 +128,7 @@ fn a_saw_tooth_is_stable_and_never_a_leak() {
     check("teeth of up to 10 s", is_stable, |random| {
         teeth(random, 10.0, 0.0)
     });
-    // Longer ones cannot be told from other things, but must not be called a leak while one end of a
-    // tooth is in sight.
+    // Longer teeth are ambiguous, but are no leak while one end of a tooth is in the recording.
     for seed in 0..1_000 {
         let verdict = teeth(&mut Random(seed), 40.0, 0.0).trend().verdict;
         assert!(!verdict.is_leak(), "{seed}: {verdict}");
@@ -136,7 +136,7 @@ fn a_saw_tooth_is_stable_and_never_a_leak() {
 }
 
 #[test]
-fn a_leak_below_a_saw_tooth_is_told() {
+fn a_leak_below_a_saw_tooth_is_reported() {
     check("teeth on a leak", Verdict::is_leak, |random| {
         teeth(random, 6.0, MIB)
     });
@@ -188,9 +188,9 @@ fn a_full_cache_is_stable() {
     let cache = |random: &mut Random, filled: bool| {
         let size = random.between(20.0, 60.0) * MIB;
         let full = random.between(12.0, 20.0);
-        // How full it is when we come.
+        // How full it is when the recording starts.
         let before = if filled { 1.0 } else { 0.0 };
-        let (creep, noise) = (random.between(0.0, 0.1), random.between(0.005, 0.03));
+        let (drift, noise) = (random.between(0.0, 0.1), random.between(0.005, 0.03));
         let (mut wave, mut next) = (0.0, 0.0);
         series(60.0, |at| {
             if at >= next {
@@ -198,8 +198,8 @@ fn a_full_cache_is_stable() {
                 wave = 0.9 * wave + random.between(-noise, noise);
             }
             let filling = (before + at / full).min(1.0);
-            let creeping = creep * (1.0 - (-at / 15.0).exp());
-            10.0 * MIB + size * (filling + creeping + wave * filling)
+            let drifting = drift * (1.0 - (-at / 15.0).exp());
+            10.0 * MIB + size * (filling + drifting + wave * filling)
         })
     };
     check("a cache that is full", is_stable, |random| {
@@ -216,7 +216,7 @@ fn a_sleeping_process_is_stable() {
     assert_eq!(verdict(90_000.0, |_| 12.0 * MIB), Verdict::Stable);
 }
 
-/// Growth as it slows down: a cache of ever rarer keys.
+/// Growth that slows down: a cache of ever rarer keys.
 #[test]
 fn growth_that_slows_down_is_no_leak() {
     for seed in 0..300 {
@@ -225,7 +225,7 @@ fn growth_that_slows_down_is_no_leak() {
         let logarithm = verdict(60.0, |at| {
             50.0 * MIB + size * (1.0 + at / soon).ln() / (1.0 + 60.0 / soon).ln()
         });
-        // Over a minute, a logarithm that starts as slowly as this is a straight line.
+        // A logarithm with a slow enough start is straight over a minute.
         assert!(!logarithm.is_leak() || soon > 15.0, "{soon}: {logarithm}");
         let early = random.between(2.0, 25.0);
         let filling = verdict(60.0, |at| 50.0 * MIB - size * (-at / early).exp() + size);
@@ -234,7 +234,7 @@ fn growth_that_slows_down_is_no_leak() {
 }
 
 #[test]
-fn requests_in_bursts_hide_no_leak_and_are_none() {
+fn bursts_of_requests_are_no_leak_and_hide_none() {
     let bursts = |random: &mut Random, leak: f64| {
         let (mut level, mut until) = (0.0, 0.0);
         series(60.0, |at| {
@@ -257,7 +257,7 @@ fn requests_in_bursts_hide_no_leak_and_are_none() {
 }
 
 #[test]
-fn a_leak_after_a_start_is_told_with_its_rate() {
+fn a_leak_after_a_start_is_reported_with_its_rate() {
     for rate in [MIB, 100.0 * 1024.0] {
         check("imports, then a leak", is_leak_of(rate), |random| {
             let (load, takes) = (random.between(10.0, 300.0) * MIB, random.between(0.2, 10.0));
@@ -267,7 +267,7 @@ fn a_leak_after_a_start_is_told_with_its_rate() {
             })
         });
     }
-    // Where it is as large as the load that it follows, the rate may have some of that in it.
+    // A leak as large as the load before it may be reported with a part of the load in its rate.
     check("a load, then a leak", Verdict::is_leak, |random| {
         let (load, from) = (random.between(20.0, 80.0) * MIB, random.between(3.0, 20.0));
         series(60.0, |at| {
@@ -279,14 +279,14 @@ fn a_leak_after_a_start_is_told_with_its_rate() {
 
 #[test]
 fn noise_is_no_leak() {
-    // With a memory of 0.1 to 6 s.
+    // Autocorrelated over 0.1 to 6 s.
     for seed in 0..300 {
         let random = &mut Random(seed);
-        let keeps = 1.0 - 1.0 / (RATE * random.between(0.1, 6.0));
-        let size = random.between(1.0, 20.0) * MIB * (1.0 - keeps * keeps).sqrt();
+        let decay = 1.0 - 1.0 / (RATE * random.between(0.1, 6.0));
+        let size = random.between(1.0, 20.0) * MIB * (1.0 - decay * decay).sqrt();
         let mut wave = 0.0;
         let verdict = verdict(60.0, |_| {
-            wave = keeps * wave + size * random.between(-1.7, 1.7);
+            wave = decay * wave + size * random.between(-1.7, 1.7);
             200.0 * MIB + wave
         });
         assert!(!verdict.is_leak(), "{seed}: {verdict}");
@@ -294,7 +294,7 @@ fn noise_is_no_leak() {
 }
 
 #[test]
-fn says_when_it_cannot_say() {
+fn an_inconclusive_verdict_has_its_reason() {
     let why = |verdict| match verdict {
         Verdict::Inconclusive { why, .. } => Some(why),
         _ => None,
@@ -312,27 +312,27 @@ fn says_when_it_cannot_say() {
         why(rare.trend().verdict),
         Some(Inconclusive::TooFewSamples(10))
     );
-    // Half of what is there now was given back a moment after the start.
+    // 60 MiB were released after 5 s, and 55 MiB have come since.
     let back = verdict(60.0, |at| (if at < 5.0 { 90.0 } else { 30.0 + at }) * MIB);
     let Some(Inconclusive::ReleasedBefore(bytes)) = why(back) else {
         panic!("{back}");
     };
-    // What has come since, from its 35 MiB then.
+    // From 35 MiB after the release to 90 MiB.
     let mib = bytes as f64 / MIB;
     assert!((50.0..56.0).contains(&mib), "{mib}");
 }
 
 #[test]
-fn what_grows_and_is_all_freed_before_the_end_is_stable() {
+fn growth_that_is_freed_before_the_end_is_stable() {
     for last in [30.0, 48.0, 55.0] {
         let tooth = |at: f64| (10.0 + if at < last { at } else { 0.2 }) * MIB;
         assert_eq!(verdict(60.0, tooth), Verdict::Stable, "{last}");
     }
 }
 
-/// An interpreter that ends frees most of what it has.
+/// An exiting interpreter frees most of its memory.
 #[test]
-fn what_is_freed_at_the_end_hides_no_leak() {
+fn what_is_freed_at_exit_hides_no_leak() {
     let leak = |at: f64| {
         if at < 59.2 {
             (10.0 + at) * MIB

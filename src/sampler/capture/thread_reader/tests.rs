@@ -18,7 +18,8 @@ use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::tape::Tape;
 use crate::os::memory::{MemoryError, RemoteMemory};
 use crate::os::procfs::maps::Mapping;
-use crate::os::thread::activity::{Activity, RunCount};
+use crate::os::procfs::schedstat::RunCount;
+use crate::os::thread::activity::Activity;
 use crate::os::{Pid, Tid};
 
 /// A recorded process whose main thread moves between two frames.

@@ -1,5 +1,5 @@
 //! [`MemoryView`]: memory over time as a plot in character cells, with the verdict above it and the
-//! functions that grew below. Pure, as [`crate::tui::top::view`].
+//! functions with the most growth below.
 
 use std::time::Duration;
 
@@ -10,56 +10,51 @@ use ratatui::symbols::Marker;
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Widget};
 
-use super::sparkline::{curve, growth, mebibytes};
-use super::state::MemorySeen;
+use super::sparkline::curve;
+use super::state::MemorySnapshot;
 use crate::os::Pid;
-use crate::tui::app::View;
+use crate::text::units::{mib, size_change};
+use crate::tui::cells::{self, MIN_NAME_WIDTH, clean, cut};
+use crate::tui::model::{Command, Title, View};
 use crate::tui::rows::row::Row;
-use crate::tui::terminal::input::Command;
-use crate::tui::top::view::{MIN_NAME_WIDTH, Title, clean, cut, lines};
 
-/// The smallest plot that is worth its axes, in cells.
+/// The smallest plot that is drawn with axes, in cells.
 const MIN_PLOT: (u16, u16) = (24, 5);
-/// The most rows of functions, with their heading.
+/// Most rows of functions, including the heading.
 const MAX_ROWS: u16 = 12;
-/// How much room the plot leaves above and below the curve, as a share of it, and as one of the memory:
-/// some pages more or less are no mountain range.
+/// Space above and below the curve, as a share of its height.
 const HEADROOM: f64 = 0.05;
-const LEAST_HEADROOM: f64 = 0.01;
+/// The minimum, as a share of the memory: without it a change of a few pages would fill the plot.
+const MIN_HEADROOM: f64 = 0.01;
 
-/// What the user chose to see.
 #[derive(Clone, Debug)]
 pub struct MemoryView {
-    /// What is looked at.
     pub title: Title,
-    /// Rows are lines, not functions.
+    /// Rows are lines instead of functions.
     pub by_line: bool,
-    /// Where the recording will be written.
+    /// The file that the recording will be written to.
     pub file: Option<String>,
 }
 
 impl View for MemoryView {
-    type Seen = MemorySeen;
+    type Snapshot = MemorySnapshot;
 
     fn pid(&self) -> Pid {
         self.title.pid
     }
 
-    fn draw(&self, seen: &MemorySeen, buffer: &mut Buffer) {
+    fn draw(&self, snapshot: &MemorySnapshot, buffer: &mut Buffer) {
         let footer = u16::from(buffer.area.height >= 12);
         let [main, footer] =
             Layout::vertical([Constraint::Fill(1), Constraint::Length(footer)]).areas(buffer.area);
-        self.draw_main(seen, main, buffer);
+        self.draw_main(snapshot, main, buffer);
         self.draw_footer(footer, buffer);
     }
 
-    fn text(&self, seen: &MemorySeen, width: u16, height: u16) -> String {
+    fn text(&self, snapshot: &MemorySnapshot, width: u16, height: u16) -> String {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-        self.draw_main(seen, buffer.area, &mut buffer);
-        let mut text = lines(&buffer).join("\n");
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-        text
+        self.draw_main(snapshot, buffer.area, &mut buffer);
+        cells::text(&buffer)
     }
 
     fn handle(&mut self, command: Command) {
@@ -70,7 +65,7 @@ impl View for MemoryView {
 }
 
 impl MemoryView {
-    fn draw_main(&self, seen: &MemorySeen, area: Rect, buffer: &mut Buffer) {
+    fn draw_main(&self, snapshot: &MemorySnapshot, area: Rect, buffer: &mut Buffer) {
         let header = area.height.min(3);
         let left = area.height - header;
         let rows = match left {
@@ -79,9 +74,9 @@ impl MemoryView {
             _ => (left / 3).min(MAX_ROWS),
         };
         let grown = if self.by_line {
-            &seen.lines
+            &snapshot.lines
         } else {
-            &seen.functions
+            &snapshot.functions
         };
         let heading_and_rows = u16::try_from(grown.len() + 1).unwrap_or(u16::MAX);
         let [header, plot, rows] = Layout::vertical([
@@ -91,32 +86,38 @@ impl MemoryView {
         ])
         .areas(area);
         let has_plot = plot.width >= MIN_PLOT.0 && plot.height >= MIN_PLOT.1;
-        self.draw_header(seen, !has_plot, header, buffer);
+        self.draw_header(snapshot, !has_plot, header, buffer);
         if has_plot {
-            draw_plot(seen, plot, buffer);
+            draw_plot(snapshot, plot, buffer);
         }
         self.draw_rows(grown, rows, buffer);
     }
 
-    fn draw_header(&self, seen: &MemorySeen, with_curve: bool, area: Rect, buffer: &mut Buffer) {
+    fn draw_header(
+        &self,
+        snapshot: &MemorySnapshot,
+        with_curve: bool,
+        area: Rect,
+        buffer: &mut Buffer,
+    ) {
         let lines = [
-            self.title_line(seen, area.width),
-            numbers_line(seen, with_curve, area.width),
-            verdict_line(seen),
+            self.title_line(snapshot, area.width),
+            numbers_line(snapshot, with_curve, area.width),
+            verdict_line(snapshot),
         ];
         for (place, line) in area.rows().zip(lines) {
             buffer.set_line(place.x, place.y, &line, place.width);
         }
     }
 
-    /// The title, with the command cut so that what follows it stays in sight.
-    fn title_line(&self, seen: &MemorySeen, width: u16) -> Line<'static> {
+    /// The title, with the command shortened so that the text after it stays visible.
+    fn title_line(&self, snapshot: &MemorySnapshot, width: u16) -> Line<'static> {
         let before = Span::raw("Memory of '");
         let after = Span::raw(format!(
             "' (pid {}, python v{}) for {}",
             self.title.pid,
             clean(&self.title.version),
-            span(seen.elapsed)
+            span(snapshot.elapsed)
         ));
         let room = usize::from(width).saturating_sub(before.width() + after.width());
         let command = cut(&clean(&self.title.command), room.max(MIN_NAME_WIDTH.into()));
@@ -136,9 +137,9 @@ impl MemoryView {
             buffer.set_stringn(place.x, place.y, text, place.width.into(), reversed);
         }
         for (place, row) in places.zip(rows) {
-            let mut text = format!("{:>11}", growth(row.own_growth.net_bytes()));
+            let mut text = format!("{:>11}", size_change(row.own_growth.net_bytes()));
             if wide {
-                text += &format!("{:>13}", growth(row.total_growth.net_bytes()));
+                text += &format!("{:>13}", size_change(row.total_growth.net_bytes()));
             }
             text += &format!("  {}", clean(&row.text()));
             buffer.set_stringn(place.x, place.y, text, place.width.into(), Style::new());
@@ -152,10 +153,10 @@ impl MemoryView {
             key("q"),
             Span::raw(" to quit, "),
             key("l"),
-            Span::raw(" for lines. Dots: what is left in the troughs."),
+            Span::raw(" for lines. Dots: baseline."),
         ];
         if let Some(file) = &self.file {
-            spans.push(Span::raw(format!(" Will be in {}", clean(file))));
+            spans.push(Span::raw(format!(" Output: {}", clean(file))));
         }
         if let Some(last) = area.rows().next_back() {
             buffer.set_line(last.x, last.y, &Line::from(spans), last.width);
@@ -163,21 +164,21 @@ impl MemoryView {
     }
 }
 
-/// Resident memory in numbers, as many as have room: one that is cut would be another number.
-fn numbers_line(seen: &MemorySeen, with_curve: bool, width: u16) -> Line<'static> {
+/// RSS and other numbers, as many as fit: a truncated number would be wrong.
+fn numbers_line(snapshot: &MemorySnapshot, with_curve: bool, width: u16) -> Line<'static> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
-    let Some([last, _, highest]) = seen.rss_bytes else {
+    let Some([last, _, highest]) = snapshot.rss_bytes else {
         return Line::default();
     };
     let mut parts = vec![
-        ("RSS ", format!("{} MiB", mebibytes(last))),
-        (", peak ", format!("{} MiB", mebibytes(highest))),
-        (", growth ", growth(seen.growth().unwrap_or(0))),
+        ("RSS ", mib(last)),
+        (", peak ", mib(highest)),
+        (", growth ", size_change(snapshot.growth().unwrap_or(0))),
     ];
-    if let Some(shares) = seen.shares {
-        parts.push((", PSS ", format!("{} MiB", mebibytes(shares.pss_bytes))));
-        parts.push((", USS ", format!("{} MiB", mebibytes(shares.uss_bytes))));
-        parts.push((", swap ", format!("{} MiB", mebibytes(shares.swap_bytes))));
+    if let Some(shares) = snapshot.shares {
+        parts.push((", PSS ", mib(shares.pss_bytes)));
+        parts.push((", USS ", mib(shares.uss_bytes)));
+        parts.push((", swap ", mib(shares.swap_bytes)));
     }
     let mut line = Line::default();
     for (name, value) in parts {
@@ -190,14 +191,14 @@ fn numbers_line(seen: &MemorySeen, with_curve: bool, width: u16) -> Line<'static
     }
     let room = usize::from(width).saturating_sub(line.width() + 2);
     if with_curve && room > 0 {
-        let readings: Vec<u64> = seen.curve.iter().map(|(_, bytes)| *bytes).collect();
+        let readings: Vec<u64> = snapshot.curve.iter().map(|(_, bytes)| *bytes).collect();
         line.push_span(Span::raw(format!("  {}", curve(&readings, room))));
     }
     line
 }
 
-fn verdict_line(seen: &MemorySeen) -> Line<'static> {
-    let Some(verdict) = seen.verdict else {
+fn verdict_line(snapshot: &MemorySnapshot) -> Line<'static> {
+    let Some(verdict) = snapshot.verdict else {
         return Line::default();
     };
     let style = Style::new().add_modifier(Modifier::BOLD);
@@ -212,21 +213,21 @@ fn verdict_line(seen: &MemorySeen) -> Line<'static> {
     ])
 }
 
-fn draw_plot(seen: &MemorySeen, area: Rect, buffer: &mut Buffer) {
+fn draw_plot(snapshot: &MemorySnapshot, area: Rect, buffer: &mut Buffer) {
     let point = |(at, bytes): &(Duration, u64)| (at.as_secs_f64(), *bytes as f64);
-    let rss: Vec<(f64, f64)> = seen.curve.iter().map(point).collect();
-    let baseline: Vec<(f64, f64)> = seen.baseline.iter().map(point).collect();
+    let rss: Vec<(f64, f64)> = snapshot.curve.iter().map(point).collect();
+    let baseline: Vec<(f64, f64)> = snapshot.baseline.iter().map(point).collect();
     let (Some(low), Some(high)) = (
         rss.iter().map(|(_, bytes)| *bytes).reduce(f64::min),
         rss.iter().map(|(_, bytes)| *bytes).reduce(f64::max),
     ) else {
         return;
     };
-    let room = ((high - low) * HEADROOM).max(high * LEAST_HEADROOM);
+    let room = ((high - low) * HEADROOM).max(high * MIN_HEADROOM);
     let bounds = [(low - room).max(0.0), high + room];
-    let end = seen.elapsed.as_secs_f64().max(1.0);
+    let end = snapshot.elapsed.as_secs_f64().max(1.0);
     let faint = Style::new().fg(Color::DarkGray);
-    let size = |bytes: f64| format!("{} MiB", mebibytes(bytes as u64));
+    let size = |bytes: f64| mib(bytes as u64);
     let middle = f64::midpoint(bounds[0], bounds[1]);
     let datasets = vec![
         Dataset::default()
@@ -243,8 +244,8 @@ fn draw_plot(seen: &MemorySeen, area: Rect, buffer: &mut Buffer) {
     Chart::new(datasets)
         .x_axis(Axis::default().style(faint).bounds([0.0, end]).labels([
             "0 s".to_owned(),
-            span(seen.elapsed / 2),
-            span(seen.elapsed),
+            span(snapshot.elapsed / 2),
+            span(snapshot.elapsed),
         ]))
         .y_axis(Axis::default().style(faint).bounds(bounds).labels([
             size(bounds[0]),

@@ -1,4 +1,4 @@
-//! What the live plot of memory draws, without a terminal.
+//! The live plot of memory, without a terminal.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test fails by panicking.
 
 use std::time::Duration;
@@ -9,12 +9,11 @@ use ratatui::layout::Rect;
 use super::MemoryView;
 use crate::rss::attribution::Growth;
 use crate::rss::leak::verdict::Verdict;
-use crate::rss::process_series::SharePoint;
-use crate::tui::app::View;
-use crate::tui::memory::state::MemorySeen;
+use crate::rss::process_series::FootprintPoint;
+use crate::tui::cells::lines;
+use crate::tui::memory::state::MemorySnapshot;
+use crate::tui::model::{Command, Title, View};
 use crate::tui::rows::row::Row;
-use crate::tui::terminal::input::Command;
-use crate::tui::top::view::{Title, lines};
 
 const MIB: u64 = 1 << 20;
 
@@ -32,12 +31,12 @@ fn row(name: &str, line: Option<u32>, grown_bytes: u64) -> Row {
     }
 }
 
-fn seen() -> MemorySeen {
+fn snapshot() -> MemorySnapshot {
     let at = |second| Duration::from_secs(second);
-    MemorySeen {
+    MemorySnapshot {
         elapsed: at(80),
         rss_bytes: Some([60 * MIB, 20 * MIB, 64 * MIB]),
-        shares: Some(SharePoint {
+        shares: Some(FootprintPoint {
             elapsed: at(79),
             pss_bytes: 55 * MIB,
             uss_bytes: 50 * MIB,
@@ -66,16 +65,16 @@ fn view() -> MemoryView {
     }
 }
 
-fn screen(view: &MemoryView, seen: &MemorySeen, width: u16, height: u16) -> Vec<String> {
+fn screen(view: &MemoryView, snapshot: &MemorySnapshot, width: u16, height: u16) -> Vec<String> {
     let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
-    view.draw(seen, &mut buffer);
+    view.draw(snapshot, &mut buffer);
     lines(&buffer)
 }
 
 #[test]
 fn numbers_verdict_plot_and_functions() {
     let mut view = view();
-    let shown = screen(&view, &seen(), 80, 24);
+    let shown = screen(&view, &snapshot(), 80, 24);
     let header = [
         "Memory of 'python app.py --n 3' (pid 42, python v3.12.1) for 80 s",
         "RSS 60.0 MiB, peak 64.0 MiB, growth +40.0M, PSS 55.0 MiB, USS 50.0 MiB",
@@ -110,18 +109,18 @@ fn numbers_verdict_plot_and_functions() {
             "  OwnGrowth  TotalGrowth  Function (filename)",
             "     +39.0M       +40.0M  take (pkg/app.py)",
             "      +1.0M        +2.0M  other (pkg/app.py)",
-            "Press q to quit, l for lines. Dots: what is left in the troughs. Will be in memo",
+            "Press q to quit, l for lines. Dots: baseline. Output: memory.svg",
         ]
     );
     view.handle(Command::ToggleLines);
-    let shown = screen(&view, &seen(), 80, 24);
+    let shown = screen(&view, &snapshot(), 80, 24);
     assert!(
         shown
             .iter()
             .any(|line| line.ends_with("  take (pkg/app.py:20)")),
         "{shown:#?}"
     );
-    let text = view.text(&seen(), 80, 20);
+    let text = view.text(&snapshot(), 80, 20);
     assert!(
         text.starts_with(header[0]) && !text.contains("Press q"),
         "{text}"
@@ -129,8 +128,8 @@ fn numbers_verdict_plot_and_functions() {
 }
 
 #[test]
-fn small_screens_show_the_curve_in_a_line() {
-    let shown = screen(&view(), &seen(), 40, 8);
+fn small_screens_show_a_sparkline() {
+    let shown = screen(&view(), &snapshot(), 40, 8);
     let (numbers, bars) = shown[1].split_at("RSS 60.0 MiB, peak 64.0 MiB  ".len());
     assert_eq!(numbers, "RSS 60.0 MiB, peak 64.0 MiB  ");
     assert!(bars.starts_with('▁') && bars.ends_with('█'), "{bars}");
@@ -138,7 +137,7 @@ fn small_screens_show_the_curve_in_a_line() {
         shown.iter().any(|line| line.contains("+39.0M  take")),
         "{shown:#?}"
     );
-    let nothing = screen(&view(), &MemorySeen::default(), 80, 24);
+    let nothing = screen(&view(), &MemorySnapshot::default(), 80, 24);
     assert!(
         nothing[0].contains("for 0 s") && nothing[1..3] == ["", ""],
         "{nothing:#?}"
@@ -146,25 +145,25 @@ fn small_screens_show_the_curve_in_a_line() {
 }
 
 #[test]
-fn hostile_text_and_sizes_do_no_harm() {
+fn hostile_text_and_sizes_are_harmless() {
     let mut view = view();
     let evil = "a\x1b]0;owned\x07b\r\n\u{202e}関数関数関数関数関数";
     view.title.command = evil.repeat(100);
     view.title.version = evil.into();
     view.file = Some(evil.into());
-    let mut seen = seen();
-    seen.functions = vec![row(evil, Some(u32::MAX), u64::MAX); 300];
-    seen.rss_bytes = Some([u64::MAX, 0, u64::MAX]);
-    seen.curve = vec![(Duration::MAX, u64::MAX), (Duration::ZERO, 0)];
-    seen.elapsed = Duration::MAX;
+    let mut snapshot = snapshot();
+    snapshot.functions = vec![row(evil, Some(u32::MAX), u64::MAX); 300];
+    snapshot.rss_bytes = Some([u64::MAX, 0, u64::MAX]);
+    snapshot.curve = vec![(Duration::MAX, u64::MAX), (Duration::ZERO, 0)];
+    snapshot.elapsed = Duration::MAX;
     for width in [0, 1, 10, 23, 24, 43, 44, 80, 300] {
         for height in [0, 1, 2, 3, 4, 6, 8, 11, 12, 24, 100] {
-            let shown = screen(&view, &seen, width, height).join("");
+            let shown = screen(&view, &snapshot, width, height).join("");
             assert!(
                 !shown.chars().any(|c| c.is_control() || c == '\u{202e}'),
                 "{shown:?}"
             );
-            let text = view.text(&seen, width, height);
+            let text = view.text(&snapshot, width, height);
             assert!(text.lines().count() <= usize::from(height).max(1), "{text}");
         }
     }

@@ -1,13 +1,15 @@
-//! What the live view counts, without a program.
+//! The counts of `top`, without a program.
 #![allow(clippy::indexing_slicing)] // A test fails by panicking.
 
 use std::time::Duration;
 
-use super::{Column, Filter, Snapshot, TopState};
+use super::{Filter, TopSnapshot, TopState};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::cpython::stack::trace::StackTrace;
 use crate::rss::attribution::Growth;
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::testing::{process, sample_of};
+use crate::tui::model::Column;
 use crate::tui::rows::row::Row;
 
 fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
@@ -22,42 +24,26 @@ fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
 }
 
 fn thread(active: bool, owns_gil: bool, frames: &[FrameId]) -> StackTrace {
+    let thread = crate::testing::thread(1).active(active).owns_gil(owns_gil);
     StackTrace {
-        thread: ThreadInfo {
-            os_thread_id: None,
-            pthread_id: 0,
-            name: None,
-            interpreter_ids: vec![0],
-            active,
-            owns_gil,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: false,
-            cpu_ns: None,
-            faults: None,
-        },
+        thread: thread.info(),
         frames: frames.into(),
     }
 }
 
 fn sample(traces: Vec<StackTrace>) -> Sample {
-    let rss_bytes = Some(10 << 20);
-    Sample {
-        processes: vec![ProcessSample {
-            pid: 1,
-            traces,
-            rss_bytes,
-            rss_change: None,
-        }],
-        ..Sample::default()
-    }
+    let process = ProcessSample {
+        rss_bytes: Some(10 << 20),
+        ..process(1, traces)
+    };
+    sample_of(0, vec![process])
 }
 
 fn counts(row: &Row) -> (&str, [u64; 4]) {
     (&row.name, [row.own_now, row.total_now, row.own, row.total])
 }
 
-fn table(snapshot: &Snapshot, by_line: bool, sort: Column) -> Vec<(&str, [u64; 4])> {
+fn table(snapshot: &TopSnapshot, by_line: bool, sort: Column) -> Vec<(&str, [u64; 4])> {
     snapshot
         .sorted(by_line, sort)
         .into_iter()
@@ -75,42 +61,41 @@ fn recursion_counts_once_per_stack() {
     state.add(&sample(vec![thread(true, true, &deep)]), &frames);
     state.add(&sample(vec![thread(true, false, &[main])]), &frames);
 
-    let seen = state.tick();
-    let rows = table(&seen, false, Column::TotalPercent);
+    let snapshot = state.tick();
+    let rows = table(&snapshot, false, Column::TotalPercent);
     assert_eq!(rows, [("main", [1, 2, 1, 2]), ("fib", [1, 1, 1, 1])]);
-    let by_line: Vec<_> = seen
+    let by_line: Vec<_> = snapshot
         .sorted(true, Column::OwnTime)
         .iter()
         .map(|r| r.line)
         .collect();
     assert_eq!(by_line, [Some(9), Some(1), Some(2)]);
-    assert_eq!(seen.lines.iter().map(|row| row.total).max(), Some(2));
+    assert_eq!(snapshot.lines.iter().map(|row| row.total).max(), Some(2));
     assert_eq!(
-        (seen.percent(seen.gil_now), seen.percent(seen.active_now)),
+        (
+            snapshot.percent(snapshot.gil_now),
+            snapshot.percent(snapshot.active_now)
+        ),
         (50.0, 100.0)
     );
 
-    // Percentages are the interval's; times go on.
+    // Percentages are of the interval; times accumulate.
     state.add(&sample(vec![thread(true, false, &[main])]), &frames);
     let rows = state.tick();
     let rows = table(&rows, false, Column::OwnPercent);
     assert_eq!(rows, [("main", [1, 1, 2, 3]), ("fib", [0, 0, 1, 1])]);
 
     state.reset();
-    let nothing = state.tick();
+    let empty = state.tick();
     assert_eq!(
-        (
-            nothing.samples,
-            nothing.functions.len(),
-            nothing.lines.len()
-        ),
+        (empty.samples, empty.functions.len(), empty.lines.len()),
         (0, 0, 0)
     );
-    assert_eq!(nothing.percent(nothing.gil_now), 0.0);
+    assert_eq!(empty.percent(empty.gil_now), 0.0);
 }
 
 #[test]
-fn filters_choose_threads_and_the_header_counts_all() {
+fn filters_select_threads_and_the_header_counts_all() {
     let mut frames = FrameTable::default();
     let [run, wait, hold] = ["run", "wait", "hold"].map(|name| frame(&mut frames, name, 1));
     let threads = vec![
@@ -127,9 +112,13 @@ fn filters_choose_threads_and_the_header_counts_all() {
         };
         let mut state = TopState::new(filter, false);
         state.add(&sample(threads.clone()), &frames);
-        let seen = state.tick();
-        assert_eq!((seen.threads, seen.active_now, seen.gil_now), (4, 3, 1));
-        seen.functions
+        let snapshot = state.tick();
+        assert_eq!(
+            (snapshot.threads, snapshot.active_now, snapshot.gil_now),
+            (4, 3, 1)
+        );
+        snapshot
+            .functions
             .iter()
             .map(|row| row.name.to_string())
             .collect::<Vec<_>>()
@@ -140,7 +129,7 @@ fn filters_choose_threads_and_the_header_counts_all() {
 }
 
 #[test]
-fn header_adds_up_processes_and_errors() {
+fn the_header_sums_processes_and_errors() {
     let process = |rss_bytes| ProcessSample {
         pid: 1,
         traces: Vec::new(),
@@ -163,20 +152,23 @@ fn header_adds_up_processes_and_errors() {
     add(&[Some(5), None, Some(6)], &["first", "second"]);
     add(&[Some(3)], &[]);
     add(&[None], &["third"]);
-    let seen = state.tick();
-    assert_eq!((seen.samples, seen.missed_ticks), (3, 6));
-    // A torn stack is an error, and counted apart.
-    assert_eq!((seen.errors, seen.torn), (6, 3));
-    assert_eq!(seen.last_error.as_deref(), Some("third"));
-    assert_eq!((seen.rss_bytes, seen.rss_peak_bytes), (Some(3), Some(11)));
+    let snapshot = state.tick();
+    assert_eq!((snapshot.samples, snapshot.missed_ticks), (3, 6));
+    // A torn stack is an error, and also counted separately.
+    assert_eq!((snapshot.errors, snapshot.torn), (6, 3));
+    assert_eq!(snapshot.last_error.as_deref(), Some("third"));
     assert_eq!(
-        (seen.rss_first_bytes, seen.rss_curve),
+        (snapshot.rss_bytes, snapshot.rss_peak_bytes),
+        (Some(3), Some(11))
+    );
+    assert_eq!(
+        (snapshot.rss_first_bytes, snapshot.rss_curve),
         (Some(11), vec![11, 3])
     );
 }
 
 #[test]
-fn functions_without_end_share_one_row() {
+fn functions_without_end_have_limited_rows() {
     let mut frames = FrameTable::default();
     let mut state = TopState::new(Filter::default(), true);
     let main = frame(&mut frames, "main", 1);
@@ -184,22 +176,52 @@ fn functions_without_end_share_one_row() {
         let leaf = frame(&mut frames, &format!("f{n}"), 1);
         state.add(&sample(vec![thread(true, true, &[leaf, main])]), &frames);
     }
-    let seen = state.tick();
-    assert_eq!((seen.functions.len(), seen.lines.len()), (20_001, 20_001));
-    let rows = seen.sorted(false, Column::OwnTime);
+    let snapshot = state.tick();
     assert_eq!(
-        counts(rows[0]),
-        ("(other functions)", [10_001, 10_001, 10_001, 10_001])
+        (snapshot.functions.len(), snapshot.lines.len()),
+        (20_000, 20_000)
     );
-    assert_eq!(
-        counts(seen.sorted(true, Column::TotalTime)[0]).1,
-        [0, 30_000, 0, 30_000]
-    );
-    assert_eq!(&*rows[1].filename, "/srv/pkg/app.py");
+    for by_line in [false, true] {
+        let rows = snapshot.sorted(by_line, Column::TotalTime);
+        assert_eq!(counts(rows[0]), ("main", [0, 30_000, 0, 30_000]));
+        assert_eq!(&*rows[1].filename, "/srv/pkg/app.py");
+    }
+    // The next interval counts from the last one, also for rows that were omitted.
+    let leaf = frame(&mut frames, "f29999", 1);
+    state.add(&sample(vec![thread(true, true, &[leaf, main])]), &frames);
+    let snapshot = state.tick();
+    let rows = snapshot.sorted(false, Column::OwnPercent);
+    assert_eq!(counts(rows[0]), ("f29999", [1, 1, 2, 2]));
 }
 
 #[test]
-fn a_frame_of_another_table_is_passed_over() {
+fn functions_with_the_same_text_are_one_row() {
+    let mut frames = FrameTable::default();
+    let in_directory = |frames: &mut FrameTable, directory: &str| {
+        frames.intern(Frame {
+            name: "f".into(),
+            filename: format!("{directory}/pkg/app.py").into(),
+            short_filename: "pkg/app.py".into(),
+            line: Some(1),
+            first_line: 1,
+            columns: None,
+        })
+    };
+    let both = ["/a", "/b"].map(|directory| in_directory(&mut frames, directory));
+    for (full_filenames, expected) in [
+        (false, vec![("f", [1, 1, 1, 1])]),
+        (true, vec![("f", [1, 1, 1, 1]), ("f", [0, 1, 0, 1])]),
+    ] {
+        let mut state = TopState::new(Filter::default(), full_filenames);
+        state.add(&sample(vec![thread(true, true, &both)]), &frames);
+        let snapshot = state.tick();
+        assert_eq!(table(&snapshot, false, Column::OwnTime), expected);
+        assert_eq!(table(&snapshot, true, Column::OwnTime), expected);
+    }
+}
+
+#[test]
+fn a_frame_of_another_table_is_ignored() {
     let mut frames = FrameTable::default();
     let strange = frame(&mut frames, "f", 1);
     let mut state = TopState::new(Filter::default(), false);
@@ -211,7 +233,7 @@ fn a_frame_of_another_table_is_passed_over() {
 }
 
 #[test]
-fn cpu_time_is_counted_for_the_work_and_not_for_the_sleep() {
+fn cpu_time_is_attributed_to_work_and_not_to_sleep() {
     let mut frames = FrameTable::default();
     let [main, work, sleep] = ["main", "work", "sleep"].map(|name| frame(&mut frames, name, 1));
     let at = |elapsed_ms, active, leaf, cpu_ns| {
@@ -232,28 +254,28 @@ fn cpu_time_is_counted_for_the_work_and_not_for_the_sleep() {
     state.add(&at(5, true, work, None), &frames);
     state.add(&at(10, false, sleep, Some(3 * ms)), &frames);
     state.add(&at(15, true, work, Some(ms)), &frames);
-    let seen = state.tick();
-    let rows = table(&seen, false, Column::OwnTime);
-    let (own, none) = ([4 * ms, 4 * ms, 4 * ms, 4 * ms], [0, 0, 0, 0]);
-    assert_eq!(rows[0], ("work", own));
+    let snapshot = state.tick();
+    let rows = table(&snapshot, false, Column::OwnTime);
+    assert_eq!(rows[0], ("work", [4 * ms, 4 * ms, 4 * ms, 4 * ms]));
     assert_eq!(rows[1], ("main", [0, 4 * ms, 0, 4 * ms]));
-    assert_eq!(rows[2], ("sleep", none));
-    // 4 of 10 ms; the threads are counted as ever.
-    assert_eq!(seen.row_percent(rows[0].1[0]), 40.0);
-    assert_eq!(seen.percent(seen.active_now), 200.0 / 3.0);
+    // A function without on-CPU time has no row.
+    assert_eq!(rows.len(), 2);
+    // 4 of 10 ms; the header counts threads in samples.
+    assert_eq!(snapshot.row_percent(rows[0].1[0]), 40.0);
+    assert_eq!(snapshot.percent(snapshot.active_now), 200.0 / 3.0);
 
-    // The next interval begins where this one ended, and the time that waits comes along.
+    // The next interval begins where this one ended, and includes the deferred time.
     state.add(&at(25, false, sleep, Some(5 * ms)), &frames);
     assert_eq!(state.tick().functions[1].own_now, 0);
     state.add(&at(35, true, work, Some(ms)), &frames);
-    let seen = state.tick();
-    let rows = table(&seen, false, Column::OwnPercent);
+    let snapshot = state.tick();
+    let rows = table(&snapshot, false, Column::OwnPercent);
     assert_eq!(rows[0], ("work", [6 * ms, 6 * ms, 10 * ms, 10 * ms]));
-    assert_eq!(seen.row_percent(rows[0].1[0]), 60.0);
+    assert_eq!(snapshot.row_percent(rows[0].1[0]), 60.0);
 }
 
 #[test]
-fn a_collection_is_a_function_where_it_is_asked_for() {
+fn a_collection_is_a_function_if_selected() {
     let mut frames = FrameTable::default();
     let main = frame(&mut frames, "main", 1);
     let mut trace = thread(true, true, &[main]);
@@ -268,19 +290,19 @@ fn a_collection_is_a_function_where_it_is_asked_for() {
         };
         let mut state = TopState::new(filter, false);
         state.add(&sample(vec![trace.clone()]), &frames);
-        let seen = state.tick();
-        let mut rows = table(&seen, false, Column::TotalPercent);
+        let snapshot = state.tick();
+        let mut rows = table(&snapshot, false, Column::TotalPercent);
         rows.sort_by_key(|(name, _)| std::cmp::Reverse(*name));
         assert_eq!(rows, expected);
-        assert_eq!(seen.lines.len(), expected.len());
+        assert_eq!(snapshot.lines.len(), expected.len());
     }
 }
 
 #[test]
-fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
+fn growth_is_attributed_to_work_and_not_to_sleep() {
     let mut frames = FrameTable::default();
     let [main, load, sleep] = ["main", "load", "sleep"].map(|name| frame(&mut frames, name, 1));
-    let look = |active, leaf, faults, change: i64, other_faults| {
+    let at = |active, leaf, faults, change: i64, other_faults| {
         let mut trace = thread(active, true, &[leaf, main]);
         trace.thread.faults = faults;
         let mut sample = sample(vec![trace]);
@@ -294,13 +316,13 @@ fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
         sample
     };
     let mut state = TopState::new(Filter::default(), false);
-    state.add(&look(true, load, None, 0, 0), &frames);
-    // A quarter of the faults are those of a thread without Python.
-    state.add(&look(false, sleep, Some(300), 4000, 100), &frames);
-    state.add(&look(true, load, Some(1), -1000, 0), &frames);
-    let seen = state.tick();
+    state.add(&at(true, load, None, 0, 0), &frames);
+    // A quarter of the faults are of a thread without Python.
+    state.add(&at(false, sleep, Some(300), 4000, 100), &frames);
+    state.add(&at(true, load, Some(1), -1000, 0), &frames);
+    let snapshot = state.tick();
     for by_line in [false, true] {
-        let rows: Vec<_> = seen
+        let rows: Vec<_> = snapshot
             .sorted(by_line, Column::OwnGrowth)
             .iter()
             .map(|row| {
@@ -313,15 +335,15 @@ fn memory_goes_to_the_function_that_ran_and_not_to_the_sleep() {
         assert_eq!(rows, [load, outside, ("main", (0, 0), (3000, 1000))]);
     }
 
-    // What waited for a thread that has ended is its last work's; a reset forgets all.
-    state.add(&look(false, sleep, Some(1), 500, 0), &frames);
+    // Pending growth of a thread that has ended is attributed to its last work.
+    state.add(&at(false, sleep, Some(1), 500, 0), &frames);
     state.add(&sample(Vec::new()), &frames);
     state.tick();
     state.add(&sample(Vec::new()), &frames);
     state.tick();
-    let seen = state.tick();
+    let snapshot = state.tick();
     assert_eq!(
-        seen.sorted(false, Column::OwnGrowth)[0]
+        snapshot.sorted(false, Column::OwnGrowth)[0]
             .own_growth
             .grown_bytes,
         3500

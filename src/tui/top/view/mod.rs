@@ -1,58 +1,42 @@
-//! What the live view shows, as a picture of character cells: pure, so that tests can look at it.
+//! [`TopView`]: draws the table of `top` into character cells.
 //!
-//! Names, paths, command lines and error texts come from the target. [`clean`] takes their control
-//! characters away before they get near a cell.
+//! Names, paths, command lines and error texts come from the target. [`clean`] replaces their control
+//! characters before they are drawn.
 
-use ratatui::buffer::{Buffer, CellWidth};
+use ratatui::buffer::Buffer;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::help::{HELP_HEIGHT, draw_footer, draw_help};
-use super::state::{Column, Snapshot};
+use super::rss_line;
+use super::state::TopSnapshot;
 use crate::os::Pid;
-use crate::tui::app::View;
-use crate::tui::memory::sparkline;
+use crate::text::units::size_change;
+use crate::tui::cells::{self, MIN_NAME_WIDTH, clean, cut};
+use crate::tui::model::{Column, Command, Title, View};
 use crate::tui::rows::row::Row;
-use crate::tui::terminal::input::Command;
 
-/// Width of the four columns of time and the gap after them, and of that of memory.
+/// Width of the four columns of time with the gap after them, and of the columns of memory.
 const TIME_COLUMNS_WIDTH: u16 = 37;
 const OWN_GROWTH_WIDTH: u16 = 11;
 const TOTAL_GROWTH_WIDTH: u16 = 13;
-/// Cells that a function's name should have before a column may stand beside it.
-pub(crate) const MIN_NAME_WIDTH: u16 = 20;
-/// Characters of one hostile text that are looked at: more than any terminal line shows.
-const MAX_CHARS: usize = 1024;
 
-/// What is looked at.
-#[derive(Clone, Debug, Default)]
-pub struct Title {
-    /// The command line of the process.
-    pub command: String,
-    /// Its process id.
-    pub pid: Pid,
-    /// The version of its interpreter, such as `3.12.1`.
-    pub version: String,
-}
-
-/// What the user chose to see.
 #[derive(Clone, Debug)]
 pub struct TopView {
-    /// What is looked at.
     pub title: Title,
-    /// What a row counts in a second at most, to turn counts into seconds: samples, or nanoseconds.
+    /// Divides counts to convert them to seconds: samples per second, or 1e9 for nanoseconds.
     pub per_second: f64,
-    /// The column that orders the table.
+    /// The column that sorts the table.
     pub sort: Column,
-    /// Rows are lines, not functions.
+    /// Rows are lines instead of functions.
     pub by_line: bool,
-    /// The help is open.
+    /// The help is visible.
     pub help: bool,
 }
 
 impl TopView {
-    /// The view at the start: functions, the busiest of the moment first.
+    /// The initial view: functions, sorted by %Own.
     pub fn new(title: Title, per_second: f64) -> Self {
         Self {
             title,
@@ -63,8 +47,8 @@ impl TopView {
         }
     }
 
-    fn draw_table(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
-        // A low screen gives its lines to the rows first.
+    fn draw_table(&self, snapshot: &TopSnapshot, area: Rect, buffer: &mut Buffer) {
+        // On a low screen the rows have priority.
         let header_height = area.height.saturating_sub(5).min(5);
         let heading_height = u16::from(area.height >= 2);
         let [header, heading, rows] = Layout::vertical([
@@ -85,7 +69,7 @@ impl TopView {
         }
     }
 
-    fn draw_header(&self, snapshot: &Snapshot, area: Rect, buffer: &mut Buffer) {
+    fn draw_header(&self, snapshot: &TopSnapshot, area: Rect, buffer: &mut Buffer) {
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let number = |text: String| Span::styled(text, bold);
         let mut samples = vec![
@@ -118,10 +102,10 @@ impl TopView {
             Span::raw("%, Threads: "),
             number(snapshot.threads.to_string()),
         ];
-        let memory = sparkline::line(snapshot, area.width);
+        let memory = rss_line::line(snapshot, area.width);
         if area.height < 4 && !memory.spans.is_empty() {
             load.push(Span::raw(", "));
-            load.extend(sparkline::spans(snapshot));
+            load.extend(rss_line::spans(snapshot));
         }
         let lines = [
             self.title_line(area.width),
@@ -134,7 +118,7 @@ impl TopView {
         }
     }
 
-    /// The title, with the command cut so that what follows it stays in sight.
+    /// The title, with the command shortened so that the text after it stays visible.
     fn title_line(&self, width: u16) -> Line<'static> {
         let before = Span::raw("Collecting samples from '");
         let after = Span::raw(format!(
@@ -155,7 +139,7 @@ impl TopView {
         let reversed = Style::new().add_modifier(Modifier::REVERSED);
         let mut spans = Vec::new();
         for column in columns {
-            // As wide as the numbers below, see `row_text`.
+            // As wide as the numbers in `row_text`.
             let text = match column {
                 Column::OwnPercent => "  %Own ",
                 Column::TotalPercent => "  %Total",
@@ -186,7 +170,7 @@ impl TopView {
         buffer.set_line(area.x, area.y, &Line::from(spans), area.width);
     }
 
-    fn row_text(&self, snapshot: &Snapshot, row: &Row, columns: &[Column]) -> String {
+    fn row_text(&self, snapshot: &TopSnapshot, row: &Row, columns: &[Column]) -> String {
         let mut text = String::new();
         for column in columns {
             text.push_str(&match column {
@@ -197,10 +181,10 @@ impl TopView {
                     format!("{:>9}s ", seconds(row.total as f64 / self.per_second))
                 }
                 Column::OwnGrowth => {
-                    format!("{:>11}", sparkline::growth(row.own_growth.net_bytes()))
+                    format!("{:>11}", size_change(row.own_growth.net_bytes()))
                 }
                 Column::TotalGrowth => {
-                    format!("{:>13}", sparkline::growth(row.total_growth.net_bytes()))
+                    format!("{:>13}", size_change(row.total_growth.net_bytes()))
                 }
             });
         }
@@ -211,13 +195,13 @@ impl TopView {
 }
 
 impl View for TopView {
-    type Seen = Snapshot;
+    type Snapshot = TopSnapshot;
 
     fn pid(&self) -> Pid {
         self.title.pid
     }
 
-    fn draw(&self, snapshot: &Snapshot, buffer: &mut Buffer) {
+    fn draw(&self, snapshot: &TopSnapshot, buffer: &mut Buffer) {
         let screen = buffer.area;
         if self.help {
             let [table, help] =
@@ -237,13 +221,10 @@ impl View for TopView {
         draw_footer(footer, buffer);
     }
 
-    fn text(&self, snapshot: &Snapshot, width: u16, height: u16) -> String {
+    fn text(&self, snapshot: &TopSnapshot, width: u16, height: u16) -> String {
         let mut buffer = Buffer::empty(Rect::new(0, 0, width, height));
         self.draw_table(snapshot, buffer.area, &mut buffer);
-        let mut text = lines(&buffer).join("\n");
-        text.truncate(text.trim_end().len());
-        text.push('\n');
-        text
+        cells::text(&buffer)
     }
 
     fn handle(&mut self, command: Command) {
@@ -257,7 +238,7 @@ impl View for TopView {
     }
 }
 
-/// The columns that leave room for a name; where not all fit, the chosen one stays longest.
+/// The columns that leave room for a name; if not all fit, the one that sorts has priority.
 fn columns(width: u16, sort: Column) -> Vec<Column> {
     use Column::{OwnGrowth, OwnPercent, OwnTime, TotalGrowth, TotalPercent, TotalTime};
     const TIMES: u16 = TIME_COLUMNS_WIDTH + MIN_NAME_WIDTH;
@@ -278,12 +259,12 @@ fn columns(width: u16, sort: Column) -> Vec<Column> {
     }
 }
 
-/// What stands between the numbers and the name.
+/// The space between the numbers and the name.
 fn gap(columns: &[Column]) -> &'static str {
     if columns.is_empty() { "" } else { "  " }
 }
 
-/// Seconds with as many decimals as are worth reading.
+/// Seconds with three or four digits.
 fn seconds(seconds: f64) -> String {
     match seconds {
         s if s >= 1000.0 => format!("{s:.0}"),
@@ -291,61 +272,6 @@ fn seconds(seconds: f64) -> String {
         s if s >= 1.0 => format!("{s:.2}"),
         s => format!("{s:.3}"),
     }
-}
-
-/// Hostile text made harmless: control characters, and format characters that turn or hide what
-/// stands around them, become U+FFFD. Cut where no screen would show more.
-pub(crate) fn clean(text: &str) -> String {
-    let hides = |c: char| {
-        c.is_control()
-            || matches!(c,
-                '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-                | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
-                | '\u{e0000}'..='\u{e007f}')
-    };
-    text.chars()
-        .take(MAX_CHARS)
-        .map(|c| {
-            if hides(c) {
-                char::REPLACEMENT_CHARACTER
-            } else {
-                c
-            }
-        })
-        .collect()
-}
-
-/// The text, or its beginning and `…` where it is wider than `width` cells.
-pub(crate) fn cut(text: &str, width: usize) -> String {
-    if usize::from(text.cell_width()) <= width {
-        return text.to_owned();
-    }
-    let mut short = String::new();
-    for c in text.chars() {
-        short.push(c);
-        if usize::from(short.cell_width()) >= width {
-            short.pop();
-            break;
-        }
-    }
-    short.push('…');
-    short
-}
-
-/// The buffer's lines as text, without the blanks at their ends.
-pub(crate) fn lines(buffer: &Buffer) -> Vec<String> {
-    let mut lines = Vec::new();
-    for row in buffer.area.rows() {
-        let mut line = String::new();
-        let mut x = row.x;
-        while let Some(cell) = buffer.cell((x, row.y)).filter(|_| x < row.right()) {
-            line.push_str(cell.symbol());
-            // A wide character covers the cells after it.
-            x = x.saturating_add(cell.symbol().cell_width().max(1));
-        }
-        lines.push(line.trim_end().to_owned());
-    }
-    lines
 }
 
 #[cfg(test)]

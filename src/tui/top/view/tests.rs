@@ -1,4 +1,4 @@
-//! What the live view draws, without a terminal.
+//! The table of `top`, without a terminal.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test fails by panicking.
 
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use ratatui::backend::TestBackend;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use super::{Title, TopView};
+use super::TopView;
 use crate::rss::attribution::Growth;
-use crate::tui::app::View;
+use crate::tui::model::{Column, Title, View};
 use crate::tui::rows::row::Row;
-use crate::tui::top::state::{Column, Snapshot};
+use crate::tui::top::state::TopSnapshot;
 
-fn snapshot() -> Snapshot {
+fn snapshot() -> TopSnapshot {
     let row = |name: &str, line, [own_now, total_now, own, total]: [u64; 4], grown| Row {
         name: name.into(),
         filename: "pkg/app.py".into(),
@@ -32,7 +32,7 @@ fn snapshot() -> Snapshot {
             released_bytes: 0,
         },
     };
-    Snapshot {
+    TopSnapshot {
         samples: 400,
         samples_now: 100,
         whole_now: 100,
@@ -66,7 +66,7 @@ fn view() -> TopView {
 }
 
 /// The screen as a terminal shows it, without blank lines at the end.
-fn screen(view: &TopView, snapshot: &Snapshot, width: u16, height: u16) -> String {
+fn screen(view: &TopView, snapshot: &TopSnapshot, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal
         .draw(|frame| view.draw(snapshot, frame.buffer_mut()))
@@ -77,7 +77,7 @@ fn screen(view: &TopView, snapshot: &Snapshot, width: u16, height: u16) -> Strin
 }
 
 #[test]
-fn usual_screen() {
+fn ordinary_screen() {
     let expected = "\
 Collecting samples from 'python app.py --n 3' (pid 42, python v3.12.1)
 Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
@@ -116,7 +116,7 @@ RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
 }
 
 #[test]
-fn small_screens_give_their_room_to_the_rows() {
+fn small_screens_give_priority_to_the_rows() {
     let mut view = view();
     let expected = "\
 Collecting samples from 'python app.py -
@@ -157,7 +157,7 @@ Press q to quit, ? for help, 1-6 to sort";
 }
 
 #[test]
-fn help_stands_below_the_table_or_alone() {
+fn help_is_below_the_table_or_alone() {
     let mut view = view();
     view.help = true;
     let shown = screen(&view, &snapshot(), 80, 24);
@@ -178,7 +178,7 @@ fn help_stands_below_the_table_or_alone() {
 }
 
 #[test]
-fn hostile_names_stay_in_their_cells() {
+fn hostile_names_are_harmless() {
     const HIDDEN: [char; 6] = [
         '\u{202e}',
         '\u{2066}',
@@ -212,7 +212,7 @@ fn hostile_names_stay_in_their_cells() {
             released_bytes: u64::MAX,
         },
     });
-    let snapshot = Snapshot {
+    let snapshot = TopSnapshot {
         samples: u64::MAX,
         samples_now: 1,
         whole_now: 1,
@@ -225,7 +225,7 @@ fn hostile_names_stay_in_their_cells() {
         rss_curve: vec![0, u64::MAX],
         functions: rows.to_vec(),
         lines: rows.to_vec(),
-        ..Snapshot::default()
+        ..TopSnapshot::default()
     };
     let mut view = view();
     view.by_line = true;
@@ -261,7 +261,7 @@ fn hostile_names_stay_in_their_cells() {
 }
 
 #[test]
-fn wide_characters_are_neither_cut_nor_padded() {
+fn wide_characters_are_not_split_or_padded() {
     let mut snapshot = snapshot();
     snapshot.functions[1].name = "関数".into();
     let text = view().text(&snapshot, 80, 20);
@@ -269,7 +269,7 @@ fn wide_characters_are_neither_cut_nor_padded() {
         text.contains("3.82s      +13.0M  関数 (pkg/app.py)\n"),
         "{text}"
     );
-    // 48 cells of numbers, then room for eleven and a half of the characters: at 70 five columns show.
+    // 48 cells of numbers leave room for eleven and a half of the characters.
     snapshot.functions[1].name = "関".repeat(20).into();
     let text = view().text(&snapshot, 71, 20);
     assert!(
@@ -279,7 +279,7 @@ fn wide_characters_are_neither_cut_nor_padded() {
 }
 
 #[test]
-fn a_long_command_leaves_the_version_in_sight() {
+fn a_long_command_leaves_the_version_visible() {
     let mut view = view();
     view.title.command = "python ".to_owned() + &"関数".repeat(100);
     let shown = view.text(&snapshot(), 80, 20);

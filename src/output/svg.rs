@@ -1,4 +1,4 @@
-//! [`Canvas`]: the few SVG shapes that the picture consists of.
+//! [`Canvas`]: writes the few SVG shapes that pictures need.
 
 use std::fmt::{self, Display, Write};
 
@@ -154,7 +154,7 @@ fn round((x, y): Point) -> (i32, i32) {
 
 /// The text with XML's special characters as entities and without the characters that XML 1.0 does not
 /// allow (its production 2, `Char`).
-fn escape(text: &str) -> String {
+pub fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

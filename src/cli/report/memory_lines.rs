@@ -1,0 +1,57 @@
+//! The lines of `memory` where stdout is not a terminal.
+
+use crate::rss::attribution::Growth;
+use crate::text::escape::for_terminal;
+use crate::text::units::{mib_number, size_change};
+use crate::tui::memory::state::MemorySnapshot;
+use crate::tui::rows::row::Row;
+
+/// Most functions below the verdict.
+const MAX_FUNCTIONS: usize = 5;
+
+pub const HEADING: &str = "Seconds    RSS MiB   Peak MiB    Growth  Most of it since the last line";
+
+/// A line: the numbers, and the function that added most since `last`.
+pub fn line(now: &MemorySnapshot, last: &MemorySnapshot) -> String {
+    let [rss, _, peak] = now.rss_bytes.unwrap_or_default();
+    let before = |row: &Row| {
+        let mut rows = last.functions.iter();
+        let same = |old: &&Row| (&old.name, &old.filename) == (&row.name, &row.filename);
+        rows.find(same).map_or(0, |old| old.own_growth.net_bytes())
+    };
+    let most = now
+        .functions
+        .iter()
+        .map(|row| (row.own_growth.net_bytes().saturating_sub(before(row)), row))
+        .max_by_key(|(bytes, _)| *bytes)
+        .filter(|(bytes, _)| *bytes > 0)
+        .map(|(bytes, row)| format!("  {} {}", size_change(bytes), for_terminal(&row.text())));
+    format!(
+        "{:>7.1} {:>10} {:>10} {:>9}{}",
+        now.elapsed.as_secs_f64(),
+        mib_number(rss),
+        mib_number(peak),
+        size_change(now.growth().unwrap_or(0)),
+        most.unwrap_or_default()
+    )
+}
+
+/// The verdict, and the functions that added most.
+pub fn closing(now: &MemorySnapshot) -> Vec<String> {
+    let mut lines = Vec::new();
+    lines.extend(now.verdict.map(|verdict| format!("Memory: {verdict}")));
+    for row in now.lines.iter().take(MAX_FUNCTIONS) {
+        let Growth {
+            grown_bytes,
+            released_bytes,
+        } = row.own_growth;
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        lines.push(format!(
+            "{:>9} added, {:>9} released  {}",
+            size_change(signed(grown_bytes)),
+            size_change(-signed(released_bytes)),
+            for_terminal(&row.text())
+        ));
+    }
+    lines
+}

@@ -1,0 +1,236 @@
+//! The recording loop of `record`, `memory` and `top`: [`Samples`] is the source of samples, the caller
+//! is their observer, [`Recording`] is the result.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use super::attach::{warn_without_gc, warn_without_gil};
+use super::options::{Program, Sampling};
+use super::sources::Sources;
+use crate::cpython::code::frame_table::FrameTable;
+use crate::os::Pid;
+use crate::os::ptrace::pause::PauseGuard;
+use crate::output::meta::Meta;
+use crate::output::tables::options::TableOptions;
+use crate::profile::Profile;
+use crate::profile::options::ProcessLabel;
+use crate::sampler::processes::root::Root;
+use crate::sampler::sample::Sample;
+use crate::sampler::stats::SamplerStats;
+use crate::sampler::{Sampler, SamplerOptions};
+use crate::text::escape::{command_line, for_terminal};
+use crate::tui::model::SampleSource;
+
+/// Why the sampling ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The requested duration is over.
+    Duration,
+    /// A signal, or the user, stopped it.
+    Stopped,
+    /// No process is left.
+    ProgramEnded,
+}
+
+/// What to sample, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct SamplesOptions {
+    pub sampling: Sampling,
+    /// `None`: unlimited.
+    pub duration: Option<Duration>,
+    /// Whether source files will be read at the end.
+    pub wants_sources: bool,
+}
+
+/// The samples of a run. Ends when all processes have ended, when the duration is over, or when the stop
+/// flag is set.
+pub struct Samples {
+    sampler: Sampler,
+    sources: Sources,
+    new_fs_roots: Vec<(Pid, u32)>,
+    last_error: Option<String>,
+    is_exhausted: bool,
+}
+
+impl Samples {
+    /// Adds a sample, which [`next`](Iterator::next) has just returned, to a profile.
+    pub fn add_to(&self, profile: &mut Profile, sample: &Sample) {
+        for (pid, root) in &self.new_fs_roots {
+            profile.set_fs_root(*pid, *root);
+        }
+        profile.add(sample, self.frames(), &|pid| self.process(pid));
+    }
+}
+
+impl Iterator for Samples {
+    type Item = Sample;
+
+    fn next(&mut self) -> Option<Sample> {
+        let Some(sample) = self.sampler.next() else {
+            self.is_exhausted = true;
+            return None;
+        };
+        let Samples {
+            sources,
+            new_fs_roots,
+            ..
+        } = self;
+        new_fs_roots.clear();
+        let pids = sample.processes.iter().map(|process| process.pid);
+        new_fs_roots.extend(pids.filter_map(|pid| Some((pid, sources.add_process(pid)?))));
+        if let Some(error) = sample.errors.last() {
+            self.last_error = Some(error.clone());
+        }
+        Some(sample)
+    }
+}
+
+impl SampleSource for Samples {
+    fn frames(&self) -> &FrameTable {
+        self.sampler.frames()
+    }
+
+    fn process(&self, pid: Pid) -> Option<ProcessLabel> {
+        self.sampler.process(pid).map(|process| ProcessLabel {
+            pid,
+            parent: process.parent,
+            command: for_terminal(&process.command).into(),
+        })
+    }
+
+    fn new_fs_roots(&self) -> &[(Pid, u32)] {
+        &self.new_fs_roots
+    }
+
+    fn settle(&mut self) {
+        // A thread that cannot be resumed yet is blocked in the kernel: this process does not delay it.
+        PauseGuard::settle();
+    }
+}
+
+/// A run after its last sample.
+pub struct Run {
+    pub stats: SamplerStats,
+    pub ending: Ending,
+    /// The last process or thread that could not be read.
+    pub last_error: Option<String>,
+    command: String,
+    python_version: Option<String>,
+    start: Option<SystemTime>,
+    /// The requested duration.
+    duration: Option<Duration>,
+    sources: Sources,
+}
+
+impl Run {
+    /// Samples a process (and its children) for an observer, which consumes the samples until they end
+    /// or until it returns. The observer's result is returned beside the run: what was recorded is
+    /// valid even if it could not be shown.
+    pub fn observe<T>(
+        root: Root,
+        options: &SamplesOptions,
+        stop: &Arc<AtomicBool>,
+        observer: impl FnOnce(&mut Samples) -> T,
+    ) -> (Run, T) {
+        warn_without_gc(&root, &options.sampling);
+        warn_without_gil(&root, &options.sampling);
+        let command = command_line(&root.target().command_line());
+        let python_version = root.version().to_string();
+        let start = SystemTime::now();
+        let mut sources = Sources::new(options.wants_sources);
+        // The first root directory has the number 0, which is every process's default.
+        sources.add_process(root.pid());
+        let sampling = SamplerOptions {
+            duration: options.duration,
+            ..options.sampling.for_sampler(stop)
+        };
+        let mut samples = Samples {
+            sampler: Sampler::new(root, sampling),
+            sources,
+            new_fs_roots: Vec::new(),
+            last_error: None,
+            is_exhausted: false,
+        };
+        let observed = observer(&mut samples);
+        let Samples {
+            sampler,
+            sources,
+            last_error,
+            is_exhausted,
+            ..
+        } = samples;
+        let ending = if stop.load(Ordering::SeqCst) {
+            Ending::Stopped
+        } else if sampler.is_time_over() {
+            Ending::Duration
+        } else if is_exhausted {
+            Ending::ProgramEnded
+        } else {
+            Ending::Stopped
+        };
+        let run = Run {
+            stats: sampler.stats().clone(),
+            ending,
+            last_error,
+            command,
+            python_version: Some(python_version),
+            start: Some(start),
+            duration: options.duration,
+            sources,
+        };
+        (run, observed)
+    }
+
+    /// A program that ended before its interpreter was initialized: nothing wrong, but no samples.
+    pub fn ended_early(program: &Program) -> Run {
+        let words = std::iter::once(&program.file).chain(&program.args);
+        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        Run {
+            stats: SamplerStats::default(),
+            ending: Ending::ProgramEnded,
+            last_error: None,
+            command: command_line(&words),
+            python_version: None,
+            start: None,
+            duration: None,
+            sources: Sources::new(false),
+        }
+    }
+
+    /// The run with the profile of its samples, and what its tables show.
+    pub fn into_recording(self, mut profile: Profile, tables: TableOptions) -> Recording {
+        profile.finish();
+        if self.ending == Ending::ProgramEnded {
+            profile.end();
+        }
+        let duration = match (self.ending, self.duration) {
+            (Ending::Duration, Some(time)) => time,
+            _ => profile.last_elapsed(),
+        };
+        Recording {
+            profile,
+            stats: self.stats,
+            meta: Meta {
+                command: self.command,
+                python_version: self.python_version,
+                start: self.start,
+                duration,
+                tables,
+            },
+            sources: self.sources,
+            ending: self.ending,
+            last_error: self.last_error,
+        }
+    }
+}
+
+/// A profile with everything that the files and the closing lines need.
+pub struct Recording {
+    pub profile: Profile,
+    pub stats: SamplerStats,
+    pub meta: Meta,
+    pub sources: Sources,
+    pub ending: Ending,
+    pub last_error: Option<String>,
+}
