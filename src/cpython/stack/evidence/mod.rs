@@ -21,7 +21,7 @@ pub enum Mode {
 pub enum LeafState {
     /// Nothing.
     Unknown,
-    /// The leaf is marked as executing (3.11).
+    /// The leaf is marked as executing (`stacktop`, 3.11 to 3.13).
     Executing,
     /// The leaf was the current frame right before the copy, no frame had returned when it was copied,
     /// and all frames are on the thread's data stack. Entry shims (C stack) and generator frames
