@@ -8,8 +8,7 @@
     missing_docs
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
+use test_support as support;
 
 mod bounded;
 mod cli;
