@@ -108,7 +108,7 @@ class Comparison:
                     self.add(scenario, asked, run)
 
     def long(self, scenario):
-        """All at once, each on a target of its own: only memory is looked at, and it takes long."""
+        """All at once, each on a target of its own: only memory is sampled, and it takes long."""
         def one(asked, python):
             try:
                 with self.target(scenario, python) as target:
@@ -168,7 +168,7 @@ def main():
         for python in pythons.values():
             stack.callback(python.close)
         if not pythons:
-            sys.exit("no CPython 3.12 (--python), no CPython 3.15: nothing to look at")
+            sys.exit("no CPython 3.12 (--python), no CPython 3.15: nothing to profile")
         profilers = all_profilers(options.binary, peers, pythons.get("3.15"))
         machine = describe(profilers, pythons, options)
         text = machine + "\n" + Comparison(options, peers, profilers, pythons).run()

@@ -1,7 +1,7 @@
-/* What the kernel takes for a sample, with no profiler around it: does what a look at a busy thread does,
+/* What the kernel takes for a sample, with no profiler around it: does what a sample of a busy thread does,
  * BYTES of the process PID's memory in seven parts standing for its stack.
  *
- * floor PID BYTES [ROUNDS]: every kind of look by turns, 1,000 times a second, where each begins with a
+ * floor PID BYTES [ROUNDS]: every kind of sample in turn, 1,000 times a second, where each begins with a
  * sleep, and flat out. Prints the CPU microseconds of each, the least of ROUNDS (3) of half a second: on a
  * shared machine whatever else there is comes on top.
  *
@@ -10,7 +10,7 @@
  *   ask        and three preads: statm, syscall, and the GIL
  *   pause      and PTRACE_SEIZE, INTERRUPT, waitid, PEEKUSER before the read, DETACH after it
  *
- * floor PID BYTES KIND HZ SECONDS: one kind, so often (0: flat out), for so long; prints how many looks.
+ * floor PID BYTES KIND HZ SECONDS: one kind, so often (0: flat out), for so long; prints how many samples.
  *
  * cc -O2 -o floor benches/floor.c */
 #define _GNU_SOURCE
@@ -88,7 +88,7 @@ static void read_stack(void) {
         fail("process_vm_readv");
 }
 
-static void look(int kind) {
+static void sample(int kind) {
     if (kind >= ASK)
         ask();
     if (kind >= PAUSE)
@@ -99,8 +99,8 @@ static void look(int kind) {
         fail("PTRACE_DETACH");
 }
 
-/* So many looks; flat out for hz 0. */
-static void looks(int kind, int hz, long count) {
+/* So many samples; flat out for hz 0. */
+static void samples(int kind, int hz, long count) {
     struct timespec next;
     clock_gettime(CLOCK_MONOTONIC, &next);
     for (long i = 0; i < count; i++) {
@@ -110,7 +110,7 @@ static void looks(int kind, int hz, long count) {
             next.tv_nsec %= 1000000000;
             clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &next, NULL);
         }
-        look(kind);
+        sample(kind);
     }
 }
 
@@ -141,8 +141,8 @@ static int one_kind(char **words) {
             double end = now.tv_sec + now.tv_nsec / 1e9 + atof(words[2]);
             long done = 0, some = hz ? hz / 20 + 1 : 5000;
             for (; now.tv_sec + now.tv_nsec / 1e9 < end; clock_gettime(CLOCK_MONOTONIC, &now), done += some)
-                looks(kind, hz, some);
-            printf("looks: %ld\n", done);
+                samples(kind, hz, some);
+            printf("samples: %ld\n", done);
             return 0;
         }
     fprintf(stderr, "no such kind: %s\n", words[0]);
@@ -156,12 +156,12 @@ static int all_kinds(int rounds) {
             for (int kind = flat_out ? READ : SLEEP; kind < KINDS; kind++) {
                 long count = flat_out ? 20000 : 500;
                 double before = cpu_us();
-                looks(kind, flat_out ? 0 : 1000, count);
+                samples(kind, flat_out ? 0 : 1000, count);
                 double took = (cpu_us() - before) / count;
                 if (!round || took < least[flat_out][kind])
                     least[flat_out][kind] = took;
             }
-    printf("CPU us per look of %zu bytes\n%-8s%10s%10s\n", bytes, "", "1 kHz", "flat out");
+    printf("CPU us per sample of %zu bytes\n%-8s%10s%10s\n", bytes, "", "1 kHz", "flat out");
     for (int kind = 0; kind < KINDS; kind++)
         if (kind == SLEEP)
             printf("%-8s%10.1f\n", names[kind], least[0][kind]);

@@ -3,7 +3,7 @@
  * The line is: wait status, user and system CPU in microseconds, peak RSS in KiB, wall time in
  * microseconds. Why this is not Python's os.wait4: the kernel keeps the larger of the old and the new
  * program's peak RSS over an exec, and a fork of Python has 15 MiB or more to begin with; a fork of this
- * has a few hundred KiB. The program's pid is written first, as `pid N`, so that it can be looked at.
+ * has a few hundred KiB. The program's pid is written first, as `pid N`, so that it can be profiled.
  */
 #define _GNU_SOURCE
 #include <signal.h>

@@ -18,7 +18,7 @@ use pyspy_rs::{
 };
 
 /// 24 hours of them.
-const LOOKS: u64 = 24 * 3600 * 100;
+const TICKS: u64 = 24 * 3600 * 100;
 const THREADS: i32 = 10;
 const STACKS: usize = 500;
 const DEPTH: usize = 30;
@@ -30,7 +30,7 @@ fn kib(name: &str) -> u64 {
     line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-/// 500 stacks, 30 deep, whose lower two thirds they share.
+/// 500 stacks, 30 deep, with the two thirds towards the root in common.
 fn stacks(frames: &mut FrameTable) -> Vec<Vec<FrameId>> {
     let mut frame = |function: usize, line: usize| {
         frames.intern(Frame {
@@ -63,29 +63,29 @@ fn stacks(frames: &mut FrameTable) -> Vec<Vec<FrameId>> {
         .collect()
 }
 
-/// What one look sees: two threads on a CPU, the others asleep.
-fn sample(look: usize, stacks: &[Vec<FrameId>]) -> Sample {
+/// One sample: two threads on a CPU, the others asleep.
+fn sample(tick: usize, stacks: &[Vec<FrameId>]) -> Sample {
     let trace = |tid: i32| StackTrace {
         thread: ThreadInfo {
             os_thread_id: Some(100 + tid),
             pthread_id: 0x7f00_0000 + u64::try_from(tid).unwrap(),
             name: Some(Arc::from(format!("worker-{tid}"))),
             interpreter_ids: vec![0],
-            active: (look + tid as usize).is_multiple_of(5),
+            active: (tick + tid as usize).is_multiple_of(5),
             owns_gil: tid == 0,
-            collecting: look.is_multiple_of(50),
+            collecting: tick.is_multiple_of(50),
             waits_for_cpu: false,
             is_main: tid == 0,
             cpu_ns: Some(2_000_000),
             faults: None,
         },
-        frames: stacks[(look + tid as usize) % STACKS].as_slice().into(),
+        frames: stacks[(tick + tid as usize) % STACKS].as_slice().into(),
     };
     Sample {
         processes: vec![ProcessSample {
             pid: 100,
             traces: (0..THREADS).map(trace).collect(),
-            rss_bytes: Some((100 << 20) + look as u64),
+            rss_bytes: Some((100 << 20) + tick as u64),
             rss_change: None,
         }],
         ..Sample::default()
@@ -96,7 +96,7 @@ fn sample(look: usize, stacks: &[Vec<FrameId>]) -> Sample {
 fn a_day_at_100_hz_stays_under_64_mib() {
     let mut frames = FrameTable::default();
     let stacks = stacks(&mut frames);
-    let mut samples: Vec<Sample> = (0..STACKS).map(|look| sample(look, &stacks)).collect();
+    let mut samples: Vec<Sample> = (0..STACKS).map(|tick| sample(tick, &stacks)).collect();
     let mut profile = Profile::new(ProfileOptions {
         cpu_time: true,
         show_threads: true,
@@ -105,13 +105,13 @@ fn a_day_at_100_hz_stays_under_64_mib() {
     });
     let mut stats = SamplerStats::default();
     let mut early = None;
-    for look in 0..LOOKS {
-        let sample = &mut samples[look as usize % STACKS];
-        sample.elapsed = Duration::from_millis(10 * look);
+    for tick in 0..TICKS {
+        let sample = &mut samples[tick as usize % STACKS];
+        sample.elapsed = Duration::from_millis(10 * tick);
         profile.add(sample, &frames, &|_| None);
-        stats.lateness.record(Duration::from_micros(look % 5_000));
+        stats.lateness.record(Duration::from_micros(tick % 5_000));
         // After a quarter of an hour everything has been seen.
-        if look == LOOKS / 100 {
+        if tick == TICKS / 100 {
             early = Some((kib("VmRSS"), profile.stacks().len(), profile.labels().len()));
         }
     }
@@ -123,8 +123,8 @@ fn a_day_at_100_hz_stays_under_64_mib() {
     );
     assert!(profile.rss().points().len() > 500);
     assert_eq!(profile.rss().peak(), Some((100 << 20) + STACKS as u64 - 1));
-    assert_eq!(profile.counts().ticks, LOOKS);
-    let all = LOOKS * THREADS as u64 * 2_000_000;
+    assert_eq!(profile.counts().ticks, TICKS);
+    let all = TICKS * THREADS as u64 * 2_000_000;
     assert_eq!(profile.total_weight(), all, "no nanosecond is lost");
     let (grown, peak) = (kib("VmRSS").saturating_sub(rss), kib("VmHWM"));
     println!("{nodes} nodes, {grown} KiB grown, {peak} KiB at most");
@@ -133,5 +133,5 @@ fn a_day_at_100_hz_stays_under_64_mib() {
         "{grown} KiB more than after a quarter of an hour"
     );
     assert!(peak < 64 << 10, "{peak} KiB");
-    assert_eq!(stats.lateness.count(), LOOKS);
+    assert_eq!(stats.lateness.count(), TICKS);
 }

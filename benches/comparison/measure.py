@@ -13,8 +13,8 @@ from .pythons import die_with_us, rate
 
 # Before and after a recording the target runs alone for so long.
 ALONE = 0.6
-# A profiler has this long to start before the look at its CPU and at the target's progress begins, and
-# that look ends so long before its time is over.
+# A profiler has this long to start before its CPU and the target's progress are measured, and the
+# measurement ends so long before its time is over.
 SETTLE, MARGIN = 0.5, 0.15
 # A profiler may take so much longer than it was asked to, or for a dump.
 PATIENCE = 15
@@ -32,7 +32,7 @@ class Run:
     seconds: float = 0.0
     samples: int = 0
     lost: int = 0
-    looks: float | None = None
+    ticks: float | None = None
     stacks: Counter = field(default_factory=Counter)
     # Profiler's CPU per second, once it had started.
     cores: float | None = None
@@ -188,7 +188,7 @@ def record(peers, profiler, target, asked, before=None):
         run.problem = "its output is not understood: %s" % error
         return run, after
     run.seconds = recorded.seconds or asked.seconds
-    run.lost, run.stacks, run.looks = recorded.lost, recorded.stacks, recorded.looks
+    run.lost, run.stacks, run.ticks = recorded.lost, recorded.stacks, recorded.ticks
     run.samples = recorded.taken
     if run.samples is None:
         run.samples = sum(n for stack, n in recorded.stacks.items() if asked.counts(stack))

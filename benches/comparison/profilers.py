@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from . import stacks
 from .peers import output, say
 
-# Looks a second that nobody reaches.
+# Samples a second that no profiler reaches.
 FLAT_OUT_RATE = 1_000_000
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -23,8 +23,8 @@ class Recorded:
     taken: int | None = None
     # Samples that it says it lost: errors, torn reads, invalid frames.
     lost: int = 0
-    # The looks that it took, whatever they saw, and for how long, where it says so.
-    looks: float | None = None
+    # Its ticks, whatever they showed, and for how long, where it says so.
+    ticks: float | None = None
     seconds: float | None = None
 
 
@@ -102,12 +102,12 @@ class PyspyRs(PySpy):
     def recorded(self, data, text):
         if not self.has_summary:
             recorded = super().recorded(data, text)
-            recorded.looks = number(r"Rate: ([\d.]+) of", text)
+            recorded.ticks = number(r"Rate: ([\d.]+) of", text)
             return recorded
         # Alone on a line each are its braces; around it there are the lines of stderr.
         summary = json.loads(text[text.index("{\n") : text.rindex("\n}") + 2])
         found = stacks.folded(data.decode("utf-8", "replace"), stacks.in_parentheses)
-        return Recorded(found, lost=sum(summary["errors"].values()), looks=summary["achieved_hz"])
+        return Recorded(found, lost=sum(summary["errors"].values()), ticks=summary["achieved_hz"])
 
 
 class Austin(Profiler):
@@ -135,7 +135,7 @@ class Austin(Profiler):
 
 
 class Sampling(Profiler):
-    """CPython 3.15's profiling.sampling, which looks only at its own version."""
+    """CPython 3.15's profiling.sampling, which samples only its own version."""
 
     def __init__(self, python):
         command = [*python.words, "-m", "profiling.sampling"]
@@ -167,18 +167,18 @@ class Sampling(Profiler):
 
 
 class Floor(Profiler):
-    """benches/floor.c: no profiler, but the system calls of a look. Its options are how many bytes it reads,
-    and the kind of look."""
+    """benches/floor.c: no profiler, but the system calls of a sample. Its options are how many bytes it reads,
+    and the kind of sample."""
 
     def record(self, pid, rate, seconds, out, options):
         size, kind = options
         return [*self.command, str(pid), size, kind, "0" if rate == FLAT_OUT_RATE else str(rate), str(seconds)]
 
     def recorded(self, data, text):
-        looks = number(r"looks: (\d+)", text, int)
-        if looks is None:
-            raise ValueError("it says nothing of looks")
-        return Recorded(taken=looks)
+        samples = number(r"samples: (\d+)", text, int)
+        if samples is None:
+            raise ValueError("it prints no number of samples")
+        return Recorded(taken=samples)
 
 
 class Pystack(Profiler):

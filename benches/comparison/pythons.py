@@ -95,7 +95,7 @@ class Target:
         line = self.process.stdout.readline() if readable else b""
         if not line.startswith(b"ready"):
             raise RuntimeError("%s did not get ready" % self.process.args)
-        # Until its loop is specialised it is slower, which would look as if the first profiler sped it up.
+        # Until its loop is specialised it is slower, as if the first profiler sped it up.
         if self.counter:
             time.sleep(WARM_UP)
 

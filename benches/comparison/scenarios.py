@@ -14,14 +14,14 @@ class Asked:
     options: tuple = ()
     # Which interpreter the target runs on: "3.12" or "3.15".
     on: str = "3.12"
-    # How the row is called, besides the profiler's name.
+    # The row's name, after the profiler's.
     how: str = ""
     # Whether its leaves are the truth for the others on the same interpreter.
     truth: bool = False
-    # Whether it stops the target while it looks.
+    # Whether it pauses the target for a sample.
     pauses: bool = False
     seconds: int = 2
-    # Which stacks are samples of the thread that is looked at.
+    # Which stacks are samples of the thread in question.
     counts: object = None
 
 
@@ -56,7 +56,7 @@ def sleeps(stack):
 
 
 def nothing(stack):
-    """Where sleeping threads are left out, there are no samples to count, only looks."""
+    """Where sleeping threads are left out, there are no samples to count, only ticks."""
     return False
 
 
@@ -76,7 +76,7 @@ def everyone(rate, counts=busy, options=BY_RATE, both=False):
 
 
 def floor(rate, size, *kinds):
-    """The system calls of a look, without a profiler around them."""
+    """The system calls of a sample, without a profiler around them."""
     return tuple(Asked("floor.c", rate, (str(size), kind), how=kind) for kind in kinds)
 
 

@@ -41,8 +41,8 @@ def shares(leaves):
 
 
 def per_second(run):
-    """Samples, or looks where a sleeping target gives no samples."""
-    return run.samples / run.seconds if run.samples else run.looks
+    """Samples, or ticks where a sleeping target gives no samples."""
+    return run.samples / run.seconds if run.samples else run.ticks
 
 
 def pooled(runs):

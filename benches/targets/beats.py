@@ -1,4 +1,4 @@
-"""Counts a target's loops in a file that both sides map, so that looking costs the target nothing."""
+"""Counts a target's loops in a file that both sides map, so that reading them costs the target nothing."""
 import mmap
 import sys
 

@@ -80,7 +80,7 @@ fn run(command: &[String], arguments: &[&str], input: &str) -> (bool, String) {
     let Ok(mut child) = child else {
         return (false, String::new());
     };
-    // An interpreter that cannot start closes its end early; its exit status tells.
+    // An interpreter that cannot start closes its end early, and its exit status is no success.
     let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();

@@ -146,7 +146,7 @@ fn compare(
                 .iter()
                 .any(|known| name.split(' ').next() == Some(*known))
         {
-            // Not wrong, but not claimed either until somebody adds what was just probed.
+            // Not wrong, but not claimed either until what was just probed is added.
             println!("{name}: {field} is at {real:?}, see COUNTERS in versions/v3_13.rs");
         } else if sizes != Sizes::Exact && is_state.contains(&field.as_str()) {
             let distance = real.unwrap() - value.unwrap();

@@ -1,6 +1,6 @@
 //! What attaches to running programs, on every CPython that this machine has.
 //!
-//! One test program, so that it is built once, looks for the interpreters once, and no CPU is idle while
+//! One test program, so that it is built once, finds the interpreters once, and no CPU is idle while
 //! the last test of one program ends and the next has not started. `slow` is what takes minutes:
 //! `cargo test-slow`.
 

@@ -125,7 +125,7 @@ fn keys() {
 }
 
 #[test]
-fn the_terminal_is_given_back_when_we_are_told_to_end() {
+fn the_terminal_is_restored_when_a_signal_ends_us() {
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
         let target = Target::start(one_python(), "gil.py", &["2"]);
         let Some(terminal) = Terminal::open(signal.as_str()) else {

@@ -24,33 +24,33 @@ fn alone() -> MutexGuard<'static, ()> {
 /// What was recorded, and what the program said just before and after.
 struct Seen {
     stacks: Vec<Stack>,
-    looks: f64,
-    /// Looks that were left out, as a part of those that were planned.
+    ticks: f64,
+    /// Ticks that were missed, as a part of those that were planned.
     missed: f64,
     before: Value,
     after: Value,
 }
 
 impl Seen {
-    /// Records until there are `enough` looks, which a crowded machine does not give in one run.
+    /// Records until there are `enough` ticks, which a crowded machine does not give in one run.
     fn record(target: &mut Target, rate: u32, seconds: f64, enough: f64) -> Self {
         let (asked, duration) = (rate.to_string(), seconds.to_string());
         let options = ["-f", "raw", "-F", "-r", &asked, "-d", &duration];
-        let (mut stacks, mut looks, mut planned) = (Vec::new(), 0.0, 0.0);
+        let (mut stacks, mut ticks, mut planned) = (Vec::new(), 0.0, 0.0);
         let before = ask(target);
         for _ in 0..20 {
             let recording = Recording::of_pid(target.pid(), &options);
             stacks.extend(recording.stacks());
-            looks += recording.ticks_in(seconds);
+            ticks += recording.ticks_in(seconds);
             planned += f64::from(rate) * seconds;
-            if looks >= enough {
+            if ticks >= enough {
                 break;
             }
         }
         Self {
             stacks,
-            looks,
-            missed: (1.0 - looks / planned).max(0.0),
+            ticks,
+            missed: (1.0 - ticks / planned).max(0.0),
             before,
             after: ask(target),
         }
@@ -64,7 +64,7 @@ impl Seen {
 }
 
 /// Takes shares until they are as near as that many points. Others are taken only where a crowd was in
-/// the way: then the program may have stood still in the part of the time in which we looked.
+/// the way: then the program may have had no CPU in the part of the time that was sampled.
 fn calmly<const LEN: usize>(
     points: &[f64; LEN],
     mut take: impl FnMut() -> [Share; LEN],
@@ -95,8 +95,8 @@ fn split_is_right(mode: &str) {
             let spent = |clock: &str| [0, 1, 2].map(|i| seen.gone(|answer| &answer[clock][i]));
             let (cpu, wall) = (spent("cpu"), spent("wall"));
             let sum = |times: [f64; 3]| times.iter().sum::<f64>();
-            // A thread that waits for a CPU counts as active, but is looked at less often then: the
-            // truth lies between CPU time and wall time.
+            // A thread that waits for a CPU counts as active, but is sampled less often then: the truth
+            // is between CPU time and wall time.
             let truth = |i: usize| [cpu[i] / sum(cpu), wall[i] / sum(wall)];
             let hits = FUNCTIONS.map(|function| samples_at(stacks, function));
             let all: u64 = hits.iter().sum();
@@ -147,7 +147,7 @@ fn a_program_in_step_with_the_clock_gets_its_shares() {
     split_is_right("locked");
 }
 
-/// The share of looks in which threads of a function were active, and what the kernel counted: time
+/// The share of ticks in which threads of a function were active, and what the kernel counted: time
 /// on a CPU, and with the time waiting for one.
 fn active_share(function: &str, seen: &Seen, threads: u32) -> Share {
     let has = |stack: &&Stack| stack.functions().contains(&function);
@@ -160,8 +160,8 @@ fn active_share(function: &str, seen: &Seen, threads: u32) -> Share {
         clippy::cast_possible_truncation,
         reason = "a count"
     )]
-    let looks = (seen.looks * f64::from(threads)) as u64;
-    Share::new(with.sum(), looks, [cpu, cpu + wait], seen.missed)
+    let ticks = (seen.ticks * f64::from(threads)) as u64;
+    Share::new(with.sum(), ticks, [cpu, cpu + wait], seen.missed)
 }
 
 #[test]
@@ -171,7 +171,7 @@ fn threads_that_sleep_in_short_steps_are_active_as_long_as_they_run() {
         let mut target = Target::start(python, "duty.py", &["naps"]);
         let mut nap = || {
             let seen = Seen::record(&mut target, 1000, 1.0, 700.0);
-            // Looks that are left out can hide naps that ended, but show none.
+            // Missed ticks can hide naps that ended, but show none.
             let share = Share {
                 missed: 0.0,
                 ..active_share("napper", &seen, 50)
@@ -186,8 +186,8 @@ fn threads_that_sleep_in_short_steps_are_active_as_long_as_they_run() {
                 share = nap();
             }
         }
-        // Two points, since a nap that ends while we look waits for the CPU that we are on. It is a
-        // twentieth of what a profiler shows that wakes whom it looks at.
+        // Two points, since a nap that ends during a sample waits for the CPU that we are on. It is a
+        // twentieth of what a profiler shows that wakes the threads that it samples.
         share.assert_near("naps", 2.0);
     });
 }

@@ -215,7 +215,7 @@ fn a_program_that_is_missing_is_named() {
 }
 
 #[test]
-fn a_reader_who_leaves_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     for args in [&["--help"][..], &["completions", "bash"][..]] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);

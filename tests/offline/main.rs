@@ -8,8 +8,14 @@
     missing_docs
 )]
 
+use pyspy_rs::{
+    Frame, FrameId, FrameTable, Pid, ProcessSample, RssChange, Sample, StackTrace, ThreadInfo, Tid,
+};
+
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../../src/testing.rs"]
+mod testing;
 
 mod bounded;
 mod cli;

@@ -124,7 +124,7 @@ impl RemoteMemory for Mutated<'_> {
             _ => {}
         }
         for (at, word) in &self.patches {
-            // Mostly there is none within what is read.
+            // Usually there is none within what is read.
             if *at < end && addr.0 < at + 8 {
                 for (n, byte) in (*at..).zip(word.to_le_bytes()) {
                     if let Some(place) = n.checked_sub(addr.0) {
@@ -270,7 +270,7 @@ struct Outcome {
 
 fn read_mutated(places: &Places<'_>, number: u64) -> Outcome {
     let memory = places.mutated(number);
-    // Mostly the first items of everything, which are read as all others are.
+    // Usually the first items of everything, which are read as all others are.
     let options = if number.is_multiple_of(20) {
         ValueOptions::level(2, false)
     } else {

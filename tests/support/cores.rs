@@ -91,7 +91,7 @@ impl Dumped {
         let dump = Dump::run(self.command(arguments).arg("--json"));
         dump.assert_matches(&self.truth);
         assert_eq!(dump.pid, u64::from(self.pid));
-        // Nobody can know these from a core.
+        // A core does not have these.
         assert!(dump.json["memory"].is_null());
         for thread in dump.json["threads"].as_array().unwrap() {
             assert!(thread["active"].is_null());

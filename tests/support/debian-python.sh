@@ -22,7 +22,7 @@ set -euo pipefail
 registry=$(dirname "${BASH_SOURCE[0]}")/../../python-offsets/src/registry.rs
 versions=$(sed -n 's/^ *v3_\([0-9]*\) = .*/\1/p' "$registry" | awk '$1 >= 14 { printf "%s3.%s", sep, $1; sep = " " }')
 readonly versions
-# Raise it when the contents change, so that older roots are made anew.
+# Raise it when the contents change, so that older roots are made again.
 readonly revision=4
 
 say() { printf 'debian-python: %s\n' "$*" >&2; }
@@ -60,7 +60,7 @@ delete() {
     rm -rf --one-file-system "$1"
 }
 
-# The devices that Python opens. Nodes rather than a bind of /dev: whoever deletes the directory
+# The devices that Python opens. Nodes rather than a bind of /dev: deleting the directory
 # by hand then deletes copies and not the machine's devices.
 make_devices() {
     local dev=$1/dev name minor
@@ -92,7 +92,7 @@ case "$action" in
 esac
 
 stamp=".packages"
-# The versions that were fetched, or looked for in vain.
+# The versions that were fetched, or that the mirror lacks.
 wanted_stamp=".versions"
 if [ -e "$root/$stamp" ] && [ "$(head -n 1 "$root/$stamp")" = "revision $revision" ] \
     && [ "$(cat "$root/$wanted_stamp" 2>/dev/null || echo "3.14 3.15")" = "$versions" ]; then
@@ -186,7 +186,7 @@ for deb in "$work"/debs/*.deb "$work"/extras/libpython*-dev_*.deb; do
     [ -e "$deb" ] || continue
     dpkg-deb --extract "$deb" "$new" || give_up "cannot unpack $(basename "$deb")"
 done
-# Static libraries and documentation make half of the size and serve nobody here.
+# Static libraries and documentation make half of the size and are not needed here.
 find "$new/usr/lib" -name '*.a' -delete
 rm -rf "$new/usr/share/doc" "$new/usr/share/man" "$new/usr/share/lintian"
 

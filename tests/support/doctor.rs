@@ -84,7 +84,7 @@ pub fn status(pid: u32, key: &str) -> String {
         .to_owned()
 }
 
-/// Nobody holds a thread of the process any more.
+/// No thread of the process is traced or stopped any more.
 pub fn assert_let_go(pid: u32) {
     for task in fs::read_dir(format!("/proc/{pid}/task")).unwrap() {
         let tid = task.unwrap().file_name().to_str().unwrap().parse().unwrap();

@@ -59,7 +59,7 @@ impl Dump {
     /// If it fails.
     pub fn run(command: &mut Command) -> Self {
         let mut all = Self::run_all(command);
-        assert_eq!(all.len(), 1, "one process was asked for: {all:#?}");
+        assert_eq!(all.len(), 1, "one process was dumped: {all:#?}");
         all.remove(0)
     }
 
@@ -104,7 +104,7 @@ impl Dump {
     }
 
     /// The dumped thread that is this true one: by its OS id, or by its name where the program
-    /// could not tell the id.
+    /// does not report the id.
     pub fn find(&self, truth: &TrueThread) -> &Thread {
         let same = |thread: &&Thread| match truth.native_id {
             Some(id) => thread.os_thread_id == Some(id),
@@ -144,7 +144,7 @@ impl Dump {
         }
     }
 
-    /// By the version that the dump itself tells.
+    /// By the version in the dump.
     pub fn version_at_least(&self, major: u32, minor: u32) -> bool {
         let mut parts = self.version.split('.').map(|part| part.parse::<u32>());
         let mut next = || parts.next().expect("a part").expect("a number");
@@ -159,7 +159,7 @@ impl Thread {
             os_thread_id: json["os_thread_id"].as_u64(),
             name: json["thread_name"].as_str().map(str::to_owned),
             main: flag("main"),
-            // A core file does not tell.
+            // A core file does not have it.
             active: json["active"].as_bool().unwrap_or(false),
             owns_gil: flag("owns_gil"),
             collecting: flag("collecting"),

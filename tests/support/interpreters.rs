@@ -62,7 +62,7 @@ pub struct Interpreter {
 }
 
 impl Interpreter {
-    /// Whether it runs without a GIL unless told otherwise.
+    /// Whether it runs without a GIL by default.
     pub fn is_free_threaded(&self) -> bool {
         self.build.contains('t')
     }
@@ -226,7 +226,7 @@ pub fn interpreters() -> &'static [Interpreter] {
             let key = (python.version, python.build.clone());
             found.insert((key, python.executable.clone()), python);
         };
-        // All at once: each test binary starts with this, and it is mostly waiting.
+        // All at once: each test program starts with this, and it waits most of the time.
         let candidates = native_candidates();
         let (native, debian) = thread::scope(|scope| {
             let probes = candidates
@@ -310,7 +310,7 @@ fn pythons_in(folder: &Path, paths: &mut Vec<PathBuf>) {
     );
 }
 
-/// Asks the candidate who it is; None if it is no CPython or does not run.
+/// The interpreter behind a path; None if it is no CPython or does not run.
 fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter> {
     let python = Interpreter {
         version: Version {
@@ -324,7 +324,7 @@ fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter>
         fixtures: root.map_or_else(fixtures, |(_, inside)| inside.to_owned()),
     };
     // The name has to come from the interpreter: PyPy is called python as well.
-    // Python 2 has no abiflags; those of 3.3 to 3.7 also tell the memory allocator.
+    // Python 2 has no abiflags; those of 3.3 to 3.7 also have the memory allocator.
     let program = "import platform, sys\n\
         flags = getattr(sys, 'abiflags', '')\n\
         print('%s %d.%d.%d %s' % ((platform.python_implementation(),) + tuple(sys.version_info[:3])\

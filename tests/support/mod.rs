@@ -11,7 +11,7 @@
 //!     });
 //! }
 //! ```
-// Each test binary compiles this anew and uses a part of it.
+// Each test program compiles this and uses a part of it.
 #![allow(dead_code, unused_imports)]
 // A broken assumption ends the test, and the message says where.
 #![allow(

@@ -1,4 +1,4 @@
-//! Packages from PyPI for target programs that we did not write, kept outside the clone.
+//! Packages from PyPI for third-party target programs, cached outside the clone.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use nix::fcntl::{Flock, FlockArg};
 use super::Interpreter;
 use super::require::skip;
 
-/// Whose pip fetches wheels for an interpreter that has none.
+/// The version with the pip that fetches wheels for interpreters without one.
 const OTHER_PIP: &str = "3.12";
 
 impl Interpreter {
     /// A folder with these packages for this interpreter, as it sees it: put it on `PYTHONPATH`; the
     /// commands are in its `bin`. It is made once per set of `requirements` (name them with versions)
-    /// and kept under `${XDG_CACHE_HOME:-~/.cache}/pyspy-rs/packages`, or in the root that the
+    /// and cached under `${XDG_CACHE_HOME:-~/.cache}/pyspy-rs/packages`, or in the root that the
     /// interpreter is run in.
     ///
     /// Says so on stdout, and returns None, where this cannot be had: no wheel for the version, no
@@ -87,7 +87,7 @@ impl Interpreter {
     }
 }
 
-/// What tests keep outside the clone.
+/// What tests cache outside the clone.
 pub fn cache() -> &'static Path {
     static CACHE: OnceLock<PathBuf> = OnceLock::new();
     CACHE.get_or_init(|| {

@@ -323,7 +323,7 @@ impl Recording {
         rate.expect("three ticks or more") * seconds
     }
 
-    /// Samples whose stack has a frame that starts so, and samples in all.
+    /// Samples with a frame that starts so, and samples in all.
     pub fn samples_with(&self, start: &str) -> (u64, u64) {
         let stacks = self.stacks();
         let all = stacks.iter().map(|stack| stack.count).sum();

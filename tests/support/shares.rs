@@ -5,7 +5,7 @@ use super::Stack;
 /// How many standard deviations a share may be off. Honest samples are as far off as 4.5 once in
 /// 150,000 times. They would be independent if each were taken in time: gaps are exponential, so
 /// that no program is in step with them. But one that is late comes right after the one before and
-/// tells nothing new; half a deviation more allows for one in five of that kind.
+/// adds nothing; half a deviation more allows for one in five of that kind.
 pub const SIGMAS: f64 = 5.0;
 
 /// One function's share among samples, and what the program itself says.
@@ -17,8 +17,8 @@ pub struct Share {
     pub all: u64,
     /// The true share is between these two, which are equal on a machine with time to spare.
     pub truth: [f64; 2],
-    /// The part of the looks that were left out because one before took too long: on a crowded
-    /// machine a pause takes until the thread has got a CPU. What ran then nobody saw.
+    /// The part of the ticks that were missed because a sample took too long: on a crowded machine a
+    /// pause takes until the thread has got a CPU. What ran then is unknown.
     pub missed: f64,
 }
 
@@ -58,7 +58,7 @@ impl Share {
     }
 
     /// How far off it may be: [`SIGMAS`] standard deviations of a binomial distribution, and a third
-    /// of the looks that were left out.
+    /// of the ticks that were missed.
     pub fn allowed(&self) -> f64 {
         let wide = |share: f64| deviation(share.clamp(0.0, 1.0), self.all);
         SIGMAS * wide(self.truth[0]).max(wide(self.truth[1])) + self.missed / 3.0
@@ -75,7 +75,7 @@ impl Share {
     pub fn describe(&self) -> String {
         format!(
             "{:.2} % of {} samples, truth {:.2} to {:.2} %, {:.2} points off, {:.2} allowed \
-             ({:.0} % left out)",
+             ({:.0} % missed)",
             self.sampled() * 100.0,
             self.all,
             self.truth[0] * 100.0,
@@ -92,7 +92,7 @@ impl Share {
     }
 
     /// Whether the program had to wait for a CPU, or we had to. Then what it says of the time between its
-    /// two answers need not be true of the part of it in which we looked.
+    /// two answers need not be true of the part of it that was sampled.
     pub fn is_cpu_contended(&self) -> bool {
         self.missed > 0.01 || self.truth[1] - self.truth[0] > 0.01
     }
@@ -116,7 +116,7 @@ pub fn at_most(share: f64, all: u64) -> f64 {
     (share + SIGMAS * deviation(share, all)) * all as f64
 }
 
-/// Samples whose innermost frame is of this function.
+/// Samples whose leaf frame is of this function.
 pub fn samples_at(stacks: &[Stack], function: &str) -> u64 {
     let is_at = |stack: &&Stack| stack.functions().last() == Some(&function);
     stacks.iter().filter(is_at).map(|stack| stack.count).sum()

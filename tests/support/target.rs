@@ -1,4 +1,4 @@
-//! A running target program, ready to be looked at; dropped, it is dead and reaped.
+//! A running target program, ready to be sampled; dropped, it is killed and reaped.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirEntry, File};
@@ -123,7 +123,7 @@ impl Target {
         wait_until("the target's busy thread spins", || ticks() >= before + 2);
     }
 
-    /// The process that says it is ready: mostly the one that was started, a child of it for a
+    /// The process that says it is ready: usually the one that was started, a child of it for a
     /// program that forks first.
     pub fn pid(&self) -> u32 {
         self.ready["pid"]
@@ -210,7 +210,7 @@ impl Drop for Target {
     }
 }
 
-/// Looks until it is so.
+/// Polls until it is so.
 ///
 /// # Panics
 /// After [`WATCHDOG`].

@@ -83,7 +83,7 @@ impl Terminal {
         (flags.starts_with('1'), flags.trim_end().ends_with('0'))
     }
 
-    /// Looks until the screen is so, and returns it.
+    /// Polls until the screen is so, and returns it.
     ///
     /// # Panics
     /// When that never comes, with the last screen.

@@ -14,7 +14,7 @@ pub struct Truth {
 #[derive(Debug)]
 pub struct TrueThread {
     pub name: String,
-    /// The OS thread id, where the program could tell it.
+    /// The OS thread id, where the program knows it.
     pub native_id: Option<u64>,
     pub main: bool,
     /// Leaf first, those of sub-interpreters included.

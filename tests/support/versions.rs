@@ -57,13 +57,13 @@ pub fn for_some_interpreters(name: &str, case: impl Fn(&Interpreter)) {
     finish(name, outcomes);
 }
 
-/// Runs `case` on [`some_interpreters`], all at once: for what mostly waits.
+/// Runs `case` on [`some_interpreters`], all at once: for what waits most of the time.
 pub fn for_some_at_once(name: &str, case: impl Fn(&Interpreter) + Sync) {
     at_once(name, some_interpreters(), case);
 }
 
 /// Runs `case` on every interpreter whose (major, minor) is within `versions`, all at once: for what
-/// mostly waits, or is many small things in a row.
+/// waits most of the time, or is many small things in a row.
 pub fn for_each_at_once(
     name: &str,
     versions: impl RangeBounds<(u32, u32)>,
@@ -88,7 +88,9 @@ pub fn at_once(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter
             .map(|python| scope.spawn(move || outcome(python, case)))
             .collect();
         let results = runs.into_iter().map(|run| run.join());
-        results.map(|run| run.expect("it is caught")).collect()
+        results
+            .map(|run| run.expect("a panic is an outcome"))
+            .collect()
     });
     finish(name, outcomes);
 }

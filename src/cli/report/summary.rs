@@ -146,52 +146,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cpython::code::frame_table::{Frame, FrameTable};
-    use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
     use crate::profile::options::ProfileOptions;
     use crate::sampler::sample::{ProcessSample, Sample};
+    use crate::testing::{frames, process, sample_of, thread};
 
     /// 101 samples of one thread in one second.
     fn profile(active: bool, missed_ticks: u64, options: ProfileOptions) -> Profile {
-        let mut frames = FrameTable::default();
-        let leaf = frames.intern(Frame {
-            name: "leaf".into(),
-            filename: "/srv/app.py".into(),
-            short_filename: "app.py".into(),
-            line: Some(11),
-            first_line: 10,
-            columns: None,
-        });
-        let thread = ThreadInfo {
-            os_thread_id: Some(7),
-            pthread_id: 7,
-            name: None,
-            interpreter_ids: vec![0],
-            active,
-            owns_gil: false,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: true,
-            cpu_ns: None,
-            faults: None,
-        };
+        let mut frames = frames();
+        let leaf = frames.id("leaf", 11);
+        let trace = thread(7).active(active).stack(&[leaf]);
         let mut profile = Profile::new(options);
         for tick in 0..=100 {
-            let sample = Sample {
-                elapsed: Duration::from_millis(tick * 10),
-                missed_ticks: if tick == 50 { missed_ticks } else { 0 },
-                processes: vec![ProcessSample {
-                    pid: 7,
-                    traces: vec![StackTrace {
-                        thread: thread.clone(),
-                        frames: [leaf].into(),
-                    }],
-                    rss_bytes: Some((1 << 20) * (10 + tick)),
-                    rss_change: None,
-                }],
-                ..Sample::default()
+            let process = ProcessSample {
+                rss_bytes: Some((1 << 20) * (10 + tick)),
+                ..process(7, vec![trace.clone()])
             };
-            profile.add(&sample, &frames, &|_| None);
+            let sample = Sample {
+                missed_ticks: if tick == 50 { missed_ticks } else { 0 },
+                ..sample_of(tick * 10, vec![process])
+            };
+            profile.add(&sample, &frames.table, &|_| None);
         }
         profile
     }
@@ -244,7 +218,7 @@ mod tests {
             torn: 4,
             ..Sample::default()
         };
-        profile.add(&torn, &FrameTable::default(), &|_| None);
+        profile.add(&torn, &frames().table, &|_| None);
         let mut stats = SamplerStats::default();
         stats.lateness.record(Duration::from_millis(2));
         let all = closing_lines(&profile, &stats, None);

@@ -1,4 +1,4 @@
-//! Programs in containers: other numbers, other roots, replaced files; looked at from outside and inside.
+//! Programs in containers: other pids, other roots, replaced files; dumped from outside and inside.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -119,7 +119,7 @@ fn without_the_capability_in_a_container() {
         return;
     }
     let bounding = "-sys_ptrace";
-    // As Docker starts both by default: neither has it, and the kernel lets equals look.
+    // As Docker starts both by default: neither has it, and the kernel allows it among equals.
     let equal = [("CONTAINER_BOUNDING", bounding)];
     let container = Container::start_with(any(), "lively.py", None, &equal);
     let inner = container.inner_pid.to_string();
@@ -184,14 +184,14 @@ fn what_there_is_instead_is_listed() {
     let stderr = refused(&["--pid", "1", "--in-container", nobody]);
     has(&stderr, &["CONTAINER", &name, &init, nobody]);
 
-    // A number is one of ours, and tells the two apart.
+    // A pid is counted as we count, and distinguishes the two.
     let seen = dump(&["--pid", &inner, "--in-container", &first]);
     assert_eq!(seen.pid, u64::from(one.pid));
 }
 
 #[test]
 fn the_numbers_of_our_own_namespace_are_taken_as_they_are() {
-    // Needs no right at all: we are in the container that is asked for.
+    // Needs no permission: we are in that container.
     let target = crate::support::Target::start(any(), "waits.py", &[]);
     let pid = target.pid().to_string();
     let seen = dump(&["--pid", &pid, "--in-container", &pid]);

@@ -140,7 +140,7 @@ fn in_a_plugin_among_three_hundred_libraries() {
 /// nevertheless. In a namespace of its own it is the only one.
 #[test]
 fn the_only_python_is_found_under_another_name() {
-    // Debian's sysconfig tells of the shared library that it has beside.
+    // Debian's sysconfig describes the shared library, which is in another package.
     let program = "print('libpython' in open('/proc/self/maps').read())";
     let is_static = |python: &&Interpreter| {
         let output = python.command(&["-c", program]).output();

@@ -1,5 +1,5 @@
 //! Free-threaded builds: threads that run Python at the same time, each in its own copy of the
-//! instructions. No such interpreter is in Debian or on PyPI; so a C program stands in for it that is
+//! instructions. No such interpreter is in Debian or on PyPI; so a C program takes its place that is
 //! compiled with CPython's own headers as that build has them (fixtures/free_threaded.c).
 
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ fn programs(folder: &TempDir) -> Vec<(String, PathBuf)> {
             .arg(&headers)
             .arg("-I")
             .arg(headers.join("internal"));
-        // pyconfig.h stands beside the system's own headers there, which must not come first.
+        // pyconfig.h is beside the system's own headers there, which must not come first.
         compiler.arg("-idirafter").arg(all).arg("-o").arg(&program);
         compiler.arg(fixtures().join("free_threaded.c"));
         assert!(compiler.status().expect("a C compiler").success());
@@ -61,7 +61,7 @@ fn for_each_program(case: impl Fn(&str, &Target)) {
 }
 
 /// Whether a stack is the beginning of one chain, each frame at a line where it can be: a caller at its
-/// call, the innermost one also where it begins, the fourth where it stays. See fixtures/free_threaded.c.
+/// call, the leaf also where it begins, the fourth where it stays. See fixtures/free_threaded.c.
 fn is_possible(stack: &Stack) -> bool {
     let frames = &stack.frames;
     let last = frames.len() - 1;
@@ -75,7 +75,7 @@ fn is_possible(stack: &Stack) -> bool {
     })
 }
 
-/// Nobody keeps the others from running: each thread has to be paused for its stack to be one that was.
+/// No GIL stops the other threads: each must be paused for its stack to be consistent.
 #[test]
 fn threads_that_run_at_the_same_time() {
     for_each_program(|version, target| {
@@ -113,9 +113,9 @@ fn a_dump_says_that_there_is_no_gil() {
     });
 }
 
-/// `--gil` has nobody to show. That is one sentence at the start, and no error.
+/// `--gil` has no thread to show. That is one sentence at the start, and no error.
 #[test]
-fn without_a_gil_its_holder_is_nobody() {
+fn without_a_gil_there_is_no_holder() {
     for_each_program(|_, target| {
         let options = ["-f", "raw", "--gil", "-d", "0.2"];
         let recording = Recording::of_pid(target.pid(), &options);

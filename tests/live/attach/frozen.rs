@@ -14,7 +14,7 @@ use nix::fcntl::{Flock, FlockArg};
 const PYINSTALLER: &str = "pyinstaller==6.22.3";
 
 /// A fixture as a program of its own, by PyInstaller; None where that cannot be had. It takes its time,
-/// so the program is kept with the packages until the fixture changes.
+/// so the program is cached with the packages until the fixture changes.
 fn freeze(python: &Interpreter, kind: &str, fixture: &str) -> Option<PathBuf> {
     let packages = python.packages(&[PYINSTALLER])?;
     let mut hasher = DefaultHasher::new();

@@ -64,7 +64,7 @@ fn binary_for_all(folder: &Path) -> PathBuf {
     copy
 }
 
-/// A command as nobody.
+/// A command as the user `nobody`.
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -207,7 +207,7 @@ fn exit_handlers_are_seen() {
 }
 
 #[test]
-fn threads_zombies_and_other_programs_are_told_apart() {
+fn threads_zombies_and_other_programs_are_distinguished() {
     let python: &Interpreter = &interpreters()[0];
     let target = Target::start(python, "threads.py", &[]);
     let tasks = fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap();
@@ -238,7 +238,7 @@ fn threads_zombies_and_other_programs_are_told_apart() {
     let (error, _) = refusal(&mut pyspy_rs(), zombie.0.id());
     assert!(error.contains("is a zombie that its parent"), "{error}");
 
-    // Not in a container, whose first processes are its own.
+    // Not in a container: its first processes are its own.
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
         let (error, _) = refusal(&mut pyspy_rs(), 2);
         assert_eq!(error, "process 2 is a kernel thread, not a Python program");

@@ -1,4 +1,4 @@
-//! Who runs us, and what the system forbids: seccomp, other tracers, capabilities, users.
+//! The user that runs us, and what the system forbids: seccomp, other tracers, capabilities, users.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -146,7 +146,7 @@ fn programs_that_another_one_traces() {
 }
 
 #[test]
-fn programs_that_stand_still() {
+fn stopped_programs() {
     let target = Target::start(any(), "lively.py", &[]);
     let id = target.pid().to_string();
     let pid = Pid::from_raw(id.parse().unwrap());
@@ -171,7 +171,7 @@ fn programs_that_stand_still() {
     assert_eq!(state(), b'T', "we have not let it go on");
     kill(pid, Signal::SIGCONT).unwrap();
 
-    // As a debugger does that somebody has left open.
+    // As a debugger does that was left open.
     let tasks = fs::read_dir(format!("/proc/{id}/task")).unwrap().flatten();
     let threads: Vec<Pid> = tasks
         .map(|task| Pid::from_raw(task.file_name().to_str().unwrap().parse().unwrap()))
@@ -194,7 +194,7 @@ fn programs_that_stand_still() {
     assert!(!dumped().contains("held by"));
 }
 
-/// A command as nobody, with our binary's copy in this folder.
+/// A command as the user `nobody`, with our binary's copy in this folder.
 fn as_nobody(program: &Path) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
@@ -202,7 +202,7 @@ fn as_nobody(program: &Path) -> Command {
     command
 }
 
-/// A folder that belongs to nobody, with a copy of our binary in it.
+/// A folder that belongs to the user `nobody`, with a copy of our binary in it.
 fn folder_of_nobody() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     chown(folder.path(), Some(65534), Some(65534)).unwrap();
@@ -223,7 +223,7 @@ fn a_capability_on_the_binary_is_enough() {
         .arg(&ours)
         .status();
     if !set.unwrap().success() {
-        println!("SKIPPED: this file system keeps no capabilities");
+        println!("SKIPPED: this file system has no capabilities");
         return;
     }
     let status = fs::read_to_string("/proc/self/status").unwrap();
@@ -284,7 +284,7 @@ fn an_ordinary_user_and_an_own_child() {
     assert_no_errors(&summary);
     assert!(fs::read_to_string(&file).unwrap().contains("sixty_percent"));
 
-    // Somebody else's program: the line to paste is the one that was typed.
+    // Another user's program: the line to paste is the one that was typed.
     let target = Target::start(any(), "lively.py", &[]);
     let id = target.pid().to_string();
     let mut command = as_nobody(&ours);

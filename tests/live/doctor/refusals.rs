@@ -14,7 +14,7 @@ use crate::support::{Target, copy_program, fixtures, pyspy_rs, wait_until};
 use serde_json::Value;
 
 #[test]
-fn what_is_no_python_is_told() {
+fn what_is_no_python_is_reported() {
     let (problem, _) = refused(pyspy_rs(), 4_194_305);
     assert_eq!(problem, "no process has the pid 4194305");
 
@@ -36,10 +36,10 @@ fn what_is_no_python_is_told() {
     assert!(problem.contains("is a zombie that its parent"), "{problem}");
     assert_eq!(fixes, [format!("ps -fp {}", std::process::id())]);
 
-    // Not in a container, whose first processes are its own.
+    // Not in a container: its first processes are its own.
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
         let (problem, fixes) = refused(pyspy_rs(), 2);
-        assert!(problem.contains("a thread of the kernel"), "{problem}");
+        assert!(problem.contains("a kernel thread"), "{problem}");
         assert!(fixes[0].starts_with("none"), "{fixes:?}");
     }
 }
@@ -157,7 +157,7 @@ fn permissions_have_commands_that_fix_them() {
     assert!(problem.contains("SYS_PTRACE"), "{problem}");
     assert!(fixes[0].contains("SYS_PTRACE"), "{fixes:?}");
 
-    // An own process that guards its memory, as after a change of its user: who is to blame is told by
+    // A process of the same user that guards its memory, as after a change of its user: the reason is given by
     // the system's settings, here a made-up one.
     let script = folder.path().join("guarded.py");
     let mut program = "import ctypes\nctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n".to_owned();

@@ -199,7 +199,7 @@ fn one_that_is_traced_or_stopped_can_be_read_and_stays_so() {
 }
 
 #[test]
-fn another_namespace_and_a_deleted_program_are_told() {
+fn another_namespace_and_a_deleted_program_are_reported() {
     if !has_root("making namespaces") {
         return;
     }

@@ -1,5 +1,5 @@
-//! CPython's own counters of code objects: they move as told when code objects come and go, and at
-//! nothing else, so a name that was read once needs no other check while they stand still.
+//! CPython's own counters of code objects: they change when code objects are made and dropped, and at
+//! nothing else, so a name that was read once needs no other check while they do not change.
 
 use pyspy_rs::PythonProcess;
 use pyspy_rs::internals::{RemoteAddr, RemoteMemory, interpreters};
@@ -64,8 +64,8 @@ fn the_counters_move_with_code_objects_alone() {
         let pid = i32::try_from(target.pid()).expect("a pid");
         let process = PythonProcess::attach(pid).expect("attached");
         let Some(counter) = counter(&process) else {
-            // One is there all the same in a stripped file of 3.12, and in a build of 3.13 that
-            // nobody has looked at; python-offsets tests those that it knows.
+            // A stripped file of 3.12 has one all the same, and so has a build of 3.13 that was not
+            // examined; python-offsets tests those that it knows.
             assert!(python.version.minor_pair() < (3, 14), "it is in the table");
             println!("SKIPPED {python}: no counter that we know of");
             return;

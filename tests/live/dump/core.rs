@@ -1,4 +1,4 @@
-//! `dump --core`: what a core file tells is what the program said of itself before it was dumped.
+//! `dump --core`: what a core file shows is what the program reported before it was dumped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -35,7 +35,7 @@ fn cores_by_the_kernel() {
         let dump = dumped.dump(&[&["-l"], &*arguments].concat());
         assert_eq!(dump.version, python.version.to_string());
         assert_victim(&dump);
-        // All of the words, and more than the kernel keeps for cores.
+        // All of the words, and more than the kernel stores in cores.
         let folder = dumped.place.seen.to_str().unwrap();
         assert_eq!(dump.command.last().map(String::as_str), Some(folder));
         assert!(dump.command.concat().len() > 80, "{:?}", dump.command);
@@ -113,7 +113,7 @@ fn cores_without_c_stacks() {
             dumped.dump(&[]);
             return;
         }
-        // There nothing leads to the innermost frame, and that is said.
+        // There nothing leads to the leaf frame, and that is reported.
         let dump = Dump::run(dumped.command(&[]).arg("--json"));
         assert!(dump.errors.len() >= 4, "{:?}", dump.errors);
         assert!(
@@ -170,7 +170,7 @@ fn a_crash_in_c_is_shown_in_its_line() {
     });
 }
 
-/// A process that stands still looks the same from its core, down to the last variable.
+/// A stopped process has the same dump from its core, down to the last variable.
 #[test]
 fn a_core_shows_what_the_process_showed() {
     for_each_kind("core-as-live", |python| {
@@ -290,7 +290,7 @@ fn a_core_of_another_program_is_named() {
     let core = file.unwrap().path();
     let said = failure(&core, &[]);
     assert!(said.contains("sleep, not of a Python program"), "{said}");
-    // Somebody else's program beside it.
+    // Another program in the same core folder.
     let said = failure(&core, &["--exe", "/bin/sh"]);
     assert!(
         said.contains("is not the program that dumped this core"),

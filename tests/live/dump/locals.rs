@@ -1,4 +1,4 @@
-//! `dump -l` from the outside: whose variables are shown, and that secrets are not unless asked for.
+//! `dump -l` from the outside: which variables are shown, and that secrets are not without `--show-secrets`.
 
 use crate::support::{Target, for_each_interpreter, pyspy_rs};
 

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pyspy_rs::internals::{
-    Local, MemoryError, Objects, PythonThread, RemoteAddr, RemoteMemory, ThreadNames, ValueOptions,
+    Local, MemoryError, Mode, Objects, PythonThread, RemoteAddr, RemoteMemory, ThreadNames,
+    ValueOptions,
 };
 use pyspy_rs::{FrameTable, PythonProcess};
 
@@ -68,7 +69,7 @@ fn threads_have_their_names() {
         cache.refresh(&objects, interpreter).expect("names");
         let again = counting.calls.get();
         assert!(first > 100, "only {first} reads");
-        // Python 2's tables do not tell an old thread from a new one in its place.
+        // Python 2's tables do not distinguish an old thread from a new one in its place.
         assert!(python.version.major == 2 || again <= 3, "{again} reads");
         let main = threads.last().expect("a thread").state.pthread_id;
         assert_eq!(cache.name(interpreter, main).as_deref(), Some("MainThread"));
@@ -112,10 +113,16 @@ fn main_thread_locals(
     let mut threads = process.threads().expect("threads").threads;
     let main = threads.last_mut().expect("a thread");
     let mut stack = Vec::new();
-    process.walk(main, false, &mut stack).expect("a stack");
+    let (reader, memory) = process.reader_and_memory();
+    reader
+        .walk(memory, main, Mode::AtRest, &mut stack)
+        .expect("a stack");
     let mut all = BTreeMap::new();
     for raw in stack {
-        let resolved = process.resolve(main, &[raw], table).expect("a frame");
+        let (reader, memory) = process.reader_and_memory();
+        let resolved = reader
+            .resolve(memory, main, &[raw], table)
+            .expect("a frame");
         let Some(&id) = resolved.frames.first() else {
             continue;
         };
@@ -179,7 +186,7 @@ fn secrets_are_hidden() {
     });
 }
 
-/// What `-ll` shows of fixtures/odd_values.py; `ADDR` stands for an address. Python 3's spelling.
+/// What `-ll` shows of fixtures/odd_values.py; `ADDR` is an address. Python 3's spelling.
 const ODD_VALUES: &[(&str, &str, &str)] = &[
     ("values", "first", "1"),
     ("values", "second", "2"),
@@ -226,7 +233,7 @@ const ODD_VALUES: &[(&str, &str, &str)] = &[
     ("<lambda>", "taken", "1"),
 ];
 
-/// The same in dicts, whose order Python keeps from 3.6 (instances' from 3.3).
+/// The same in dicts, which are ordered from 3.6 on (instances' from 3.3).
 const ODD_ORDERS: &[(&str, &str, &str)] = &[
     (
         "values",

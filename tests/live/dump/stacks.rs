@@ -74,7 +74,7 @@ fn generators() {
     dump_matches("generators", &[], ..);
 }
 
-/// No other frame is below it: a chain that ends in a generator is mostly one that is just being linked.
+/// No other frame is below it: a chain that ends in a generator is usually one that is just being linked.
 #[test]
 fn a_generator_may_be_the_outermost_frame() {
     for_each_interpreter("generator-alone", .., |python| {
@@ -207,7 +207,7 @@ fn signal_handler() {
 
 #[test]
 fn inside_a_collection() {
-    // The callback has let the GIL go: the stack is right, whoever may be said to collect.
+    // The callback has released the GIL: the stack is right, whichever thread is reported to collect.
     dump_matches("gc_running", &[], ..);
 }
 
@@ -218,7 +218,10 @@ fn subinterpreters() {
         for number in 0..3 {
             let thread = dump.find(truth.thread(&format!("sub-{number}")));
             assert_eq!(thread.interpreter_ids.len(), 2, "{thread:#?}");
-            assert_ne!(thread.interpreter_ids[0], 0, "the innermost comes first");
+            assert_ne!(
+                thread.interpreter_ids[0], 0,
+                "the one of the leaf comes first"
+            );
         }
         let main = dump.find(truth.thread("MainThread"));
         assert_eq!(main.interpreter_ids, [0]);

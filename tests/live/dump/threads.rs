@@ -1,4 +1,4 @@
-//! What a dump says about threads: who holds the GIL, who is active, whose OS thread it is.
+//! What a dump says about threads: which one holds the GIL, which are active, their OS threads.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -24,7 +24,7 @@ fn the_busy_thread_holds_the_gil() {
 
 #[test]
 fn a_thread_collects_garbage() {
-    // 3.6 and 2.7 keep the flag in a static variable that has no symbol.
+    // 3.6 and 2.7 have the flag in a static variable without a symbol.
     for_each_interpreter("collecting", (3, 7).., |python| {
         let target = Target::start(python, "gc_running.py", &["spin"]);
         let truth = target.truth();
@@ -38,7 +38,7 @@ fn a_thread_collects_garbage() {
 }
 
 #[test]
-fn nobody_holds_the_gil_of_an_idle_program() {
+fn the_gil_of_an_idle_program_has_no_holder() {
     for_each_interpreter("no-gil-holder", .., |python| {
         let target = Target::start(python, "threads.py", &["4"]);
         let dump = target.dump(&[]);

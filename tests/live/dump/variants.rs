@@ -130,7 +130,7 @@ fn a_program_from_stdin() {
         let program = format!("import os; os.dup2(3, 0); {}", run_calls(python));
         let script = r#"exec 3<&0; program=$1; shift; printf '%s\n' "$program" | "$@""#;
         let target = fed(python, script, &["-"], &program);
-        assert_eq!(outermost(&compare(&target)), "<stdin>");
+        assert_eq!(root_file(&compare(&target)), "<stdin>");
     });
 }
 
@@ -140,13 +140,13 @@ fn an_interactive_interpreter() {
         let script = r#"program=$1; shift; { printf '%s\n' "$program"; exec cat; } | "$@""#;
         let target = fed(python, script, &["-i"], &run_calls(python));
         // 3.13 and later count their inputs.
-        let file = outermost(&compare(&target));
+        let file = root_file(&compare(&target));
         assert!(file.starts_with("<stdin"), "{file}");
     });
 }
 
-/// The file of the main thread's outermost frame.
-fn outermost(dump: &Dump) -> String {
+/// The file of the main thread's root frame.
+fn root_file(dump: &Dump) -> String {
     let main = dump.threads.iter().find(|thread| thread.main).unwrap();
     main.frames.last().unwrap().filename.clone()
 }

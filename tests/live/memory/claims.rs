@@ -10,7 +10,7 @@ use crate::support::{Interpreter, Recording, Target, for_some_at_once};
 /// Long enough for a verdict.
 const SECONDS: &str = "26";
 
-/// Twelve programs at once, which mostly sleep: the time is theirs, half a minute in which the others run.
+/// Twelve programs at once, which sleep most of the time: half a minute in which other tests run.
 #[test]
 fn a_leak_is_named_and_a_saw_tooth_and_a_sleep_are_not() {
     for_some_at_once("verdict", check);

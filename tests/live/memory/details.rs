@@ -61,7 +61,7 @@ fn what_a_program_takes_is_seen_in_every_count() {
         let faults = [&before, &grown].map(|at| number(at, "minor_faults"));
         assert!(faults[1] - faults[0] >= STEP >> 21, "{faults:?}");
 
-        // In the first minute no growth by the minute is told; from then on it is.
+        // In the first minute no growth by the minute is reported; from then on it is.
         let age = grown["age_seconds"].as_f64().unwrap();
         let per_minute = grown["rss_bytes_per_minute"].as_f64();
         assert_eq!(per_minute.is_some(), age >= 60.0, "{age} {per_minute:?}");
@@ -71,7 +71,7 @@ fn what_a_program_takes_is_seen_in_every_count() {
             let faults = number(&grown, "minor_faults") as f64;
             assert!((rate * seconds / faults - 1.0).abs() < 1e-6, "{grown:#}");
         }
-        // The standard streams, and what the interpreter keeps open.
+        // The standard streams, and what the interpreter has open.
         assert!(number(&grown, "open_files") >= 3);
         assert!(grown["swap_bytes"].is_u64(), "{grown:#}");
     });

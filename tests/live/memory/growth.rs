@@ -1,5 +1,4 @@
-//! `record --memory`: whose the resident memory is that a program has added, against what the program and the
-//! kernel say.
+//! `record --memory`: which functions added resident memory, against what the program and the kernel report.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -22,9 +21,9 @@ const RATE: f64 = 1000.0;
 /// What was recorded of a program.
 struct Seen {
     recording: Recording,
-    /// The bytes that each function has added, where the program tells.
+    /// The bytes that each function has added, where the program reports them.
     truth: BTreeMap<String, f64>,
-    /// Of the looks that were planned, the part (0 to 1) that was left out.
+    /// Of the ticks that were planned, the part (0 to 1) that was missed.
     missed: f64,
     /// By how much it has grown, as the kernel has it, in bytes.
     kernel: f64,
@@ -49,9 +48,9 @@ impl Seen {
         let mut target = Target::start(python, program, arguments);
         let options = [&["--memory", "-f", "raw", "-F"], options].concat();
         let sampling = Sampling::start(target.pid(), &options);
-        // What it adds before the first look, nobody can see. That look opens this.
+        // What it adds before the first sample cannot be seen. That sample opens this.
         let stat = PathBuf::from(format!("/proc/{}/stat", target.pid()));
-        wait_until("the first look is done", || sampling.has_open(&stat));
+        wait_until("the first sample is taken", || sampling.has_open(&stat));
         target.say("go");
         let mut answer = target.next_line();
         let mut truth = BTreeMap::new();
@@ -83,14 +82,14 @@ impl Seen {
         below.map(|stack| stack.count as f64).sum::<f64>() / self.total()
     }
 
-    /// Whether each share is no further off than so many points, and a third of the looks that were left
-    /// out: on a crowded machine nobody saw what ran then.
+    /// Whether each share is no further off than so many points, and a third of the ticks that were missed:
+    /// what ran then on a crowded machine is unknown.
     fn has_shares(&self, label: &str, shares: &[(&str, f64)], points: f64) -> bool {
         let allowed = points / 100.0 + self.missed / 3.0;
         shares.iter().all(|(function, share)| {
             let found = self.share(function);
             println!(
-                "{label} {function}: {:.1} % of {:.1}, {:.0} % of looks left out",
+                "{label} {function}: {:.1} % of {:.1}, {:.0} % of ticks missed",
                 found * 100.0,
                 share * 100.0,
                 self.missed * 100.0
@@ -100,7 +99,7 @@ impl Seen {
     }
 
     /// Records until it is right. Another try is for a machine that gave us no CPU for so long that what
-    /// grew meanwhile is nobody's to tell; where hardly a look was left out there is none.
+    /// grew then cannot be attributed; where hardly a tick was missed there is none.
     fn until(record: impl Fn() -> Self, is_right: impl Fn(&Self) -> bool) -> Self {
         for _ in 0..10 {
             let seen = record();
@@ -108,10 +107,10 @@ impl Seen {
                 return seen;
             }
             let Recording { file, stderr, .. } = &seen.recording;
-            println!("{:.1} % left out:\n{file}{stderr}", seen.missed * 100.0);
-            assert!(seen.missed > 0.01, "wrong, as is said above");
+            println!("{:.1} % missed:\n{file}{stderr}", seen.missed * 100.0);
+            assert!(seen.missed > 0.01, "wrong, as printed above");
         }
-        panic!("wrong ten times, as is said above");
+        panic!("wrong ten times, as printed above");
     }
 
     fn assert_total(&self, label: &str) {
@@ -138,7 +137,7 @@ fn functions_get_what_they_have_added_and_computing_gets_nothing() {
 }
 
 #[test]
-fn two_threads_that_grow_at_once_are_told_apart() {
+fn two_threads_that_grow_at_once_are_distinguished() {
     for_some_interpreters("growth-at-once", |python| {
         let label = python.label();
         let shares = [("grow_64", 64.0 / 80.0), ("grow_16", 16.0 / 80.0)];
@@ -150,7 +149,7 @@ fn two_threads_that_grow_at_once_are_told_apart() {
 
 /// A program that the rule was not made on.
 #[test]
-fn callers_recursion_maps_and_four_threads_get_their_own() {
+fn callers_recursion_maps_and_four_threads_get_their_shares() {
     for_some_interpreters("growth-otherwise", |python| {
         let label = python.label();
         let record = || Seen::of(python, "growing_otherwise.py", &["2"], &["--threads"]);
@@ -161,18 +160,18 @@ fn callers_recursion_maps_and_four_threads_get_their_own() {
                 .map(|(name, bytes)| (name.as_str(), bytes / all))
                 .collect();
             assert_eq!(shares.len(), 10, "{shares:?}");
-            // Pieces of some milliseconds and calls of less are known from few looks.
+            // Pieces of some milliseconds and calls of less are known from few samples.
             seen.has_shares(&label, &shares, 5.0)
         };
         Seen::until(record, is_right).assert_total(&label);
     });
 }
 
-/// Short bursts that end in sleep: what sleeps has added nothing, whatever the looks find.
+/// Short bursts that end in sleep: what sleeps has added nothing, whatever is sampled.
 #[test]
 fn the_sleep_behind_a_burst_gets_nothing() {
     let _alone = alone();
-    // They mostly sleep, and can do that together.
+    // They sleep most of the time, and can do that together.
     for_some_at_once("growth-bursts", |python| {
         let record = || {
             let arguments = ["3", "0.25", "burst"];

@@ -16,7 +16,7 @@ fn one_python() -> &'static Interpreter {
     native.next_back().expect("a Python without chroot")
 }
 
-/// A program that takes 84 MiB a second in `keep`, in bursts that leave no doubt who took it.
+/// A program that takes 84 MiB a second in `keep`, in bursts that leave no doubt about the function.
 fn growing(python: &Interpreter, seconds: &str) -> Target {
     let mut target = Target::start(python, "growing.py", &[seconds, "0.2", "burst"]);
     target.say("go");
@@ -149,7 +149,7 @@ fn the_plot_on_a_terminal() {
         "{BINARY} memory --delay 0.2 --pid {}",
         target.pid()
     ));
-    terminal.wait_for("the plot and who grew it", |screen| {
+    terminal.wait_for("the plot and the function that grew", |screen| {
         let has = |text| screen.contains(text);
         has("Verdict: ")
             && has("MiB│")

@@ -65,7 +65,7 @@ fn highest(curve: &[(f64, f64)]) -> f64 {
     curve.iter().map(|(_, mib)| *mib).fold(0.0, f64::max)
 }
 
-/// A recording of memory_phases.py, whose functions grow one after the other, and then its child.
+/// A recording of memory_phases.py: its functions grow one after the other, then its child.
 fn phases(python: &Interpreter, format: &str) -> Recording {
     let arguments = ["memory_phases.py", "--child"];
     // The child lives for a third of a second, in which a crowded machine may give us no CPU.
@@ -100,7 +100,7 @@ fn assert_phases(data: &Data) {
     let [early, late, in_child] = functions[..] else {
         unreachable!()
     };
-    // A stretch begins with its bar, and the first look may come late in that.
+    // A stretch begins with its bar, and the first sample may come late in that.
     assert!(start - 0.2 <= early.0 && early.0 < early.1, "{functions:?}");
     assert!(early.1 <= late.0 && late.1 <= in_child.0, "{functions:?}");
     for ((_, _, grown), expected) in [(early, 32.0), (late, 16.0)] {
@@ -147,7 +147,7 @@ fn an_idle_program_is_a_level_line_and_no_complaint() {
         );
         let data = Data::parse(&recording.file);
         assert!(data.children.is_empty() && data.functions.is_empty());
-        // Idle threads are no samples, which is nothing to tell here.
+        // Idle threads are no samples, which needs no message here.
         assert!(!recording.stderr.contains("--idle"), "{}", recording.stderr);
     });
 }
@@ -212,7 +212,7 @@ json.dump({'command': data['cmd_line'], 'mem': data['mem_usage'], 'times': data[
 ";
 
 #[test]
-fn the_data_tell_what_grew_when_and_the_real_mprof_plots_it() {
+fn the_data_report_what_grew_when_and_the_real_mprof_plots_it() {
     let bin = mprof_environment();
     if bin.is_none() {
         println!("SKIPPED: mprof itself: there is no memory_profiler, and none could be installed");

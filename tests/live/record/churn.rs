@@ -37,7 +37,7 @@ fn say_and_count(target: &mut Target) -> u64 {
     target.next_line().parse().expect("a count")
 }
 
-/// What a stack of thread_churn.py may look like, root first.
+/// Whether a stack of thread_churn.py is possible, root first.
 fn is_possible_thread(stack: &Stack) -> bool {
     let functions = stack.functions();
     let is_own = |frame: &String| frame.contains("(thread_churn.py");

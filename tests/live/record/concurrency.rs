@@ -63,8 +63,8 @@ const READ: &[&str] = &["0"];
 /// `epoll_wait` and `epoll_pwait`.
 const EPOLL: &[&str] = &["232", "281"];
 
-/// The main thread's frames are those that the program told: name, file, line and first line.
-fn assert_told(target: &Target, dump: &Dump) {
+/// The main thread's frames are those that the program reported: name, file, line and first line.
+fn assert_reported(target: &Target, dump: &Dump) {
     assert!(dump.errors.is_empty(), "{:?}", dump.errors);
     let main = dump.threads.iter().find(|thread| thread.main).unwrap();
     let seen: Vec<Value> = main
@@ -82,7 +82,7 @@ fn a_greenlet_that_blocks() {
         let target = start_with(python, &gevent(python), "greenlets.py", &["block"]);
         let Some(target) = target else { return };
         wait_for_call(&target, READ);
-        assert_told(&target, &target.dump(&[]));
+        assert_reported(&target, &target.dump(&[]));
     });
 }
 
@@ -92,7 +92,7 @@ fn the_hub_waits_for_all_greenlets() {
         let target = start_with(python, &gevent(python), "greenlets.py", &["wait"]);
         let Some(target) = target else { return };
         wait_for_call(&target, EPOLL);
-        assert_told(&target, &target.dump(&[]));
+        assert_reported(&target, &target.dump(&[]));
         let stacks = record(&target, "2000", &["--idle"], 100);
         assert_possible(&stacks, |functions| {
             matches!(functions, ["run" | "Hub.run"]) || functions[0].ends_with("wait")
@@ -103,7 +103,7 @@ fn the_hub_waits_for_all_greenlets() {
     });
 }
 
-/// Frames are unlinked for a moment at each switch: 5 in 100 looks were given up as torn.
+/// Frames are unlinked for a moment at each switch: 5 in 100 samples were given up as torn.
 #[test]
 fn greenlets_that_switch_as_fast_as_they_can() {
     for_each_kind("greenlet-switch", |python| {
@@ -130,7 +130,7 @@ fn greenlets_that_compute() {
         let target = start_with(python, &gevent(python), "greenlets.py", &["burn"]);
         let Some(target) = target else { return };
         let stacks = record(&target, "2000", &[], 500);
-        // Nothing stands below a greenlet's function, or the hub's; in the hub C calls what is next.
+        // Nothing is below a greenlet's function, or the hub's; in the hub C calls what is next.
         assert_possible(&stacks, |functions| {
             let leads = [
                 "left_computes",
@@ -159,7 +159,7 @@ fn greenlets_that_compute() {
 }
 
 /// Whether a stack of asyncio_load.py has its coroutines in order: below the loop's frames a beginning of
-/// one chain, at whose end may be what the innermost coroutine calls.
+/// one chain, and at its end possibly what the leaf coroutine calls.
 fn is_chain(functions: &[&str]) -> bool {
     let Some(start) = functions.iter().position(|name| *name == "serve") else {
         return !functions
@@ -174,7 +174,7 @@ fn is_chain(functions: &[&str]) -> bool {
         depth <= chain.len()
             && below.iter().zip(&chain).take(depth).all(|(seen, name)| seen == name)
             && below[depth..].iter().filter(ours).count() == 0
-            // What computes is called by the two innermost ones alone.
+            // `compute` is called by the last two alone.
             && (depth >= 3 || !below.contains(&"compute"))
     })
 }
@@ -316,7 +316,7 @@ fn a_thousand_threads() {
         tids.sort_unstable();
         tids.dedup();
         assert_eq!(tids.len(), 1001);
-        // Each look sees each of them.
+        // Each tick samples each of them.
         let stacks = record(&target, "100", &["--idle"], 2002);
         let of = |leaf: &str| {
             let has = |stack: &&Stack| stack.functions().ends_with(&[leaf]);

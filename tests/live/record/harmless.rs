@@ -53,7 +53,7 @@ impl Signals {
         self.merged as f64 / (self.handled + self.merged) as f64 * 100.0
     }
 
-    /// The same of those that came while the program had a CPU, or needed none: it stood still.
+    /// The same of those that came while the program had a CPU, or needed none.
     fn missing_percent(&self) -> f64 {
         let missing = (self.merged - self.waited).max(0);
         missing as f64 / (self.handled + self.merged) as f64 * 100.0
@@ -104,7 +104,7 @@ fn signal_handlers_run_as_often_as_without_us() {
             without.missing_percent(),
             with.missing_percent()
         );
-        // On a crowded machine we have to wait as well, at times while the target stands still: it
+        // On a crowded machine we have to wait as well, at times while the target is paused: it
         // may cost as much again as the crowd costs anyhow.
         let allowed = 1.0 + without.merged_percent();
         assert!(with.missing_percent() <= allowed, "{without:?} {with:?}");

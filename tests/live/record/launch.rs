@@ -80,7 +80,7 @@ fn a_program_that_ends_at_once_leaves_a_valid_file() {
 }
 
 #[test]
-fn a_program_that_never_becomes_python_is_told() {
+fn a_program_that_never_becomes_python_is_reported() {
     let (bench, done) = Bench::new("-o x.svg").run(words(&["sh", "-c", "sleep 0.1; exit 5"]));
     done.assert_code(5);
     done.assert_wrote("did not run Python");
@@ -145,7 +145,7 @@ fn arguments_arrive_as_they_are() {
 
 #[test]
 fn a_place_that_cannot_be_written_is_found_before_the_launch() {
-    // Nobody can make a file in /proc, root neither.
+    // No user can make a file in /proc, not even root.
     for options in [
         "-o /proc/x.svg",
         "-o missing/x.svg",

@@ -6,7 +6,7 @@ use crate::support::chains::Chains;
 use crate::support::shares::at_most;
 use crate::support::{Interpreter, Recording, Target, for_each_interpreter};
 
-/// Samples by innermost function, those with a stack that cannot be, and those that failed.
+/// Samples by leaf function, those with an impossible stack, and those that failed.
 #[derive(Debug, Default)]
 pub struct Tally {
     pub leaves: BTreeMap<String, u64>,
@@ -78,8 +78,8 @@ fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
     });
 }
 
-/// A shim on the C stack whose place was used again led nowhere, and up to three stacks in a hundred lacked
-/// their outer frames on 3.15.
+/// A shim on the C stack led nowhere once its place was used again, and up to three stacks in a hundred
+/// lacked the frames towards the root on 3.15.
 #[test]
 fn calls_through_c_without_pausing_have_hardly_an_impossible_stack() {
     for_each_interpreter("storm-through-c-nonblocking", (3, 14).., |python| {

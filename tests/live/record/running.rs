@@ -58,9 +58,9 @@ fn the_recording_itself_can_go_to_stdout() {
     assert!(Path::new(&format!("/proc/{}", target.pid())).exists());
 }
 
-/// At a low rate the next look is far away; a recording once went on until then.
+/// At a low rate the next sample is far away; a recording once went on until then.
 #[test]
-fn the_time_is_over_between_two_looks() {
+fn the_time_is_over_between_two_samples() {
     let target = Target::start(python(), "ping.py", &[]);
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {
@@ -80,7 +80,7 @@ fn the_time_is_over_between_two_looks() {
 
 /// So is the end of the process.
 #[test]
-fn a_process_ends_between_two_looks() {
+fn a_process_ends_between_two_samples() {
     let mut target = Target::start(python(), "ping.py", &[]);
     let process = PythonProcess::attach(target.pid().try_into().unwrap()).unwrap();
     let options = SamplerOptions {

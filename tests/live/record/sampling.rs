@@ -193,7 +193,7 @@ fn kill_recordings(python: &Interpreter, rounds: u64, seed: u64) {
 fn killed_at_any_moment_we_leave_the_target_running() {
     // What is left behind is the kernel's matter, not the version's.
     let python = interpreters().last().expect("a Python");
-    // A thousand times in all, some at once, as a new process mostly waits.
+    // A thousand times in all, some at once, as a new process waits most of the time.
     std::thread::scope(|scope| {
         for seed in 1..=4 {
             scope.spawn(move || kill_recordings(python, 250, seed));

@@ -27,7 +27,7 @@ fn a_signal_to_us_writes_the_file_and_reaches_the_program_once() {
 }
 
 #[test]
-fn a_signal_to_the_program_is_its_own_matter() {
+fn a_signal_to_the_program_does_not_end_the_recording() {
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let (bench, mut record) = Bench::new("-o x.svg").start(fixture("signals.py", &[]));
         let program = record.ready();

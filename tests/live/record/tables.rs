@@ -31,7 +31,7 @@ fn csv(options: &[&str], target: &[OsString]) -> (Vec<Row>, Recording) {
     (rows, recording)
 }
 
-/// The same of split.py, until there are so many samples that chance does not decide who has most.
+/// The same of split.py, until there are so many samples that chance does not decide which function has most.
 fn csv_of_split(options: &[&str], python: &Interpreter) -> (Vec<Row>, Recording) {
     let target = program(python, &["split.py", "0.4"]);
     let options = [&["-r", "1000"], options].concat();
@@ -78,7 +78,7 @@ fn lines_have_their_source_and_their_share() {
     let source = fs::read_to_string(fixtures().join("split.py")).unwrap();
     let source: Vec<&str> = source.lines().collect();
     for_each_interpreter("table-lines", .., |python| {
-        // -F is about stacks' labels; a table keeps its lines.
+        // -F is about stacks' labels; a table has its lines.
         let (rows, _) = csv_of_split(&["-f", "lines", "-F"], python);
         // Most of its time is there.
         assert_eq!(rows[0]["function"], "sixty_percent", "{rows:#?}");
@@ -98,7 +98,7 @@ fn lines_have_their_source_and_their_share() {
         );
         for row in &rows {
             assert!(number(row, "own_samples") <= number(row, "total_samples"));
-            assert_eq!(row["total_grown_bytes"], "", "memory was not asked for");
+            assert_eq!(row["total_grown_bytes"], "", "without --memory");
             if row["file"].ends_with("split.py") {
                 let line = usize::try_from(number(row, "line")).unwrap();
                 assert_eq!(row["contents"], source[line - 1]);
@@ -197,7 +197,7 @@ fn said_of(
 }
 
 #[test]
-fn sources_that_are_no_files_are_refused_and_harm_nobody() {
+fn sources_that_are_no_files_are_refused_without_harm() {
     at_once("table-odd-sources", newest_of_each_kind(), |python| {
         let place = python.new_place("src");
         let path = |name: &str| place.seen.join(name).to_str().unwrap().to_owned();
@@ -251,7 +251,7 @@ fn sources_that_are_no_files_are_refused_and_harm_nobody() {
             let has_source = number == 4;
             assert_eq!(!said[number].0.is_empty(), has_source, "{:?}", said[number]);
         }
-        // What is shown obeys nobody.
+        // What is shown has no control characters.
         assert_eq!(said[4].0, "    second = '\u{fffd}[31m'");
         assert_eq!(said[6].0, said[4].0);
     });
@@ -284,7 +284,7 @@ fn a_target_gets_no_file_shown_that_it_may_not_read() {
 }
 
 #[test]
-fn what_is_asked_of_a_table_is_refused_elsewhere() {
+fn options_of_tables_are_refused_for_other_formats() {
     let refused = |arguments: &[&str], expected: &str| {
         let mut command = assert_pyspy_rs();
         command.arg("record").args(arguments).args(["--pid", "1"]);
@@ -310,11 +310,11 @@ fn csv_of_calm(options: &[&str], target: &[OsString]) -> Vec<Row> {
 }
 
 #[test]
-fn lines_and_functions_tell_what_grew() {
+fn lines_and_functions_report_what_grew() {
     for_each_kind("table-memory", |python| {
         let target = program(python, &["growing.py", "2", "0.5", "burst"]);
         let rows = csv_of_calm(&["-f", "lines", "--memory"], &target);
-        // What it keeps, it takes there.
+        // It allocates there.
         assert_eq!(rows[0]["function"], "keep", "{rows:#?}");
         let grown = |row: &Row| number(row, "own_grown_bytes");
         let most = rows.iter().max_by_key(|row| grown(row)).unwrap();
@@ -322,7 +322,7 @@ fn lines_and_functions_tell_what_grew() {
         assert_eq!(most["contents"], contents, "{most:?}");
         assert_eq!(most["own_grown_bytes"], most["total_grown_bytes"]);
 
-        // 64 to 16 to 4. Of bursts that last milliseconds a recording tells the sum well and the parts less so:
+        // 64 to 16 to 4. Of bursts that last milliseconds a recording has the sum right and the parts less so:
         // the parts of three are added up, whatever they are.
         let recordings = [(); 3].map(|()| csv_of_calm(&["-f", "functions", "--memory"], &target));
         for rows in &recordings {

@@ -27,7 +27,7 @@ fn shares_are_those_of_the_cpu_time() {
     // The shares of samples taken at random moments scatter by at most sqrt(0.25 / n): this many
     // make 3 points four standard deviations.
     const ENOUGH: u64 = 4_445;
-    // On a crowded machine a program stands still between its turns on a CPU, and the samples of one
+    // On a crowded machine a program does not move between its turns on a CPU, and the samples of one
     // turn are worth little more than one. So near the limit more are taken: what is really wrong
     // stays wrong.
     const CLEAR: f64 = 1.5;
@@ -172,7 +172,7 @@ fn an_idle_recording_is_a_file_that_says_so() {
                 .unwrap_or_else(|| panic!("{format}: {}", recording.stderr));
             let count = told.split("was idle (").nth(1).expect("a number");
             let count: u64 = count.split(' ').next().unwrap().parse().unwrap();
-            // Six threads, some looks.
+            // Six threads, some ticks.
             assert!(count >= 6, "{told}");
             match format {
                 "flamegraph" => {
@@ -191,7 +191,7 @@ fn an_idle_recording_is_a_file_that_says_so() {
 }
 
 #[test]
-fn every_format_tells_the_same() {
+fn every_format_reports_the_same() {
     for_each_interpreter("formats", .., |python| {
         let functions = ["ten_percent", "thirty_percent", "sixty_percent"];
         let record = |format| {

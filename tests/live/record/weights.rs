@@ -19,8 +19,8 @@ fn process_time(clock: ClockId) -> u64 {
     u64::try_from(now.tv_sec() * 1_000_000_000 + now.tv_nsec()).unwrap()
 }
 
-/// What the process may use at most while we look and read its clock: on a crowded machine we may be
-/// held up in between, and then do not know what it had used when we looked.
+/// What the process may use at most between a sample and the read of its clock: on a crowded machine we
+/// may wait for a CPU in between, and then do not know what it had used at the sample.
 const SLACK_NS: u64 = 8_000_000;
 
 /// Samples until the process has used so many seconds; the profile, the one of GIL holders from the
@@ -51,7 +51,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
                 memory: false,
                 pausing,
                 cpu_time: true,
-                gil: true,
+                fresh_gil_state: true,
                 keep_paused: false,
                 skip_leaf_match: false,
             },
@@ -108,7 +108,7 @@ fn sums_up(mode: &str, pausing: Pausing) {
             with_gil.total_weight() as f64 / weight as f64 * 100.0
         );
         assert!(off.abs() <= 0.02, "{weight} ns of {used}");
-        // Falling asleep and waking up take some time too. A stack that is only read when it stands
+        // Falling asleep and waking up take some time too. A stack that is only read when it does not change
         // still is more often one that sleeps, so without pausing this is not promised.
         assert!(with_gil.total_weight() <= weight);
         assert!(in_work > 0.9 || pausing == Pausing::Never, "{in_work}");
@@ -183,7 +183,7 @@ fn gil_idle_and_cpu_agree() {
         let sum = |options: &[&str]| {
             let mut all = vec!["--cpu", "-F", "-f", "raw", "-r", "400", "-d", "0.25"];
             all.extend(options);
-            // The first look weighs nothing, and a crowded machine may give few.
+            // The first sample weighs nothing, and a crowded machine may give few.
             let recording = Recording::until(
                 || Recording::of_pid(target.pid(), &all),
                 |recording| recording.samples_with("").1 >= 1_000_000,
@@ -271,7 +271,7 @@ fn collections_are_leaves_of_what_collects() {
 }
 
 #[test]
-fn a_version_that_does_not_tell_of_collections_says_so_once() {
+fn a_version_without_collections_is_reported_once() {
     for_each_interpreter("no-gc", ..(3, 7), |python| {
         let target = Target::start(python, "collecting.py", &[]);
         let options = ["--gc", "-f", "raw", "-d", "0.2"];

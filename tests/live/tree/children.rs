@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use crate::support::{Dump, Recording, Stack, Target, for_each_interpreter, pyspy_rs};
 
-/// A child's pid, as children.py tells it.
+/// A child's pid, as children.py reports it.
 fn child(target: &Target, kind: &str) -> u64 {
     target.ready["children"][kind].as_u64().expect("a pid")
 }
@@ -142,7 +142,7 @@ fn children_that_come_later_are_found() {
         let parent = said("parent");
         assert_eq!(pids("forked"), [parent, said("fork")]);
         assert_eq!(pids("started"), [parent, said("python")]);
-        // What stands between two Pythons is named too.
+        // A process between two Pythons is named too.
         let shell = said("shell");
         let below_shell = chain("below_shell");
         assert_eq!(pids("below_shell")[..2], [parent, shell], "{below_shell:?}");

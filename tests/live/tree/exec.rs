@@ -64,10 +64,10 @@ fn a_process_by_its_pid_is_followed_whatever_the_rate() {
         let mut steps = chain(python, place.seen.join("entry-point").to_str().unwrap());
         steps.insert(0, "wait".to_owned());
         let words: Vec<&str> = steps.iter().map(String::as_str).collect();
-        // The first step was over before it was looked at.
+        // The first step was over before it was sampled.
         with_all_steps(steps.len() - 2, || {
             let mut target = Target::start(python, "replaces_itself.py", &words);
-            // Flat out, a thousand looks fall into one exec.
+            // Flat out, a thousand samples fall into one exec.
             let options = ["-f", "raw", "-F", "-r", "5000", "-i"];
             let sampling = Sampling::start(target.pid(), &options);
             target.say("go");
@@ -122,7 +122,7 @@ fn a_child_is_followed_below_its_parent() {
 }
 
 #[test]
-fn what_is_no_python_is_told_and_waited_for() {
+fn what_is_no_python_is_reported_and_waited_for() {
     let python = bench::python();
     let place = python.new_place("bin");
     let script = place.host.join("between.sh");

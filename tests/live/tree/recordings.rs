@@ -66,7 +66,7 @@ fn check_pool(python: &Interpreter, kind: &str) {
     let seen = record_until_seen(&target, &workers, "turn");
     for chain in &seen {
         assert_eq!(chain[0], root, "{chain:?}");
-        // The fork server stands between, from 3.14 on unasked.
+        // The fork server is in between; from 3.14 on it is the default.
         let is_served =
             kind == "forkserver" || kind == "futures" && python.version.minor_pair() >= (3, 14);
         let depth = if is_served { 3 } else { 2 };
@@ -131,7 +131,7 @@ fn children_of_a_fiftieth_of_a_second_are_no_errors() {
     });
 }
 
-/// Sends requests until it is told to stop.
+/// Sends requests until `stop` is set.
 fn ask(port: u64, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
         // A worker that is just taking another's place refuses; so be it.
