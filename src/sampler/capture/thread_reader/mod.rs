@@ -74,10 +74,7 @@ where
         }
         let active = tracked.runs();
         let waits_for_cpu = tracked.waits_for_cpu();
-        let mode = match self.options.pausing {
-            Pausing::Never if active => Mode::Running,
-            _ => Mode::AtRest,
-        };
+        let mode = self.mode(active);
         let mut attempts = Attempts::new(mode, active);
         let mut leaf_match = LeafMatch::new(self.options.skip_leaf_match);
         while !tracked.has_ended {
@@ -106,11 +103,10 @@ where
                         return Ok(Some(sample));
                     }
                 }
-                (Decision::RetryUnlinked, _) => {
-                    attempts = attempts.extended_for_unlinked();
-                    self.resume_and_wait(&tracked.thread, mode, attempts.number);
-                }
-                (Decision::RetryFailed, _) => {
+                (Decision::RetryUnlinked | Decision::RetryFailed, _) => {
+                    if decision == Decision::RetryUnlinked {
+                        attempts = attempts.extended_for_unlinked();
+                    }
                     self.resume_and_wait(&tracked.thread, mode, attempts.number);
                 }
                 (Decision::Report, Err(error)) => {
@@ -140,6 +136,13 @@ where
             attempts.number += 1;
         }
         Ok(None)
+    }
+
+    fn mode(&self, active: bool) -> Mode {
+        match self.options.pausing {
+            Pausing::Never if active => Mode::Running,
+            _ => Mode::AtRest,
+        }
     }
 
     /// Whether the thread may have run since the last refresh. If the stack is not consistent by itself,
