@@ -10,16 +10,15 @@
     missing_docs
 )]
 
-#[path = "../tests/support/mod.rs"]
-mod support;
-
 use std::fs;
 
 use pyspy_rs::PythonProcess;
 use pyspy_rs::internals::{RecordingMemory, Runtime, Tape, TapeMetadata, ValueOptions};
 use serde_json::Value;
 
-use support::{Interpreter, Recorded, Target, interpreters, parse, recorded_tapes, tapes_folder};
+use test_support::{
+    Interpreter, Recorded, Target, interpreters, parse, recorded_tapes, tapes_folder,
+};
 
 /// Executes fixtures/tape.py under a path that every machine can have.
 const LOADER: &str = "import sys; \

@@ -111,22 +111,22 @@ impl NoInterpreter {
         let is_named = !exe.as_os_str().is_empty();
         let name = match is_named {
             true => exe.display().to_string(),
-            false => "a program that it does not name".into(),
+            false => "an unnamed program".into(),
         };
         let problem = match &error {
             AttachError::UnsupportedPython { version, .. } => {
                 format!("the core file is of CPython {version}, which this release does not know")
             }
             AttachError::BadOffsets { version, cause, .. } => {
-                format!("the core file is of CPython {version}, described wrongly: {cause}")
+                format!("the core file is of CPython {version}, with implausible offsets: {cause}")
             }
             AttachError::StillStarting(_) => {
-                format!("no running Python is to be seen in the core file of {name}")
+                format!("no running Python in the core file of {name}")
             }
             AttachError::NotFound { .. } => {
-                format!("no CPython can be found in the core file of {name}")
+                format!("no CPython found in the core file of {name}")
             }
-            _ if !is_named => "the core file does not tell which program it is of".into(),
+            _ if !is_named => "the core file does not name its program".into(),
             _ => format!("this is the core file of {name}, not of a Python program"),
         };
         let (size, whole) = core.sizes();
@@ -134,26 +134,26 @@ impl NoInterpreter {
             error.hint()
         } else if core.is_cut_off() {
             format!(
-                "the core file is cut off, {size} of {whole} bytes are there: let it be written whole \
-                 (ulimit -c unlimited, room on the disk)"
+                "the core file is truncated ({size} of {whole} bytes): use `ulimit -c unlimited` and free \
+                 disk space"
             )
         } else if !is_named {
-            "Python is looked for in the files that were mapped, and the core has no list of them \
-             (NT_FILE, of Linux 3.10 and later): readelf -n FILE shows what it has"
+            "Python is located by the list of mapped files (NT_FILE, Linux 3.10 and later), which the core \
+             lacks: `readelf -n FILE` shows its notes"
                 .into()
         } else if let AttachError::NotPython { .. } = &error
             && core.has_file(&exe)
         {
-            "gdb -c FILE shows what it did".into()
+            "`gdb -c FILE` shows what it did".into()
         } else if !core.has_file(&exe) {
             format!(
-                "the very build of {name} that ran is not here: give it with --exe, or the folder \
-                 that was its root with --sysroot"
+                "{name} is not here in the build that ran: pass it with --exe, or its root directory with \
+                 --sysroot"
             )
         } else if let AttachError::BadOffsets { .. } = &error {
             error.hint()
         } else {
-            "it may have been starting or ending, or be no CPython; run again with -vv to see what was \
+            "it may have been starting or exiting, or not be CPython: run again with -vv to see what was \
              tried"
                 .into()
         };

@@ -53,8 +53,8 @@ impl PythonProcess {
         Ok(Interpreter::new(target, found))
     }
 
-    /// Attaches to a process that was forked from this one and has not called exec since: all addresses are the
-    /// same and need not be located. `None` when that does not hold.
+    /// Attaches to a process that was forked from this one and has not called exec since: all addresses
+    /// are the same and need not be located. `None` when that does not hold.
     pub fn attach_to_fork(&self, pid: Pid) -> Option<PythonProcess> {
         let is_fork = || {
             let space = MmLayout::of(pid);
@@ -158,8 +158,8 @@ impl<T: ProcessImage> Interpreter<T> {
         gil::interpreter_gils(self.target.memory(), self.python())
     }
 
-    /// Fills in the short filenames of the frames that are new in the table, by searching for packages in the
-    /// process's own root. May wait for a file system: never while threads are paused.
+    /// Fills in the short filenames of new frames in the table, by searching for packages in the process's
+    /// own root. May wait for a file system: not to be called while threads are paused.
     pub fn shorten_new(&mut self, frames: &mut FrameTable) {
         let (target, files) = (&self.target, &mut self.short_filenames);
         frames.shorten_new(|filename| {

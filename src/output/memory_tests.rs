@@ -72,7 +72,7 @@ fn the_flame_graph_has_sizes() {
         assert!(svg.contains(text), "{text} is not in {svg}");
     }
     let empty = written(Format::Flamegraph, &profile(false));
-    assert!(empty.contains("Resident memory has not grown"), "{empty}");
+    assert!(empty.contains("RSS has not grown"), "{empty}");
 }
 
 #[test]

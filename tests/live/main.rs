@@ -12,8 +12,7 @@
     missing_docs
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
+use test_support as support;
 
 mod attach;
 mod doctor;

@@ -9,8 +9,7 @@
     missing_docs
 )]
 
-#[path = "../support/mod.rs"]
-mod support;
+use test_support as support;
 
 mod accuracy;
 mod core_changed;

@@ -2,7 +2,6 @@
 //! end, and what is folded must be named so and be in the right place.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyspy_rs::internals::{Label, LabelTable, StackId, StackTable, StringTable, TOO_MANY};
 use pyspy_rs::{

@@ -11,9 +11,8 @@
 use pyspy_rs::{
     Frame, FrameId, FrameTable, Pid, ProcessSample, RssChange, Sample, StackTrace, ThreadInfo, Tid,
 };
+use test_support as support;
 
-#[path = "../support/mod.rs"]
-mod support;
 #[path = "../../src/testing.rs"]
 mod testing;
 

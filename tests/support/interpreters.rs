@@ -13,9 +13,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
-use super::fixtures;
 use super::require::required_versions;
 use super::versions::{finish, supported};
+use super::{checkout, fixtures};
 
 /// A version of CPython, as in `3.12.1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -343,7 +343,7 @@ fn probe(executable: &Path, root: Option<(&Path, &Path)>) -> Option<Interpreter>
 const DEBIANS: (u32, u32) = (3, 14);
 
 fn in_debian_root() -> Vec<Interpreter> {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/debian-python.sh");
+    let script = checkout().join("tests/support/debian-python.sh");
     let output = match Command::new("bash").arg(&script).output() {
         Ok(output) if output.status.success() => output,
         Ok(output) => {

@@ -3,12 +3,11 @@
 use std::fs;
 use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::thread;
 
 use super::interpreters::is_empty;
 use super::require::skip;
-use super::{Interpreter, interpreters};
+use super::{Interpreter, interpreters, lasting_folder};
 
 /// Every version that is supported, oldest first.
 pub fn supported() -> impl DoubleEndedIterator<Item = (u32, u32)> {
@@ -126,10 +125,7 @@ pub(super) fn finish(name: &str, outcomes: Vec<Outcome>) {
 
 /// Leaves the versions in a file per case, from which a table can be made.
 fn record(name: &str, line: &str) {
-    let Some(folder) = option_env!("CARGO_TARGET_TMPDIR") else {
-        return;
-    };
-    let folder = Path::new(folder).join("cases");
+    let folder = lasting_folder().join("cases");
     // It serves people and no test; one that cannot be written fails nothing.
     let _ = fs::create_dir_all(&folder)
         .and_then(|()| fs::write(folder.join(name), format!("{}\n", line.trim_start())));

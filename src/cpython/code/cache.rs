@@ -56,8 +56,8 @@ pub struct CodeCache {
 impl CodeCache {
     /// Names for the frames of a stack, without those that run no code object or have not started yet.
     /// `generation` is the count of the thread's interpreter, read after the stack. `last` holds the
-    /// names of the thread's previous stack and how many of its frames are unchanged; it receives those of this
-    /// one.
+    /// names of the thread's previous stack and how many of its frames are unchanged; it receives the
+    /// names of this one.
     ///
     /// # Errors
     /// When a code object cannot be read.

@@ -2,8 +2,8 @@
 //!
 //! The call reads, in this order: the *roots*, which lead to the leaf frame (the thread state, in 3.11
 //! and 3.12 also its `_PyCFrame`), the addresses at which the thread's frames were last time, the
-//! interpreter's count of code objects, and the roots again. If the thread runs during the call, the roots have
-//! usually changed.
+//! interpreter's count of code objects, and the roots again. If the thread runs during the call, the
+//! roots have usually changed.
 
 use super::evidence::{Evidence, LeafState, Mode, RootHistory, RootState};
 use super::frame_cache::FrameCache;

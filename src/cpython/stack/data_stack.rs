@@ -35,8 +35,8 @@ const MAX_TESTED: usize = 1 << 18;
 /// The most bytes between a code object and its last instruction. The longest functions are generated.
 const MAX_CODE: u64 = 64 << 20;
 
-/// Searches for the callers of the outermost frame of a stack whose chain is cut, and adds them. Returns whether the
-/// stack is then whole, frames of generators aside.
+/// Adds the missing outer frames of a stack whose chain is cut. Returns whether the stack is then whole,
+/// frames of generators aside.
 ///
 /// # Errors
 /// When the data stack cannot be read.

@@ -4,12 +4,12 @@
 use std::collections::HashMap;
 
 use super::lines;
-use super::options::TableOptions;
-use super::source::{FileKey, Source};
 use super::tests::{in_first, written};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
 use crate::output::format::Format;
+use crate::output::table_options::TableOptions;
+use crate::output::table_options::source::{FileKey, Source};
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::testing::{frame_in, main_thread, process, sample_of};

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::options::{SortKey, TableOptions};
-use super::selector::FunctionName;
-use super::source::{FileKey, Source};
 use super::view::{View, unmatched};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::output::format::Format;
 use crate::output::meta::Meta;
+use crate::output::table_options::selector::FunctionName;
+use crate::output::table_options::source::{FileKey, Source};
+use crate::output::table_options::{SortKey, TableOptions};
 use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::ProfileOptions;

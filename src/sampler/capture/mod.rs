@@ -38,8 +38,8 @@ pub fn capture<T>(
 ) -> Result<Snapshot<T>, SampleError> {
     let (stack_reader, _) = process.reader_and_memory();
     stack_reader.begin_sample(tracked.needs_names(now));
-    // The list, then the state of each thread, then its stack: the stack of a thread that falls asleep in between
-    // must not be from before that.
+    // The list, then the state of each thread, then its stack: the stack of a thread that falls asleep in
+    // between must not be from before that.
     if options.fresh_gil_state || tracked.needs_list(now) {
         tracked.list(process, now)?;
     }

@@ -196,7 +196,7 @@ fn the_numbers_of_our_own_namespace_are_taken_as_they_are() {
     let pid = target.pid().to_string();
     let seen = dump(&["--pid", &pid, "--in-container", &pid]);
     assert_eq!(seen.pid, u64::from(target.pid()));
-    let (status, _, stderr) = said(Command::new(env!("CARGO_BIN_EXE_pyspy-rs")).args([
+    let (status, _, stderr) = said(Command::new(crate::support::binary()).args([
         "record",
         "--in-container",
         "x",

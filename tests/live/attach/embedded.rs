@@ -170,7 +170,7 @@ fn the_only_python_is_found_under_another_name() {
         .args(["--pid", "--fork", "--mount-proc", "--kill-child"])
         .args(["timeout", "100", "sh", "-c", script, "sh"])
         .arg(&renamed)
-        .arg(env!("CARGO_BIN_EXE_pyspy-rs"))
+        .arg(crate::support::binary())
         .arg(&said)
         .arg(program)
         .output()

@@ -59,7 +59,7 @@ impl Drop for Other {
 /// A copy of our binary where every user can run it.
 fn binary_for_all(folder: &Path) -> PathBuf {
     let copy = folder.join("pyspy-rs");
-    copy_program(Path::new(env!("CARGO_BIN_EXE_pyspy-rs")), &copy);
+    copy_program(Path::new(crate::support::binary()), &copy);
     let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o755));
     copy
 }

@@ -105,7 +105,7 @@ fn seccomp_filters() {
     let (status, stdout, stderr) = said(Command::new(forbid).args([
         "ptrace",
         "1",
-        env!("CARGO_BIN_EXE_pyspy-rs"),
+        crate::support::binary(),
         "dump",
         "--pid",
         &target.pid().to_string(),
@@ -208,7 +208,7 @@ fn folder_of_nobody() -> (tempfile::TempDir, PathBuf) {
     chown(folder.path(), Some(65534), Some(65534)).unwrap();
     fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let copy = folder.path().join("pyspy-rs");
-    copy_program(Path::new(env!("CARGO_BIN_EXE_pyspy-rs")), &copy);
+    copy_program(Path::new(crate::support::binary()), &copy);
     (folder, copy)
 }
 
@@ -337,7 +337,7 @@ fn root_of_another_user_namespace() {
     let target = Target::start(any(), "lively.py", &[]);
     let id = target.pid().to_string();
     let mut command = Command::new("unshare");
-    command.args(["--user", "--map-root-user", env!("CARGO_BIN_EXE_pyspy-rs")]);
+    command.args(["--user", "--map-root-user", crate::support::binary()]);
     let (status, _, stderr) = said(command.args(["dump", "--pid", &id]));
     assert_eq!(status, Some(1), "{stderr}");
     assert!(stderr.contains("is in another user namespace"), "{stderr}");

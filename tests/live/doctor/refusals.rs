@@ -111,7 +111,7 @@ fn an_unknown_version_and_one_that_never_starts() {
 /// Our binary where every user can run it.
 fn binary_for_all(folder: &Path) -> PathBuf {
     let copy = folder.join("pyspy-rs");
-    copy_program(Path::new(env!("CARGO_BIN_EXE_pyspy-rs")), &copy);
+    copy_program(Path::new(crate::support::binary()), &copy);
     fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).unwrap();
     copy
 }

@@ -21,7 +21,7 @@ pub enum Mode {
 pub enum LeafState {
     /// Nothing.
     Unknown,
-    /// The leaf is marked as executing (3.11).
+    /// The leaf is marked as executing (`stacktop`, 3.11 to 3.13).
     Executing,
     /// The leaf was the current frame right before the copy, no frame had returned when it was copied,
     /// and all frames are on the thread's data stack. Entry shims (C stack) and generator frames
@@ -56,7 +56,7 @@ pub struct RootHistory {
 }
 
 impl RootHistory {
-    /// Counts the root of a walk, if what leads to the leaf did not change during the walk, and compares it with
+    /// Counts the root of a walk, if the thread state did not change during the copy, and compares it with
     /// the confirmed one.
     pub fn observe(&mut self, root: Option<RemoteAddr>, roots_unchanged: bool) -> RootState {
         if roots_unchanged {

@@ -77,7 +77,7 @@ pub fn decode(
 /// generator's frame at the root is suspect, though one called from C alone looks the same. There a new
 /// `_PyCFrame` becomes the thread's before its `current_frame` is set, too (`_PyEval_EvalFrameDefault`
 /// in Python/ceval.c): what an old one left at its place on the C stack may be a suspended
-/// generator's frame. [`c_entry_is_on_stack`](super::c_entry_is_on_stack) tells these apart.
+/// generator's frame. `c_entry_is_on_stack` distinguishes these.
 fn needs_caller(python: &Runtime, owned_by_generator: bool) -> bool {
     owned_by_generator || python.semantics.has_shims()
 }

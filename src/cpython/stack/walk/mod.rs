@@ -66,8 +66,8 @@ impl<M: RemoteMemory> Walker<'_, M> {
         result
     }
 
-    /// Follows the frames up to the first cached one, if it and its callers are unchanged: how many links those
-    /// are.
+    /// Follows the frames up to the first cached one that is unchanged together with its callers. Also
+    /// returns how many links those are.
     fn follow(
         &self,
         leaf: RemoteAddr,

@@ -1,8 +1,8 @@
 //! What the integration tests share: interpreters, target programs, our binary and its dumps.
 //!
-//! ```ignore
-//! mod support;
+//! A crate of its own, so that it is compiled once for all test programs. They call it `support`:
 //!
+//! ```ignore
 //! #[test]
 //! fn calls() {
 //!     for_each_interpreter("calls", .., |python| {
@@ -11,15 +11,6 @@
 //!     });
 //! }
 //! ```
-// Each test program compiles this and uses a part of it.
-#![allow(dead_code, unused_imports)]
-// A broken assumption ends the test, and the message says where.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    missing_docs
-)]
 
 pub mod bench;
 pub mod chains;
@@ -57,15 +48,22 @@ pub use versions::{at_once, for_each_at_once, for_some_at_once, for_some_interpr
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// How long a target or our binary may take before it counts as hung. No test asserts a time;
 /// this only ends a broken one, on a loaded machine too.
 pub const WATCHDOG: Duration = Duration::from_secs(120);
 
+/// The checkout.
+pub fn checkout() -> &'static Path {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.ancestors().nth(2).expect("it is in tests/support")
+}
+
 /// The folder with the target programs.
 pub fn fixtures() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+    checkout().join("fixtures")
 }
 
 /// What a command says, whether or not it succeeds: its exit status, stdout and stderr. Nothing is typed
@@ -93,12 +91,28 @@ pub fn copy_program(from: &Path, to: &Path) {
     );
 }
 
-/// Our binary. Only tests have one: what else uses this module, as examples do, does not run it.
+/// The folder that a test program is built into: `target/debug`.
+fn build_folder() -> PathBuf {
+    let program = std::env::current_exe().expect("a test program");
+    // It is in `deps`.
+    program.ancestors().nth(2).expect("a folder").to_owned()
+}
+
+/// Our binary, which Cargo builds before the tests of this workspace run.
 pub fn binary() -> &'static str {
-    match option_env!("CARGO_BIN_EXE_pyspy-rs") {
-        Some(path) => path,
-        None => panic!("only tests can run it"),
-    }
+    static BINARY: OnceLock<String> = OnceLock::new();
+    BINARY.get_or_init(|| {
+        let path = build_folder().join("pyspy-rs");
+        assert!(path.is_file(), "{} is not built", path.display());
+        path.into_os_string()
+            .into_string()
+            .expect("a path in UTF-8")
+    })
+}
+
+/// A folder for files that outlive a test program: `target/tmp`.
+pub fn lasting_folder() -> PathBuf {
+    build_folder().with_file_name("tmp")
 }
 
 /// Our binary, ready for arguments, with nothing from the environment that changes its output.
