@@ -34,6 +34,7 @@ fn local(name: &str, value: &str, is_argument: bool) -> Local {
     }
 }
 
+// Long: one literal.
 pub fn process() -> ProcessDump {
     let main = ThreadInfo {
         os_thread_id: Some(8172),
