@@ -14,7 +14,7 @@ use std::hint::black_box;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use pyspy_rs::FrameTable;
-use pyspy_rs::internals::{StackReader, locate_line};
+use pyspy_rs::internals::{Mode, StackReader, locate_line};
 use python_offsets::semantics::LineTable;
 
 use support::{Recorded, recorded};
@@ -26,7 +26,7 @@ fn sample(recorded: &Recorded, reader: &mut StackReader, frames: &mut FrameTable
     for mut thread in recorded.threads(reader) {
         reader.copy(&recorded.memory, &thread);
         reader
-            .walk(&recorded.memory, &mut thread, false, &mut stack)
+            .walk(&recorded.memory, &mut thread, Mode::AtRest, &mut stack)
             .unwrap();
         let resolved = reader
             .resolve(&recorded.memory, &thread, &stack, frames)

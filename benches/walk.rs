@@ -16,6 +16,7 @@ mod deep;
 mod support;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use pyspy_rs::internals::Mode;
 
 use deep::deepened;
 use support::recorded;
@@ -30,7 +31,7 @@ fn by_version(criterion: &mut Criterion) {
         for mut thread in recorded.threads(&mut reader) {
             reader.copy(&recorded.memory, &thread);
             reader
-                .walk(&recorded.memory, &mut thread, false, &mut stack)
+                .walk(&recorded.memory, &mut thread, Mode::AtRest, &mut stack)
                 .unwrap();
             frames += stack.len() as u64;
         }
@@ -40,7 +41,7 @@ fn by_version(criterion: &mut Criterion) {
                 for mut thread in recorded.threads(&mut reader) {
                     reader.copy(&recorded.memory, &thread);
                     reader
-                        .walk(&recorded.memory, &mut thread, false, &mut stack)
+                        .walk(&recorded.memory, &mut thread, Mode::AtRest, &mut stack)
                         .unwrap();
                 }
                 stack.len()
@@ -69,7 +70,7 @@ fn by_depth(criterion: &mut Criterion) {
                     reader.begin_sample(false);
                     reader.copy(&deep.memory, &thread);
                     reader
-                        .walk(&deep.memory, &mut thread, false, &mut stack)
+                        .walk(&deep.memory, &mut thread, Mode::AtRest, &mut stack)
                         .unwrap();
                     stack.len()
                 });

@@ -3,6 +3,51 @@
 //! The modules are floors, lowest first; each imports only those below it (`tests/offline/layers.rs` checks
 //! that). A sample travels upwards: memory of the target, interpreter structures, samples, a profile,
 //! a file or a screen. `ARCHITECTURE.md` follows one through the files.
+//!
+//! Sampling a running program once:
+//!
+//! ```
+//! use std::io::{BufRead, BufReader};
+//! use std::process::{Command, Stdio};
+//! use std::sync::Arc;
+//!
+//! use pyspy_rs::{CaptureOptions, Pid, PythonProcess, Sampler, SamplerOptions};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let program = "\
+//! import time
+//! def work():
+//!     print('ready', flush=True)
+//!     time.sleep(60)
+//! work()";
+//! let mut command = Command::new("python3");
+//! command.args(["-c", program]).stdout(Stdio::piped());
+//! # let Ok(mut child) = command.spawn() else { return Ok(()) };
+//! # /*
+//! let mut child = command.spawn()?;
+//! # */
+//! let mut ready = String::new();
+//! BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready)?;
+//!
+//! let process = PythonProcess::attach(Pid::try_from(child.id())?)?;
+//! let options = SamplerOptions {
+//!     rate_hz: 100.0,
+//!     look: CaptureOptions::default(),
+//!     subprocesses: false,
+//!     stop: Arc::default(),
+//!     duration: None,
+//! };
+//! let mut sampler = Sampler::new(process, options);
+//! let sample = sampler.next().ok_or("the process has ended")?;
+//! let stack = &sample.processes[0].traces[0];
+//! let leaf = sampler.frames().get(stack.frames[0]).ok_or("no frame")?;
+//! assert_eq!(&*leaf.name, "work");
+//!
+//! child.kill()?;
+//! child.wait()?;
+//! # Ok(())
+//! # }
+//! ```
 
 pub(crate) mod text;
 
@@ -50,10 +95,11 @@ pub mod internals {
     pub use crate::cpython::code::line_table::locate as locate_line;
     pub use crate::cpython::code::short_path::shorten as shorten_path;
     pub use crate::cpython::core::PythonCore;
+    pub use crate::cpython::frame::RawFrame;
     pub use crate::cpython::read::error::{ReadError, SampleError};
     pub use crate::cpython::reader::{MAX_SAMPLE_READS, StackReader};
     pub use crate::cpython::runtime::Runtime;
-    pub use crate::cpython::stack::walk::RawFrame;
+    pub use crate::cpython::stack::evidence::Mode;
     pub use crate::cpython::tape::TapeMetadata;
     pub use crate::cpython::threads::interpreter::interpreters;
     pub use crate::cpython::threads::list::PythonThread;

@@ -13,9 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyspy_rs::{
-    Columns, Frame, FrameId, FrameTable, ProcessSample, Profile, ProfileOptions, Sample,
-    SamplerStats, StackTrace, ThreadInfo,
+    Columns, Frame, FrameId, FrameTable, Pid, ProcessSample, Profile, ProfileOptions, RssChange,
+    Sample, SamplerStats, StackTrace, ThreadInfo, Tid,
 };
+
+#[path = "../src/testing.rs"]
+mod testing;
 
 /// 24 hours of them.
 const TICKS: u64 = 24 * 3600 * 100;
@@ -65,31 +68,27 @@ fn stacks(frames: &mut FrameTable) -> Vec<Vec<FrameId>> {
 
 /// One sample: two threads on a CPU, the others asleep.
 fn sample(tick: usize, stacks: &[Vec<FrameId>]) -> Sample {
-    let trace = |tid: i32| StackTrace {
-        thread: ThreadInfo {
-            os_thread_id: Some(100 + tid),
-            pthread_id: 0x7f00_0000 + u64::try_from(tid).unwrap(),
-            name: Some(Arc::from(format!("worker-{tid}"))),
-            interpreter_ids: vec![0],
-            active: (tick + tid as usize).is_multiple_of(5),
-            owns_gil: tid == 0,
-            collecting: tick.is_multiple_of(50),
-            waits_for_cpu: false,
-            is_main: tid == 0,
-            cpu_ns: Some(2_000_000),
-            faults: None,
-        },
-        frames: stacks[(tick + tid as usize) % STACKS].as_slice().into(),
+    let trace = |tid: i32| {
+        let thread = testing::thread(100 + tid)
+            .pthread_id(0x7f00_0000 + u64::try_from(tid).unwrap())
+            .named(&format!("worker-{tid}"))
+            .active((tick + tid as usize).is_multiple_of(5))
+            .owns_gil(tid == 0)
+            .cpu_ns(2_000_000);
+        let thread = if tick.is_multiple_of(50) {
+            thread.collecting()
+        } else {
+            thread
+        };
+        let mut trace = thread.stack(&[]);
+        trace.frames = stacks[(tick + tid as usize) % STACKS].as_slice().into();
+        trace
     };
-    Sample {
-        processes: vec![ProcessSample {
-            pid: 100,
-            traces: (0..THREADS).map(trace).collect(),
-            rss_bytes: Some((100 << 20) + tick as u64),
-            rss_change: None,
-        }],
-        ..Sample::default()
-    }
+    let process = ProcessSample {
+        rss_bytes: Some((100 << 20) + tick as u64),
+        ..testing::process(100, (0..THREADS).map(trace).collect())
+    };
+    testing::sample_of(0, vec![process])
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Stacks deeper than any that was recorded, made from a tape.
 
-use pyspy_rs::internals::{PythonThread, RemoteAddr, RemoteMemory, Runtime, Tape};
+use pyspy_rs::internals::{Mode, PythonThread, RemoteAddr, RemoteMemory, Runtime, Tape};
 use python_offsets::semantics::FrameRoot;
 
 use crate::support::Recorded;
@@ -20,7 +20,7 @@ pub fn deepened(recorded: &Recorded, depth: usize) -> (Recorded, PythonThread) {
     let mut reader = recorded.reader();
     let mut thread = recorded.threads(&mut reader).remove(0);
     let mut stack = Vec::new();
-    let walked = reader.walk(&recorded.memory, &mut thread, false, &mut stack);
+    let walked = reader.walk(&recorded.memory, &mut thread, Mode::AtRest, &mut stack);
     walked.expect("a stack");
     let leaf = stack[0].addr;
 
@@ -64,7 +64,7 @@ pub fn deepened(recorded: &Recorded, depth: usize) -> (Recorded, PythonThread) {
     };
     let mut reader = deep.reader();
     let mut thread = deep.threads(&mut reader).remove(0);
-    let walked = reader.walk(&deep.memory, &mut thread, false, &mut stack);
+    let walked = reader.walk(&deep.memory, &mut thread, Mode::AtRest, &mut stack);
     walked.expect("a deeper stack");
     assert!(stack.len() > depth, "{} of {depth}", stack.len());
     (deep, thread)

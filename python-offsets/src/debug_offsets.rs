@@ -81,6 +81,7 @@ pub(crate) fn parse(
 }
 
 impl Table<'_> {
+    // Long: one line for each field.
     fn layout(self, free_threaded: bool) -> Result<Layout, OffsetsError> {
         let mut runtime = self.structure("runtime_state.size", MAX_STATE)?;
         let mut interpreter = self.structure("interpreter_state.size", MAX_STATE)?;

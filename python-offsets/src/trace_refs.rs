@@ -23,6 +23,7 @@ impl Description {
 
     /// The same version built with `Py_TRACE_REFS`.
     #[must_use]
+    // Long: one line for each field that moves.
     pub fn with_trace_refs(mut self) -> Description {
         if self.source != LayoutSource::Table {
             return self;

@@ -1,10 +1,10 @@
 //! CPython's state in a target's memory: interpreters, threads, frames, code, objects. Nothing here
-//! knows of time or of the command line.
+//! depends on time or on the command line.
 
 pub mod attach;
-pub mod build;
 pub mod code;
 pub mod core;
+pub mod frame;
 pub mod process;
 pub mod read;
 pub mod reader;

@@ -1,5 +1,5 @@
-//! [`PythonProcess`]: a live process with an interpreter in it. What is read of it is the
-//! [`StackReader`]'s work.
+//! [`Interpreter`]: a CPython in a process, live or in a core file. The reading itself is done by
+//! [`StackReader`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -10,29 +10,34 @@ use super::attach::error::AttachError;
 use super::attach::locate::{self, LocatedRuntime};
 use super::code::frame_table::FrameTable;
 use super::code::short_path::shorten;
+use super::frame::RawFrame;
 use super::read::error::{ReadError, SampleError};
-use super::reader::{Resolved, StackReader, Walk};
+use super::reader::StackReader;
 use super::runtime::Runtime;
-use super::stack::walk::RawFrame;
 use super::threads::gil::{self, InterpreterGil};
-use super::threads::list::{PythonThread, ThreadList};
+use super::threads::list::ThreadList;
 use super::values::ValueOptions;
 use super::values::locals::Local;
 use super::values::object::Objects;
-use crate::os::memory::live::LiveMemory;
+use crate::os::elf::ElfFile;
 use crate::os::process::TargetProcess;
+use crate::os::process::image::ProcessImage;
+use crate::os::procfs::maps::{Image, images};
 use crate::os::procfs::mm_layout::MmLayout;
 use crate::os::{Pid, Tid};
 
-/// A running CPython that we are attached to.
-pub struct PythonProcess {
-    target: TargetProcess,
+/// A CPython in a process.
+pub struct Interpreter<T> {
+    target: T,
     found: LocatedRuntime,
     reader: StackReader,
     short_filenames: HashMap<Arc<str>, Arc<str>>,
 }
 
-/// Above this many files the short filenames are looked for anew.
+/// A CPython in a running process.
+pub type PythonProcess = Interpreter<TargetProcess>;
+
+/// The most short filenames that are cached; above it the cache is cleared.
 const MAX_FILES: usize = 50_000;
 
 impl PythonProcess {
@@ -45,16 +50,11 @@ impl PythonProcess {
         let target =
             TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
         let found = locate::find(&target)?;
-        Ok(PythonProcess {
-            target,
-            reader: StackReader::new(found.python.clone()),
-            found,
-            short_filenames: HashMap::new(),
-        })
+        Ok(Interpreter::new(target, found))
     }
 
-    /// Attaches to a process that was forked from this one and has not executed another program since:
-    /// everything is where it is here, and need not be looked for. `None` when that does not hold.
+    /// Attaches to a process that was forked from this one and has not called exec since: all addresses
+    /// are the same and need not be located. `None` when that does not hold.
     pub fn attach_to_fork(&self, pid: Pid) -> Option<PythonProcess> {
         let is_fork = || {
             let space = MmLayout::of(pid);
@@ -64,21 +64,32 @@ impl PythonProcess {
             return None;
         }
         let target = TargetProcess::open(pid).ok()?;
-        let process = PythonProcess {
-            target,
-            found: self.found.clone(),
-            reader: StackReader::new(self.found.python.clone()),
-            short_filenames: HashMap::new(),
-        };
-        // It may have executed one while we opened it, and so may the one that it is compared with.
+        let process = Interpreter::new(target, self.found.clone());
+        // Either process may have called exec meanwhile.
         let holds =
             is_fork() && !process.target.memory().is_closed() && !self.target.memory().is_closed();
         holds.then_some(process)
     }
+}
 
-    /// The process as the OS shows it.
-    pub fn target(&self) -> &TargetProcess {
+impl<T: ProcessImage> Interpreter<T> {
+    pub fn new(target: T, found: LocatedRuntime) -> Interpreter<T> {
+        Interpreter {
+            target,
+            reader: StackReader::new(found.python.clone()),
+            found,
+            short_filenames: HashMap::new(),
+        }
+    }
+
+    /// The process as the OS shows it, or the core file.
+    pub fn target(&self) -> &T {
         &self.target
+    }
+
+    #[cfg(test)]
+    pub fn target_mut(&mut self) -> &mut T {
+        &mut self.target
     }
 
     /// The process id.
@@ -101,14 +112,24 @@ impl PythonProcess {
         self.python().version
     }
 
+    /// What reads stacks.
+    pub fn reader(&self) -> &StackReader {
+        &self.reader
+    }
+
+    /// What reads stacks, and the memory to read from.
+    pub fn reader_and_memory(&mut self) -> (&mut StackReader, &T::Memory) {
+        (&mut self.reader, self.target.memory())
+    }
+
     /// Readers for the interpreter's objects.
-    pub fn objects(&self) -> Objects<'_, LiveMemory> {
+    pub fn objects(&self) -> Objects<'_, T::Memory> {
         self.reader.objects(self.target.memory())
     }
 
     /// The process's tasks, as pairs of the id in its own PID namespace and the id in ours.
     pub fn tasks(&self) -> Vec<(Tid, Tid)> {
-        tasks(&self.target)
+        self.target.tasks()
     }
 
     /// Lists the threads of all interpreters.
@@ -117,11 +138,11 @@ impl PythonProcess {
     /// When the interpreters themselves cannot be listed.
     pub fn threads(&mut self) -> Result<ThreadList, SampleError> {
         let target = &self.target;
-        self.reader.threads(target.memory(), || tasks(target))
+        self.reader.threads(target.memory(), || target.tasks())
     }
 
     /// Whether one of the interpreter's threads is one of the process's own tasks. After a vfork, and for a
-    /// moment after a fork, the threads are still its parent's.
+    /// moment after a fork, the threads are still those of the parent.
     pub fn owns_a_thread(&mut self) -> bool {
         self.threads().is_ok_and(|list| {
             let mut threads = list.threads.iter();
@@ -129,7 +150,7 @@ impl PythonProcess {
         })
     }
 
-    /// All interpreters, those without threads too, oldest first, and by whose GIL each runs.
+    /// All interpreters, oldest first, including those without threads, each with the GIL that it uses.
     ///
     /// # Errors
     /// When they cannot be read.
@@ -137,71 +158,8 @@ impl PythonProcess {
         gil::interpreter_gils(self.target.memory(), self.python())
     }
 
-    /// Starts a new sample: see [`StackReader::begin_sample`].
-    pub fn begin_sample(&mut self, new_names: bool) {
-        self.reader.begin_sample(new_names);
-    }
-
-    /// Whether a thread holds the GIL: see [`StackReader::holds_gil`].
-    pub fn holds_gil(&self, thread: &PythonThread) -> Option<bool> {
-        self.reader.holds_gil(self.target.memory(), thread)
-    }
-
-    /// Whether this is a thread's whole stack: see [`StackReader::c_entry_is_on_stack`].
-    pub fn c_entry_is_on_stack(&self, thread: &PythonThread, stack: &[RawFrame]) -> bool {
-        self.reader
-            .c_entry_is_on_stack(self.target.memory(), thread, stack)
-    }
-
-    /// Looks again who has the GIL and collects: see [`StackReader::refresh_gil_state`].
-    pub fn refresh_gil_state(&self, thread: &mut PythonThread) {
-        self.reader.refresh_gil_state(self.target.memory(), thread);
-    }
-
-    /// Copies a thread's state and stack: see [`StackReader::copy`].
-    pub fn copy(&mut self, thread: &PythonThread) -> bool {
-        self.reader.copy(self.target.memory(), thread)
-    }
-
-    /// Pass 1: see [`StackReader::walk`].
-    ///
-    /// # Errors
-    /// When the chain cannot be followed; `stack` then holds what was read before.
-    pub fn walk(
-        &mut self,
-        thread: &mut PythonThread,
-        races: bool,
-        stack: &mut Vec<RawFrame>,
-    ) -> Result<Walk, ReadError> {
-        self.reader.walk(self.target.memory(), thread, races, stack)
-    }
-
-    /// A thread's name: see [`StackReader::thread_name`].
-    pub fn thread_name(&mut self, thread: &PythonThread) -> Option<Arc<str>> {
-        self.reader.thread_name(self.target.memory(), thread)
-    }
-
-    /// Pass 2: see [`StackReader::resolve`].
-    ///
-    /// # Errors
-    /// When a code object cannot be read.
-    pub fn resolve(
-        &mut self,
-        thread: &PythonThread,
-        stack: &[RawFrame],
-        frames: &mut FrameTable,
-    ) -> Result<Resolved, ReadError> {
-        self.reader
-            .resolve(self.target.memory(), thread, stack, frames)
-    }
-
-    /// Which frames of a stack are shown: see [`StackReader::shown`].
-    pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
-        self.reader.shown(thread)
-    }
-
-    /// Gives the frames that are new in the table their short filenames, by looking for packages in
-    /// the process's own root. May wait for a file system: never while threads are paused.
+    /// Fills in the short filenames of new frames in the table, by searching for packages in the process's
+    /// own root. May wait for a file system: not to be called while threads are paused.
     pub fn shorten_new(&mut self, frames: &mut FrameTable) {
         let (target, files) = (&self.target, &mut self.short_filenames);
         frames.shorten_new(|filename| {
@@ -221,7 +179,7 @@ impl PythonProcess {
     /// The variables of a frame: see [`StackReader::frame_locals`].
     ///
     /// # Errors
-    /// When they cannot be read, or too much was read in this sample already.
+    /// When they cannot be read, or the sample's budget is spent.
     pub fn frame_locals(
         &self,
         frame: &RawFrame,
@@ -230,12 +188,26 @@ impl PythonProcess {
         self.reader
             .frame_locals(self.target.memory(), frame, options)
     }
-}
 
-fn tasks(target: &TargetProcess) -> Vec<(Tid, Tid)> {
-    // A process that ends just now has no tasks; the next read says so.
-    let tids = target.thread_ids().unwrap_or_default();
-    tids.into_iter()
-        .filter_map(|tid| Some((target.namespace_tid(tid).ok()?, tid)))
-        .collect()
+    /// Whether this is a debug build (`Py_DEBUG`, or `Py_REF_DEBUG` alone): these have a function that
+    /// reports negative reference counts (Include/object.h, from 3.14 on Include/refcount.h).
+    /// `None` where the file exports no names, or cannot be read.
+    pub fn is_debug_build(&self) -> Option<bool> {
+        let image = self.image()?;
+        let file = self.target.open_mapped(image.base()?).ok()?;
+        let names = ["_Py_NegativeRefcount", "Py_GetVersion"];
+        match ElfFile::open(file).ok()?.symbols(&names).ok()?.as_slice() {
+            [Some(_), _] => Some(true),
+            [None, Some(_)] => Some(false),
+            // Stripped of all names: both kinds are the same.
+            _ => None,
+        }
+    }
+
+    /// The file that holds the interpreter, as it is mapped; `None` when it is gone.
+    fn image(&self) -> Option<Image> {
+        let mappings = self.target.maps().ok()?;
+        let mut images = images(&mappings).into_iter();
+        images.find(|image| image.path.display().to_string() == self.found.image)
+    }
 }

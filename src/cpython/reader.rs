@@ -10,12 +10,15 @@ use log::debug;
 use super::code::cache::CodeCache;
 use super::code::frame_table::{FrameId, FrameTable};
 use super::code::identity;
+use super::frame::RawFrame;
 use super::read::budget::Budget;
 use super::read::error::{ReadError, SampleError};
 use super::runtime::Runtime;
 use super::stack::copy::ThreadCopy;
 use super::stack::data_stack;
-use super::stack::walk::{self, LeafState, RawFrame};
+use super::stack::evidence::{Evidence, Mode};
+use super::stack::walk::decode::clears_executable_on_return;
+use super::stack::walk::{self, Walker};
 use super::threads::list::{PythonThread, ThreadList, identify_threads, list_threads};
 use super::threads::names::ThreadNames;
 use super::threads::tid_map::ThreadIds;
@@ -28,25 +31,24 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
 
-/// The most reads of one sample, for all threads together. A frame takes one or two, a code object
-/// that is new some 15, the variables of a frame some 30. A target made to be endless must not hold
-/// us.
+/// The most reads of one sample, for all threads together. A frame takes one or two, a new code object some
+/// 15, the variables of a frame some 30. Limits the time that a hostile target can take.
 pub const MAX_SAMPLE_READS: usize = 4_000_000;
 /// The most bytes that one sample reads.
 const MAX_SAMPLE_BYTES: usize = 2 << 30;
-/// The most bytes of text that the variables of all frames of one sample may have.
+/// The most bytes of text in the variables of all frames of one sample.
 const MAX_SAMPLE_TEXT: usize = 32 << 20;
-/// The most bytes of stacks that are kept to read the next ones ahead: 1,000 threads take some 20
-/// MiB. With more, all are forgotten.
-const MAX_KEPT: usize = 24 << 20;
-/// What the lists of interpreters and threads are read with: fields that stand together are.
+/// The most bytes of stacks that are cached to prefetch the next ones: 1,000 threads take some 20 MiB.
+/// Above it the cache is cleared.
+const MAX_CACHED_BYTES: usize = 24 << 20;
+/// How the lists of interpreters and threads are prefetched: nearby fields together.
 const LISTS: PrefetchPolicy = PrefetchPolicy {
     gap: 256,
     beyond: 0,
     before: 0,
 };
 
-/// Reads one interpreter, and remembers what does not change from sample to sample.
+/// Reads one interpreter, and caches what rarely changes between samples.
 pub struct StackReader {
     python: Runtime,
     codes: CodeCache,
@@ -54,11 +56,11 @@ pub struct StackReader {
     names: ThreadNames,
     lists: Prefetch,
     copies: BTreeMap<RemoteAddr, ThreadCopy>,
-    /// About how many bytes the copies take.
-    kept: usize,
+    /// Approximate size of the copies in bytes.
+    cached_bytes: usize,
     /// Interpreters whose thread names were read in this sample; `None` when none may be.
     named: Option<HashSet<RemoteAddr>>,
-    left: SampleBudget,
+    budget: SampleBudget,
 }
 
 /// What may still be read in a sample.
@@ -77,7 +79,7 @@ impl Default for SampleBudget {
 }
 
 impl SampleBudget {
-    /// Does some reading within what is left.
+    /// Runs `read` with what is left of the budget.
     fn within<M, T>(&self, memory: &M, read: impl FnOnce(&Budget<'_, M>) -> T) -> T {
         let (reads, bytes) = self.reads_and_bytes.get();
         let budget = Budget::new(memory, reads, bytes);
@@ -90,32 +92,27 @@ impl SampleBudget {
 /// How a thread's stack was read.
 #[derive(Clone, Copy, Debug)]
 pub struct Walk {
-    /// Whether the whole stack was copied in one call, and its frames say that it was there or what leads to
-    /// them was the same before and after. Otherwise the stack of a thread that runs may never have been.
-    pub is_consistent: bool,
-    /// Whether that holds even of an innermost frame that is not shown.
-    pub leaf_has_started: bool,
-    /// The thread's innermost frame, shown or not, before its stack was copied.
-    pub innermost: RemoteAddr,
+    /// What the copy shows, before names are resolved.
+    pub evidence: Evidence,
+    /// The address of the leaf frame, shown or not, right before the stack was copied.
+    pub leaf_at_start: RemoteAddr,
 }
 
 /// A stack's frames in a [`FrameTable`].
 #[derive(Clone, Debug)]
 pub struct Resolved {
-    /// Leaf first, without those that run no code object or have not begun yet.
+    /// Leaf first, without frames that run no code object or have not started yet.
     pub frames: Arc<[FrameId]>,
-    /// Whether a code object had to be read for it, which a thread that runs may have dropped since
-    /// its stack was read.
-    pub is_new: bool,
-    /// Whether the innermost frame is not shown.
-    pub has_hidden_leaf: bool,
-    /// Whether a frame that is not shown is said to have called another. That is so of a few that
-    /// CPython puts in by itself; mostly it is a frame that was only being made when it was copied.
-    pub has_hidden_caller: bool,
+    /// See [`Evidence::code_was_read`].
+    pub code_was_read: bool,
+    /// See [`Evidence::hidden_leaf`].
+    pub hidden_leaf: bool,
+    /// See [`Evidence::hidden_caller`].
+    pub hidden_caller: bool,
 }
 
 impl StackReader {
-    /// An inspector that knows nothing yet of the interpreter but where it is.
+    /// A reader without cached data.
     pub fn new(python: Runtime) -> StackReader {
         StackReader {
             python,
@@ -124,9 +121,9 @@ impl StackReader {
             names: ThreadNames::default(),
             lists: Prefetch::new(LISTS),
             copies: BTreeMap::new(),
-            kept: 0,
+            cached_bytes: 0,
             named: None,
-            left: SampleBudget::default(),
+            budget: SampleBudget::default(),
         }
     }
 
@@ -143,16 +140,15 @@ impl StackReader {
         }
     }
 
-    /// Starts a new sample: what may be read is counted anew. `new_names`: whether names of threads
-    /// that have none yet are looked for in it, which takes some reads though there is nothing new.
+    /// Starts a new sample with a full budget. `new_names`: whether to search for the names of threads
+    /// that have none yet, which takes some reads even if there is nothing new.
     pub fn begin_sample(&mut self, new_names: bool) {
         self.named = new_names.then(HashSet::new);
-        self.left = SampleBudget::default();
+        self.budget = SampleBudget::default();
     }
 
-    /// Lists the threads of all interpreters. `tasks` gives the process's tasks as pairs of the id
-    /// in its own PID namespace and the id in ours; it is asked when a thread is none that was
-    /// known.
+    /// Lists the threads of all interpreters. `tasks` returns the process's tasks as pairs of the id
+    /// in its own PID namespace and the id in ours; it is called when there is an unknown thread.
     ///
     /// # Errors
     /// When the interpreters themselves cannot be listed.
@@ -167,7 +163,7 @@ impl StackReader {
         self.lists.add_parts(&mut parts);
         let filled = memory.read_many(&mut parts).is_ok();
         self.lists.filled(filled);
-        let list = self.left.within(&self.lists.over(memory), |memory| {
+        let list = self.budget.within(&self.lists.over(memory), |memory| {
             let mut list = list_threads(memory, python)?;
             identify_threads(memory, ids, tasks, &mut list.threads);
             Ok::<_, SampleError>(list)
@@ -179,20 +175,20 @@ impl StackReader {
                 .map(|thread| thread.state.addr)
                 .collect();
             self.copies.retain(|state, _| states.contains(state));
-            self.kept = self.copies.values().map(ThreadCopy::size).sum();
+            self.cached_bytes = self.copies.values().map(ThreadCopy::size).sum();
         }
         Ok(list)
     }
 
-    /// Whether a thread holds its interpreter's GIL at this moment; `None` where that cannot be told. A
-    /// thread that does not hold it stays in the frame where it is.
+    /// Whether a thread holds its interpreter's GIL right now; `None` where that cannot be read. A
+    /// thread without it cannot leave its current frame.
     pub fn holds_gil(&self, memory: &impl RemoteMemory, thread: &PythonThread) -> Option<bool> {
         gil::holds(memory, &self.python, thread.lock, thread.state.addr).ok()?
     }
 
-    /// Whether the thread's newest C call of the interpreter came from a frame of this stack, or from no
-    /// Python at all (3.11); false where the version has another way to show a chain's end, or what
-    /// tells cannot be read.
+    /// Whether a frame of this stack, or no Python at all, made the thread's newest C call of the
+    /// interpreter (3.11); false where the version shows the end of a chain in another way, or the
+    /// structures cannot be read.
     pub fn c_entry_is_on_stack(
         &self,
         memory: &impl RemoteMemory,
@@ -202,8 +198,8 @@ impl StackReader {
         walk::c_entry_is_on_stack(memory, &self.python, &thread.state, stack).unwrap_or(false)
     }
 
-    /// Looks again whether a thread holds the GIL, and whether its interpreter collects garbage. What
-    /// cannot be read stays as the list had it.
+    /// Reads again whether a thread holds the GIL, and whether its interpreter collects garbage. On an
+    /// error the values from the thread list stay.
     pub fn refresh_gil_state(&self, memory: &impl RemoteMemory, thread: &mut PythonThread) {
         let interpreter = thread.state.interpreter;
         if let Ok(holder) = gil::holder(memory, &self.python, thread.lock) {
@@ -214,13 +210,12 @@ impl StackReader {
         }
     }
 
-    /// Copies a thread's state and stack, as far as it is known where they stand. Whether names can be
-    /// told from the copy even if the thread has gone on since: where the interpreter counts its code
-    /// objects.
+    /// Copies a thread's state and stack, as far as their addresses are known. Returns whether names can be
+    /// resolved from the copy even if the thread runs on: where the interpreter counts its code objects.
     pub fn copy(&mut self, memory: &impl RemoteMemory, thread: &PythonThread) -> bool {
-        if self.kept > MAX_KEPT {
+        if self.cached_bytes > MAX_CACHED_BYTES {
             self.copies.clear();
-            self.kept = 0;
+            self.cached_bytes = 0;
         }
         let (python, state) = (&self.python, &thread.state);
         let copy = self.copies.entry(state.addr);
@@ -232,25 +227,24 @@ impl StackReader {
     }
 
     /// Pass 1: a thread's state and the addresses of its frames, leaf first, from its last
-    /// [`copy`](StackReader::copy), and from the target where that has gaps. `races`: the thread ran
-    /// while it was copied.
+    /// [`copy`](StackReader::copy), and from the target where the copy has gaps.
     ///
     /// # Errors
-    /// [`ReadError::ThreadEnded`] when the state is no more that thread's; another when the chain cannot
-    /// be followed, or too much was read in this sample already. `stack` then holds what was read
+    /// [`ReadError::ThreadEnded`] when the state does not belong to that thread any more; another when the
+    /// chain cannot be followed, or the sample's budget is spent. `stack` then holds what was read
     /// before.
     pub fn walk(
         &mut self,
         memory: &impl RemoteMemory,
         thread: &mut PythonThread,
-        races: bool,
+        mode: Mode,
         stack: &mut Vec<RawFrame>,
     ) -> Result<Walk, ReadError> {
         stack.clear();
         let (python, state) = (&self.python, &mut thread.state);
         let copy = self.copies.entry(state.addr);
         let copy = copy.or_insert_with(|| ThreadCopy::new(python));
-        let mut innermost = self.left.within(&copy.roots.over(memory), |memory| {
+        let leaf_at_start = self.budget.within(&copy.roots.over(memory), |memory| {
             let now = interpreter::thread(memory, python, state.interpreter, state.addr);
             let now = now.map_err(|error| match error {
                 ReadError::Corrupt { .. } => ReadError::ThreadEnded,
@@ -260,57 +254,62 @@ impl StackReader {
                 return Err(ReadError::ThreadEnded);
             }
             *state = now;
-            walk::innermost(memory, python, state)
+            walk::leaf_addr(memory, python, state)
         })?;
-        let found = innermost;
-        if races && !copy.roots_unchanged() && !walk::clears_executable_on_return(python) {
+        let mut leaf = leaf_at_start;
+        if mode == Mode::Running && !copy.roots_unchanged() && !clears_executable_on_return(python)
+        {
             copy.use_later_roots();
-            let later = self.left.within(&copy.roots.over(memory), |memory| {
+            let later = self.budget.within(&copy.roots.over(memory), |memory| {
                 let now = interpreter::thread(memory, python, state.interpreter, state.addr)?;
-                walk::innermost(memory, python, &now)
+                walk::leaf_addr(memory, python, &now)
             })?;
-            // It ran on while its stack was copied. Of the two the deeper one has all that was
-            // there in between, most likely: stacks grow upwards.
-            let ahead = later.distance_from(innermost);
+            // The thread ran during the copy. Walk from the deeper of the two leaf addresses: the data
+            // stack grows upwards, so that range most likely covers everything live in between.
+            let ahead = later.distance_from(leaf);
             if ahead.is_some_and(|bytes| bytes < 1 << 16) {
-                innermost = later;
+                leaf = later;
             }
         }
-        let ThreadCopy { frames, chain, .. } = &mut *copy;
-        let walked = self.left.within(&frames.over(memory), |memory| {
-            walk::walk(memory, frames, python, innermost, races, chain)
+        let ThreadCopy { frames, cache, .. } = &mut *copy;
+        let walked = self.budget.within(&frames.over(memory), |memory| {
+            let walker = Walker {
+                memory,
+                copy: frames,
+                python,
+                mode,
+            };
+            walker.walk(leaf, cache)
         });
-        stack.extend(chain.stack());
-        chain.drop_oversized();
-        let same = walked.as_ref().map_or(0, |(_, same)| *same);
-        copy.last.kept = copy.last.kept.min(same);
+        stack.extend(cache.stack());
+        cache.drop_oversized();
+        copy.resolved
+            .keep(walked.as_ref().map_or(0, |(_, same)| *same));
         let (leaf, _) = walked?;
         Ok(Walk {
-            leaf_has_started: leaf != LeafState::NotReturned || copy.roots_unchanged(),
-            is_consistent: copy.is_consistent(leaf, races),
-            innermost: found,
+            evidence: copy.evidence(leaf, mode, stack),
+            leaf_at_start,
         })
     }
 
-    /// Looks for the outer frames of a stack whose chain broke off, for memory that stands still but has
-    /// gaps. Whether the stack is whole then, but for frames of generators.
+    /// Searches for the outer frames of a stack whose chain is cut, in memory that does not change but
+    /// has gaps. Returns whether the stack is then whole, frames of generators aside.
     ///
     /// # Errors
-    /// When they cannot be read, or too much was read in this sample already.
+    /// When they cannot be read, or the sample's budget is spent.
     pub fn find_outer(
         &self,
         memory: &impl RemoteMemory,
         thread: &PythonThread,
         stack: &mut Vec<RawFrame>,
     ) -> Result<bool, ReadError> {
-        self.left.within(memory, |memory| {
+        self.budget.within(memory, |memory| {
             data_stack::complete(memory, &self.python, thread.state.addr, stack)
         })
     }
 
-    /// A thread's name as `threading` has it; `None` for a thread that it does not know. Asked
-    /// again and again, this reads only what changed; an unknown thread is looked for once a sample,
-    /// if at all.
+    /// A thread's name in `threading`; `None` for a thread that is not known there. Reads only what
+    /// changed since the last call; an unknown thread is searched for once a sample, if at all.
     pub fn thread_name(
         &mut self,
         memory: &impl RemoteMemory,
@@ -318,12 +317,12 @@ impl StackReader {
     ) -> Option<Arc<str>> {
         let interpreter = thread.state.interpreter.addr;
         let known = self.names.name(interpreter, thread.state.pthread_id);
-        let may_look = |named: &mut HashSet<_>| named.insert(interpreter);
-        if known.is_some() || !self.named.as_mut().is_some_and(may_look) {
+        let may_search = |named: &mut HashSet<_>| named.insert(interpreter);
+        if known.is_some() || !self.named.as_mut().is_some_and(may_search) {
             return known;
         }
         let (python, names) = (&self.python, &mut self.names);
-        let refreshed = self.left.within(memory, |memory| {
+        let refreshed = self.budget.within(memory, |memory| {
             names.refresh(&Objects { memory, python }, interpreter)
         });
         if let Err(error) = refreshed {
@@ -332,8 +331,8 @@ impl StackReader {
         self.names.name(interpreter, thread.state.pthread_id)
     }
 
-    /// Pass 2: names for the frames of the stack that was walked last of this thread. Short
-    /// filenames come later: see [`FrameTable::shorten_new`]. It is always the same table.
+    /// Pass 2: names for the frames of this thread's last walk. Short filenames follow later: see
+    /// [`FrameTable::shorten_new`]. The table must always be the same one.
     ///
     /// # Errors
     /// When a code object cannot be read.
@@ -348,55 +347,51 @@ impl StackReader {
         let copy = self.copies.entry(thread.state.addr);
         let copy = copy.or_insert_with(|| ThreadCopy::new(python));
         let reads = codes.reads();
-        let size = copy.counted;
-        let is_walked = copy.chain.is(stack);
+        let size = copy.counted_size;
+        let is_walked = copy.cache.is(stack);
         if !is_walked {
-            copy.last.kept = 0;
+            copy.resolved.keep(0);
         }
-        let frames = self.left.within(memory, |memory| {
+        let frames = self.budget.within(memory, |memory| {
             let objects = Objects { memory, python };
             let generation = copy.generation();
-            codes.resolve(objects, generation, stack, &mut copy.last, frames)
+            codes.resolve(objects, generation, stack, &mut copy.resolved, frames)
         });
         if !is_walked {
-            copy.last.kept = 0;
+            copy.resolved.keep(0);
         }
-        copy.counted = copy.size();
-        self.kept = (self.kept + copy.counted).saturating_sub(size);
-        let frames = frames?;
-        let innermost = copy.last.ids.len().saturating_sub(1);
-        let mut hidden = copy.last.hidden.iter();
+        copy.counted_size = copy.size();
+        self.cached_bytes = (self.cached_bytes + copy.counted_size).saturating_sub(size);
         Ok(Resolved {
-            frames,
-            is_new: codes.reads() != reads,
-            has_hidden_leaf: copy.last.hidden.last() == Some(&innermost),
-            has_hidden_caller: hidden.any(|place| *place != innermost),
+            frames: frames?,
+            code_was_read: codes.reads() != reads,
+            hidden_leaf: copy.resolved.has_hidden_leaf(),
+            hidden_caller: copy.resolved.has_hidden_caller(),
         })
     }
 
-    /// Which frames of the stack that was resolved last of this thread are shown.
+    /// For each frame of the stack that was last resolved of this thread, whether it is shown.
     pub fn shown(&self, thread: &PythonThread) -> impl Iterator<Item = bool> {
         let copy = self.copies.get(&thread.state.addr);
-        let ids = copy.map(|copy| copy.last.ids.as_slice());
+        let ids = copy.map(|copy| copy.resolved.ids.as_slice());
         ids.unwrap_or_default().iter().rev().map(Option::is_some)
     }
 
-    /// The variables of a frame, as [`Objects::frame_locals`] reads them, within what all frames of
-    /// a sample may take.
+    /// The variables of a frame (see [`Objects::frame_locals`]), within the sample's budget for text.
     ///
     /// # Errors
-    /// When they cannot be read, or too much was read in this sample already.
+    /// When they cannot be read, or the sample's budget is spent.
     pub fn frame_locals(
         &self,
         memory: &impl RemoteMemory,
         frame: &RawFrame,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
-        let text = &self.left.text;
+        let text = &self.budget.text;
         if text.get() == 0 {
             return Err(ReadError::too_much("the variables of all frames"));
         }
-        let locals = self.left.within(memory, |memory| {
+        let locals = self.budget.within(memory, |memory| {
             self.objects(memory)
                 .frame_locals(frame.addr, frame.executable, options)
         })?;

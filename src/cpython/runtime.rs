@@ -1,4 +1,4 @@
-//! [`Runtime`]: what is found out about an interpreter once, when it is attached to.
+//! [`Runtime`]: what is read of an interpreter once, on attaching.
 
 use python_offsets::{
     DEBUG_OFFSETS_LEN, Description, Layout, LayoutSource, OffsetsError, PythonVersion, Semantics,
@@ -8,27 +8,27 @@ use python_offsets::{
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// One running CPython: which version, where its fields are, where its state starts. Plain data, so
-/// that a recorded memory can be read with it as well as a live process.
+/// One CPython: its version, the layout of its structures, the addresses of its state. Plain data, so
+/// that recorded memory can be read with it as well as a live process.
 #[derive(Clone, Debug)]
 pub struct Runtime {
-    /// The version, from the target itself.
+    /// The version, as read from the target.
     pub version: PythonVersion,
-    /// Where the fields are.
+    /// The offsets of fields.
     pub layout: Layout,
-    /// What the fields mean.
+    /// The meaning of fields.
     pub semantics: Semantics,
     /// Whether the layout came from the target or from a table.
     pub layout_source: LayoutSource,
-    /// Where the interpreter's state starts.
+    /// The addresses of its state.
     pub roots: RuntimeAddresses,
 }
 
 impl Runtime {
-    /// The interpreter of a version whose state starts at `roots`.
+    /// The interpreter of this version with its state at `roots`.
     ///
     /// # Errors
-    /// When no table knows the version, or the target's own table cannot be right.
+    /// When the version is not supported, or the target's own table is not plausible.
     pub fn describe(
         memory: &impl RemoteMemory,
         version: PythonVersion,
@@ -46,7 +46,7 @@ impl Runtime {
 }
 
 /// Layout and semantics of a version, from the table at `runtime` where the version has one.
-pub(crate) fn describe_build(
+pub fn describe_build(
     memory: &impl RemoteMemory,
     version: PythonVersion,
     runtime: Option<RemoteAddr>,
@@ -70,10 +70,10 @@ pub struct RuntimeAddresses {
     pub interpreters_head: RemoteAddr,
     /// `_PyRuntime` (3.7+).
     pub runtime: Option<RemoteAddr>,
-    /// The variable that points to the thread which holds the GIL (to 3.11), where it is known.
+    /// The variable that points to the thread which holds the GIL (up to 3.11), if known.
     pub tstate_current: Option<RemoteAddr>,
-    /// `_Py_next_func_version` (32 bits; 3.12, where the file has its full symbol table): goes up by
-    /// one with each code object that any interpreter makes, and stays 0 once it has wrapped.
+    /// `_Py_next_func_version` (32 bits; 3.12, if the file has its full symbol table): incremented for
+    /// each code object that any interpreter creates; stays 0 once it has wrapped.
     pub next_func_version: Option<RemoteAddr>,
     /// Bytes of a Python 2 `unicode` code unit, 2 or 4.
     pub unicode_unit: u8,

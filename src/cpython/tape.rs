@@ -1,4 +1,4 @@
-//! What a tape must tell besides memory: the facts that attaching finds out, as text.
+//! [`TapeMetadata`]: what a tape holds in addition to memory, as text.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -11,10 +11,10 @@ use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::tape::Tape;
 use crate::os::{Pid, Tid};
 
-/// What was found out about a process before its stacks are read.
+/// What is known of a process before its stacks are read.
 #[derive(Clone, Debug)]
 pub struct TapeMetadata {
-    /// Its interpreter.
+    /// The interpreter.
     pub python: Runtime,
     /// Its id.
     pub pid: Pid,
@@ -22,13 +22,13 @@ pub struct TapeMetadata {
     pub tasks: Vec<(Tid, Tid)>,
 }
 
-/// Why facts are no good.
+/// Why the metadata cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FactsError {
-    /// One is not there, or is not what it should be.
-    #[error("the tape does not tell the {0}")]
+    /// A fact is missing or malformed.
+    #[error("the tape has no valid {0}")]
     Missing(&'static str),
-    /// The version is not known, or the memory describes no such interpreter.
+    /// The version is not supported, or the memory does not describe such an interpreter.
     #[error(transparent)]
     Offsets(#[from] OffsetsError),
 }
@@ -43,15 +43,15 @@ const COUNTER: &str = "next_func_version";
 const UNIT: &str = "unicode_unit";
 
 impl TapeMetadata {
-    /// Notes the facts on a tape. What the interpreter's memory says itself, its debug offsets, is
-    /// no fact: it must be read while the tape is recorded, as [`TapeMetadata::from_tape`] does.
+    /// Writes the facts to a tape. The interpreter's debug offsets are memory, not facts: they must be read
+    /// while the tape is recorded, as [`TapeMetadata::from_tape`] does.
     pub fn note(&self, tape: &mut Tape) {
         let Runtime { version, roots, .. } = &self.python;
         tape.set_fact(VERSION, &version.to_string());
         tape.set_fact(PID, &self.pid.to_string());
         let mut tasks = String::new();
         for (theirs, ours) in &self.tasks {
-            // A String takes all that it is given.
+            // Writing to a String cannot fail.
             let _ = write!(tasks, "{theirs}:{ours} ");
         }
         tape.set_fact(TASKS, tasks.trim_end());
@@ -68,8 +68,8 @@ impl TapeMetadata {
         tape.set_fact(UNIT, &roots.unicode_unit.to_string());
     }
 
-    /// The facts of a tape, with the interpreter described by `memory`: the tape itself, or what
-    /// was made of it.
+    /// The facts of a tape, with the interpreter described by `memory`: the tape itself, or a
+    /// modification of it.
     ///
     /// # Errors
     /// When a fact is missing, or the memory does not describe the interpreter.

@@ -25,7 +25,7 @@ pub fn page_size() -> u64 {
 }
 
 /// Clock ticks per second, the unit of times in `/proc/PID/stat`.
-pub(crate) fn ticks_per_second() -> u64 {
+pub fn ticks_per_second() -> u64 {
     sysconf(nix::unistd::SysconfVar::CLK_TCK)
         .filter(|ticks| *ticks > 0)
         .unwrap_or(100)

@@ -14,12 +14,12 @@ use super::thread::state::RunState;
 use super::{Pid, Tid};
 
 /// A running `cat`, under any name, killed on drop.
-pub(crate) struct Cat(pub(crate) Child);
+pub struct Cat(pub(crate) Child);
 
 impl Cat {
     /// Starts it and waits for its first output: a process that has only just been started may not
     /// even have its program mapped.
-    pub(crate) fn start(command: &mut Command) -> Cat {
+    pub fn start(command: &mut Command) -> Cat {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut cat = Cat(command.spawn().unwrap());
         cat.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
@@ -27,11 +27,11 @@ impl Cat {
         cat
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         self.0.id().cast_signed()
     }
 
-    pub(crate) fn open(&self) -> TargetProcess {
+    pub fn open(&self) -> TargetProcess {
         TargetProcess::open(self.pid()).unwrap()
     }
 }
@@ -44,10 +44,10 @@ impl Drop for Cat {
 }
 
 /// A Python program that has printed "ready".
-pub(crate) struct Program {
-    pub(crate) child: Child,
-    pub(crate) stdin: Option<ChildStdin>,
-    pub(crate) stdout: BufReader<ChildStdout>,
+pub struct Program {
+    pub child: Child,
+    pub stdin: Option<ChildStdin>,
+    pub stdout: BufReader<ChildStdout>,
 }
 
 /// The interpreter itself: the search path may have a slow wrapper script.
@@ -61,7 +61,7 @@ fn python() -> &'static str {
 }
 
 impl Program {
-    pub(crate) fn start(code: &str) -> Program {
+    pub fn start(code: &str) -> Program {
         let mut child = Command::new(python())
             .args(["-u", "-c", code])
             .stdin(Stdio::piped())
@@ -77,30 +77,30 @@ impl Program {
         program
     }
 
-    pub(crate) fn pid(&self) -> Pid {
+    pub fn pid(&self) -> Pid {
         self.child.id() as Pid
     }
 
-    pub(crate) fn line(&mut self) -> String {
+    pub fn line(&mut self) -> String {
         let mut line = String::new();
         self.stdout.read_line(&mut line).unwrap();
         line.trim_end().to_string()
     }
 
-    pub(crate) fn write(&mut self, text: &str) {
+    pub fn write(&mut self, text: &str) {
         let stdin = self.stdin.as_mut().unwrap();
         stdin.write_all(text.as_bytes()).unwrap();
     }
 
-    pub(crate) fn tids(&self) -> Vec<Tid> {
+    pub fn tids(&self) -> Vec<Tid> {
         thread_ids(self.pid()).unwrap()
     }
 
-    pub(crate) fn state(&self) -> RunState {
+    pub fn state(&self) -> RunState {
         RunState::of_thread(self.pid(), self.pid()).unwrap()
     }
 
-    pub(crate) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         kill(nix::unistd::Pid::from_raw(self.pid()), signal).unwrap();
     }
 }

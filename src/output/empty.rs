@@ -14,7 +14,7 @@ pub fn reason(profile: &Profile) -> String {
     } = *profile.counts();
     if profile.options().memory && profile.rss().first().is_some() {
         format!(
-            "Resident memory has not grown; record without --memory to see where the time goes \
+            "RSS has not grown; record without --memory to see where the time goes \
              ({samples} samples)"
         )
     } else if samples > 0 {

@@ -32,7 +32,7 @@ pub(crate) struct MemoryReport {
 /// A stack that may leak.
 #[derive(serde::Serialize)]
 pub(crate) struct SuspectReport {
-    /// What it has added to resident memory and never given back.
+    /// RSS added and never released.
     pub kept_bytes: u64,
     /// Root first.
     pub frames: Vec<String>,

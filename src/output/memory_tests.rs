@@ -1,16 +1,12 @@
 //! RSS growth in each format.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use super::format::Format;
 use super::meta::Meta;
 use super::*;
-use crate::cpython::code::frame_table::{Frame, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::cpython::code::frame_table::FrameTable;
 use crate::profile::options::ProfileOptions;
-use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::testing::{frame_in, grown_process, main_thread, sample_of};
 
 /// A thread that adds 3 MiB in `load (1 bytes, x)` and releases 1 MiB in `drop`, and a native thread that
 /// adds 4 KiB.
@@ -31,44 +27,14 @@ fn profile(grows: bool) -> Profile {
     let mut rss_bytes: u64 = 10 << 20;
     for (tick, (function, bytes, other_faults)) in (0..).zip(changes) {
         let bytes = if grows { bytes } else { 0 };
-        let frame = table.intern(Frame {
-            name: Arc::from(function),
-            filename: Arc::from("a.py"),
-            short_filename: Arc::from("a.py"),
-            line: None,
-            first_line: 1,
-            columns: None,
-        });
+        let frame = table.intern(frame_in("a.py", function, 0));
         rss_bytes = rss_bytes.saturating_add_signed(bytes);
-        let sample = Sample {
-            elapsed: Duration::from_millis(tick),
-            processes: vec![ProcessSample {
-                pid: 7,
-                traces: vec![StackTrace {
-                    thread: ThreadInfo {
-                        os_thread_id: Some(7),
-                        pthread_id: 9,
-                        name: Some("t".into()),
-                        interpreter_ids: vec![0],
-                        active: true,
-                        owns_gil: true,
-                        collecting: false,
-                        waits_for_cpu: false,
-                        is_main: true,
-                        cpu_ns: None,
-                        faults: Some(768),
-                    },
-                    frames: [frame].into(),
-                }],
-                rss_bytes: Some(rss_bytes),
-                rss_change: Some(RssChange {
-                    bytes,
-                    other_faults,
-                    ..RssChange::default()
-                }),
-            }],
-            ..Sample::default()
-        };
+        let trace = main_thread(7).pthread_id(9).named("t").faults(768);
+        let mut process = grown_process(7, rss_bytes, bytes, vec![trace.stack(&[frame])]);
+        if let Some(change) = &mut process.rss_change {
+            change.other_faults = other_faults;
+        }
+        let sample = sample_of(tick, vec![process]);
         profile.add(&sample, &table, &|_| None);
     }
     profile.finish();
@@ -106,7 +72,7 @@ fn the_flame_graph_has_sizes() {
         assert!(svg.contains(text), "{text} is not in {svg}");
     }
     let empty = written(Format::Flamegraph, &profile(false));
-    assert!(empty.contains("Resident memory has not grown"), "{empty}");
+    assert!(empty.contains("RSS has not grown"), "{empty}");
 }
 
 #[test]

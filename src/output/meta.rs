@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::tables::options::TableOptions;
+use super::table_options::TableOptions;
 use crate::text::sanitize::{clean, shorten};
 
 /// Fewest characters of the command that a title shows, however short it must be.

@@ -9,6 +9,7 @@ pub mod meta;
 pub mod palette;
 pub mod stacks;
 pub mod svg;
+pub mod table_options;
 pub mod tables;
 
 use std::io::{self, Write};

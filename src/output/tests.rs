@@ -2,63 +2,32 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::cpython::code::frame_table::{Frame, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::profile::options::{ProcessLabel, ProfileOptions};
-use crate::sampler::sample::{ProcessSample, Sample};
-
-fn busy_thread(name: &str) -> ThreadInfo {
-    ThreadInfo {
-        os_thread_id: Some(1),
-        pthread_id: u64::MAX,
-        name: Some(Arc::from(name)),
-        interpreter_ids: vec![0],
-        active: true,
-        owns_gil: true,
-        collecting: false,
-        waits_for_cpu: false,
-        is_main: true,
-        cpu_ns: Some(1_500),
-        faults: None,
-    }
-}
+use crate::testing::{frame_in, main_thread, sample};
 
 /// A profile of one sample whose stack, thread and process have these names.
 fn profile_of(names: &[(String, String)], thread: &str, command: &str) -> Profile {
     let mut table = FrameTable::default();
-    let mut frames: Vec<_> = names
+    let frames: Vec<_> = names
         .iter()
         .map(|(name, file)| {
             table.intern(Frame {
-                name: Arc::from(name.as_str()),
-                filename: Arc::from(file.as_str()),
                 short_filename: Arc::from(file.as_str()),
-                line: Some(1),
-                first_line: 1,
-                columns: None,
+                ..frame_in(file, name, 1)
             })
         })
         .collect();
-    frames.reverse();
-    let thread = busy_thread(thread);
-    let traces = vec![StackTrace {
-        thread,
-        frames: frames.into(),
-    }];
-    let sample = Sample {
-        processes: vec![ProcessSample {
-            pid: 1,
-            traces,
-            rss_bytes: None,
-            rss_change: None,
-        }],
-        ..Sample::default()
-    };
+    let trace = main_thread(1)
+        .pthread_id(u64::MAX)
+        .named(thread)
+        .cpu_ns(1_500)
+        .stack(&frames);
+    let sample = sample(0, vec![trace]);
     let mut profile = Profile::new(ProfileOptions {
         show_threads: true,
         subprocesses: true,
@@ -176,28 +145,10 @@ fn cpu_time_is_in_nanoseconds() {
         timeline: true,
         ..ProfileOptions::default()
     });
-    let frame = table.intern(Frame {
-        name: Arc::from("work"),
-        filename: Arc::from("a.py"),
-        short_filename: Arc::from("a.py"),
-        line: Some(1),
-        first_line: 1,
-        columns: None,
-    });
+    let frame = table.intern(frame_in("a.py", "work", 1));
     for tick in 0..3 {
-        let sample = Sample {
-            elapsed: Duration::from_millis(10 * tick),
-            processes: vec![ProcessSample {
-                pid: 1,
-                traces: vec![StackTrace {
-                    thread: busy_thread("t"),
-                    frames: [frame].into(),
-                }],
-                rss_bytes: None,
-                rss_change: None,
-            }],
-            ..Sample::default()
-        };
+        let trace = main_thread(1).cpu_ns(1_500).stack(&[frame]);
+        let sample = sample(10 * tick, vec![trace]);
         profile.add(&sample, &table, &|_| None);
     }
     profile.finish();

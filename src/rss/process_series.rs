@@ -174,7 +174,7 @@ mod tests {
     #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
     use crate::os::procfs::smaps::MemoryFootprint;
-    use crate::sampler::resources::memory_poll::MemoryReading;
+    use crate::sampler::sample::MemoryReading;
     use crate::testing::process;
 
     fn reading(pid: Pid, mib: u64) -> MemoryReading {

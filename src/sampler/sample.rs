@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
-
-use super::resources::memory_poll::MemoryReading;
+use crate::os::procfs::smaps::MemoryFootprint;
 
 /// The result of one tick, for all sampled processes.
 #[derive(Clone, Debug, Default)]
@@ -61,4 +60,15 @@ pub struct RssChange {
     /// Page faults of threads without a stack, in the same time and the same unit as
     /// [`ThreadInfo::faults`](crate::cpython::stack::trace::ThreadInfo::faults).
     pub other_faults: u64,
+}
+
+/// Memory of a process beside its RSS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryReading {
+    /// The process ID.
+    pub pid: Pid,
+    /// Its private, shared and swapped memory; `None` if the kernel does not report it.
+    pub shares: Option<MemoryFootprint>,
+    /// Its highest RSS ever (`VmHWM`), in bytes.
+    pub peak_rss_bytes: u64,
 }

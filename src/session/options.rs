@@ -85,7 +85,7 @@ impl Sampling {
                 },
                 cpu_time: self.cpu_time,
                 memory: self.memory,
-                gil: self.gil_only || self.show_collections,
+                fresh_gil_state: self.gil_only || self.show_collections,
                 skip_leaf_match: false,
                 keep_paused: false,
             },

@@ -12,7 +12,7 @@ use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::output::meta::Meta;
-use crate::output::tables::options::TableOptions;
+use crate::output::table_options::TableOptions;
 use crate::profile::Profile;
 use crate::profile::options::ProcessLabel;
 use crate::sampler::processes::root::Root;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::errors::without_number;
 use crate::os::Pid;
 use crate::os::container::fs_view::FileView;
-use crate::output::tables::source::{FileKey, Source};
+use crate::output::table_options::source::{FileKey, Source};
 
 /// Largest file that is read. Generated modules of 2 MiB exist.
 const MAX_FILE_BYTES: u64 = 8 << 20;

@@ -2,23 +2,16 @@
 //! end, and what is folded must be named so and be in the right place.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use pyspy_rs::internals::{Label, LabelTable, StackId, StackTable, StringTable, TOO_MANY};
 use pyspy_rs::{
-    Frame, FrameId, FrameTable, Pid, ProcessLabel, ProcessSample, Profile, ProfileOptions, Sample,
-    StackTrace, ThreadInfo,
+    Frame, FrameId, FrameTable, Pid, ProcessLabel, Profile, ProfileOptions, Sample, StackTrace,
 };
 
+use crate::testing::{process, sample_of, thread};
+
 fn frame(name: &str, line: usize) -> Frame {
-    Frame {
-        name: Arc::from(name),
-        filename: Arc::from("/srv/app.py"),
-        short_filename: Arc::from("app.py"),
-        line: u32::try_from(line).ok(),
-        first_line: 1,
-        columns: None,
-    }
+    crate::testing::frame(name, u32::try_from(line).unwrap())
 }
 
 /// Interns frames until one is folded; how many were not.
@@ -97,35 +90,15 @@ fn a_full_tree_knows_what_it_knew_and_folds_the_rest() {
 }
 
 fn trace(tid: i32, root_first: &[FrameId]) -> StackTrace {
-    StackTrace {
-        thread: ThreadInfo {
-            os_thread_id: Some(tid),
-            pthread_id: 1,
-            name: Some(Arc::from(format!("request-{tid}"))),
-            interpreter_ids: vec![0],
-            active: true,
-            owns_gil: true,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: false,
-            cpu_ns: Some(10),
-            faults: None,
-        },
-        frames: root_first.iter().rev().copied().collect(),
-    }
+    thread(tid)
+        .gil()
+        .named(&format!("request-{tid}"))
+        .cpu_ns(10)
+        .stack(root_first)
 }
 
 fn sample(tick: usize, pid: Pid, traces: Vec<StackTrace>) -> Sample {
-    Sample {
-        elapsed: Duration::from_millis(10 * tick as u64),
-        processes: vec![ProcessSample {
-            pid,
-            traces,
-            rss_bytes: None,
-            rss_change: None,
-        }],
-        ..Sample::default()
-    }
+    sample_of(10 * tick as u64, vec![process(pid, traces)])
 }
 
 /// The weight of all stacks that have this text in them, and of all.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pyspy_rs::{
     Format, Frame, FrameId, FrameTable, Meta, Pid, ProcessLabel, ProcessSample, Profile,
-    ProfileOptions, Sample, StackTrace, ThreadInfo, write,
+    ProfileOptions, Sample, StackTrace, write,
 };
 
 const MAIN: Pid = 4_100;
@@ -79,22 +79,15 @@ fn thread(
     active: bool,
     root_first: &[FrameId],
 ) -> StackTrace {
-    StackTrace {
-        thread: ThreadInfo {
-            os_thread_id: tid,
-            pthread_id: 0x7f00_0000_0000 + tid.unwrap_or(7) as u64,
-            name: name.map(Arc::from),
-            interpreter_ids: vec![0],
-            active,
-            owns_gil: tid == Some(pid),
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: tid == Some(pid),
-            cpu_ns: None,
-            faults: None,
-        },
-        frames: root_first.iter().rev().copied().collect(),
-    }
+    let mut trace = crate::testing::thread(0)
+        .pthread_id(0x7f00_0000_0000 + tid.unwrap_or(7) as u64)
+        .active(active)
+        .owns_gil(tid == Some(pid))
+        .stack(root_first);
+    trace.thread.os_thread_id = tid;
+    trace.thread.name = name.map(Arc::from);
+    trace.thread.is_main = tid == Some(pid);
+    trace
 }
 
 fn process(pid: Pid, rss_mib: u64, traces: Vec<StackTrace>) -> ProcessSample {

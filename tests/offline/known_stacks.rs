@@ -2,7 +2,7 @@
 //! without a cached stack, whatever changed in between.
 
 use pyspy_rs::internals::{
-    PythonThread, RawFrame, RemoteAddr, RemoteMemory, StackReader, Tape, TapeMetadata,
+    Mode, PythonThread, RawFrame, RemoteAddr, RemoteMemory, StackReader, Tape, TapeMetadata,
 };
 use pyspy_rs::{Frame, FrameTable};
 
@@ -31,20 +31,20 @@ fn find(
     reader: &mut StackReader,
     tape: &Tape,
     thread: &PythonThread,
-    races: bool,
+    mode: Mode,
     table: &mut FrameTable,
 ) -> Found {
     let (mut thread, mut stack) = (thread.clone(), Vec::new());
     reader.begin_sample(false);
     reader.copy(tape, &thread);
-    reader.walk(tape, &mut thread, races, &mut stack).ok()?;
+    reader.walk(tape, &mut thread, mode, &mut stack).ok()?;
     let resolved = reader.resolve(tape, &thread, &stack, table);
     let named = resolved.ok().map(|resolved| {
         let frames = resolved.frames.iter();
         let frames: Vec<Frame> = frames.map(|id| table.get(*id).unwrap().clone()).collect();
         let shown = reader.shown(&thread).filter(|is_shown| *is_shown);
         assert_eq!(shown.count(), frames.len());
-        (frames, resolved.has_hidden_caller)
+        (frames, resolved.hidden_caller)
     });
     Some((stack, named))
 }
@@ -69,7 +69,8 @@ fn a_stack_is_the_same_with_and_without_the_cached_one() {
         let mut random = Random(0x2545_f491_4f6c_dd1d);
         let (mut changed, mut lost) = (0, 0);
         for thread in &threads.threads {
-            let Some((whole, Some((names, _)))) = find(&mut knows, tape, thread, false, &mut table)
+            let Some((whole, Some((names, _)))) =
+                find(&mut knows, tape, thread, Mode::AtRest, &mut table)
             else {
                 panic!("{}: a stack that is not found", recorded.version);
             };
@@ -102,12 +103,14 @@ fn a_stack_is_the_same_with_and_without_the_cached_one() {
                     undo.push((at, before));
                     tape.insert(at, &after);
                 }
-                let races = random.below(3) == 0;
-                for races in [races, false] {
-                    let expected =
-                        find(&mut new(), tape, thread, races, &mut FrameTable::default());
-                    let found = find(&mut knows, tape, thread, races, &mut table);
-                    assert_eq!(found, expected, "{}, races: {races}", recorded.version);
+                let first = match random.below(3) {
+                    0 => Mode::Running,
+                    _ => Mode::AtRest,
+                };
+                for mode in [first, Mode::AtRest] {
+                    let expected = find(&mut new(), tape, thread, mode, &mut FrameTable::default());
+                    let found = find(&mut knows, tape, thread, mode, &mut table);
+                    assert_eq!(found, expected, "{}, {mode:?}", recorded.version);
                     lost += usize::from(found.is_none());
                     changed += usize::from(found.is_some_and(|(stack, _)| stack != whole));
                 }

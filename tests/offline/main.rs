@@ -8,7 +8,13 @@
     missing_docs
 )]
 
+use pyspy_rs::{
+    Frame, FrameId, FrameTable, Pid, ProcessSample, RssChange, Sample, StackTrace, ThreadInfo, Tid,
+};
 use test_support as support;
+
+#[path = "../../src/testing.rs"]
+mod testing;
 
 mod bounded;
 mod cli;

@@ -1,6 +1,6 @@
 //! The readers on memory tapes: what a dump of each version saw once, seen again without any Python.
 
-use pyspy_rs::internals::{RemoteAddr, RemoteMemory, StackReader, Tape, TapeMetadata};
+use pyspy_rs::internals::{Mode, RemoteAddr, RemoteMemory, StackReader, Tape, TapeMetadata};
 
 use crate::support::{recorded_tapes, supported};
 
@@ -40,13 +40,15 @@ fn a_stack_that_is_a_loop_is_an_error_and_soon() {
         let list = reader.threads(tape, || attached.tasks.clone()).unwrap();
         let mut stack = Vec::new();
         for mut thread in list.threads {
-            reader.walk(tape, &mut thread, false, &mut stack).unwrap();
+            reader
+                .walk(tape, &mut thread, Mode::AtRest, &mut stack)
+                .unwrap();
             let (leaf, depth) = (stack[0].addr, stack.len());
             let root = stack.last().unwrap().addr;
             let previous = layout.interpreter_frame.previous;
             patch(tape, root, previous, leaf);
             reader
-                .walk(tape, &mut thread, false, &mut stack)
+                .walk(tape, &mut thread, Mode::AtRest, &mut stack)
                 .unwrap_err();
             assert!(stack.len() <= 4 * (depth + 1), "{depth}: {}", stack.len());
         }
@@ -87,7 +89,9 @@ fn frames_above_one_that_runs_are_left_out_of_a_race() {
         let list = reader.threads(tape, || attached.tasks.clone()).unwrap();
         for mut thread in list.threads {
             let mut whole = Vec::new();
-            reader.walk(tape, &mut thread, false, &mut whole).unwrap();
+            reader
+                .walk(tape, &mut thread, Mode::AtRest, &mut whole)
+                .unwrap();
             for place in 1..whole.len() {
                 let (above, at) = (whole[place - 1].addr, whole[place].addr);
                 let mut previous = [0; 8];
@@ -107,9 +111,13 @@ fn frames_above_one_that_runs_are_left_out_of_a_race() {
                 tape.read(field, &mut before).unwrap();
                 tape.insert(field, &(-1i32).to_le_bytes());
                 let mut raced = Vec::new();
-                reader.walk(tape, &mut thread, true, &mut raced).unwrap();
+                reader
+                    .walk(tape, &mut thread, Mode::Running, &mut raced)
+                    .unwrap();
                 assert_eq!(raced, whole[place..]);
-                reader.walk(tape, &mut thread, false, &mut raced).unwrap();
+                reader
+                    .walk(tape, &mut thread, Mode::AtRest, &mut raced)
+                    .unwrap();
                 assert_eq!(raced, whole);
                 tape.insert(field, &before);
                 cut += 1;

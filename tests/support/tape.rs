@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use pyspy_rs::internals::{
-    Local, PythonThread, ReadError, RemoteMemory, SampleError, StackReader, Tape, TapeMetadata,
-    ValueOptions, shorten_path,
+    Local, Mode, PythonThread, ReadError, RemoteMemory, SampleError, StackReader, Tape,
+    TapeMetadata, ValueOptions, shorten_path,
 };
 use pyspy_rs::{Frame, FrameTable};
 use serde_json::Value;
@@ -108,7 +108,7 @@ pub fn parse_some(
         let mut stack = Vec::new();
         reader.copy(memory, &thread);
         let resolved = reader
-            .walk(memory, &mut thread, false, &mut stack)
+            .walk(memory, &mut thread, Mode::AtRest, &mut stack)
             .and_then(|_| reader.resolve(memory, &thread, &stack, &mut table));
         let resolved = match resolved {
             Ok(resolved) => resolved,

@@ -14,8 +14,8 @@ use clap_complete::Shell;
 
 use crate::os::Pid;
 use crate::output::format::Format;
-use crate::output::tables::options::SortKey;
-use crate::output::tables::selector::FunctionName;
+use crate::output::table_options::SortKey;
+use crate::output::table_options::selector::FunctionName;
 use core::CoreArgs;
 use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
 use values::{Delay, RecordFor};

@@ -6,7 +6,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 
 use crate::os::Pid;
 use crate::output::format::Format;
-use crate::output::tables::options::SortKey;
+use crate::output::table_options::SortKey;
 
 /// How long to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -201,7 +201,11 @@ pub fn features(process: &mut PythonProcess) -> Features {
     let counters = Counters::of_process(process.pid());
     let list = process.threads().unwrap_or_default();
     let mut threads = list.threads.iter();
-    let gil = threads.next().map(|thread| process.holds_gil(thread));
+    let gil = threads.next().map(|thread| {
+        process
+            .reader()
+            .holds_gil(process.target().memory(), thread)
+    });
     let python = process.python();
     let unless = |works: bool, why: &'static str| (!works).then_some(why);
     Features {

@@ -30,7 +30,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
             rate_hz: f64::from(RATE_HZ),
             capture: CaptureOptions {
                 pausing,
-                gil: true,
+                fresh_gil_state: true,
                 ..CaptureOptions::default()
             },
             subprocesses: false,

@@ -8,7 +8,7 @@ use super::print::print;
 use crate::cli::options::DumpOptions;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::core::PythonCore;
-use crate::cpython::stack::walk::RawFrame;
+use crate::cpython::frame::RawFrame;
 use crate::cpython::values::ValueOptions;
 use crate::os::core_file::CoreFile;
 use crate::os::core_file::files::CoreOptions;
@@ -48,7 +48,7 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
 /// types.
 fn warn_of_missing_files(core: &PythonCore) {
     let image = Path::new(&core.found().image);
-    if !core.core().has_file(image) {
+    if !core.target().has_file(image) {
         print_stderr(&format!(
             "warning: {} is not here in the build that ran, so some built-in objects cannot be shown; \
              pass it with --exe, or its root directory with --sysroot",
@@ -64,7 +64,7 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     };
     let mut frames = FrameTable::default();
     let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
-        let hint = match core.core().is_cut_off() {
+        let hint = match core.target().is_cut_off() {
             true => "the file is truncated: use `ulimit -c unlimited` and free disk space",
             false => "its memory is damaged or was being changed; -vv logs what was read",
         };
@@ -84,7 +84,7 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     let threads = collect::threads(snapshot.traces, snapshot.inspected, &frames, &mut errors);
     let version = core.version().to_string();
     let interpreters = core.interpreter_gils().unwrap_or_default();
-    let core = core.core();
+    let core = core.target();
     let (size_bytes, whole_size_bytes) = core.sizes();
     Ok(ProcessDump {
         pid: core.pid(),

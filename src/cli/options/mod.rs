@@ -10,7 +10,7 @@ use super::args::values::RecordFor;
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
 use super::select::target::{running, target};
 use crate::output::format::Format;
-use crate::output::tables::options::TableOptions;
+use crate::output::table_options::TableOptions;
 use crate::profile::options::ProfileOptions;
 use crate::session::options::{Sampling, Target};
 use crate::session::recording::SamplesOptions;

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 
 use super::*;
 use crate::cli::args::Cli;
-use crate::output::tables::options::SortKey;
+use crate::output::table_options::SortKey;
 use crate::session::options::{ContainerTarget, Program};
 use clap::Parser;
 use std::path::Path;

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{memory, timing};
 use crate::cpython::code::frame_table::TOO_MANY;
+use crate::output::empty;
 use crate::output::format::Format;
 use crate::profile::Profile;
 use crate::sampler::stats::SamplerStats;
@@ -109,43 +110,18 @@ pub(super) fn achieved_hz(profile: &Profile) -> Option<f64> {
     (seconds > 0.0).then(|| intervals as f64 / seconds)
 }
 
-/// Why a file has no stacks, and which option would change that.
+/// Why a file has no stacks.
 fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
-    let counts = profile.counts();
     if profile.total_weight() > 0 {
         return None;
     }
-    Some(if profile.options().memory && counts.ticks > 1 {
-        format!(
-            "No stacks: RSS did not grow; without --memory the file would have {} samples",
-            counts.samples
-        )
-    } else if counts.samples > 0 {
-        format!(
-            "No stacks: no CPU time was measured (nothing ran, or the kernel lacks schedstat); without \
-             --cpu the file would have {} samples",
-            counts.samples
-        )
-    } else if counts.idle > 0 {
-        format!(
-            "No stacks: all threads were idle; with --idle the file would have {} samples",
-            counts.idle
-        )
-    } else if counts.without_gil > 0 {
-        format!(
-            "No stacks: no thread held the GIL; without --gil the file would have {} samples",
-            counts.without_gil
-        )
-    } else if counts.torn > 0 {
-        format!(
-            "No stacks: all {} changed while they were read (torn)",
-            counts.torn
-        )
-    } else if let Some(error) = last_error {
-        format!("No stacks could be read; last error: {error}")
-    } else {
-        "No stacks: no thread ran Python".to_owned()
-    })
+    let counts = profile.counts();
+    let threads = [counts.samples, counts.idle, counts.without_gil, counts.torn];
+    let error = last_error.filter(|_| threads == [0; 4]);
+    Some(error.map_or_else(
+        || empty::reason(profile),
+        |error| format!("No samples; last error: {error}"),
+    ))
 }
 
 /// Warnings about full tables.
@@ -170,52 +146,26 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cpython::code::frame_table::{Frame, FrameTable};
-    use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
     use crate::profile::options::ProfileOptions;
     use crate::sampler::sample::{ProcessSample, Sample};
+    use crate::testing::{frames, process, sample_of, thread};
 
     /// 101 samples of one thread in one second.
     fn profile(active: bool, missed_ticks: u64, options: ProfileOptions) -> Profile {
-        let mut frames = FrameTable::default();
-        let leaf = frames.intern(Frame {
-            name: "leaf".into(),
-            filename: "/srv/app.py".into(),
-            short_filename: "app.py".into(),
-            line: Some(11),
-            first_line: 10,
-            columns: None,
-        });
-        let thread = ThreadInfo {
-            os_thread_id: Some(7),
-            pthread_id: 7,
-            name: None,
-            interpreter_ids: vec![0],
-            active,
-            owns_gil: false,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: true,
-            cpu_ns: None,
-            faults: None,
-        };
+        let mut frames = frames();
+        let leaf = frames.id("leaf", 11);
+        let trace = thread(7).active(active).stack(&[leaf]);
         let mut profile = Profile::new(options);
         for tick in 0..=100 {
-            let sample = Sample {
-                elapsed: Duration::from_millis(tick * 10),
-                missed_ticks: if tick == 50 { missed_ticks } else { 0 },
-                processes: vec![ProcessSample {
-                    pid: 7,
-                    traces: vec![StackTrace {
-                        thread: thread.clone(),
-                        frames: [leaf].into(),
-                    }],
-                    rss_bytes: Some((1 << 20) * (10 + tick)),
-                    rss_change: None,
-                }],
-                ..Sample::default()
+            let process = ProcessSample {
+                rss_bytes: Some((1 << 20) * (10 + tick)),
+                ..process(7, vec![trace.clone()])
             };
-            profile.add(&sample, &frames, &|_| None);
+            let sample = Sample {
+                missed_ticks: if tick == 50 { missed_ticks } else { 0 },
+                ..sample_of(tick * 10, vec![process])
+            };
+            profile.add(&sample, &frames.table, &|_| None);
         }
         profile
     }
@@ -268,7 +218,7 @@ mod tests {
             torn: 4,
             ..Sample::default()
         };
-        profile.add(&torn, &FrameTable::default(), &|_| None);
+        profile.add(&torn, &frames().table, &|_| None);
         let mut stats = SamplerStats::default();
         stats.lateness.record(Duration::from_millis(2));
         let all = closing_lines(&profile, &stats, None);
@@ -280,7 +230,7 @@ mod tests {
             "{all:?}"
         );
         assert!(
-            all[1].contains("without --cpu the file would have 101"),
+            all[1].contains("in 101 samples; record without --cpu"),
             "{all:?}"
         );
     }
@@ -290,7 +240,7 @@ mod tests {
         let text = |profile: &Profile| plain(profile, None).join("\n");
         let idle = text(&profile(false, 0, ProfileOptions::default()));
         assert!(
-            idle.contains("with --idle the file would have 101 samples"),
+            idle.contains("101 idle samples; record with --idle"),
             "{idle}"
         );
         let gil = text(&profile(
@@ -302,7 +252,7 @@ mod tests {
             },
         ));
         assert!(
-            gil.contains("without --gil the file would have 101"),
+            gil.contains("101 samples without; leave out --gil"),
             "{gil}"
         );
         let empty = Profile::new(ProfileOptions::default());

@@ -1,12 +1,11 @@
 //! Pass 2: from `(code object, instruction)` to a frame with names, cached.
 //!
-//! Code objects die and their addresses are reused, so a cached name must never outlive its code
-//! object. The rule: a cached code object is believed when its interpreter's [`Generation`], read
-//! after the stack, is the one that it had before the code object was looked at; where a version
-//! does not count, or the count has moved, the code object is looked at again once for each stack
-//! that has it. Then the fields that identify it are compared (its type, the pointers to its names,
-//! file and line table, its first line, the length and hash that name, file and line table keep) and
-//! so is the line table itself. When one differs, the entry is forgotten and read anew.
+//! Code objects are freed and their addresses are reused, so a cached name must never outlive its code
+//! object. An entry is valid while the interpreter's code-object [`Generation`], read after the stack,
+//! equals the one at insertion. Without a generation, or after it changed, the entry is revalidated
+//! once per stack: the fields that identify the code object are compared (its type, the pointers to its
+//! names, file and line table, its first line, length and hash of name, file and line table), and so
+//! is the line table itself. If one differs, the entry is dropped and the code object is read again.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,58 +13,55 @@ use std::sync::Arc;
 use foldhash::HashMap;
 use python_offsets::semantics::Executable;
 
-use super::identity::Generation;
-
 use super::entry::{Cached, Code};
 use super::frame_table::{Frame, FrameId, FrameTable};
-use super::identity::{Identity, Known, are_same, has_names};
+use super::identity::{Generation, Identity, Known, are_same, has_names};
 use super::instruction::{CODE_UNIT, byte_offset};
 use super::line_table::locate;
+use super::resolved_stack::ResolvedStack;
+use crate::cpython::frame::{MAX_CACHED_FRAMES, RawFrame};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::read_i32;
-use crate::cpython::stack::copy::ResolvedStack;
-use crate::cpython::stack::frame_cache::MAX_KEPT;
-use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// Above this many code objects the cache starts anew: programs that make code all the time must not
-/// make us grow.
+/// Above this many code objects the cache is cleared. Bounds memory for programs that create code all the
+/// time.
 const MAX_CODES: usize = 50_000;
-/// How many more one stack may add to that: it is only then that there is room for others.
+/// How many more a single stack may add to that: the cache is only cleared between stacks.
 const MAX_NEW_CODES: usize = 7_000;
-/// The same for the bytes of their names and line tables.
+/// The same limit for the bytes of their names and line tables.
 const MAX_CACHED_BYTES: usize = 32 << 20;
-/// The same for the instructions that are remembered in all of them.
+/// The same limit for the instructions that are cached of all of them.
 const MAX_INSTRUCTIONS: usize = 1_000_000;
 
 /// Resolved code objects of one process.
 #[derive(Default)]
 pub struct CodeCache {
     codes: HashMap<RemoteAddr, Cached>,
-    /// Which types are `code`: one in practice. Its address is never reused: it is static.
+    /// Whether a type is `code`. In practice there is one, which is static: its address is never reused.
     code_types: HashMap<RemoteAddr, bool>,
     files: HashSet<Arc<str>>,
-    /// Bytes that were added to `codes` and `files` since they were empty.
+    /// Bytes added to `codes` and `files` since they were cleared.
     bytes: usize,
-    /// Instructions that were remembered in all of `codes` since it was empty.
+    /// Instructions cached in all of `codes` since it was cleared.
     cached_frames: usize,
-    /// Which stack is resolved.
+    /// The number of the stack that is being resolved.
     round: u64,
-    /// Code objects that were read so far.
+    /// Number of code objects read so far.
     reads: u64,
 }
 
 impl CodeCache {
-    /// Names for the frames of a stack, without those that run no code object or have not begun yet.
-    /// `generation` is what the thread's interpreter had counted after the stack was read; `last` has
-    /// the names of the same thread's stack before, and says how many frames have stayed; it gets those
-    /// of this one.
+    /// Names for the frames of a stack, without those that run no code object or have not started yet.
+    /// `generation` is the count of the thread's interpreter, read after the stack. `last` holds the
+    /// names of the thread's previous stack and how many of its frames are unchanged; it receives the
+    /// names of this one.
     ///
     /// # Errors
     /// When a code object cannot be read.
-    pub(crate) fn resolve<M: RemoteMemory>(
+    pub fn resolve<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
         generation: Option<Generation>,
@@ -75,63 +71,51 @@ impl CodeCache {
     ) -> Result<Arc<[FrameId]>, ReadError> {
         self.round = self.round.wrapping_add(1);
         self.make_room();
-        // Frames that stand where they stood, with the same code, have the same names.
-        let names = last.ids.len();
-        last.truncate(last.kept.min(stack.len()));
+        // Frames at the same address with the same code have the same names.
+        let last_len = last.ids.len();
+        last.keep(stack.len());
+        let fresh = stack.get(..stack.len() - last.reuse());
         let is_valid = generation.is_some() && generation == last.generation;
-        let fresh = stack.get(..stack.len() - last.ids.len());
         let codes: &[_] = if is_valid { &[] } else { &last.codes };
         self.revalidate(objects, generation, fresh.unwrap_or_default(), codes);
         if !is_valid && !self.all_still_valid(generation, last) {
-            last.truncate(0);
+            last.keep(0);
         }
-        let kept = last.ids.len();
-        if kept == stack.len()
-            && kept == names
+        let reused = last.reuse();
+        if reused == stack.len()
+            && reused == last_len
             && let Some(shown) = &last.shown
         {
-            last.kept = kept;
             last.generation = generation;
             return Ok(Arc::clone(shown));
         }
-        // Should one of them fail, nothing is left to compare a later stack with.
-        last.kept = 0;
+        // On an error the cached prefix is dropped.
+        last.keep(0);
         let shown_before = last.shown.take();
-        let known = kept - last.hidden.len();
-        let fresh = stack.get(..stack.len() - kept).unwrap_or_default();
+        let reused_shown = reused - last.hidden_count();
+        let fresh = stack.get(..stack.len() - reused).unwrap_or_default();
         last.ids.reserve(fresh.len());
         for raw in fresh.iter().rev() {
-            let id = self.frame(objects, generation, raw, table)?;
-            let place = last.ids.len();
-            last.ids.push(id);
-            if id.is_none() {
-                last.hidden.push(place);
-            }
-            let code = |(addr, _): &(RemoteAddr, usize)| *addr;
-            if place < MAX_KEPT
-                && let Err(at) = last.codes.binary_search_by_key(&raw.executable, code)
-            {
-                last.codes.insert(at, (raw.executable, place));
-            }
+            last.push(raw.executable, self.frame(objects, generation, raw, table)?);
         }
         let shown = shown_before.as_deref().unwrap_or_default();
-        let known = shown
+        let prefix = shown
             .len()
-            .checked_sub(known)
+            .checked_sub(reused_shown)
             .and_then(|at| shown.get(at..));
-        let fresh = last.ids.iter().skip(kept).rev();
+        let fresh = last.ids.iter().skip(reused).rev();
         let mut shown: Vec<FrameId> = Vec::with_capacity(stack.len());
         shown.extend(fresh.copied().flatten());
-        shown.extend_from_slice(known.unwrap_or_default());
+        shown.extend_from_slice(prefix.unwrap_or_default());
         let shown: Arc<[FrameId]> = shown.into();
-        last.kept = stack.len();
+        last.complete();
         last.generation = generation;
         last.reads = self.reads;
-        last.shown = Some(Arc::clone(&shown)).filter(|_| stack.len() <= MAX_KEPT);
+        last.shown = Some(Arc::clone(&shown)).filter(|_| stack.len() <= MAX_CACHED_FRAMES);
         Ok(shown)
     }
 
-    /// Whether all code objects that a stack ran are known to be what they were when its names were told.
+    /// Whether all code objects that a stack ran are known to be unchanged since its names were resolved.
     fn all_still_valid(&self, generation: Option<Generation>, last: &ResolvedStack) -> bool {
         last.codes.iter().all(|(addr, _)| {
             self.codes.get(addr).is_some_and(|cached| {
@@ -142,13 +126,13 @@ impl CodeCache {
         })
     }
 
-    /// How many code objects were read so far, beside those that were only looked at again.
+    /// How many code objects were read so far. Revalidation does not count.
     pub fn reads(&self) -> u64 {
         self.reads
     }
 
-    /// Looks again at the code objects of these frames, and at these, that are known but cannot be
-    /// believed without, all at once. What is not the same any more is forgotten.
+    /// Revalidates, all at once, those of the frames' code objects and of `codes` that are cached but not
+    /// valid. Drops those that have changed.
     fn revalidate<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
@@ -156,21 +140,21 @@ impl CodeCache {
         stack: &[RawFrame],
         codes: &[(RemoteAddr, usize)],
     ) {
-        let mut doubtful: Vec<RemoteAddr> = Vec::new();
+        let mut stale: Vec<RemoteAddr> = Vec::new();
         let in_stack = stack.iter().map(|raw| raw.executable);
         for addr in in_stack.chain(codes.iter().map(|(addr, _)| *addr)) {
             let cached = self.codes.get(&addr);
             let code = cached.filter(|cached| !cached.is_valid(self.round, generation));
             if code.is_some_and(|cached| cached.code.is_some()) {
-                doubtful.push(addr);
+                stale.push(addr);
             }
         }
-        if doubtful.is_empty() {
+        if stale.is_empty() {
             return;
         }
-        doubtful.sort_unstable();
-        doubtful.dedup();
-        let known: Vec<Known<'_>> = doubtful
+        stale.sort_unstable();
+        stale.dedup();
+        let known: Vec<Known<'_>> = stale
             .iter()
             .filter_map(|addr| {
                 let cached = self.codes.get(addr)?;
@@ -182,7 +166,7 @@ impl CodeCache {
             })
             .collect();
         let same = are_same(objects, &known);
-        for (addr, same) in doubtful.into_iter().zip(same) {
+        for (addr, same) in stale.into_iter().zip(same) {
             if !same {
                 self.codes.remove(&addr);
             } else if let Some(cached) = self.codes.get_mut(&addr) {
@@ -192,7 +176,7 @@ impl CodeCache {
         }
     }
 
-    /// Forgets everything when it has become too much.
+    /// Clears the cache when it exceeds a limit.
     fn make_room(&mut self) {
         let len = self.codes.len().max(self.code_types.len());
         let is_full = len > MAX_CODES
@@ -207,7 +191,7 @@ impl CodeCache {
         }
     }
 
-    /// The frame with its names.
+    /// Resolves one frame; `None` for one that is not shown.
     fn frame<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
@@ -227,8 +211,8 @@ impl CodeCache {
             return Ok(*frame);
         }
         let instruction = byte_offset(objects, raw, code.instructions)?;
-        // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11 to 3.15): a call that
-        // is still being set up is not there yet, and a shim's code never is.
+        // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11+): hides a call that is still
+        // being set up, and shims.
         if (!raw.owned_by_generator && instruction < code.first_traceable) || code.is_shim() {
             self.cached_frames += code.remember(key, None);
             return Ok(None);
@@ -238,7 +222,7 @@ impl CodeCache {
         let frame = table.intern(Frame {
             name: Arc::clone(&code.name),
             filename: Arc::clone(&code.filename),
-            // Looked for by the table's owner, outside of any pause.
+            // Filled in by the owner of the table, while no thread is paused.
             short_filename: Arc::default(),
             line: location.line,
             first_line: u32::try_from(code.first_line).unwrap_or(0),
@@ -248,7 +232,7 @@ impl CodeCache {
         Ok(Some(frame))
     }
 
-    /// The code object at `addr`, from the cache when it is still the same one.
+    /// The code object at `addr`, from the cache if that is valid.
     fn code<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
@@ -258,7 +242,7 @@ impl CodeCache {
         let round = self.round;
         let is_fresh = match self.codes.get(&addr) {
             Some(cached) if cached.is_valid(round, generation) => true,
-            // Of what is no code object, the type is all that is known.
+            // Of another object, only the type is cached.
             Some(Cached {
                 identity,
                 code: None,
@@ -290,7 +274,7 @@ impl CodeCache {
         self.reads += 1;
         let identity = self.identity(objects, addr)?;
         if identity.name.is_null() {
-            // From 3.13 on a frame may run something else; before, this is no frame at all.
+            // From 3.13 on a frame may run another object; before, this is not a frame.
             if objects.python.semantics.executable == Executable::Code {
                 return Err(ReadError::corrupt("PyCodeObject", addr));
             }
@@ -319,8 +303,7 @@ impl CodeCache {
             },
             frames: HashMap::default(),
         };
-        // The strings were read one after another: only when nothing changed meanwhile do they
-        // belong together.
+        // The strings were read one after another. They belong together only if nothing changed meanwhile.
         if self.identity(objects, addr)? != identity {
             return Err(ReadError::corrupt("PyCodeObject", addr));
         }
@@ -334,7 +317,7 @@ impl CodeCache {
         })
     }
 
-    /// Reads what identifies the object at `addr`: of what is no code object, only its type.
+    /// Reads what identifies the object at `addr`: only its type if it is not a code object.
     fn identity<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
@@ -359,7 +342,7 @@ impl CodeCache {
         }
         let is_code = match objects.type_name(type_object) {
             Ok(name) => name == "code",
-            // A core file need not have the program's constants, of which the name is one.
+            // A core file may lack the program's constants, and with them the name.
             Err(ReadError::Memory(_)) if has_names(objects, addr) => true,
             Err(error) => return Err(error),
         };
@@ -367,7 +350,7 @@ impl CodeCache {
         Ok(is_code)
     }
 
-    /// A file's name, once for all code objects of the file.
+    /// A shared copy of a file's name.
     fn file(&mut self, name: String) -> Arc<str> {
         if let Some(known) = self.files.get(name.as_str()) {
             return Arc::clone(known);

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Most distinct frames that are kept. Large programs have some 10,000; this many take about 50 MiB.
-/// (A hash table of 2^17 places holds 7/8 of that.)
+/// The most distinct frames. Large programs have some 10,000; this many take about 50 MiB.
+/// (A hash table of 2^17 slots holds 7/8 of that.)
 const MAX_FRAMES: usize = 110_000;
-/// Most bytes of their names and paths, each frame's counted in full though most share them.
+/// The most bytes of their names and paths, counted in full for each frame though most are shared.
 const MAX_TEXT_BYTES: usize = 32 << 20;
-/// How the frame is called that stands for all beyond these limits.
+/// The name of the frame that replaces all frames beyond these limits.
 pub const TOO_MANY: &str = "<too many different frames>";
 
 /// A frame in a [`FrameTable`].
@@ -16,14 +16,14 @@ pub const TOO_MANY: &str = "<too many different frames>";
 pub struct FrameId(u32);
 
 impl FrameId {
-    /// The frame's place in the table: dense, from 0, so that a `Vec` can be kept beside it.
+    /// The index of the frame in the table: dense, from 0, so that a `Vec` can be indexed by it.
     pub fn index(self) -> usize {
         self.0 as usize
     }
 }
 
-/// Where in its line the running instruction stands (CPython 3.11+). Columns are byte offsets in
-/// the UTF-8 line, from 0, as CPython counts them.
+/// The source range of an instruction (CPython 3.11+). Columns are byte offsets in the UTF-8 line, from 0,
+/// as in CPython.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Columns {
     /// First column.
@@ -48,21 +48,20 @@ pub struct Frame {
     pub line: Option<u32>,
     /// The line on which the function starts.
     pub first_line: u32,
-    /// Where in the line, where the version records it.
+    /// The range in that line, if the version records it.
     pub columns: Option<Columns>,
 }
 
-/// Interned frames of all processes that are looked at. It grows with the number of distinct
-/// frames, never with time; a program that makes code without end gets one frame for all that are new
-/// beyond a limit.
+/// Interned frames of all sampled processes. It grows with the number of distinct frames, not with time.
+/// Beyond a limit, one frame replaces all new ones.
 #[derive(Debug, Default)]
 pub struct FrameTable {
     frames: Vec<Frame>,
-    /// How many of them have their short filename.
+    /// How many frames have their short filename.
     shortened: usize,
     ids: HashMap<Frame, FrameId>,
     text_bytes: usize,
-    /// The frame for all beyond the limits, once there is one.
+    /// The frame that replaces all beyond the limits.
     folded: Option<FrameId>,
 }
 
@@ -106,14 +105,14 @@ impl FrameTable {
         folded
     }
 
-    /// The one frame that stands for all that came when the table was full; `None` until then.
+    /// The frame that replaces all that came when the table was full; `None` until then.
     pub fn folded(&self) -> Option<FrameId> {
         self.folded
     }
 
-    /// Gives the frames that are new their short filenames, each by `shorten` from its full one. A
-    /// step of its own, since it looks at files, which must not be waited for while threads are
-    /// paused: the file system may be remote, or served by the very program that is paused.
+    /// Fills in the short filenames of new frames, each by `shorten` from the full one. This is a separate
+    /// step, since it accesses files, which must not happen while threads are paused: the file system may
+    /// be remote, or served by the paused program itself.
     pub fn shorten_new(&mut self, mut shorten: impl FnMut(&Arc<str>) -> Arc<str>) {
         for frame in self.frames.iter_mut().skip(self.shortened) {
             frame.short_filename = shorten(&frame.filename);

@@ -1,5 +1,5 @@
-//! What tells one code object from the next at the same address: [`Identity`], field by field, and
-//! [`Generation`], all of an interpreter's at once.
+//! Detects that another code object has the address of a freed one: [`Identity`] compares fields,
+//! [`Generation`] covers all code objects of an interpreter at once.
 
 use python_offsets::layout::Offset;
 
@@ -10,8 +10,8 @@ use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// An interpreter's count of the code objects that it made (3.12 and 3.13) or dropped (3.14+). While
-/// it stays the same, no address of a code object was used again.
+/// An interpreter's count of the code objects that it created (3.12 and 3.13) or freed (3.14+). While it is
+/// unchanged, no address of a code object was reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Generation {
     interpreter: RemoteAddr,
@@ -19,18 +19,17 @@ pub struct Generation {
 }
 
 impl Generation {
-    /// The count that was read; `None` for 0: it has not begun to count, or stands still after it
-    /// overflowed.
+    /// `None` for a count of 0: counting has not started, or has stopped after an overflow.
     pub fn new(interpreter: RemoteAddr, count: u64) -> Option<Generation> {
         (count != 0).then_some(Generation { interpreter, count })
     }
 }
 
-/// Where an interpreter keeps that count, and its size in bytes; `None` for a version that does not
-/// count, or where the place of its counter is not known.
+/// Address and size in bytes of that count; `None` for a version that does not count, or if the address
+/// is not known.
 ///
-/// Interpreters may give each other's memory a new use; since a [`Generation`] names its
-/// interpreter, what was seen in one is not believed in another.
+/// Memory freed by one interpreter may be reused by another; since a [`Generation`] names its interpreter, an
+/// entry read in one is not valid in another.
 pub fn generation_field(python: &Runtime, interpreter: RemoteAddr) -> Option<(RemoteAddr, usize)> {
     let layout = &python.layout.interpreter_state;
     let in_interpreter = |field: Offset| interpreter.offset(field.into());
@@ -44,9 +43,9 @@ pub fn generation_field(python: &Runtime, interpreter: RemoteAddr) -> Option<(Re
     dropped.or(made)
 }
 
-/// The fields that tell code objects apart.
+/// The fields that distinguish code objects.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Identity {
+pub struct Identity {
     pub type_object: RemoteAddr,
     pub name: RemoteAddr,
     /// `co_qualname`; the name where the version has none.
@@ -59,7 +58,7 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// Of what is no code object, only the type.
+    /// The identity of an object that is not a code object: only its type.
     pub fn of_type(type_object: RemoteAddr) -> Identity {
         Identity {
             type_object,
@@ -91,7 +90,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// All but the contents, from a copy of the code object's start.
+    /// Decodes all but the contents, from a copy of the start of the code object.
     fn decode(python: &Runtime, record: &Record<'_>) -> Result<Identity, ReadError> {
         let layout = &python.layout;
         let code = &layout.code_object;
@@ -107,7 +106,7 @@ impl Identity {
     }
 }
 
-/// How much of a code object holds its identity.
+/// Length of the part of a code object that holds its identity.
 fn head_len(python: &Runtime) -> usize {
     let layout = &python.layout;
     let code = &layout.code_object;
@@ -122,16 +121,16 @@ fn head_len(python: &Runtime) -> usize {
 }
 
 /// A code object as it was once read.
-pub(crate) struct Known<'a> {
+pub struct Known<'a> {
     pub addr: RemoteAddr,
     pub identity: &'a Identity,
     pub line_table: &'a [u8],
 }
 
-/// Which of these code objects are still what they were, by their fields, the length and hash of
-/// name, file and line table, and the bytes of the line table, whose hash mostly nobody has asked
-/// for. One vectored read for all; when that fails, none is.
-pub(crate) fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -> Vec<bool> {
+/// For each of these code objects, whether it is unchanged: its fields, length and hash of name, file and
+/// line table, and the bytes of the line table, whose hash is usually not computed. One vectored read for
+/// all; if that fails, none counts as unchanged.
+pub fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -> Vec<bool> {
     const CONTENTS: usize = 16;
     let layout = &objects.python.layout;
     let head = u64::from(layout.pyobject.size);
@@ -189,7 +188,7 @@ pub(crate) fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<
 }
 
 /// Whether there are strings where a code object has its names.
-pub(crate) fn has_names<M: RemoteMemory>(objects: Objects<'_, M>, addr: RemoteAddr) -> bool {
+pub fn has_names<M: RemoteMemory>(objects: Objects<'_, M>, addr: RemoteAddr) -> bool {
     let layout = &objects.python.layout.code_object;
     [layout.name, layout.filename].into_iter().all(|field| {
         let name = read_ptr(objects.memory, addr.offset(field.into()));

@@ -1,23 +1,23 @@
-//! [`byte_offset`]: which instruction of its code a frame has reached.
+//! [`byte_offset`]: the position of a frame in its code.
 
 use python_offsets::consts::CODE_ARRAY_ENTRIES;
 use python_offsets::semantics::InstructionPointer;
 
+use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{Record, read_ptr};
-use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
 /// Bytes of a code unit, since 3.6.
-pub(crate) const CODE_UNIT: i64 = 2;
-/// The longest array of thread-local bytecode copies (one a thread that ever ran).
+pub const CODE_UNIT: i64 = 2;
+/// The longest array of thread-local bytecode copies (one for each thread that ever ran).
 const MAX_TLBC: u64 = 100_000;
 
 /// The byte offset of a frame's instruction in its code, whose own instructions start at
 /// `instructions`; −1 or less before the first.
-pub(crate) fn byte_offset<M: RemoteMemory>(
+pub fn byte_offset<M: RemoteMemory>(
     objects: Objects<'_, M>,
     raw: &RawFrame,
     instructions: RemoteAddr,
@@ -36,7 +36,7 @@ pub(crate) fn byte_offset<M: RemoteMemory>(
     })
 }
 
-/// Where a thread's own copy of a code object's instructions starts: entry `index` of its
+/// The address of a thread's own copy of a code object's instructions: entry `index` of its
 /// `_PyCodeArray` (`Include/internal/pycore_code.h`, 3.14: a size, then the pointers).
 fn thread_local_instructions<M: RemoteMemory>(
     objects: Objects<'_, M>,

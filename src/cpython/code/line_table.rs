@@ -8,12 +8,12 @@ use python_offsets::semantics::LineTable;
 
 use super::frame_table::Columns;
 
-/// Where an instruction stands in the source.
+/// The source location of an instruction.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Location {
     /// The line from 1, or `None` where the compiler gave none.
     pub line: Option<u32>,
-    /// Columns, where the table has them.
+    /// Columns, if the table has them.
     pub columns: Option<Columns>,
 }
 
@@ -26,7 +26,7 @@ impl Location {
     }
 }
 
-/// The place of the instruction at byte offset `instruction` (−1 or less: before the first).
+/// The location of the instruction at byte offset `instruction` (−1 or less: before the first).
 pub fn locate(format: LineTable, table: &[u8], first_line: i32, instruction: i64) -> Location {
     let first_line = i64::from(first_line);
     match format {
@@ -62,7 +62,7 @@ fn lnotab(
 /// of −128 means that the range has no line.
 fn pep626(table: &[u8], first_line: i64, instruction: i64) -> Location {
     const NO_LINE: i8 = -128;
-    // A frame that has not begun. The first ranges may be empty: long steps are made of several.
+    // A frame that has not started. The first ranges may be empty: long steps are made of several.
     if instruction < 0 {
         return Location::at_line(first_line);
     }
@@ -88,7 +88,7 @@ fn pep626(table: &[u8], first_line: i64, instruction: i64) -> Location {
 /// with a byte whose top bit is set, 4 bits of code, 3 bits of length in code units minus one.
 fn locations(table: &[u8], first_line: i64, instruction: i64) -> Location {
     const CODE_UNIT: i64 = 2;
-    // An instruction before the first is the function's start: what runs there is its prologue.
+    // Before the first instruction the function's prologue runs.
     if instruction < 0 {
         return Location::at_line(first_line);
     }
@@ -141,7 +141,7 @@ impl Bytes<'_> {
         })
     }
 
-    /// The rest of an entry of this code; moves `line` on.
+    /// Parses the rest of an entry of this code and advances `line`.
     fn entry(&mut self, code: u8, line: &mut i64) -> Option<Location> {
         match code {
             // Short form: same line, both columns packed in one byte and the code.
@@ -150,7 +150,7 @@ impl Bytes<'_> {
                 let start = u32::from(code) * 8 + u32::from((byte >> 4) & 7);
                 Some(one_line(*line, start, start + u32::from(byte & 15)))
             }
-            // One line, 0 to 2 lines on, a byte for each column.
+            // One line, 0 to 2 lines further, a byte for each column.
             10..=12 => {
                 *line += i64::from(code - 10);
                 let (start, end) = (self.next()?, self.next()?);
@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(line(LineTable::Pep626, &table, 600), Some(100));
     }
 
-    /// A frame that had not begun was shown in the middle of its first step, if that was a long one.
+    /// A frame that had not started was reported in the middle of its first step, if that was a long one.
     #[test]
     fn pep626_steps_can_be_long() {
         let table = [0, 127, 0, 127, 4, 1];

@@ -6,4 +6,5 @@ pub mod frame_table;
 pub mod identity;
 pub mod instruction;
 pub mod line_table;
+pub mod resolved_stack;
 pub mod short_path;

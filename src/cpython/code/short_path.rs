@@ -1,10 +1,10 @@
-//! How a file is called for short: the part of its path below the import root.
+//! [`shorten`]: the part of a file's path below the import root.
 
 use std::path::Path;
 
-/// The part of `filename` below the nearest folder that is no package, as `import` would count it:
+/// The part of `filename` below the nearest folder that is not a package:
 /// `/site-packages/pkg/sub/mod.py` is `pkg/sub/mod.py` where `pkg` and `sub` have an `__init__.py`.
-/// `is_file` looks in the target's own root. What is no path, such as `<string>`, stays.
+/// `is_file` checks the target's own root. A name that is not a path, such as `<string>`, is unchanged.
 pub fn shorten(filename: &str, is_file: impl Fn(&Path) -> bool) -> &str {
     let mut start = filename.rfind('/').map_or(0, |slash| slash + 1);
     while let Some(folder) = filename.get(..start).map(|path| path.trim_end_matches('/'))

@@ -1,30 +1,29 @@
 //! [`ThreadCopy`]: one thread's state and stack, copied in one call and then walked on the copy.
 //!
-//! The call reads, in this order: what leads to the innermost frame (the *roots*: the thread state,
-//! in 3.11 and 3.12 also its `_PyCFrame`), the places where the thread's frames stood last time, the
-//! interpreter's count of code objects, and the roots once more. A thread that goes on meanwhile
-//! mostly shows itself by roots that changed.
+//! The call reads, in this order: the *roots*, which lead to the leaf frame (the thread state, in 3.11
+//! and 3.12 also its `_PyCFrame`), the addresses at which the thread's frames were last time, the
+//! interpreter's count of code objects, and the roots again. If the thread runs during the call, the
+//! roots have usually changed.
 
-use std::sync::Arc;
-
+use super::evidence::{Evidence, LeafState, Mode, RootHistory, RootState};
 use super::frame_cache::FrameCache;
-use super::walk::{LeafState, clears_executable_on_return};
-use crate::cpython::code::frame_table::FrameId;
+use super::walk::decode::clears_executable_on_return;
 use crate::cpython::code::identity::Generation;
+use crate::cpython::code::resolved_stack::ResolvedStack;
+use crate::cpython::frame::RawFrame;
 use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
 
-/// Frames of a data stack (3.11+) stand one after another, and what is beyond the innermost is
-/// where the next will be.
+/// Frames of a data stack (3.11+) are contiguous, and the next frame will be right after the leaf.
 const STACK: PrefetchPolicy = PrefetchPolicy {
     gap: 2048,
     beyond: 512,
     before: 2048,
 };
-/// Frames that are objects of their own stand anywhere, those of a deep stack mostly one after another: to
-/// copy what lies between two takes the kernel less time than to look for the second.
+/// Frames that are heap objects may be anywhere, but those of a deep stack are usually one after another.
+/// Copying the gap between two takes the kernel less time than looking up another range.
 const OBJECTS: PrefetchPolicy = PrefetchPolicy {
     gap: 1024,
     beyond: 0,
@@ -36,68 +35,27 @@ const ROOTS: PrefetchPolicy = PrefetchPolicy {
     before: 0,
 };
 
-/// In so many walks in a row the outermost frame must have been the same to be believed.
-const ROOT_CONFIRMATIONS: u32 = 4;
-
 /// A thread's copied state and stack.
 pub struct ThreadCopy {
-    pub(crate) roots: Prefetch,
-    pub(crate) frames: Prefetch,
+    pub roots: Prefetch,
+    pub frames: Prefetch,
     root_ranges: Vec<(RemoteAddr, usize)>,
     roots_again: Vec<u8>,
-    /// Whether frames show that they have ended.
     clears_executable_on_return: bool,
-    /// Where the outermost frame stood in the last walk that was the same before and after, and in how many
-    /// such walks in a row.
-    root_candidate: (Option<RemoteAddr>, u32),
-    /// Where it stands by enough of them.
-    outermost: Option<RemoteAddr>,
-    /// Where ends what must be the same in a thread state, from its start.
+    root_history: RootHistory,
+    /// Length of the leading part of the thread state that must match between the two reads.
     compared_len: u64,
     roots_unchanged: bool,
     generation: Option<Generation>,
     /// The frames of the last walk.
-    pub(crate) chain: FrameCache,
-    /// The names of the last stack: most of the next one is the same.
-    pub(crate) last: ResolvedStack,
-    /// Its size when that was last added to the size of all.
-    pub(crate) counted: usize,
-}
-
-/// The names of a stack.
-#[derive(Default)]
-pub(crate) struct ResolvedStack {
-    /// Of how many frames, from the root on, the names are those of the frames in the chain.
-    pub kept: usize,
-    /// Root first, `None` for a frame that is not shown.
-    pub ids: Vec<Option<FrameId>>,
-    /// Which ones are `None`: few, if any.
-    pub hidden: Vec<usize>,
-    /// Those that are shown, leaf first.
-    pub shown: Option<Arc<[FrameId]>>,
-    pub generation: Option<Generation>,
-    /// All code objects that the frames run, sorted, each with the place of the outermost that does.
-    pub codes: Vec<(RemoteAddr, usize)>,
-    /// How many code objects had been read when these names were told.
-    pub reads: u64,
-}
-
-impl ResolvedStack {
-    /// Keeps the names of so many frames from the root on.
-    pub fn truncate(&mut self, kept: usize) {
-        if kept >= self.ids.len() {
-            return;
-        }
-        self.ids.truncate(kept);
-        self.codes.retain(|(_, outermost)| *outermost < kept);
-        while self.hidden.last().is_some_and(|place| *place >= kept) {
-            self.hidden.pop();
-        }
-    }
+    pub cache: FrameCache,
+    /// The names of the last stack.
+    pub resolved: ResolvedStack,
+    /// The size of this when it was last added to the total.
+    pub counted_size: usize,
 }
 
 impl ThreadCopy {
-    /// A copy of nothing yet.
     pub fn new(python: &Runtime) -> ThreadCopy {
         let has_stack = python.layout.thread_state.datastack_chunk.is_some();
         ThreadCopy {
@@ -106,26 +64,25 @@ impl ThreadCopy {
             root_ranges: Vec::new(),
             roots_again: Vec::new(),
             clears_executable_on_return: clears_executable_on_return(python),
-            root_candidate: (None, 0),
-            outermost: None,
+            root_history: RootHistory::default(),
             compared_len: if has_stack {
                 u64::MAX
             } else {
-                // The frame, and how deep it is. Python 2.7 counts the time behind them: a state that is
-                // the same as a whole is rare.
+                // The frame and the recursion depth. Python 2.7 has a tick counter after them, so that
+                // the whole state is rarely the same twice.
                 u64::from(python.layout.thread_state.current_frame) + 16
             },
             roots_unchanged: false,
             generation: None,
-            chain: FrameCache::default(),
-            last: ResolvedStack::default(),
-            counted: 0,
+            cache: FrameCache::default(),
+            resolved: ResolvedStack::default(),
+            counted_size: 0,
         }
     }
 
-    /// Copies anew what was read last time, and the count of code objects from `counter`, an address
-    /// and a size in bytes, of the thread whose state is at `state`. What cannot be copied is read when
-    /// it is asked for.
+    /// Copies the ranges of the last read again, and the count of code objects from `counter` (an address
+    /// and a size in bytes). `state` is the address of the thread state. What cannot be copied is read
+    /// when it is needed.
     pub fn fill(
         &mut self,
         memory: &impl RemoteMemory,
@@ -146,14 +103,14 @@ impl ThreadCopy {
         }
         self.roots.filled(filled);
         self.frames.filled(filled);
-        self.roots_unchanged = filled && self.is_same_again(state);
+        self.roots_unchanged = filled && self.roots_match(state);
         let value = u64::from_le_bytes(count);
         self.generation = (filled && counter.is_some())
             .then(|| Generation::new(interpreter, value))
             .flatten();
     }
 
-    /// Copies all in one call; whether that could be done.
+    /// Copies everything in one call; `false` if that failed.
     fn copy(
         &mut self,
         memory: &impl RemoteMemory,
@@ -178,8 +135,8 @@ impl ThreadCopy {
         memory.read_many(&mut parts).is_ok()
     }
 
-    /// Whether what leads to the innermost frame was the same before and after the frames.
-    fn is_same_again(&self, state: RemoteAddr) -> bool {
+    /// Whether the roots were equal before and after the frames.
+    fn roots_match(&self, state: RemoteAddr) -> bool {
         let end = RemoteAddr(state.0.saturating_add(self.compared_len));
         let (mut before, mut after) = (self.roots.bytes(), self.roots_again.as_slice());
         self.root_ranges.iter().all(|&(addr, len)| {
@@ -199,58 +156,42 @@ impl ThreadCopy {
         })
     }
 
-    /// How many code objects the interpreter had made when this was copied; `None` where that is
-    /// not known.
+    /// The interpreter's count of code objects when this was copied; `None` where it is not known.
     pub fn generation(&self) -> Option<Generation> {
         self.generation
     }
 
-    /// About how many bytes this takes.
+    /// Approximate heap size in bytes.
     pub fn size(&self) -> usize {
-        let names = self.last.ids.capacity() * size_of::<Option<FrameId>>();
-        let codes = self.last.codes.capacity() * size_of::<(RemoteAddr, usize)>();
-        self.roots.size() + self.frames.size() + self.chain.size() + names + codes
+        self.roots.size() + self.frames.size() + self.cache.size() + self.resolved.size()
     }
 
-    /// Whether nothing contradicts that the stack that was walked, with such a leaf, was the thread's while it
-    /// was copied. `races`: the thread ran meanwhile.
-    pub fn is_consistent(&mut self, leaf: LeafState, races: bool) -> bool {
-        let outermost = self.chain.outermost();
-        if self.roots_unchanged {
-            let (last, count) = self.root_candidate;
-            let count = if outermost == last {
-                count.saturating_add(1)
+    /// What the copy shows about the stack that was just walked, before its names are resolved.
+    pub fn evidence(&mut self, leaf: LeafState, mode: Mode, stack: &[RawFrame]) -> Evidence {
+        let root = self.cache.root();
+        let root = self.root_history.observe(root, self.roots_unchanged);
+        let is_compared = mode == Mode::Running && self.clears_executable_on_return;
+        Evidence {
+            roots_unchanged: self.roots_unchanged,
+            fully_copied: self.roots.misses() == 0 && self.frames.misses() == 0,
+            leaf,
+            root: if is_compared {
+                root
             } else {
-                1
-            };
-            self.root_candidate = (outermost, count);
-            if count >= ROOT_CONFIRMATIONS {
-                self.outermost = outermost;
-            }
+                RootState::Unknown
+            },
+            code_was_read: false,
+            hidden_leaf: false,
+            hidden_caller: false,
+            unlinked_root: stack.last().is_some_and(|frame| frame.is_unlinked),
         }
-        // What C calls hangs on a shim on the C stack, whose place is used again: the chain may end too soon.
-        let is_rooted = outermost.is_some() && self.outermost == outermost;
-        let may_be_cut =
-            races && self.clears_executable_on_return && self.outermost.is_some() && !is_rooted;
-        let is_there = match leaf {
-            LeafState::Executing => true,
-            LeafState::NotReturned => is_rooted || (self.roots_unchanged && !may_be_cut),
-            LeafState::AwaitingCallee | LeafState::Unknown => self.roots_unchanged && !may_be_cut,
-        };
-        is_there && self.is_whole()
     }
 
-    /// Whether everything that was asked for came from the copy.
-    pub fn is_whole(&self) -> bool {
-        self.roots.misses() == 0 && self.frames.misses() == 0
-    }
-
-    /// Puts the roots as they were after the stack was copied in the place of those before.
+    /// Replaces the roots by those read after the stack.
     pub fn use_later_roots(&mut self) {
         self.roots.swap(&mut self.roots_again);
     }
 
-    /// Whether the roots were the same before and after.
     pub fn roots_unchanged(&self) -> bool {
         self.roots_unchanged
     }

@@ -1,164 +1,169 @@
-//! [`FrameCache`]: the frames that the last walk of a thread went through, so that the next one need not follow
-//! those that are what they were.
+//! [`FrameCache`]: the frames of a thread's last walk, so that the next walk need not follow those that have
+//! not changed.
 //!
-//! A stack mostly differs from the one before it in a few frames at its leaf. Of a frame, a walk takes
-//! nothing but what stands in its head: what it runs, where, and who called it. So when a walk comes to a
-//! place where a frame stood last time, and from the root up to there the heads hold the very bytes that
-//! they held, then following them would lead where it led. No frame is taken to be the same because
-//! another one is: the heads of all are in the copy, and are compared.
+//! Two successive stacks usually differ in a few frames at the leaf. All that a walk uses of a frame is in
+//! its header: what it runs, at which instruction, and its caller. If a walk reaches a frame address of
+//! the previous walk, and the cached header bytes of that frame and of all its callers are
+//! unchanged, the rest of the previous walk is reused. Every header is in the copy and is compared; none is
+//! assumed to be unchanged.
 
-use super::walk::RawFrame;
+use super::evidence::Mode;
+use crate::cpython::frame::{MAX_CACHED_FRAMES, RawFrame};
 use crate::cpython::read::record::Record;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::prefetch::Prefetch;
 
-/// The longest stack that is kept to compare the next one with.
-pub(crate) const MAX_KEPT: usize = 20_000;
-
 /// The frames of a walk.
 #[derive(Default)]
-pub(crate) struct FrameCache {
-    /// All that were gone through, those that are not shown too, root first.
+pub struct FrameCache {
+    /// All frames that were visited, including those that are not shown, root first.
     links: Vec<Link>,
-    /// The bytes of their heads, one after another.
+    /// The bytes of their headers, one after another.
     frame_bytes: Vec<u8>,
-    head_len: usize,
-    /// Where in `links` an address may be: the place is a mix of its bits, so what stands there may be
-    /// about another one.
+    header_len: usize,
+    /// Hash table from address to index in `links`; a slot may hold the index of another address.
     slots: Vec<u32>,
     /// The frames of the stack, root first.
     frames: Vec<RawFrame>,
-    /// Whether a thread that races would have lost some of them: see [`FrameCache::begin`].
-    is_cut: bool,
-    /// Room for what the next walk finds.
+    /// Whether a walk of a running thread would have dropped some of them: see [`FrameCache::begin`].
+    has_finished: bool,
+    /// Buffer for what the next walk finds.
     pub fresh: NewFrames,
 }
 
 struct Link {
     addr: RemoteAddr,
-    /// How many frames of the stack there are up to here.
+    /// How many frames of the stack there are from the root up to here.
     frames: usize,
 }
 
-/// What a walk found before it came to frames that are known. Leaf first.
+/// The frames that a walk visited before it reached a cached one, leaf first.
 #[derive(Default)]
-pub(crate) struct NewFrames {
+pub struct NewFrames {
     pub links: Vec<(RemoteAddr, Option<RawFrame>)>,
-    /// Of the first [`MAX_KEPT`] only: with more, none is of use.
+    /// The headers of the first [`MAX_CACHED_FRAMES`] only: a longer stack is not cached.
     pub frame_bytes: Vec<u8>,
-    /// Whether some of the frames would be left out if the thread raced.
-    pub is_cut: bool,
+    /// Whether a walk of a running thread would have dropped some of the frames.
+    pub has_finished: bool,
 }
 
 impl NewFrames {
-    /// Forgets all frames.
     pub fn clear(&mut self) {
         self.links.clear();
         self.frame_bytes.clear();
-        self.is_cut = false;
+        self.has_finished = false;
+    }
+
+    /// Adds the next frame, towards the root; `None` for a shim.
+    #[inline]
+    pub fn push(&mut self, record: &Record<'_>, frame: Option<RawFrame>) {
+        self.links.push((record.addr(), frame));
+        if self.links.len() <= MAX_CACHED_FRAMES {
+            self.frame_bytes.extend_from_slice(record.bytes());
+        }
     }
 }
 
 impl FrameCache {
-    /// Starts a walk that takes heads of so many bytes. Of a thread that `races`, frames that have ended
-    /// are left out; a chain that has such frames is of no use then.
-    pub fn begin(&mut self, head_len: usize, races: bool) {
-        if head_len != self.head_len || (races && self.is_cut) {
+    /// Starts a walk that copies headers of this length. A walk of a running thread drops the frames of
+    /// finished calls, so it cannot reuse a chain that has such frames.
+    pub fn begin(&mut self, header_len: usize, mode: Mode) {
+        if header_len != self.header_len || (mode == Mode::Running && self.has_finished) {
             self.links.clear();
         }
-        self.head_len = head_len;
+        self.header_len = header_len;
         if self.links.is_empty() {
             self.frame_bytes.clear();
-            self.is_cut = false;
-            if self.frames.capacity() > MAX_KEPT {
+            self.has_finished = false;
+            if self.frames.capacity() > MAX_CACHED_FRAMES {
                 self.frames = Vec::new();
             }
             self.frames.clear();
         }
     }
 
-    /// The place from the root of the frame that stood at this address.
+    /// The index from the root of the cached frame at this address.
     #[inline]
     pub fn find(&self, addr: RemoteAddr) -> Option<usize> {
-        let guess = *self.slots.get(self.slot(addr))? as usize;
-        let link = self.links.get(guess)?;
-        (link.addr == addr).then_some(guess)
+        let index = *self.slots.get(self.slot(addr))? as usize;
+        let link = self.links.get(index)?;
+        (link.addr == addr).then_some(index)
     }
 
-    /// How many of the first `most` frames, from the root on, have the head that they had.
+    /// How many of the first `most` frames, from the root on, have an unchanged header.
     pub fn count_same(&self, copy: &Prefetch, most: usize) -> usize {
-        let places = self.links.iter().take(most).map(|link| link.addr);
-        copy.count_same(places, self.head_len, &self.frame_bytes)
+        let addrs = self.links.iter().take(most).map(|link| link.addr);
+        copy.count_same(addrs, self.header_len, &self.frame_bytes)
     }
 
-    /// Where the outermost frame stands that is no shim.
-    pub fn outermost(&self) -> Option<RemoteAddr> {
+    /// The address of the root frame, shims aside.
+    pub fn root(&self) -> Option<RemoteAddr> {
         self.frames.first().map(|frame| frame.addr)
     }
 
-    /// Whether up to this place, from the root on, no frame was called by C and none is a generator's.
-    /// `calls_c`: the one at this place has called C.
-    pub fn is_plain(&self, place: usize, calls_c: bool) -> bool {
-        let Some(link) = self.links.get(place) else {
+    /// Whether all frames from the root up to this index are on the data stack in one piece: none was called
+    /// by C and none is a generator's. `is_called_by_c`: the frame at this index has called C.
+    pub fn is_plain(&self, index: usize, is_called_by_c: bool) -> bool {
+        let Some(link) = self.links.get(index) else {
             return false;
         };
-        // The outermost ones are shims, too: C calls the first of all.
-        let outermost = self.links.iter().take_while(|link| link.frames == 0);
-        let shims = (place + 1).saturating_sub(link.frames);
+        // C calls the first frame of all, so the links next to the root are shims too.
+        let root_shims = self.links.iter().take_while(|link| link.frames == 0);
+        let shims = (index + 1).saturating_sub(link.frames);
         let mut frames = self.frames.iter().take(link.frames);
-        shims == outermost.take(place + 1).count()
-            && !(calls_c && link.frames > 0)
+        shims == root_shims.take(index + 1).count()
+            && !(is_called_by_c && link.frames > 0)
             && !frames.any(|frame| frame.owned_by_generator)
     }
 
-    /// The head of a frame as it was.
-    pub fn record(&self, place: usize) -> Option<Record<'_>> {
-        let head = self
+    /// The cached header of a frame.
+    pub fn record(&self, index: usize) -> Option<Record<'_>> {
+        let header = self
             .frame_bytes
-            .chunks_exact(self.head_len.max(1))
-            .nth(place)?;
-        let link = self.links.get(place)?;
-        Some(Record::new("_PyInterpreterFrame", link.addr, head))
+            .chunks_exact(self.header_len.max(1))
+            .nth(index)?;
+        let link = self.links.get(index)?;
+        Some(Record::new("_PyInterpreterFrame", link.addr, header))
     }
 
-    /// Puts the `fresh` frames in the place of all but the first `same` ones. How many frames of the stack
-    /// have stayed.
+    /// Replaces all but the first `same` links by `fresh`. Returns how many frames of the stack are
+    /// unchanged.
     pub fn replace(&mut self, same: usize, fresh: &NewFrames) -> usize {
         self.links.truncate(same);
         self.frame_bytes
-            .truncate(same.saturating_mul(self.head_len));
-        let stayed = self.links.last().map_or(0, |link| link.frames);
-        self.frames.truncate(stayed);
-        self.is_cut |= fresh.is_cut;
-        if self.links.len() + fresh.links.len() > MAX_KEPT {
-            self.forget();
+            .truncate(same.saturating_mul(self.header_len));
+        let unchanged = self.links.last().map_or(0, |link| link.frames);
+        self.frames.truncate(unchanged);
+        self.has_finished |= fresh.has_finished;
+        if self.links.len() + fresh.links.len() > MAX_CACHED_FRAMES {
+            self.clear_links();
             self.frames.reserve_exact(fresh.links.len());
             let frames = fresh.links.iter().rev();
             self.frames.extend(frames.filter_map(|(_, frame)| *frame));
-            return stayed;
+            return unchanged;
         }
-        let frame_bytes = fresh.frame_bytes.rchunks_exact(self.head_len.max(1));
-        for (&(addr, frame), head) in fresh.links.iter().rev().zip(frame_bytes) {
+        let headers = fresh.frame_bytes.rchunks_exact(self.header_len.max(1));
+        for (&(addr, frame), header) in fresh.links.iter().rev().zip(headers) {
             self.frames.extend(frame);
-            self.frame_bytes.extend_from_slice(head);
+            self.frame_bytes.extend_from_slice(header);
             self.links.push(Link {
                 addr,
                 frames: self.frames.len(),
             });
-            self.guess(addr);
+            self.index_last(addr);
         }
-        stayed
+        unchanged
     }
 
-    /// Keeps what a walk found that did not come to an end, but nothing to compare the next one with.
+    /// Stores the frames of a walk that failed, but nothing to compare the next walk with.
     pub fn keep_partial(&mut self, fresh: &NewFrames) {
-        self.forget();
+        self.clear_links();
         self.frames.clear();
         let frames = fresh.links.iter().rev();
         self.frames.extend(frames.filter_map(|(_, frame)| *frame));
     }
 
-    fn forget(&mut self) {
+    fn clear_links(&mut self) {
         self.links = Vec::new();
         self.frame_bytes = Vec::new();
         self.slots = Vec::new();
@@ -169,15 +174,15 @@ impl FrameCache {
         self.frames.iter().rev()
     }
 
-    /// Forgets a stack that is too long to be compared with the next one.
+    /// Frees a stack that is too long to be cached.
     pub fn drop_oversized(&mut self) {
-        if self.frames.len() > MAX_KEPT {
-            self.forget();
+        if self.frames.len() > MAX_CACHED_FRAMES {
+            self.clear_links();
             self.frames = Vec::new();
         }
     }
 
-    /// Whether this is, by its ends, the stack.
+    /// Whether this is the cached stack, judged by its length and ends.
     pub fn is(&self, stack: &[RawFrame]) -> bool {
         let is = stack.len() == self.frames.len()
             && stack.first() == self.frames.last()
@@ -186,7 +191,7 @@ impl FrameCache {
         is
     }
 
-    /// About how many bytes this takes.
+    /// Approximate heap size in bytes.
     pub fn size(&self) -> usize {
         self.links.capacity() * size_of::<Link>()
             + self.frame_bytes.capacity()
@@ -197,31 +202,31 @@ impl FrameCache {
     }
 
     fn slot(&self, addr: RemoteAddr) -> usize {
-        // Frames stand at multiples of eight bytes. Multiplied by 2^64 divided by the golden ratio, addresses
-        // in a row spread over all places (Knuth's multiplicative hashing); the top half of the product tells
-        // them apart.
+        // Frames are aligned to eight bytes. Multiplied by 2^64 divided by the golden ratio, successive
+        // addresses spread over all slots (Knuth's multiplicative hashing); the top half of the product
+        // differs most.
         let mixed = (addr.0 >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         usize::try_from(mixed).unwrap_or(0) & self.slots.len().wrapping_sub(1)
     }
 
-    /// Takes note of where the last link is.
-    fn guess(&mut self, addr: RemoteAddr) {
+    /// Adds the last link, which is at this address, to the hash table.
+    fn index_last(&mut self, addr: RemoteAddr) {
         if self.slots.len() < 2 * self.links.len() {
             let len = (4 * self.links.len()).next_power_of_two().max(64);
             self.slots = vec![0; len];
-            for place in 0..self.links.len() {
-                let slot = self.links.get(place).map(|link| self.slot(link.addr));
-                self.put(slot, place);
+            for index in 0..self.links.len() {
+                let slot = self.links.get(index).map(|link| self.slot(link.addr));
+                self.put(slot, index);
             }
         } else {
             self.put(Some(self.slot(addr)), self.links.len() - 1);
         }
     }
 
-    fn put(&mut self, slot: Option<usize>, place: usize) {
-        if let Some(guess) = slot.and_then(|slot| self.slots.get_mut(slot)) {
-            // No more than MAX_KEPT are looked for.
-            *guess = u32::try_from(place).unwrap_or(u32::MAX);
+    fn put(&mut self, slot: Option<usize>, index: usize) {
+        if let Some(slot) = slot.and_then(|slot| self.slots.get_mut(slot)) {
+            // There are no more than MAX_CACHED_FRAMES.
+            *slot = u32::try_from(index).unwrap_or(u32::MAX);
         }
     }
 }

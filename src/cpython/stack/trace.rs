@@ -1,27 +1,27 @@
-//! [`StackTrace`]: one thread and its frames, at one moment.
+//! [`StackTrace`]: one thread and its frames at one moment.
 
 use std::sync::Arc;
 
 use crate::cpython::code::frame_table::FrameId;
 use crate::os::Tid;
 
-/// What is known of a Python thread besides its frames.
+/// A Python thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ThreadInfo {
-    /// The kernel's id of the thread, in our PID namespace; `None` when it could not be told which
-    /// of the process's threads this is.
+    /// The OS id of the thread in our PID namespace; `None` if it is not known which of the process's
+    /// threads this is.
     pub os_thread_id: Option<Tid>,
     /// `thread_id` of the thread state: the `pthread_t`, and `threading.Thread.ident`.
     pub pthread_id: u64,
     /// `threading.Thread.name`.
     pub name: Option<Arc<str>>,
-    /// Ids of the interpreters whose frames the stack holds, the innermost one's first. Nearly
-    /// always one; 0 is the main interpreter.
+    /// Ids of the interpreters whose frames the stack holds, from the leaf on. Nearly always one; 0 is the
+    /// main interpreter.
     pub interpreter_ids: Vec<i64>,
-    /// On a CPU or waiting for one when we looked, by the kernel's word.
+    /// Runnable when it was sampled: on a CPU or waiting for one, as reported by the kernel.
     pub active: bool,
-    /// Waits for a CPU, of the active ones; `false` where the kernel does not tell. A thread that has
-    /// just woken up waits too, with the stack that it slept in.
+    /// Active but waiting for a CPU; `false` where the kernel does not report it. A thread that has just
+    /// woken up waits too, with the stack in which it slept.
     pub waits_for_cpu: bool,
     /// Holds the GIL (of its own interpreter).
     pub owns_gil: bool,
@@ -29,20 +29,20 @@ pub struct ThreadInfo {
     pub collecting: bool,
     /// The process's first thread.
     pub is_main: bool,
-    /// Nanoseconds that the thread spent on a CPU since it was last looked at. Of a thread that is
-    /// new since the last look: all that it has used, but no more than the time since then. `None`
-    /// in the first look at a process, and where the kernel does not count.
+    /// Nanoseconds that the thread spent on a CPU since its last sample. For a thread that is new since the
+    /// last sample: its total, but at most the time since then. `None` in the first sample of a process, and
+    /// where the kernel does not count.
     pub cpu_ns: Option<u64>,
-    /// Page faults of the thread, minor and major, since it was last asked for them. Of a thread that
-    /// is new: all that it ever had. `None` when it was not asked, because the process's resident
-    /// memory stood still or the thread has not run, and where the kernel does not tell.
+    /// Page faults of the thread, minor and major, since they were last read. For a new thread: its total.
+    /// `None` if they were not read, because the process's resident memory has not changed or the thread has
+    /// not run, and where the kernel does not report them.
     pub faults: Option<u64>,
 }
 
 /// One thread's stack, leaf first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StackTrace {
-    /// Whose stack this is.
+    /// The thread.
     pub thread: ThreadInfo,
     /// The frames, leaf first. Empty for a thread that runs no Python.
     pub frames: Arc<[FrameId]>,

@@ -20,7 +20,7 @@ const MAX_POINTERS: u64 = 1 << 17;
 const MAX_TEXT: u64 = 64 << 10;
 
 /// The arguments, lossy; `None` when they are not where expected.
-pub(crate) fn read(memory: &impl RemoteMemory, notes: &Notes) -> Option<Vec<String>> {
+pub fn read(memory: &impl RemoteMemory, notes: &Notes) -> Option<Vec<String>> {
     let vector = find_vector(memory, notes)?;
     let word = |addr: RemoteAddr| {
         let mut bytes = [0; 8];

@@ -44,7 +44,7 @@ pub enum CoreError {
 }
 
 /// A system error without its number, which tells the user nothing.
-pub(crate) fn without_number(error: &io::Error) -> String {
+pub fn without_number(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error")
         .next()

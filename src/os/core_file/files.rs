@@ -32,7 +32,7 @@ pub struct CoreOptions {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct MappedFile {
+pub struct MappedFile {
     /// Its path in the core file.
     pub path: PathBuf,
     /// The address of its first byte.
@@ -43,7 +43,7 @@ pub(crate) struct MappedFile {
 
 /// The directories where files are searched.
 #[derive(Debug)]
-pub(crate) struct Search {
+pub struct Search {
     /// The program, if given by the user.
     exe: Option<File>,
     /// Directories that stand for the root of the process.

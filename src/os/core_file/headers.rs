@@ -19,7 +19,7 @@ const SH_INFO: u64 = 44;
 
 /// A memory segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Load {
+pub struct Load {
     /// First address.
     pub start: u64,
     /// First address after it.
@@ -34,7 +34,7 @@ pub(crate) struct Load {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Headers {
+pub struct Headers {
     /// In order of address.
     pub loads: Vec<Load>,
     /// The places of notes in the file: offset and size.
@@ -43,7 +43,7 @@ pub(crate) struct Headers {
     pub whole_size: u64,
 }
 
-pub(crate) fn read(file: &File, size: u64) -> Result<Headers, CoreError> {
+pub fn read(file: &File, size: u64) -> Result<Headers, CoreError> {
     let header = file_header(file, size)?;
     let ctx = Ctx::new(Container::Big, Endian::Little);
     let count = segment_count(file, size, &header)?;

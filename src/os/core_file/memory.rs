@@ -73,7 +73,7 @@ fn at(pieces: &[Piece], addr: u64) -> Option<&Piece> {
 
 impl CoreMemory {
     /// The memory of a core file of `size` bytes; all lists are in order of address.
-    pub(crate) fn new(
+    pub fn new(
         core: File,
         size: u64,
         loads: &[Load],
@@ -105,7 +105,7 @@ impl CoreMemory {
     }
 
     /// The mapped file with this index, if the very file is available.
-    pub(crate) fn file(&self, index: usize) -> Option<&File> {
+    pub fn file(&self, index: usize) -> Option<&File> {
         let (known, opened) = (self.files.get(index)?, self.opened.get(index)?);
         let file = opened.get_or_init(|| match self.search.open(known, &DumpedMemory(self)) {
             Ok(file) => {
@@ -120,12 +120,12 @@ impl CoreMemory {
         file.as_ref()
     }
 
-    pub(crate) fn search(&self) -> &Search {
+    pub fn search(&self) -> &Search {
         &self.search
     }
 
     /// Whether the file given by the user is the program, which has this index.
-    pub(crate) fn check_exe(&self, index: usize, given: &Path) -> Result<(), CoreError> {
+    pub fn check_exe(&self, index: usize, given: &Path) -> Result<(), CoreError> {
         let known = self.files.get(index);
         known.map_or(Ok(()), |known| {
             self.search.check_exe(known, given, &DumpedMemory(self))
@@ -196,7 +196,7 @@ impl RemoteMemory for CoreMemory {
 }
 
 /// The contents of the core file alone, without mapped files.
-pub(crate) struct DumpedMemory<'a>(&'a CoreMemory);
+pub struct DumpedMemory<'a>(&'a CoreMemory);
 
 impl RemoteMemory for DumpedMemory<'_> {
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {

@@ -39,7 +39,7 @@ const AT_ENTRY: u64 = 9;
 /// a million segments.
 const MAX_PATHS: usize = 64 << 20;
 /// Cap on the mappings that count as code of a file, which are searched for an interpreter. A
-/// process with 300 libraries has far fewer.
+/// process with 300 libraries has about 300.
 const MAX_CODE: usize = 20_000;
 
 /// The program that wrote a core file.
@@ -145,12 +145,6 @@ impl CoreFile {
         let mapping = mappings.find(|mapping| mapping.file_path() == Some(path));
         mapping.is_some_and(|mapping| self.open_mapped(mapping).is_ok())
     }
-
-    /// Translates a path of the process to one for us, below the directory given as its root. The
-    /// file there may have changed since.
-    pub fn root_path(&self, path: &Path) -> PathBuf {
-        self.memory.search().root_path(path)
-    }
 }
 
 impl ProcessImage for CoreFile {
@@ -170,6 +164,16 @@ impl ProcessImage for CoreFile {
 
     fn maps(&self) -> io::Result<Vec<Mapping>> {
         Ok(self.mappings.clone())
+    }
+
+    /// Below the folder that was given as the root of the process. Its files may have changed since.
+    fn root_path(&self, path: &Path) -> PathBuf {
+        self.memory.search().root_path(path)
+    }
+
+    fn tasks(&self) -> Vec<(Tid, Tid)> {
+        let tids = self.threads.iter().map(|thread| thread.tid);
+        tids.map(|tid| (tid, tid)).collect()
     }
 
     fn open_mapped(&self, mapping: &Mapping) -> io::Result<File> {

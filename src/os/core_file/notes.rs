@@ -49,7 +49,7 @@ pub struct CoreThread {
 
 /// A mapped part of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct FileRange {
+pub struct FileRange {
     pub start: u64,
     pub end: u64,
     /// Offset in the file, in bytes.
@@ -59,7 +59,7 @@ pub(crate) struct FileRange {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Notes {
+pub struct Notes {
     /// The one that received the signal comes first.
     pub threads: Vec<CoreThread>,
     pub pid: Option<Pid>,
@@ -87,7 +87,7 @@ impl Notes {
 }
 
 /// Reads the notes at these places (offset and size) of a file of `size` bytes.
-pub(crate) fn read(file: &File, size: u64, places: &[(u64, u64)]) -> Result<Notes, CoreError> {
+pub fn read(file: &File, size: u64, places: &[(u64, u64)]) -> Result<Notes, CoreError> {
     let mut found = Notes::default();
     let mut left = MAX_NOTES;
     let mut is_cut = false;

@@ -32,7 +32,7 @@ pub enum Origin {
 impl Signal {
     /// Parses a `siginfo_t`: `si_signo`, `si_errno` and `si_code`, and at 16 the address or the
     /// sender.
-    pub(crate) fn from_siginfo(bytes: &[u8]) -> Option<Signal> {
+    pub fn from_siginfo(bytes: &[u8]) -> Option<Signal> {
         let (number, code) = (i32_at(bytes, 0), i32_at(bytes, 8));
         let faults = [
             libc::SIGILL,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::os::permission::{CAP_SYS_PTRACE, tracer, user_name, yama_scope};
 use crate::os::process::{command_line, exe_path};
-use crate::os::procfs::cgroup::MemoryLimit;
+use crate::os::procfs::cgroup::{MemoryLimit, memberships};
 use crate::os::procfs::paths::root_path;
 use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::statm::RssReader;
@@ -183,17 +183,12 @@ fn short_name(bytes: &[u8]) -> String {
 }
 
 /// The most informative group: that of the v2 hierarchy, unless it is the root; else the longest of
-/// v1's (cgroups(7): each line is number, controllers and path).
+/// v1's.
 fn cgroup(text: &[u8]) -> Option<String> {
-    let groups = text.split(|byte| *byte == b'\n').filter_map(|line| {
-        let mut fields = line.splitn(3, |byte| *byte == b':');
-        let (number, _, path) = (fields.next()?, fields.next()?, fields.next()?);
-        let path = String::from_utf8_lossy(path).into_owned();
-        Some((path.len() > 1, number == b"0", path))
-    });
-    groups
-        .max_by_key(|(below_top, v2, path)| (*below_top, *v2, path.len()))
-        .map(|(_, _, path)| path)
+    memberships(text)
+        .map(|group| (group.name(), group.is_v2()))
+        .max_by_key(|(name, is_v2)| (name.len() > 1, *is_v2, name.len()))
+        .map(|(name, _)| name)
 }
 
 /// Which of the kernel's counters can be read for a process.

@@ -21,7 +21,7 @@ const COPY_BELOW: u64 = 16 << 10;
 const MAX_REMOTE_TABLE: u64 = 16 << 20;
 
 /// The bytes of an ELF file, by their offset in the file.
-pub(crate) enum Source<'m> {
+pub enum Source<'m> {
     File {
         file: File,
         size: u64,
@@ -35,12 +35,12 @@ pub(crate) enum Source<'m> {
 }
 
 impl<'m> Source<'m> {
-    pub(crate) fn file(file: File) -> io::Result<Source<'m>> {
+    pub fn file(file: File) -> io::Result<Source<'m>> {
         let size = file.metadata()?.len();
         Ok(Source::File { file, size })
     }
 
-    pub(crate) fn memory(memory: &'m dyn RemoteMemory, base: RemoteAddr) -> Source<'m> {
+    pub fn memory(memory: &'m dyn RemoteMemory, base: RemoteAddr) -> Source<'m> {
         Source::Memory {
             memory,
             base,
@@ -49,12 +49,12 @@ impl<'m> Source<'m> {
         }
     }
 
-    pub(crate) fn is_memory(&self) -> bool {
+    pub fn is_memory(&self) -> bool {
         matches!(self, Source::Memory { .. })
     }
 
     /// The address of the file's first byte, when read from memory.
-    pub(crate) fn base(&self) -> Option<RemoteAddr> {
+    pub fn base(&self) -> Option<RemoteAddr> {
         match self {
             Source::File { .. } => None,
             Source::Memory { base, .. } => Some(*base),
@@ -62,7 +62,7 @@ impl<'m> Source<'m> {
     }
 
     /// Sets what is loaded where. Before this call, only the first page of memory can be read.
-    pub(crate) fn set_segments(&mut self, segments: &[ProgramHeader]) {
+    pub fn set_segments(&mut self, segments: &[ProgramHeader]) {
         if let Source::Memory { loaded, .. } = self {
             let loads = || segments.iter().filter(|segment| segment.p_type == PT_LOAD);
             // The file's first byte is at `base`, so `base` corresponds to this virtual address.
@@ -78,7 +78,7 @@ impl<'m> Source<'m> {
         }
     }
 
-    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), ElfError> {
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<(), ElfError> {
         match self {
             Source::File { file, .. } => Ok(file.read_exact_at(buf, offset)?),
             Source::Memory {
@@ -107,7 +107,7 @@ impl<'m> Source<'m> {
 
     /// A table of the file, mapped when it is large. It lives only as long as it is searched, so
     /// that its pages do not stay in our memory.
-    pub(crate) fn table(&self, offset: u64, len: u64) -> Result<Table, ElfError> {
+    pub fn table(&self, offset: u64, len: u64) -> Result<Table, ElfError> {
         let cap = if self.is_memory() {
             MAX_REMOTE_TABLE
         } else {
@@ -152,7 +152,7 @@ impl fmt::Debug for Source<'_> {
 }
 
 /// Bytes of a [`Source`] while they are searched.
-pub(crate) enum Table {
+pub enum Table {
     Mapped(Mmap),
     Copied(Vec<u8>),
 }

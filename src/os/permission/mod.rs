@@ -78,12 +78,12 @@ struct Facts {
 }
 
 /// `CAP_SYS_PTRACE` in the kernel's include/uapi/linux/capability.h.
-pub(crate) const CAP_SYS_PTRACE: u32 = 19;
+pub const CAP_SYS_PTRACE: u32 = 19;
 
 impl PermissionProblem {
     /// Finds out why a process may not be read. Call it only after the system has refused.
     pub fn diagnose(pid: Pid) -> PermissionProblem {
-        judge(pid, gather(pid, Path::new("/")))
+        classify(pid, gather(pid, Path::new("/")))
     }
 
     /// Finds out why a thread may not be paused although its memory was read: usually because it is
@@ -103,7 +103,7 @@ impl PermissionProblem {
         if seccomp || LiveMemory::open(pid).is_ok() {
             return PermissionProblem::PauseForbidden { pid, seccomp };
         }
-        judge(pid, facts)
+        classify(pid, facts)
     }
 
     /// One line that says what to do. `pyspy-rs …` stands for the command that was refused.
@@ -250,7 +250,7 @@ fn ptrace_is_forbidden() -> bool {
 }
 
 /// The process that a tracing thread belongs to, and its command.
-pub(crate) fn tracer(root: &Path, thread: Tid) -> (Pid, String) {
+pub fn tracer(root: &Path, thread: Tid) -> (Pid, String) {
     let status = Status::read(&root.join(format!("proc/{thread}/status")));
     let process = status.ok().and_then(|status| status.process);
     let process = process.unwrap_or(thread);
@@ -295,7 +295,7 @@ fn gather(pid: Pid, root: &Path) -> Facts {
 }
 
 /// The name of a user, or `user 1000` for one without.
-pub(crate) fn user_name(uid: u32) -> String {
+pub fn user_name(uid: u32) -> String {
     match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,
         _ => format!("user {uid}"),
@@ -303,12 +303,12 @@ pub(crate) fn user_name(uid: u32) -> String {
 }
 
 /// `kernel.yama.ptrace_scope`; `None` on a kernel without Yama.
-pub(crate) fn yama_scope(root: &Path) -> Option<u32> {
+pub fn yama_scope(root: &Path) -> Option<u32> {
     let scope = fs::read_to_string(root.join("proc/sys/kernel/yama/ptrace_scope"));
     scope.ok()?.trim().parse().ok()
 }
 
-fn judge(pid: Pid, facts: Facts) -> PermissionProblem {
+fn classify(pid: Pid, facts: Facts) -> PermissionProblem {
     let other_user = facts.owner.is_some_and(|owner| owner != facts.own_uid);
     if facts.has_ptrace_capability {
         return match facts.yama_scope {

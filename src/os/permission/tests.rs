@@ -147,7 +147,7 @@ fn each_cause_has_its_remedy() {
         ),
     ];
     for (facts, wrong, remedy) in cases {
-        let problem = judge(42, facts.clone());
+        let problem = classify(42, facts.clone());
         let (text, hint) = (problem.to_string(), problem.hint());
         assert!(
             text.contains(wrong) && text.contains("42"),
@@ -203,7 +203,7 @@ fn each_state_of_yama_has_its_remedy() {
             environment: Environment::Machine,
             ..gather(42, machine.path())
         };
-        let found = judge(42, facts);
+        let found = classify(42, facts);
         let (text, hint) = (found.to_string(), found.hint());
         assert!(text.contains(problem), "{scope}: {text}");
         for remedy in remedies {

@@ -2,12 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::TargetProcess;
-use crate::os::Pid;
 use crate::os::memory::RemoteMemory;
 use crate::os::procfs::maps::Mapping;
+use crate::os::{Pid, Tid};
 
 /// Memory, and the files mapped into it.
 pub trait ProcessImage {
@@ -23,6 +23,12 @@ pub trait ProcessImage {
 
     /// Its mappings, in order of address.
     fn maps(&self) -> io::Result<Vec<Mapping>>;
+
+    /// A path in the process's own root, as a path in ours.
+    fn root_path(&self, path: &Path) -> PathBuf;
+
+    /// Its tasks, as pairs of the id in its own PID namespace and the id in ours.
+    fn tasks(&self) -> Vec<(Tid, Tid)>;
 
     /// Opens the file of a mapping: that very file, or none.
     fn open_mapped(&self, mapping: &Mapping) -> io::Result<File>;
@@ -45,6 +51,18 @@ impl ProcessImage for TargetProcess {
 
     fn maps(&self) -> io::Result<Vec<Mapping>> {
         self.maps()
+    }
+
+    fn root_path(&self, path: &Path) -> PathBuf {
+        self.root_path(path)
+    }
+
+    fn tasks(&self) -> Vec<(Tid, Tid)> {
+        // A process that ends right now has no tasks; the next read reports that.
+        let tids = self.thread_ids().unwrap_or_default();
+        tids.into_iter()
+            .filter_map(|tid| Some((self.namespace_tid(tid).ok()?, tid)))
+            .collect()
     }
 
     fn open_mapped(&self, mapping: &Mapping) -> io::Result<File> {

@@ -236,7 +236,7 @@ fn living_thread(pid: Pid) -> Option<Tid> {
 }
 
 /// The arguments of a process, lossy, cut after 64 KiB.
-pub(crate) fn command_line(pid: Pid) -> Vec<String> {
+pub fn command_line(pid: Pid) -> Vec<String> {
     let bytes = read_capped(format!("/proc/{pid}/cmdline"), MAX_COMMAND_LINE).unwrap_or_default();
     let trimmed = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if trimmed.is_empty() {
@@ -249,7 +249,7 @@ pub(crate) fn command_line(pid: Pid) -> Vec<String> {
 }
 
 /// The program of a process without the kernel's "(deleted)"; empty when unknown.
-pub(crate) fn exe_path(pid: Pid) -> PathBuf {
+pub fn exe_path(pid: Pid) -> PathBuf {
     let Ok(path) = fs::read_link(format!("/proc/{pid}/exe")) else {
         return PathBuf::new();
     };

@@ -20,7 +20,7 @@ const WAITS: [i64; 12] = [232, 281, 441, 128, 65, 220, 208, 333, 45, 47, 43, 288
 
 /// Makes a stopped thread's system call restart if the stop has ended it.
 #[cfg(target_arch = "x86_64")]
-pub(crate) fn restart_wait(tid: Tid) {
+pub fn restart_wait(tid: Tid) {
     use nix::libc::{self, user_regs_struct};
     use nix::sys::ptrace::{read_user, write_user};
     use std::mem::offset_of;
@@ -40,4 +40,4 @@ pub(crate) fn restart_wait(tid: Tid) {
 
 /// Not implemented for this architecture: such a wait ends early.
 #[cfg(not(target_arch = "x86_64"))]
-pub(crate) fn restart_wait(_: Tid) {}
+pub fn restart_wait(_: Tid) {}

@@ -10,7 +10,7 @@ use crate::os::{Pid, Tid};
 
 /// The result of a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Event {
+pub enum Event {
     Nothing,
     /// It stopped for its tracer: the signal, and the ptrace event (0 for a signal about to be
     /// delivered).
@@ -27,7 +27,7 @@ pub(crate) enum Event {
 
 /// What to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum WaitFor {
+pub enum WaitFor {
     /// A stop of a thread that we trace. It is consumed; the thread stays stopped.
     Stop,
     /// The end, without consuming it.
@@ -37,12 +37,12 @@ pub(crate) enum WaitFor {
 }
 
 /// Checks without blocking.
-pub(crate) fn poll(tid: Tid, what: WaitFor) -> Event {
+pub fn poll(tid: Tid, what: WaitFor) -> Event {
     wait_id(tid, what, libc::WNOHANG)
 }
 
 /// Blocks until a child ends. Stops of a traced child are left to its tracer.
-pub(crate) fn wait_for_end(pid: Pid) -> Event {
+pub fn wait_for_end(pid: Pid) -> Event {
     wait_id(pid, WaitFor::End, 0)
 }
 
@@ -87,7 +87,7 @@ fn wait_id(tid: Tid, what: WaitFor, extra: i32) -> Event {
 ///
 /// # Errors
 /// `ESRCH` when the thread is not stopped any more, because it was killed.
-pub(crate) fn detach(tid: Tid, signal: i32) -> io::Result<()> {
+pub fn detach(tid: Tid, signal: i32) -> io::Result<()> {
     // SAFETY: PTRACE_DETACH takes the thread and a number; no memory of ours is involved.
     let result = unsafe {
         libc::ptrace(

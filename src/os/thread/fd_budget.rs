@@ -20,7 +20,7 @@ static TAKEN: AtomicUsize = AtomicUsize::new(0);
 
 /// A number of descriptors, returned to the budget on drop.
 #[derive(Debug)]
-pub(crate) struct FdPermit(usize);
+pub struct FdPermit(usize);
 
 impl FdPermit {
     /// Takes `count` descriptors, if as many are left.

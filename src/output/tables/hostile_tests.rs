@@ -5,10 +5,10 @@ use std::collections::HashMap;
 
 use proptest::prelude::*;
 
-use super::options::TableOptions;
-use super::source::Source;
 use super::tests::{MIB, in_first, profile, written};
 use crate::output::format::Format;
+use crate::output::table_options::TableOptions;
+use crate::output::table_options::source::Source;
 
 /// Rows of CSV, as RFC 4180 reads them.
 fn parse(text: &str) -> Vec<Vec<String>> {

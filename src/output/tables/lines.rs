@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 use super::csv::{self, Cell};
-use super::options::TableOptions;
-use super::source::{FileKey, Source};
 use super::view::{View, aligned};
 use crate::output::meta::Meta;
+use crate::output::table_options::TableOptions;
+use crate::output::table_options::source::{FileKey, Source};
 use crate::profile::Profile;
 use crate::profile::tables::functions::{Amount, FunctionRow};
 

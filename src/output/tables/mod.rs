@@ -3,9 +3,6 @@
 pub mod csv;
 pub mod functions;
 pub mod lines;
-pub mod options;
-pub mod selector;
-pub mod source;
 pub mod view;
 
 #[cfg(test)]

@@ -2,19 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use super::lines;
-use super::options::TableOptions;
-use super::source::{FileKey, Source};
 use super::tests::{in_first, written};
-use crate::cpython::code::frame_table::{Frame, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
 use crate::output::format::Format;
+use crate::output::table_options::TableOptions;
+use crate::output::table_options::source::{FileKey, Source};
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
-use crate::sampler::sample::{ProcessSample, Sample};
+use crate::testing::{frame_in, main_thread, process, sample_of};
 
 const PATH: &str = "/srv/app.py";
 
@@ -27,42 +25,12 @@ fn pool() -> Profile {
         keep_first_lines: true,
         ..ProfileOptions::default()
     });
-    let serve = frames.intern(Frame {
-        name: Arc::from("serve"),
-        filename: Arc::from(PATH),
-        short_filename: Arc::from("app.py"),
-        line: Some(2),
-        first_line: 1,
-        columns: None,
-    });
-    let process = |pid: Pid| ProcessSample {
-        pid,
-        traces: vec![StackTrace {
-            thread: ThreadInfo {
-                os_thread_id: Some(pid),
-                pthread_id: 1,
-                name: None,
-                interpreter_ids: vec![0],
-                active: true,
-                owns_gil: true,
-                collecting: false,
-                waits_for_cpu: false,
-                is_main: true,
-                cpu_ns: None,
-                faults: None,
-            },
-            frames: vec![serve].into(),
-        }],
-        rss_bytes: None,
-        rss_change: None,
-    };
+    let serve = frames.intern(frame_in(PATH, "serve", 2));
+    let process = |pid: Pid| process(pid, vec![main_thread(pid).stack(&[serve])]);
     for (pid, root) in [(7, 0), (8, 0), (9, 1)] {
         profile.set_fs_root(pid, root);
     }
-    let sample = Sample {
-        processes: [7, 8, 9].map(process).to_vec(),
-        ..Sample::default()
-    };
+    let sample = sample_of(0, [7, 8, 9].map(process).to_vec());
     profile.add(&sample, &frames, &|pid| {
         Some(ProcessLabel {
             pid,

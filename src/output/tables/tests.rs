@@ -2,21 +2,19 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::{SortKey, TableOptions};
-use super::selector::FunctionName;
-use super::source::{FileKey, Source};
 use super::view::{View, unmatched};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::output::format::Format;
 use crate::output::meta::Meta;
+use crate::output::table_options::selector::FunctionName;
+use crate::output::table_options::source::{FileKey, Source};
+use crate::output::table_options::{SortKey, TableOptions};
 use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::ProfileOptions;
-use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::testing::{frame_in, grown_process, main_thread, sample_of};
 
 pub(crate) const MIB: i64 = 1 << 20;
 
@@ -42,46 +40,18 @@ pub(crate) fn profile(memory: bool, samples: &[(&[TestFrame<'_>], i64)]) -> Prof
     for (tick, (stack, bytes)) in (0..).zip(samples) {
         let frame = |(name, file, line, first_line): &TestFrame<'_>| {
             frames.intern(Frame {
-                name: Arc::from(*name),
-                filename: Arc::from(*file),
-                short_filename: Arc::from(file.rsplit('/').next().unwrap()),
-                line: (*line > 0).then_some(*line),
                 first_line: *first_line,
-                columns: None,
+                ..frame_in(file, name, *line)
             })
         };
-        let ids: Vec<FrameId> = stack.iter().rev().map(frame).collect();
-        let thread = ThreadInfo {
-            os_thread_id: Some(1),
-            pthread_id: 1,
-            name: None,
-            interpreter_ids: vec![0],
-            active: true,
-            owns_gil: true,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: true,
-            cpu_ns: None,
-            faults: Some(1),
-        };
-        let sample = Sample {
-            elapsed: Duration::from_millis(10 * tick),
-            processes: vec![ProcessSample {
-                pid: 1,
-                traces: vec![StackTrace {
-                    thread,
-                    frames: ids.into(),
-                }],
-                rss_bytes: Some(1),
-                rss_change: Some(RssChange {
-                    bytes: *bytes,
-                    // All of it while this stack was read.
-                    during_sample: *bytes,
-                    ..RssChange::default()
-                }),
-            }],
-            ..Sample::default()
-        };
+        let ids: Vec<FrameId> = stack.iter().map(frame).collect();
+        let trace = main_thread(1).faults(1).stack(&ids);
+        let mut process = grown_process(1, 1, *bytes, vec![trace]);
+        // All of it while this stack was read.
+        if let Some(change) = &mut process.rss_change {
+            change.during_sample = *bytes;
+        }
+        let sample = sample_of(10 * tick, vec![process]);
         profile.add(&sample, &frames, &|_| None);
     }
     profile.finish();

@@ -4,11 +4,11 @@ use std::borrow::Cow;
 use std::cmp::Reverse;
 
 use super::csv::Cell;
-use super::options::{SortKey, TableOptions};
-use super::selector::FunctionName;
-use super::source::FileKey;
 use crate::output::empty;
 use crate::output::meta::Meta;
+use crate::output::table_options::selector::FunctionName;
+use crate::output::table_options::source::FileKey;
+use crate::output::table_options::{SortKey, TableOptions};
 use crate::profile::Profile;
 use crate::profile::tables::functions::{Amount, FunctionRow, FunctionTable};
 use crate::profile::tables::labels::Label;

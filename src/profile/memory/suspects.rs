@@ -197,10 +197,10 @@ mod tests {
     fn a_release_without_a_near_allocation_is_netted_against_the_largest() {
         let mut built = Built::new();
         built.charge(&["a", "reads"], &[700]);
-        built.charge(&["b", "keeps"], &[500]);
+        built.charge(&["b", "retains"], &[500]);
         built.charge(&["c", "drops"], &[-600]);
         let found = built.suspects(Duration::ZERO);
-        assert_eq!(found.first().unwrap(), &("keeps".to_owned(), 500));
+        assert_eq!(found.first().unwrap(), &("retains".to_owned(), 500));
     }
 
     #[test]

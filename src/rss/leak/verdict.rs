@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::text::units::{one_unit_duration, precise_mib};
+
 /// How a recording's RSS behaved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -76,7 +78,7 @@ impl fmt::Display for Verdict {
         match *self {
             Verdict::Stable => f.write_str("stable"),
             Verdict::Settled { bytes, since } => {
-                let (size, since) = (mib(bytes), time(since));
+                let (size, since) = (precise_mib(bytes), one_unit_duration(since));
                 write!(f, "stable after {since}, in which it grew by {size}")
             }
             Verdict::Growing {
@@ -84,16 +86,25 @@ impl fmt::Display for Verdict {
             } => write!(
                 f,
                 "growing at {}/min (leak suspected)",
-                mib(bytes_per_minute)
+                precise_mib(bytes_per_minute)
             ),
             Verdict::Step { bytes, at } => {
-                write!(f, "one step of {} after {}", mib(bytes), time(at))
+                write!(
+                    f,
+                    "one step of {} after {}",
+                    precise_mib(bytes),
+                    one_unit_duration(at)
+                )
             }
             Verdict::Inconclusive { elapsed, why } => {
                 if let Inconclusive::TooFewSamples(samples) = why {
                     return write!(f, "inconclusive: only {samples} samples");
                 }
-                write!(f, "inconclusive: {} is too short", time(elapsed))?;
+                write!(
+                    f,
+                    "inconclusive: {} is too short",
+                    one_unit_duration(elapsed)
+                )?;
                 let (bytes, how) = match why {
                     Inconclusive::Short | Inconclusive::TooFewSamples(_) => return Ok(()),
                     Inconclusive::Slowing(bytes) => (bytes, "at a falling rate"),
@@ -102,30 +113,9 @@ impl fmt::Display for Verdict {
                         (bytes, "but had released as much before")
                     }
                 };
-                write!(f, "; it grew by {}, {how}", mib(bytes))
+                write!(f, "; it grew by {}, {how}", precise_mib(bytes))
             }
         }
-    }
-}
-
-/// With two digits or more, in seconds, minutes or hours.
-fn time(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    match seconds {
-        36_000.0.. => format!("{:.0} h", seconds / 3600.0),
-        600.0.. => format!("{:.0} min", seconds / 60.0),
-        9.95.. => format!("{seconds:.0} s"),
-        _ => format!("{seconds:.1} s"),
-    }
-}
-
-/// In MiB, with at least two significant digits even for a slow leak.
-fn mib(bytes: u64) -> String {
-    let mib = bytes as f64 / f64::from(1 << 20);
-    match mib {
-        10.0.. => format!("{mib:.1} MiB"),
-        0.1..10.0 => format!("{mib:.2} MiB"),
-        _ => format!("{mib:.4} MiB"),
     }
 }
 

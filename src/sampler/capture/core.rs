@@ -1,20 +1,19 @@
-//! [`capture_from_core`]: the stacks of all threads in a core file. Nothing moves there, so that there is nothing
-//! to pause, to ask or to read twice.
+//! [`capture_from_core`]: the stacks of all threads in a core file. Memory does not change there, so nothing
+//! is paused or retried.
 
 use super::merge::merge;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::core::{CoreStack, PythonCore, StackEnd};
+use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::{ReadError, SampleError};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
-use crate::cpython::stack::walk::RawFrame;
-use crate::os::process::image::ProcessImage;
 
-/// What [`capture_from_core`] saw.
+/// The stacks in a core file.
 #[derive(Debug)]
 pub struct PostMortem<T> {
-    /// The stacks, the main thread's first, then the oldest thread's.
+    /// The main thread's stack, then the others, oldest thread first.
     pub traces: Vec<StackTrace>,
-    /// What `inspect` made of each stack's frames, in the same order.
+    /// The results of `inspect` for each stack's frames, in the same order.
     pub inspected: Vec<Vec<T>>,
     /// What could not be read.
     pub errors: Vec<String>,
@@ -22,8 +21,8 @@ pub struct PostMortem<T> {
     pub searched: usize,
 }
 
-/// Reads the stacks of all Python threads. `inspect` is called for every frame. Whether threads were
-/// active is not known: a core does not tell.
+/// Reads the stacks of all Python threads. `inspect` is called for every frame. A core does not show
+/// whether threads were active.
 ///
 /// # Errors
 /// When the interpreters could not be listed.
@@ -32,6 +31,7 @@ pub fn capture_from_core<T>(
     frames: &mut FrameTable,
     mut inspect: impl FnMut(&PythonCore, &RawFrame) -> T,
 ) -> Result<PostMortem<T>, SampleError> {
+    core.reader_and_memory().0.begin_sample(true);
     let list = core.threads()?;
     let mut errors: Vec<String> = list.errors.iter().map(ReadError::to_string).collect();
     let first = list
@@ -40,12 +40,13 @@ pub fn capture_from_core<T>(
         .map(|thread| thread.state.interpreter.addr);
     let mut others = list.threads.iter();
     let several = others.any(|thread| Some(thread.state.interpreter.addr) != first);
-    let mut parts = Vec::with_capacity(list.threads.len());
+    let mut samples = Vec::with_capacity(list.threads.len());
     let mut stack = Vec::new();
     let mut searched = 0;
-    // Newest first is how the interpreter keeps them.
+    // The interpreter lists the newest thread first.
     for mut thread in list.threads.into_iter().rev() {
-        let name = core.thread_name(&thread);
+        let (reader, memory) = core.reader_and_memory();
+        let name = reader.thread_name(memory, &thread);
         let resolved = match core.stack(&mut thread, &mut stack, frames) {
             Ok(CoreStack { resolved, end }) => {
                 searched += usize::from(end == StackEnd::Found);
@@ -63,7 +64,7 @@ pub fn capture_from_core<T>(
                 continue;
             }
         };
-        let shown = stack.iter().zip(core.shown(&thread));
+        let shown = stack.iter().zip(core.reader().shown(&thread));
         let inspected = shown
             .filter(|(_, is_shown)| *is_shown)
             .map(|(frame, _)| inspect(core, frame))
@@ -77,12 +78,12 @@ pub fn capture_from_core<T>(
             waits_for_cpu: false,
             owns_gil: thread.owns_gil,
             collecting: thread.collects(&stack),
-            is_main: thread.os_thread_id == Some(core.core().pid()),
+            is_main: thread.os_thread_id == Some(core.pid()),
             cpu_ns: None,
             faults: None,
         };
         let frames = resolved.frames;
-        parts.push((
+        samples.push((
             StackTrace {
                 thread: info,
                 frames,
@@ -91,7 +92,7 @@ pub fn capture_from_core<T>(
         ));
     }
     core.shorten_new(frames);
-    let (traces, inspected) = merge(parts, several);
+    let (traces, inspected) = merge(samples, several);
     Ok(PostMortem {
         traces,
         inspected,

@@ -1,4 +1,4 @@
-//! [`CaptureOptions`] and [`Snapshot`]: what is asked of a look at a process, and what it saw.
+//! [`CaptureOptions`] and [`Snapshot`]: what a capture is to do, and its result.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,31 +9,31 @@ use crate::os::Tid;
 /// Whether threads are paused while they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pausing {
-    /// Threads that run are paused: every stack is one that was.
+    /// Running threads are paused.
     Running,
-    /// Nothing is ever stopped. A stack that changed while it was read is tried again, then left
-    /// out and counted.
+    /// No thread is paused. A stack that changed while it was read is retried, then dropped and counted as
+    /// torn.
     Never,
 }
 
-/// What [`capture`](super::capture) does.
+/// How to capture the stacks of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct CaptureOptions {
     /// Whether threads are paused.
     pub pausing: Pausing,
-    /// Whether the kernel is asked for how long each thread has been on a CPU.
+    /// Whether to read how long each thread has been on a CPU.
     pub cpu_time: bool,
-    /// Whether resident memory is read in every look, and page faults of the threads when it has
+    /// Whether to read resident memory in every sample, and page faults of the threads when it has
     /// changed.
     pub memory: bool,
-    /// Whether a thread stays paused until its frames were inspected; else it is let go as soon as its
+    /// Whether a thread stays paused until its frames were inspected; else it is resumed as soon as its
     /// stack was copied, if the copy is enough.
     pub keep_paused: bool,
-    /// Whether it must be known who holds the GIL, and collects garbage, at this very moment. Else that
-    /// may be a millisecond old, as the list of threads is.
-    pub gil: bool,
-    /// Whether looks were missed before this one. Then there is no time to wait for the stack of the very
-    /// frame in which a thread was found that is not paused; another one that it had will do.
+    /// Whether to read which thread holds the GIL, and which one collects garbage, together with each stack.
+    /// Else that may be a millisecond old, as is the list of threads.
+    pub fresh_gil_state: bool,
+    /// Set when ticks were missed: accept the first consistent stack of a running thread instead of
+    /// retrying for a matching leaf.
     pub skip_leaf_match: bool,
 }
 
@@ -44,27 +44,27 @@ impl Default for CaptureOptions {
             cpu_time: false,
             memory: false,
             keep_paused: false,
-            gil: false,
+            fresh_gil_state: false,
             skip_leaf_match: false,
         }
     }
 }
 
-/// What [`capture`](super::capture) saw.
+/// The stacks of a process at one moment.
 #[derive(Debug)]
 pub struct Snapshot<T> {
-    /// The stacks, the oldest thread first: the main thread, in the order of their start the others.
+    /// The main thread's stack, then the others, oldest thread first.
     pub traces: Vec<StackTrace>,
-    /// What `inspect` made of each stack's frames, in the same order; nothing of a stack that was
-    /// not read anew because its thread has slept since the last look.
+    /// The results of `inspect` for each stack's frames, in the same order; empty for a cached stack,
+    /// whose thread has slept since the last sample.
     pub inspected: Vec<Vec<T>>,
-    /// What could not be read. It cost neither the other threads nor the snapshot.
+    /// What could not be read. The other threads are not affected.
     pub errors: Vec<String>,
-    /// Stacks that are left out because they changed whenever they were read.
+    /// Number of stacks that changed during every read and are left out.
     pub torn: u64,
-    /// For how long each thread that was paused was held up, at most.
+    /// How long each thread that was paused had been paused, at most.
     pub pauses: Vec<Duration>,
-    /// Nanoseconds that each thread has been on a CPU since it started, where that was asked for and
-    /// the kernel counts.
+    /// Nanoseconds that each thread has been on a CPU since it started, if requested and counted by the
+    /// kernel.
     pub on_cpu_ns: HashMap<Tid, u64>,
 }

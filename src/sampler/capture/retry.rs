@@ -1,67 +1,69 @@
-//! [`LeafMatch`]: which of the stacks is taken of a thread that runs on while it is read.
+//! [`LeafMatch`]: which of several consistent stacks of a running thread is taken.
 
-use super::thread_sample::innermost;
-use crate::cpython::reader::Walk;
-use crate::cpython::stack::walk::RawFrame;
+use crate::cpython::frame::RawFrame;
 use crate::os::memory::address::RemoteAddr;
 
-/// Reading a thread again and again that runs on meanwhile.
+/// Selects one of the stacks that are read of a thread that is not paused.
 ///
-/// A stack that stays for long is read whole more often than one that is gone at once: who takes the first
-/// that is whole sees too few of the latter. But in which frame the look found the thread, the first walk
-/// says, be the stack whole or not. So a stack is waited for that ends in that very frame, and another is
-/// only taken when none comes.
-pub struct LeafMatch<P> {
-    /// Where the innermost frame stood when the look found the thread.
-    found: Option<RemoteAddr>,
-    /// A stack that is whole, but ends elsewhere.
-    fallback: Option<P>,
-    /// What all readings took, in frames.
+/// Retrying until a read is consistent favours long-lived stacks and would under-count short functions
+/// (length bias). The first walk already shows the leaf frame at the sampling instant, even if it is
+/// torn. We retry until a consistent stack with that leaf appears, and accept another one only when the
+/// retry budget is spent.
+pub struct LeafMatch<S> {
+    /// The address of the leaf frame at the sampling instant.
+    expected: Option<RemoteAddr>,
+    /// A consistent stack with another leaf.
+    fallback: Option<S>,
+    /// Cost of all reads, in frames.
     cost: usize,
 }
 
-/// How long another stack is waited for than the one that there is: some forty readings of a few frames,
-/// twelve of a hundred, two of a thousand.
+/// Retry budget in frames read: about 40 reads of a shallow stack, 12 at depth 100, 2 at depth 1,000.
 const MAX_COST: usize = 1_500;
-/// What a reading takes beside its frames.
-const READING: usize = 30;
+/// Fixed cost of a read, in frames.
+const READ_COST: usize = 30;
 
-impl<P> LeafMatch<P> {
-    /// Nothing was read yet. Who `skip_leaf_match` is content with the first stack that is whole.
-    pub fn new(skip_leaf_match: bool) -> LeafMatch<P> {
+impl<S> LeafMatch<S> {
+    /// With `skip`, the first consistent stack is accepted.
+    pub fn new(skip: bool) -> LeafMatch<S> {
         LeafMatch {
-            found: None,
+            expected: None,
             fallback: None,
-            cost: if skip_leaf_match { MAX_COST } else { 0 },
+            cost: if skip { MAX_COST } else { 0 },
         }
     }
 
-    /// Takes note of a walk. Whether its stack is of any use.
-    pub fn observe(&mut self, walk: Walk, stack: &[RawFrame]) -> bool {
-        self.cost = self.cost.saturating_add(READING + stack.len());
-        let found = *self.found.get_or_insert(walk.innermost);
-        self.fallback.is_none() || innermost(stack) == found
+    /// Counts a walk. Returns whether its stack can be accepted if it is consistent.
+    pub fn observe(&mut self, leaf_at_start: RemoteAddr, stack: &[RawFrame]) -> bool {
+        self.cost = self.cost.saturating_add(READ_COST + stack.len());
+        let expected = *self.expected.get_or_insert(leaf_at_start);
+        self.fallback.is_none() || leaf_addr(stack) == expected
     }
 
-    /// Takes note that code objects had to be read for a stack, in some 15 reads for each: nothing more is
-    /// waited for in a program that makes them all the time.
-    pub fn read_code(&mut self) {
+    /// Spends the retry budget: code objects had to be read, some 15 reads each, which happens all the time
+    /// in a program that creates code.
+    pub fn stop_retrying(&mut self) {
         self.cost = MAX_COST;
     }
 
-    /// The part, whose stack ends at `leaf`, if it is what is waited for; else it is put by.
-    pub fn accept_if_leaf_matches(&mut self, part: P, leaf: RemoteAddr) -> Option<P> {
-        if self.found.is_none_or(|found| found == leaf) {
-            return Some(part);
+    /// Returns the sample if its leaf is the expected one; else saves it as fallback.
+    pub fn accept_if_leaf_matches(&mut self, sample: S, leaf: RemoteAddr) -> Option<S> {
+        if self.expected.is_none_or(|expected| expected == leaf) {
+            return Some(sample);
         }
-        self.fallback = Some(part);
+        self.fallback = Some(sample);
         None
     }
 
-    /// What was put by, when it is time to be content with it: as the last reading was made, at the latest.
-    pub fn take_fallback(&mut self, is_last: bool) -> Option<P> {
+    /// The fallback, once the retry budget is spent or `is_last`.
+    pub fn take_fallback(&mut self, is_last: bool) -> Option<S> {
         self.fallback.take_if(|_| is_last || self.cost >= MAX_COST)
     }
+}
+
+/// The address of the leaf frame, null for a stack without frames.
+pub fn leaf_addr(stack: &[RawFrame]) -> RemoteAddr {
+    stack.first().map_or(RemoteAddr::NULL, |frame| frame.addr)
 }
 
 #[cfg(test)]
@@ -79,39 +81,34 @@ mod tests {
         }
     }
 
-    /// Where the stack ends that is taken, and after how many readings. Each is where the thread's innermost
-    /// frame was before its stack was copied, the stack's frames, leaf first, and whether it is whole.
-    fn taken<'a>(readings: impl Iterator<Item = (u64, &'a [u64], bool)>) -> Option<(u64, usize)> {
-        let mut race = LeafMatch::new(false);
-        for (count, (before, frames, is_whole)) in (1..).zip(readings) {
+    /// The leaf of the stack that is taken, and after how many reads. Each read is the leaf before the copy,
+    /// the stack's frames, leaf first, and whether it is consistent.
+    fn taken<'a>(reads: impl Iterator<Item = (u64, &'a [u64], bool)>) -> Option<(u64, usize)> {
+        let mut leaf_match = LeafMatch::new(false);
+        for (count, (before, frames, is_consistent)) in (1..).zip(reads) {
             let stack: Vec<RawFrame> = frames.iter().copied().map(frame).collect();
-            let walk = Walk {
-                is_consistent: is_whole,
-                innermost: RemoteAddr(before),
-                leaf_has_started: true,
-            };
-            let leaf = innermost(&stack);
-            let chosen = if race.observe(walk, &stack) && is_whole {
-                race.accept_if_leaf_matches(leaf, leaf)
+            let leaf = leaf_addr(&stack);
+            let accepted = if leaf_match.observe(RemoteAddr(before), &stack) && is_consistent {
+                leaf_match.accept_if_leaf_matches(leaf, leaf)
             } else {
                 None
             };
-            if let Some(chosen) = chosen.or_else(|| race.take_fallback(false)) {
-                return Some((chosen.0, count));
+            if let Some(accepted) = accepted.or_else(|| leaf_match.take_fallback(false)) {
+                return Some((accepted.0, count));
             }
         }
         None
     }
 
     #[test]
-    fn the_first_stack_is_taken_if_it_is_whole() {
-        let readings = [(3, &[3, 2, 1][..], true)];
-        assert_eq!(taken(readings.into_iter()), Some((3, 1)));
+    fn the_first_stack_is_taken_if_it_is_consistent() {
+        let reads = [(3, &[3, 2, 1][..], true)];
+        assert_eq!(taken(reads.into_iter()), Some((3, 1)));
     }
 
     #[test]
-    fn what_is_waited_for_is_where_the_look_found_the_thread_whole_or_not() {
-        let readings = [
+    fn the_expected_leaf_is_that_of_the_first_walk_even_if_torn() {
+        let reads = [
             (3, &[3, 2, 1][..], false),
             (1, &[1], true),
             (3, &[2, 1], true),
@@ -119,16 +116,16 @@ mod tests {
             (1, &[3, 2, 1], true),
             (3, &[3, 2, 1], true),
         ];
-        assert_eq!(taken(readings.into_iter()), Some((3, 5)));
+        assert_eq!(taken(reads.into_iter()), Some((3, 5)));
     }
 
     #[test]
-    fn another_one_is_taken_when_none_comes_and_sooner_of_a_deep_stack() {
+    fn the_fallback_is_taken_when_the_budget_is_spent_sooner_for_a_deep_stack() {
         let first = std::iter::once((9, &[9, 1][..], false));
         let others = std::iter::repeat((2, &[2, 1][..], true));
         let shallow = taken(first.clone().chain(others));
         assert!(
-            shallow.is_some_and(|(leaf, readings)| leaf == 2 && (30..60).contains(&readings)),
+            shallow.is_some_and(|(leaf, reads)| leaf == 2 && (30..60).contains(&reads)),
             "{shallow:?}"
         );
         let deep: Vec<u64> = (1..2_000).rev().collect();
@@ -137,24 +134,19 @@ mod tests {
     }
 
     #[test]
-    fn who_hurries_takes_the_first_that_is_whole() {
-        let mut race = LeafMatch::new(true);
-        let [found, other] = [3, 2].map(RemoteAddr);
-        let walk = Walk {
-            is_consistent: false,
-            innermost: found,
-            leaf_has_started: true,
-        };
-        assert!(race.observe(walk, &[frame(2)]));
-        let chosen = race
+    fn after_missed_ticks_the_first_consistent_stack_is_taken() {
+        let mut leaf_match = LeafMatch::new(true);
+        let [expected, other] = [3, 2].map(RemoteAddr);
+        assert!(leaf_match.observe(expected, &[frame(2)]));
+        let accepted = leaf_match
             .accept_if_leaf_matches(other, other)
-            .or_else(|| race.take_fallback(false));
-        assert_eq!(chosen, Some(other));
+            .or_else(|| leaf_match.take_fallback(false));
+        assert_eq!(accepted, Some(other));
     }
 
     #[test]
-    fn nothing_is_taken_while_no_stack_is_whole() {
-        let readings = std::iter::repeat((2, &[2, 1][..], false));
-        assert_eq!(taken(readings.take(1_000)), None);
+    fn no_stack_is_taken_while_none_is_consistent() {
+        let reads = std::iter::repeat((2, &[2, 1][..], false));
+        assert_eq!(taken(reads.take(1_000)), None);
     }
 }

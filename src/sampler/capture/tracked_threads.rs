@@ -1,8 +1,8 @@
-//! [`TrackedThreads`]: what is remembered of a process's threads from one look to the next.
+//! [`TrackedThreads`]: what is cached of a process's threads from one sample to the next.
 //!
 //! Most threads of most programs sleep most of the time. A thread that was read while it slept, and
-//! of which the kernel says that it has not run since, has the same stack still: one cheap question
-//! tells, and nothing is read.
+//! that by the kernel's count has not run since, still has the same stack: reading that count is
+//! cheap, and the stack is not read again.
 
 use std::collections::HashMap;
 use std::io;
@@ -10,150 +10,192 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
+use crate::cpython::frame::RawFrame;
 use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::{ReadError, SampleError};
+use crate::cpython::stack::evidence::ThreadState;
 use crate::cpython::stack::trace::StackTrace;
-use crate::cpython::stack::walk::RawFrame;
 use crate::cpython::threads::list::{PythonThread, ThreadList};
 use crate::os::memory::address::RemoteAddr;
 use crate::os::procfs::schedstat::RunCount;
 use crate::os::thread::activity::{Activity, ActivityReader};
 use crate::os::{Pid, Tid};
 
-/// How often a list of threads that changed while it was read is read again.
+/// How many times a list of threads that changes while it is read is read.
 const ATTEMPTS: usize = 4;
-/// How old the list of threads may be. At high rates it is not read for every look.
-const LIST_FOR: Duration = Duration::from_millis(1);
-/// How often names are looked for of threads that have none.
-const NAMES_EVERY: Duration = Duration::from_millis(100);
-/// A pause that took so long had to wait until the thread got a CPU.
+/// How long a list of threads is used. At high rates it is not read for every sample.
+const LIST_MAX_AGE: Duration = Duration::from_millis(1);
+/// How often the names of threads that have none are searched for.
+const NAMES_INTERVAL: Duration = Duration::from_millis(100);
+/// A pause of this length had to wait until the thread got a CPU.
 const LONG_PAUSE: Duration = Duration::from_micros(500);
-/// For how long after one it is asked whether threads have a CPU.
+/// For how long after a long pause it is queried whether threads have a CPU.
 const CONTENTION_HOLD: Duration = Duration::from_secs(1);
 
-/// What is remembered of a process's threads; empty before the first look.
+/// The threads of a process; empty before the first sample.
 #[derive(Debug, Default)]
 pub struct TrackedThreads {
-    /// Newest first, as the interpreter keeps them.
-    pub(crate) threads: Vec<TrackedThread>,
-    /// What could not be read of the list.
-    pub(crate) errors: Vec<String>,
-    /// Room for the stack that is being read.
-    pub(crate) stack: Vec<RawFrame>,
-    listed: Option<Instant>,
-    named: Option<Instant>,
-    /// When a thread had to wait for a CPU so that it could stop.
+    /// Newest first, as the interpreter lists them.
+    pub threads: Vec<TrackedThread>,
+    /// Errors from the last listing.
+    pub errors: Vec<String>,
+    /// Buffer for the stack that is being read.
+    pub stack: Vec<RawFrame>,
+    listed_at: Option<Instant>,
+    named_at: Option<Instant>,
+    /// When a thread last had to wait for a CPU before it could stop.
     contended_at: Option<Instant>,
 }
 
 /// One thread.
 #[derive(Debug)]
-pub(crate) struct TrackedThread {
+pub struct TrackedThread<R = ActivityReader> {
     pub thread: PythonThread,
-    /// `None` when it is not known which kernel thread it is.
-    reader: Option<ActivityReader>,
-    /// What the kernel said of it in this look.
+    /// `None` when it is not known which OS thread it is.
+    source: Option<R>,
+    /// Its activity when it was last queried in this sample.
     pub activity: Option<Activity>,
     /// Its stack when it slept, and how often it had run until then.
-    asleep: Option<(RunCount, StackTrace)>,
-    /// Whether it has ended, as the kernel sees it.
+    idle_stack: Option<(RunCount, StackTrace)>,
+    /// Whether it has ended, as seen by the kernel.
     pub has_ended: bool,
-    /// Whether it may have run since it was asked for its page faults.
+    /// Whether it may have run since its page faults were last read.
     ran: bool,
 }
 
+/// Where the activity of a thread is read.
+pub trait ActivitySource {
+    /// See [`ActivityReader::runs`].
+    ///
+    /// # Errors
+    /// `NotFound` when the thread has ended.
+    fn runs(&self) -> io::Result<bool>;
+
+    /// See [`ActivityReader::count`].
+    ///
+    /// # Errors
+    /// `NotFound` when the thread has ended.
+    fn count(&self) -> io::Result<Option<RunCount>>;
+
+    /// See [`ActivityReader::read`].
+    ///
+    /// # Errors
+    /// `NotFound` when the thread has ended.
+    fn read(&self) -> io::Result<Activity>;
+
+    /// See [`ActivityReader::read_all`].
+    ///
+    /// # Errors
+    /// `NotFound` when the thread has ended.
+    fn read_all(&self) -> io::Result<Activity>;
+}
+
+impl ActivitySource for ActivityReader {
+    fn runs(&self) -> io::Result<bool> {
+        self.runs()
+    }
+
+    fn count(&self) -> io::Result<Option<RunCount>> {
+        self.count()
+    }
+
+    fn read(&self) -> io::Result<Activity> {
+        self.read()
+    }
+
+    fn read_all(&self) -> io::Result<Activity> {
+        self.read_all()
+    }
+}
+
 impl TrackedThreads {
-    /// Whether names of threads may be looked for in this look.
-    pub(crate) fn may_look_for_names(&mut self, now: Instant) -> bool {
-        let may = self.named.is_none_or(|named| now - named >= NAMES_EVERY);
-        if may {
-            self.named = Some(now);
+    /// Whether the names of new threads are to be searched for in this sample.
+    pub fn needs_names(&mut self, now: Instant) -> bool {
+        let needs = self
+            .named_at
+            .is_none_or(|named| now - named >= NAMES_INTERVAL);
+        if needs {
+            self.named_at = Some(now);
         }
-        may
+        needs
     }
 
-    /// Whether threads may have come and gone since the list was read.
-    /// `always`: they may have, even if it was a moment ago.
-    pub(crate) fn is_old(&self, now: Instant, always: bool) -> bool {
-        let is_old = |listed| always || now.saturating_duration_since(listed) >= LIST_FOR;
-        self.listed.is_none_or(is_old) || self.threads.iter().any(|watched| watched.has_ended)
+    /// Whether the list of threads is out of date.
+    pub fn needs_list(&self, now: Instant) -> bool {
+        let is_old = |listed| now.saturating_duration_since(listed) >= LIST_MAX_AGE;
+        self.listed_at.is_none_or(is_old) || self.threads.iter().any(|tracked| tracked.has_ended)
     }
 
-    /// Asks the kernel about each thread.
-    /// `all`: for how long each has run, too, and whether it has a CPU.
-    pub(crate) fn ask(&mut self, all: bool) {
-        self.threads.iter_mut().for_each(|watched| watched.ask(all));
+    /// Queries the state of each thread; see [`TrackedThread::refresh`].
+    pub fn refresh(&mut self, all: bool) {
+        self.threads
+            .iter_mut()
+            .for_each(|tracked| tracked.refresh(all));
     }
 
-    /// Whether threads had to wait for a CPU lately.
-    pub(crate) fn is_cpu_contended(&self, now: Instant) -> bool {
+    /// Whether threads recently had to wait for a CPU.
+    pub fn is_cpu_contended(&self, now: Instant) -> bool {
         let contended_at = self.contended_at;
         contended_at.is_some_and(|contended_at| {
             now.saturating_duration_since(contended_at) < CONTENTION_HOLD
         })
     }
 
-    /// Takes note of how long the threads of a look were paused.
-    pub(crate) fn note_pauses(&mut self, pauses: &[Duration], now: Instant) {
+    /// Records how long the threads of a sample were paused.
+    pub fn note_pauses(&mut self, pauses: &[Duration], now: Instant) {
         if pauses.iter().any(|pause| *pause >= LONG_PAUSE) {
             self.contended_at = Some(now);
         }
     }
 
-    /// The threads that may have run since they were last asked for their page faults, each once.
-    pub(crate) fn ran_since_fault_read(&self) -> Vec<Tid> {
-        let ran = self.threads.iter().filter(|watched| watched.ran);
-        let mut tids: Vec<Tid> = ran
-            .filter_map(|watched| watched.thread.os_thread_id)
-            .collect();
-        // A thread may be inside several interpreters.
-        tids.sort_unstable();
-        tids.dedup();
-        tids
+    /// The threads that may have run since their page faults were last read, each once.
+    pub fn ran_since_fault_read(&self) -> Vec<Tid> {
+        let ran = self.threads.iter().filter(|tracked| tracked.ran);
+        let tids = ran.filter_map(|tracked| tracked.thread.os_thread_id);
+        distinct(tids)
     }
 
-    /// All threads were asked that have run.
-    pub(crate) fn mark_faults_read(&mut self) {
+    /// The page faults of all threads that have run were read.
+    pub fn mark_faults_read(&mut self) {
         self.threads.iter_mut().for_each(|one| one.ran = false);
     }
 
-    /// The kernel's ids of all threads.
-    pub(crate) fn tids(&self) -> impl Iterator<Item = Tid> {
+    /// The OS ids of all threads.
+    pub fn tids(&self) -> impl Iterator<Item = Tid> {
         let threads = self.threads.iter();
-        threads.filter_map(|watched| watched.thread.os_thread_id)
+        threads.filter_map(|tracked| tracked.thread.os_thread_id)
     }
 
-    /// Lists the threads; what is known of those that were there before is kept.
-    pub(crate) fn list(
-        &mut self,
-        process: &mut PythonProcess,
-        now: Instant,
-    ) -> Result<(), SampleError> {
+    /// Lists the threads. What is cached of those in the list before is retained.
+    ///
+    /// # Errors
+    /// When the interpreters cannot be listed.
+    pub fn list(&mut self, process: &mut PythonProcess, now: Instant) -> Result<(), SampleError> {
         let list = threads(process)?;
         self.errors = list.errors.iter().map(ReadError::to_string).collect();
-        self.listed = Some(now);
+        self.listed_at = Some(now);
         let pid = process.pid();
         let mut known = self.threads.iter().zip(&list.threads);
-        let is_known = self.threads.len() == list.threads.len()
-            && known.all(|(watched, thread)| watched.is_of(thread));
-        if is_known {
-            for (watched, thread) in self.threads.iter_mut().zip(list.threads) {
-                watched.thread = thread;
+        let is_unchanged = self.threads.len() == list.threads.len()
+            && known.all(|(tracked, thread)| tracked.is_same(thread));
+        if is_unchanged {
+            for (tracked, thread) in self.threads.iter_mut().zip(list.threads) {
+                tracked.thread = thread;
             }
             return Ok(());
         }
         let old = std::mem::take(&mut self.threads);
         let mut old: HashMap<RemoteAddr, TrackedThread> = old
             .into_iter()
-            .map(|watched| (watched.thread.state.addr, watched))
+            .map(|tracked| (tracked.thread.state.addr, tracked))
             .collect();
         let threads = list.threads.into_iter().map(|thread| {
             match old
                 .remove(&thread.state.addr)
-                .filter(|old| old.is_of(&thread))
+                .filter(|old| old.is_same(&thread))
             {
-                Some(watched) => TrackedThread { thread, ..watched },
-                None => TrackedThread::new(pid, thread),
+                Some(tracked) => TrackedThread { thread, ..tracked },
+                None => TrackedThread::open(pid, thread),
             }
         });
         self.threads = threads.collect();
@@ -162,36 +204,45 @@ impl TrackedThreads {
 }
 
 impl TrackedThread {
-    fn new(pid: Pid, thread: PythonThread) -> TrackedThread {
+    fn open(pid: Pid, thread: PythonThread) -> TrackedThread {
         let tid = thread.os_thread_id;
         let reader = tid.map(|tid| ActivityReader::open(pid, tid)).transpose();
+        // It may have ended since it was listed. After another error, such as too many open files, its
+        // activity is just not known.
+        let has_ended = reader.as_ref().is_err_and(is_missing);
         TrackedThread {
-            // Between the list and here. Anything else, such as too many open files, only means that
-            // the kernel cannot be asked.
-            has_ended: reader.as_ref().is_err_and(is_missing),
-            ran: true,
-            reader: reader.ok().flatten(),
-            activity: None,
-            asleep: None,
-            thread,
+            has_ended,
+            ..TrackedThread::new(thread, reader.ok().flatten())
         }
     }
 
-    fn is_of(&self, thread: &PythonThread) -> bool {
+    fn is_same(&self, thread: &PythonThread) -> bool {
         !self.has_ended
             && self.thread.os_thread_id == thread.os_thread_id
             && self.thread.state.is_same_thread(&thread.state)
     }
+}
 
-    /// Asks the kernel what the thread does; `all`: for how long it has run, too, and whether it has a
-    /// CPU.
-    pub fn ask(&mut self, all: bool) {
+impl<R: ActivitySource> TrackedThread<R> {
+    pub fn new(thread: PythonThread, source: Option<R>) -> TrackedThread<R> {
+        TrackedThread {
+            thread,
+            source,
+            activity: None,
+            idle_stack: None,
+            has_ended: false,
+            ran: true,
+        }
+    }
+
+    /// Queries whether the thread runs; with `all`, also how long it has run and whether it has a CPU.
+    pub fn refresh(&mut self, all: bool) {
         self.activity = None;
-        let Some(reader) = &self.reader else {
+        let Some(source) = &self.source else {
             return;
         };
-        if let Some((slept, _)) = &self.asleep
-            && let Ok(Some(count)) = reader.count()
+        if let Some((slept, _)) = &self.idle_stack
+            && let Ok(Some(count)) = source.count()
             && count.timeslices == slept.timeslices
         {
             self.activity = Some(Activity {
@@ -201,18 +252,18 @@ impl TrackedThread {
             });
             return;
         }
-        self.asleep = None;
+        self.idle_stack = None;
         self.ran = true;
-        let answer = match reader.runs() {
+        let activity = match source.runs() {
             Ok(true) if !all => Ok(Activity {
                 runs: true,
                 count: None,
                 waits_for_cpu: false,
             }),
-            Ok(true) => reader.read_all(),
-            _ => reader.read(),
+            Ok(true) => source.read_all(),
+            _ => source.read(),
         };
-        match answer {
+        match activity {
             Ok(activity) => self.activity = Some(activity),
             Err(error) => self.has_ended = is_missing(&error),
         }
@@ -223,7 +274,7 @@ impl TrackedThread {
         self.activity.is_some_and(|activity| activity.runs)
     }
 
-    /// Whether it runs, but has no CPU at the moment.
+    /// Whether it is runnable, but has no CPU.
     pub fn waits_for_cpu(&self) -> bool {
         self.activity.is_some_and(|activity| activity.waits_for_cpu)
     }
@@ -234,64 +285,72 @@ impl TrackedThread {
         Some((self.thread.os_thread_id?, count.on_cpu_ns))
     }
 
-    /// Its stack, when it has slept since that was read.
-    pub fn kept(&self) -> Option<&StackTrace> {
-        self.asleep.as_ref().map(|(_, trace)| trace)
+    /// Its stack, if it has slept since that was read.
+    pub fn cached_idle_stack(&self) -> Option<&StackTrace> {
+        self.idle_stack.as_ref().map(|(_, trace)| trace)
     }
 
-    /// Keeps the stack of a thread that slept while it was read.
-    pub fn keep(&mut self, trace: &StackTrace) {
+    /// Caches the stack of a thread that slept while it was read.
+    pub fn cache_idle_stack(&mut self, trace: &StackTrace) {
         let slept = self.activity.filter(|activity| !activity.runs);
         if let Some(count) = slept.and_then(|activity| activity.count) {
-            self.asleep = Some((count, asleep(trace)));
+            self.idle_stack = Some((count, as_idle(trace)));
         }
     }
 
-    /// Whether a thread that was not paused has not moved since the kernel was asked about it.
-    /// `is_consistent` is what its stack alone says.
-    pub fn did_not_run_since(&mut self, is_consistent: bool) -> bool {
-        let (Some(reader), Some(before)) = (&self.reader, self.activity) else {
-            return is_consistent;
+    /// Whether a thread that is not paused may have run since the last refresh. `is_consistent`: what its
+    /// stack shows; if it does not and the kernel has no count, nothing is read.
+    pub fn state_after_read(&mut self, is_consistent: bool) -> ThreadState {
+        let (Some(source), Some(before)) = (&self.source, self.activity) else {
+            return ThreadState::MayHaveRun;
         };
         match before {
             Activity {
                 runs: true,
                 waits_for_cpu: false,
                 ..
-            } => is_consistent,
-            // The kernel counts how often a thread got a CPU: the same count means that it has none
-            // still.
+            } => ThreadState::MayHaveRun,
+            // The kernel counts how often a thread got a CPU: the same count means that it has not got one.
             Activity {
                 count: Some(before),
                 ..
-            } => match reader.count() {
-                Ok(now) => now.is_some_and(|now| now.timeslices == before.timeslices),
-                Err(error) => {
-                    self.has_ended = is_missing(&error);
-                    false
-                }
+            } => match source.count() {
+                Ok(Some(now)) if now.timeslices == before.timeslices => ThreadState::NotRunSince,
+                Err(error) if is_missing(&error) => ThreadState::Ended,
+                _ => ThreadState::Ran,
             },
-            // Where it does not count, the stack has to tell.
-            Activity { count: None, .. } => is_consistent && reader.runs().is_ok_and(|runs| !runs),
+            Activity { count: None, .. } if !is_consistent => ThreadState::MayHaveRun,
+            Activity { count: None, .. } => match source.runs() {
+                Ok(false) => ThreadState::MayHaveRun,
+                _ => ThreadState::Ran,
+            },
         }
     }
 }
 
-/// A stack as it is shown for as long as its thread sleeps on. The thread may have run when this look
-/// began, and have fallen asleep before its stack could be read.
-fn asleep(trace: &StackTrace) -> StackTrace {
+/// A stack as it is reported while its thread sleeps on. The thread may have run when the sample began,
+/// and fallen asleep before its stack was read.
+fn as_idle(trace: &StackTrace) -> StackTrace {
     let mut trace = trace.clone();
     trace.thread.active = false;
     trace.thread.waits_for_cpu = false;
     trace
 }
 
-/// Whether an error says that the thread is not there any more.
+/// Each id once: a thread may be inside several interpreters.
+pub fn distinct(tids: impl Iterator<Item = Tid>) -> Vec<Tid> {
+    let mut tids: Vec<Tid> = tids.collect();
+    tids.sort_unstable();
+    tids.dedup();
+    tids
+}
+
+/// Whether an error means that the thread has ended.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
-/// Lists the threads; a list that changes under us is tried again.
+/// Lists the threads; a list that changes while it is read is read again.
 fn threads(process: &mut PythonProcess) -> Result<ThreadList, SampleError> {
     let mut attempt = 1;
     loop {
@@ -302,7 +361,7 @@ fn threads(process: &mut PythonProcess) -> Result<ThreadList, SampleError> {
                 debug!("torn read: {error}");
             }
             Ok(list) if attempt < ATTEMPTS && !list.errors.is_empty() => {
-                debug!("the list of threads broke off");
+                debug!("the list of threads is incomplete");
             }
             result => return result,
         }
@@ -315,9 +374,9 @@ mod tests {
     use super::*;
     use crate::cpython::stack::trace::ThreadInfo;
 
-    /// A thread that fell asleep during a look was shown as busy in every look until it woke up.
+    /// A thread that fell asleep during a sample was reported as active in every sample until it woke up.
     #[test]
-    fn a_stack_that_is_kept_is_of_a_thread_that_sleeps() {
+    fn a_cached_idle_stack_is_of_a_thread_that_sleeps() {
         let ran = StackTrace {
             thread: ThreadInfo {
                 os_thread_id: Some(7),
@@ -334,8 +393,8 @@ mod tests {
             },
             frames: [].into(),
         };
-        let kept = asleep(&ran).thread;
-        assert!(!kept.active && !kept.waits_for_cpu);
-        assert_eq!(kept.os_thread_id, ran.thread.os_thread_id);
+        let idle = as_idle(&ran).thread;
+        assert!(!idle.active && !idle.waits_for_cpu);
+        assert_eq!(idle.os_thread_id, ran.thread.os_thread_id);
     }
 }

@@ -83,3 +83,33 @@ impl ProcessNames {
             .extend(between.into_iter().map(|process| (process.pid, process)));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ended_processes_are_dropped_but_not_the_ancestors_of_sampled_ones() {
+        let description = |pid, parent| ProcessDescription {
+            pid,
+            parent,
+            command: String::new(),
+        };
+        let mut names = ProcessNames::default();
+        let sampled = || [3].into_iter();
+        // 3 is sampled and below 1; 2, between them, has ended.
+        names.add(description(1, None), sampled());
+        names.add(description(2, Some(1)), sampled());
+        names.add(description(3, Some(2)), sampled());
+        for pid in 10..20_000 {
+            names.add(description(pid, Some(1)), sampled());
+        }
+        assert!(names.0.len() <= MAX_NAMES);
+        assert!(
+            [1, 2, 3, 19_999]
+                .iter()
+                .all(|pid| names.get(*pid).is_some())
+        );
+        assert!(names.get(10).is_none());
+    }
+}

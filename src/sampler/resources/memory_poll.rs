@@ -14,6 +14,7 @@ use crate::os::process::TargetProcess;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
+use crate::sampler::sample::MemoryReading;
 
 /// Shortest interval between two rounds.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,17 +23,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const MIN_IDLE_FACTOR: u32 = 100;
 /// Maximum number of processes per round.
 const MAX_PROCESSES: usize = 256;
-
-/// Memory of a process beside its RSS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryReading {
-    /// The process ID.
-    pub pid: Pid,
-    /// Its private, shared and swapped memory; `None` if the kernel does not report it.
-    pub shares: Option<MemoryFootprint>,
-    /// Its highest RSS ever (`VmHWM`), in bytes.
-    pub peak_rss_bytes: u64,
-}
 
 /// Polls the sampled processes in a thread that ends with this value.
 #[derive(Debug)]

@@ -48,6 +48,16 @@ pub struct RssTracker {
     other_share: f64,
 }
 
+/// RSS readings, in bytes, and their times.
+struct Readings {
+    /// The last one whose change was reported.
+    before: (u64, Instant),
+    start: (Option<u64>, Instant),
+    end: (u64, Instant),
+    /// Part of the time from start to end for which threads were paused.
+    paused: Duration,
+}
+
 /// Reads the increase of a fault counter.
 #[derive(Debug)]
 struct FaultCounter {
@@ -104,27 +114,17 @@ impl RssTracker {
         }
         self.reported = Some((at_end, end));
         let paused = snapshot.pauses.iter().max().copied().unwrap_or_default();
-        let took = (end - now).saturating_sub(paused);
-        let at_start = at_start.filter(|_| took <= MAX_SAMPLE_TIME);
-        let until = if at_start.is_some() { now } else { end };
-        let mut change = RssChange {
-            bytes: change(reported, at_end),
-            during_sample: at_start.map_or(0, |bytes| change(bytes, at_end)),
-            sample_ns: at_start.map_or(0, |_| nanos(took)),
-            gap_ns: nanos(until.saturating_duration_since(since)),
-            granularity: self.granularity.unwrap_or(page_size()),
-            other_faults: 0,
+        let readings = Readings {
+            before: (reported, since),
+            start: (at_start, now),
+            end: (at_end, end),
+            paused,
         };
+        let mut change = self.measure(&readings);
         let size = change.bytes.unsigned_abs();
-        self.quiet = self.quiet.saturating_add(1);
         if size == 0 {
             return Some(change);
         }
-        self.quiet = 0;
-        self.granularity = Some(
-            self.granularity
-                .map_or(size, |granularity| granularity.min(size)),
-        );
         let grows = change.bytes > 0;
         let pages = (size / page_size()).max(1);
         let ran = tracked.ran_since_fault_read();
@@ -157,6 +157,32 @@ impl RssTracker {
             self.threads.retain(|tid, _| tids.contains(tid));
         }
         Some(change)
+    }
+
+    /// The change between these readings, still without faults.
+    fn measure(&mut self, readings: &Readings) -> RssChange {
+        let (reported, since) = readings.before;
+        let (at_start, start) = readings.start;
+        let (at_end, end) = readings.end;
+        let took = (end - start).saturating_sub(readings.paused);
+        let at_start = at_start.filter(|_| took <= MAX_SAMPLE_TIME);
+        let until = if at_start.is_some() { start } else { end };
+        let change = RssChange {
+            bytes: difference(reported, at_end),
+            during_sample: at_start.map_or(0, |bytes| difference(bytes, at_end)),
+            sample_ns: at_start.map_or(0, |_| nanos(took)),
+            gap_ns: nanos(until.saturating_duration_since(since)),
+            granularity: self.granularity.unwrap_or(page_size()),
+            other_faults: 0,
+        };
+        let size = change.bytes.unsigned_abs();
+        if size == 0 {
+            self.quiet = self.quiet.saturating_add(1);
+        } else {
+            self.quiet = 0;
+            self.granularity = Some(self.granularity.map_or(size, |smallest| smallest.min(size)));
+        }
+        change
     }
 
     /// The last RSS whose change was reported, in bytes.
@@ -224,8 +250,7 @@ fn part_in_change(others: u64, python: u64, in_change: u64) -> u64 {
     others
 }
 
-/// The difference of two readings.
-fn change(from: u64, to: u64) -> i64 {
+fn difference(from: u64, to: u64) -> i64 {
     let size = i64::try_from(from.abs_diff(to)).unwrap_or(i64::MAX);
     if to < from { -size } else { size }
 }
@@ -254,7 +279,7 @@ mod tests {
             (0, u64::MAX, i64::MAX),
             (u64::MAX, 0, -i64::MAX),
         ] {
-            assert_eq!(change(from, to), expected, "{from} to {to}");
+            assert_eq!(difference(from, to), expected, "{from} to {to}");
         }
     }
 
@@ -276,10 +301,68 @@ mod tests {
     }
 
     #[test]
-    fn the_start_of_a_sample_is_read_while_the_rss_changes() {
+    fn a_change_is_split_into_gap_and_sample() {
+        let before = Instant::now();
+        let us = Duration::from_micros;
+        let start = before + us(900);
+        let measure = |at_start, took, paused| {
+            RssTracker::default().measure(&Readings {
+                before: (8192, before),
+                start: (at_start, start),
+                end: (20_480, start + took),
+                paused,
+            })
+        };
+        let split = measure(Some(16_384), us(30), us(10));
+        assert_eq!((split.bytes, split.during_sample), (12_288, 4096));
+        assert_eq!((split.gap_ns, split.sample_ns), (900_000, 20_000));
+        // Without a reading at the start, and in an interrupted sample, all of it belongs to the gap.
+        for whole in [
+            measure(None, us(30), us(10)),
+            measure(Some(16_384), us(130), us(10)),
+        ] {
+            assert_eq!((whole.bytes, whole.during_sample), (12_288, 0));
+            assert_eq!(whole.sample_ns, 0);
+            assert!(whole.gap_ns > 900_000);
+        }
+        // Not interrupted, but paused.
+        assert_eq!(measure(Some(16_384), us(130), us(50)).during_sample, 4096);
+    }
+
+    #[test]
+    fn the_smallest_change_is_the_granularity_of_later_ones() {
+        let now = Instant::now();
         let mut tracker = RssTracker::default();
-        assert!(tracker.needs_start());
-        tracker.quiet = QUIET_SAMPLES;
-        assert!(!tracker.needs_start());
+        let mut granularity = |from, to| {
+            let readings = Readings {
+                before: (from, now),
+                start: (None, now),
+                end: (to, now),
+                paused: Duration::ZERO,
+            };
+            tracker.measure(&readings).granularity
+        };
+        assert_eq!(granularity(0, 262_144), page_size());
+        assert_eq!(granularity(0, 65_536), 262_144);
+        assert_eq!(granularity(0, 0), 65_536);
+        assert_eq!(granularity(131_072, 0), 65_536);
+    }
+
+    #[test]
+    fn the_start_of_a_sample_is_read_while_the_rss_changes() {
+        let now = Instant::now();
+        let mut tracker = RssTracker::default();
+        let mut measure = |from, to| {
+            tracker.measure(&Readings {
+                before: (from, now),
+                start: (None, now),
+                end: (to, now),
+                paused: Duration::ZERO,
+            });
+            tracker.needs_start()
+        };
+        assert!((1..QUIET_SAMPLES).all(|_| measure(7, 7)));
+        assert!(!measure(7, 7));
+        assert!(measure(7, 8));
     }
 }

@@ -138,7 +138,7 @@ fn without_the_capability_in_a_container() {
     let (status, _, stderr) = said(ours.args(["dump", "--pid", &inner]));
     assert_eq!(status, Some(1), "{stderr}");
     assert!(
-        stderr.contains("needs the SYS_PTRACE capability, which this container lacks"),
+        stderr.contains("requires the SYS_PTRACE capability, which this container lacks"),
         "{stderr}"
     );
     assert!(

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use pyspy_rs::PythonProcess;
-use pyspy_rs::internals::{MemoryError, Objects, RemoteAddr, RemoteMemory, ValueOptions};
+use pyspy_rs::internals::{MemoryError, Mode, Objects, RemoteAddr, RemoteMemory, ValueOptions};
 
 use crate::support::{Target, for_each_at_once};
 
@@ -52,7 +52,10 @@ fn lying_memory_is_survived() {
         let mut threads = process.threads().expect("threads").threads;
         let main = threads.last_mut().expect("a thread");
         let mut stack = Vec::new();
-        process.walk(main, false, &mut stack).expect("a stack");
+        let (reader, memory) = process.reader_and_memory();
+        reader
+            .walk(memory, main, Mode::AtRest, &mut stack)
+            .expect("a stack");
         let real = process.objects();
         let mut words = vec![
             0,

@@ -5,7 +5,8 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use pyspy_rs::internals::{
-    Local, MemoryError, Objects, PythonThread, RemoteAddr, RemoteMemory, ThreadNames, ValueOptions,
+    Local, MemoryError, Mode, Objects, PythonThread, RemoteAddr, RemoteMemory, ThreadNames,
+    ValueOptions,
 };
 use pyspy_rs::{FrameTable, PythonProcess};
 
@@ -112,10 +113,16 @@ fn main_thread_locals(
     let mut threads = process.threads().expect("threads").threads;
     let main = threads.last_mut().expect("a thread");
     let mut stack = Vec::new();
-    process.walk(main, false, &mut stack).expect("a stack");
+    let (reader, memory) = process.reader_and_memory();
+    reader
+        .walk(memory, main, Mode::AtRest, &mut stack)
+        .expect("a stack");
     let mut all = BTreeMap::new();
     for raw in stack {
-        let resolved = process.resolve(main, &[raw], table).expect("a frame");
+        let (reader, memory) = process.reader_and_memory();
+        let resolved = reader
+            .resolve(memory, main, &[raw], table)
+            .expect("a frame");
         let Some(&id) = resolved.frames.first() else {
             continue;
         };

@@ -168,9 +168,9 @@ fn an_idle_recording_is_a_file_that_says_so() {
             let told = recording
                 .stderr
                 .lines()
-                .find(|line| line.contains("all threads were idle"))
+                .find(|line| line.contains("every thread was idle"))
                 .unwrap_or_else(|| panic!("{format}: {}", recording.stderr));
-            let count = told.split("would have ").nth(1).expect("a number");
+            let count = told.split("was idle (").nth(1).expect("a number");
             let count: u64 = count.split(' ').next().unwrap().parse().unwrap();
             // Six threads, some ticks.
             assert!(count >= 6, "{told}");

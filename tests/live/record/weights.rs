@@ -51,7 +51,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
                 memory: false,
                 pausing,
                 cpu_time: true,
-                gil: true,
+                fresh_gil_state: true,
                 keep_paused: false,
                 skip_leaf_match: false,
             },
@@ -213,7 +213,7 @@ fn a_program_that_sleeps_weighs_nothing_and_says_so() {
     let target = Target::start(python(), "threads.py", &["4"]);
     for (options, word) in [
         (&["-i", "--cpu"][..], "No time on a CPU was counted"),
-        (&["--cpu"], "Every thread was idle"),
+        (&["--cpu"], "every thread was idle"),
     ] {
         for format in ["raw", "flamegraph", "speedscope", "chrometrace"] {
             let mut all = vec!["-d", "0.3", "-f", format];

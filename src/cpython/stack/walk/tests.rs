@@ -1,9 +1,13 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
+use super::decode::{is_entry, is_executing};
 use super::*;
 use crate::cpython::runtime::RuntimeAddresses;
 use crate::os::memory::MemoryError;
 use crate::os::memory::prefetch::PrefetchPolicy;
+use python_offsets::consts::{FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD};
+use python_offsets::layout::Offset;
+use python_offsets::semantics::Executable;
 use python_offsets::{Description, LayoutSource, PythonVersion, describe};
 
 fn python(minor: u8) -> Runtime {
@@ -26,19 +30,19 @@ fn python(minor: u8) -> Runtime {
     }
 }
 
-/// With six bytes of it in the copy, a stack of 1,000 frames that unwound and came back was taken for a
-/// new one by every other look.
+/// With six bytes of it in the copy, every other sample read a stack of 1,000 frames that unwound and came
+/// back as a new one.
 #[test]
-fn the_first_variable_is_no_part_of_a_frames_head() {
+fn the_first_variable_is_not_part_of_a_frames_header() {
     for minor in 3..=12 {
         let python = python(minor);
-        let head = frame_len(&python);
+        let header = frame_len(&python);
         let first = python.layout.interpreter_frame.localsplus as usize;
-        assert!(head <= first, "3.{minor}: {head} bytes, of {first}");
-        let fields = vec![0; head];
+        assert!(header <= first, "3.{minor}: {header} bytes, of {first}");
+        let fields = vec![0; header];
         let record = Record::new("_PyInterpreterFrame", RemoteAddr(8), &fields);
         decode(&python, &record).unwrap();
-        runs(&python, &record).unwrap();
+        is_executing(&python, &record).unwrap();
         is_entry(&python, &record).unwrap();
     }
 }
@@ -50,7 +54,7 @@ const SIZE: u64 = 0x100;
 struct Frames(Vec<u8>);
 
 impl Frames {
-    /// What each runs, and who owns it.
+    /// The executable and the owner of each.
     fn new(python: &Runtime, frames: &[(u64, u8)]) -> Frames {
         let layout = &python.layout.interpreter_frame;
         let mut bytes = vec![0; frames.len() * SIZE as usize];
@@ -80,29 +84,29 @@ fn addr(place: usize) -> RemoteAddr {
     RemoteAddr(START + place as u64 * SIZE)
 }
 
-/// Without that, without pausing, a thread was hardly ever seen in functions of some ten nanoseconds: their
+/// Without that, an unpaused thread was hardly ever sampled in functions of some ten nanoseconds: their
 /// shares were up to 15 points off.
 #[test]
-fn a_stack_is_believed_whose_frames_have_not_ended_and_are_in_one_piece() {
-    // As 3.14, which has no `stacktop`, and marks references by their lowest bit.
+fn a_leaf_has_not_returned_if_no_frame_has_and_all_are_in_one_piece() {
+    // Like 3.14, which has no `stacktop`, and tags references in their lowest bit.
     let mut python = python(12);
     python.layout.interpreter_frame.stacktop = None;
     python.semantics.executable = Executable::StackRef { tag_mask: 1 };
-    const ENDED: u64 = 1;
+    const RETURNED: u64 = 1;
     let code = 0x5000;
     let live = (code, FRAME_OWNED_BY_THREAD);
-    let ended = (ENDED, FRAME_OWNED_BY_THREAD);
+    let returned = (RETURNED, FRAME_OWNED_BY_THREAD);
     let generator = (code, FRAME_OWNED_BY_GENERATOR);
     let shim = (code, python.semantics.shim_owners[0]);
-    // The frames from the outermost on, which of them are there when the last one is where the thread was
-    // found, and whether that can be believed.
+    // The frames from the root on, which of them are reported when the walk starts at the last one, and the
+    // state of the leaf.
     let cases: [(&[_], &[usize], LeafState); 10] = [
         (&[live, live, live], &[0, 1, 2], LeafState::NotReturned),
         (&[shim, live, live], &[1, 2], LeafState::NotReturned),
         (&[shim, shim, live], &[2], LeafState::NotReturned),
-        (&[live, live, ended], &[0, 1], LeafState::Unknown),
-        (&[live, ended, ended], &[0], LeafState::Unknown),
-        (&[live, ended, live], &[0], LeafState::Unknown),
+        (&[live, live, returned], &[0, 1], LeafState::Unknown),
+        (&[live, returned, returned], &[0], LeafState::Unknown),
+        (&[live, returned, live], &[0], LeafState::Unknown),
         (&[shim, live, shim, live], &[1, 3], LeafState::Unknown),
         (&[live, generator, live], &[0, 1, 2], LeafState::Unknown),
         (&[live, generator], &[0, 1], LeafState::Unknown),
@@ -111,35 +115,36 @@ fn a_stack_is_believed_whose_frames_have_not_ended_and_are_in_one_piece() {
     for (number, (frames, left, leaf)) in cases.into_iter().enumerate() {
         let memory = Frames::new(&python, frames);
         let mut copy = Prefetch::new(PrefetchPolicy::default());
-        let innermost = addr(frames.len() - 1);
-        let mut chain = FrameCache::default();
-        // The second time all frames are known.
+        let leaf_addr = addr(frames.len() - 1);
+        let walk = |copy: &Prefetch, mode, cache: &mut FrameCache| {
+            let walker = Walker {
+                memory: &copy.over(&memory),
+                copy,
+                python: &python,
+                mode,
+            };
+            walker.walk(leaf_addr, cache)
+        };
+        let mut cache = FrameCache::default();
+        // In the second round all frames are cached.
         for round in 0..2 {
             copy.prepare();
             let mut parts = Vec::new();
             copy.add_parts(&mut parts);
             let filled = memory.read_many(&mut parts).is_ok();
             copy.filled(filled);
-            let view = copy.over(&memory);
-            let walked = walk(&view, &copy, &python, innermost, true, &mut chain);
-            let stack: Vec<RemoteAddr> = chain.stack().map(|frame| frame.addr).collect();
+            let walked = walk(&copy, Mode::Running, &mut cache);
+            let stack: Vec<RemoteAddr> = cache.stack().map(|frame| frame.addr).collect();
             let expected: Vec<RemoteAddr> = left.iter().rev().map(|place| addr(*place)).collect();
             assert_eq!(stack, expected, "case {number}, round {round}");
             assert_eq!(walked.unwrap().0, leaf, "case {number}, round {round}");
         }
-        // One that does not run has all of them, and what had ended is not believed later.
-        let mut chain = FrameCache::default();
-        walk(&memory, &copy, &python, innermost, false, &mut chain).unwrap();
+        // At rest all frames are reported, and a later walk of the running thread drops those that returned.
+        let mut cache = FrameCache::default();
+        walk(&copy, Mode::AtRest, &mut cache).unwrap();
         let python_frames = frames.iter().filter(|frame| **frame != shim).count();
-        assert_eq!(chain.stack().len(), python_frames, "case {number}");
-        let walked = walk(
-            &copy.over(&memory),
-            &copy,
-            &python,
-            innermost,
-            true,
-            &mut chain,
-        );
+        assert_eq!(cache.stack().len(), python_frames, "case {number}");
+        let walked = walk(&copy, Mode::Running, &mut cache);
         assert_eq!(walked.unwrap().0, leaf, "case {number}");
     }
 }

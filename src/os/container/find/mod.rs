@@ -14,6 +14,7 @@ use std::path::Path;
 use nix::sched::{CloneFlags, setns};
 
 use crate::os::Pid;
+use crate::os::procfs::cgroup::memberships;
 use crate::os::procfs::read::read_capped;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
@@ -98,7 +99,7 @@ impl Containers {
     }
 
     /// Reads another /proc; `host_name` returns the host name that a process sees.
-    pub(crate) fn read_from(
+    pub fn read_from(
         proc_root: &Path,
         mut host_name: impl FnMut(Pid) -> Option<String>,
     ) -> io::Result<Containers> {
@@ -299,10 +300,7 @@ fn container((key, processes): (&ContainerKey, Vec<&Process>)) -> Option<Contain
 /// The paths of a process's control groups, in all hierarchies.
 fn groups(entry: &Path) -> Vec<String> {
     let text = read_capped(entry.join("cgroup"), MAX_GROUPS).unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    // hierarchy-ID:controller-list:cgroup-path, cgroups(7). A path can contain colons.
-    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
-    text.lines().filter_map(path).collect()
+    memberships(&text).map(|group| group.name()).collect()
 }
 
 /// A component of a control group's path without the suffix added by systemd.
@@ -314,7 +312,7 @@ fn unit_name(component: &str) -> &str {
     stripped.next().unwrap_or(component)
 }
 
-/// The container of a control group, by its path: the innermost if nested.
+/// The container of a control group, by its path: the inner one if nested.
 fn container_name(group: &str) -> Option<String> {
     let mut components = group.split('/').rev();
     components.find_map(|component| {

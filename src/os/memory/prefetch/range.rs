@@ -7,7 +7,7 @@ use std::ops;
 pub const PAGE: u64 = 4096;
 
 #[derive(Debug)]
-pub(crate) struct Range {
+pub struct Range {
     pub start: u64,
     /// The end of what was read; the copy extends a bit beyond.
     pub wanted_end: u64,
@@ -21,13 +21,13 @@ pub(crate) struct Range {
 
 /// From the first byte to the one after the last; empty when the end comes first.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Extent {
+pub struct Extent {
     pub start: u64,
     pub end: u64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Missed {
+pub struct Missed {
     pub start: u64,
     pub bytes: Vec<u8>,
     pub used: Extent,
@@ -49,7 +49,7 @@ impl Extent {
 
 /// The `len` bytes at `addr` out of `bytes`, which are at `start`.
 #[inline]
-pub(crate) fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
+pub fn part(bytes: &[u8], start: u64, addr: u64, len: usize) -> Option<&[u8]> {
     let from = usize::try_from(addr.checked_sub(start)?).ok()?;
     bytes.get(from..from.checked_add(len)?)
 }

@@ -8,7 +8,7 @@ use crate::os::memory::address::RemoteAddr;
 
 /// The readable part of `len` bytes at `start`, if it is a prefix or a suffix of them. Found by
 /// bisection, with one read of one byte for each step.
-pub(crate) fn readable(memory: &impl RemoteMemory, start: RemoteAddr, len: usize) -> Range<usize> {
+pub fn readable(memory: &impl RemoteMemory, start: RemoteAddr, len: usize) -> Range<usize> {
     let can_read = |at: usize| memory.read(start.offset(at as u64), &mut [0]).is_ok();
     let Some(last) = len.checked_sub(1) else {
         return 0..0;

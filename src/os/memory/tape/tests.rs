@@ -1,4 +1,4 @@
-//! Tests of [`super::Tape`]: what was recorded comes back, and no bytes whatever do harm.
+//! Tests of [`super::Tape`]: recorded memory is read back, and parsing is safe for any bytes.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use super::*;
@@ -11,7 +11,7 @@ fn read(tape: &Tape, addr: u64, len: usize) -> Result<Vec<u8>, MemoryError> {
 }
 
 #[test]
-fn a_recording_answers_like_the_memory_that_it_was_made_of() {
+fn a_tape_reads_like_the_recorded_memory() {
     let mut source = Tape::default();
     let bytes: Vec<u8> = (0..2000u32).map(|n| (n / 7) as u8).collect();
     source.insert(RemoteAddr(0x1000), &bytes);
@@ -49,7 +49,7 @@ fn zeros_are_not_stored() {
 }
 
 #[test]
-fn strange_files_are_named() {
+fn other_files_are_refused() {
     assert_eq!(Tape::from_bytes(b""), Err(TapeError::NotATape));
     assert_eq!(Tape::from_bytes(b"pyspytap"), Err(TapeError::NotATape));
     assert_eq!(

@@ -3,7 +3,7 @@
 //! A limit applies to all groups below, so every visible ancestor is checked: the limit of a pod is
 //! above those of its containers.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -99,7 +99,11 @@ impl MemoryLimit {
 fn tightest(groups: &[u8], mounts: &[u8], root: &Path) -> Option<MemoryLimit> {
     let mounts: Vec<Mount> = lines(mounts).filter_map(Mount::parse).collect();
     let mut limits = Vec::new();
-    for (version, group) in lines(groups).filter_map(membership) {
+    for membership in memberships(groups) {
+        let Some(version) = membership.memory_version() else {
+            continue;
+        };
+        let group = Path::new(OsStr::from_bytes(membership.path));
         let mut candidates = mounts.iter().filter(|mount| mount.version == version);
         // The same hierarchy may be mounted more than once, and this group be hidden in one of the
         // mounts.
@@ -136,6 +140,50 @@ fn of_ancestors(top: &Path, leaf: &Path, group: &Path, version: Version) -> Vec<
     limits
 }
 
+/// A line of `/proc/PID/cgroup`: hierarchy-ID:controller-list:cgroup-path (cgroups(7)).
+#[derive(Clone, Copy, Debug)]
+pub struct Membership<'t> {
+    hierarchy: &'t [u8],
+    controllers: &'t [u8],
+    /// Can contain colons.
+    path: &'t [u8],
+}
+
+/// The control groups of a process, from the text of the file.
+pub fn memberships(text: &[u8]) -> impl Iterator<Item = Membership<'_>> {
+    lines(text).filter_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        Some(Membership {
+            hierarchy: fields.next()?,
+            controllers: fields.next()?,
+            path: fields.next()?,
+        })
+    })
+}
+
+impl Membership<'_> {
+    /// The path of the group, lossy. Foreign text.
+    pub fn name(&self) -> String {
+        String::from_utf8_lossy(self.path).into_owned()
+    }
+
+    /// Whether it is in the v2 hierarchy.
+    pub fn is_v2(&self) -> bool {
+        self.hierarchy == b"0"
+    }
+
+    /// The version of its hierarchy, if that may have the memory controller.
+    fn memory_version(&self) -> Option<Version> {
+        let mut controllers = self.controllers.split(|byte| *byte == b',');
+        if self.is_v2() && self.controllers.is_empty() {
+            return Some(Version::V2);
+        }
+        controllers
+            .any(|controller| controller == b"memory")
+            .then_some(Version::V1)
+    }
+}
+
 /// A mounted hierarchy that has the memory controller.
 struct Mount {
     version: Version,
@@ -163,24 +211,6 @@ impl Mount {
             group: unescaped(group),
             folder: unescaped(folder),
         })
-    }
-}
-
-/// The group named by a line of `/proc/PID/cgroup`, if its hierarchy has the memory controller.
-fn membership(line: &[u8]) -> Option<(Version, &Path)> {
-    let mut fields = line.splitn(3, |byte| *byte == b':');
-    let (hierarchy, kinds, group) = (fields.next()?, fields.next()?, fields.next()?);
-    let group = Path::new(std::ffi::OsStr::from_bytes(group));
-    match (hierarchy, kinds) {
-        (b"0", b"") => Some((Version::V2, group)),
-        (_, kinds)
-            if kinds
-                .split(|byte| *byte == b',')
-                .any(|kind| kind == b"memory") =>
-        {
-            Some((Version::V1, group))
-        }
-        _ => None,
     }
 }
 

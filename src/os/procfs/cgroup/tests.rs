@@ -1,4 +1,4 @@
-//! Limits of faked control groups.
+//! Tests on made-up control groups.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
 use std::fs;
@@ -9,7 +9,7 @@ const MIB: u64 = 1 << 20;
 const GROUPS_V2: &str = "0::/kubepods/pod 1/box\n";
 const GROUPS_V1: &str = "9:name=systemd:/\n4:cpu,memory:/docker/abc\n1:cpuset:/docker/abc\n0::/\n";
 
-/// Files below a folder of their own, by name and contents.
+/// A directory with these files: path and contents.
 fn fake(files: &[(&str, &str)]) -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
     for (name, text) in files {
@@ -20,7 +20,7 @@ fn fake(files: &[(&str, &str)]) -> tempfile::TempDir {
     root
 }
 
-fn look(groups: &str, mounts: &str, files: &[(&str, &str)]) -> Option<MemoryLimit> {
+fn read_limit(groups: &str, mounts: &str, files: &[(&str, &str)]) -> Option<MemoryLimit> {
     let root = fake(files);
     tightest(groups.as_bytes(), mounts.as_bytes(), root.path())
 }
@@ -29,7 +29,7 @@ fn look(groups: &str, mounts: &str, files: &[(&str, &str)]) -> Option<MemoryLimi
 fn the_ancestor_with_the_least_left_counts() {
     let mounts = "29 23 0:26 / /sys/fs/cgroup rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n";
     let files = [
-        // The topmost group has no such files.
+        // The root group has no such files.
         ("sys/fs/cgroup/cgroup.procs", ""),
         ("sys/fs/cgroup/kubepods/memory.max", "max\n"),
         ("sys/fs/cgroup/kubepods/memory.current", "7\n"),
@@ -45,7 +45,7 @@ fn the_ancestor_with_the_least_left_counts() {
             "104857600\n",
         ),
     ];
-    let limit = look(GROUPS_V2, mounts, &files).unwrap();
+    let limit = read_limit(GROUPS_V2, mounts, &files).unwrap();
     assert_eq!(
         limit,
         MemoryLimit {
@@ -58,27 +58,27 @@ fn the_ancestor_with_the_least_left_counts() {
     );
     assert_eq!(limit.left_bytes(), 72 * MIB);
 
-    // In the container, its own group is all there is.
+    // In the container only its own group is visible.
     let inside = "29 23 0:26 /kubepods/pod\\0401/box /sys/fs/cgroup ro - cgroup2 cgroup rw\n";
     let files = [
         ("sys/fs/cgroup/memory.max", "268435456\n"),
         ("sys/fs/cgroup/memory.current", "104857600\n"),
     ];
     for (groups, mounts) in [(GROUPS_V2, inside), ("0::/\n", mounts)] {
-        let limit = look(groups, mounts, &files).unwrap();
+        let limit = read_limit(groups, mounts, &files).unwrap();
         assert_eq!(
             (limit.limit_bytes, limit.left_bytes()),
             (256 * MIB, 156 * MIB)
         );
     }
-    // A neighbour, whose group is outside what we see.
-    assert_eq!(look("0::/../other\n", mounts, &files), None);
-    assert_eq!(look("0::/kubepods/other\n", inside, &files), None);
+    // A neighbour in the pod: its group is not visible.
+    assert_eq!(read_limit("0::/../other\n", mounts, &files), None);
+    assert_eq!(read_limit("0::/kubepods/other\n", inside, &files), None);
 }
 
 #[test]
-fn groups_of_the_first_generation() {
-    // Below a folder with a blank in its name, beside one of the second generation without memory.
+fn limits_of_v1_groups() {
+    // Below a directory with a blank in its name, next to a v2 hierarchy without the memory controller.
     let mounts = "35 31 0:32 / /my\\040groups/memory rw - cgroup cgroup rw,cpu,memory\n\
         36 31 0:33 / /sys/fs/cgroup/devices rw,relatime - cgroup cgroup rw,devices\n\
         41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw\n";
@@ -102,7 +102,7 @@ fn groups_of_the_first_generation() {
             .iter()
             .map(|(name, text)| (name.as_str(), *text))
             .collect();
-        look(GROUPS_V1, mounts, &files)
+        read_limit(GROUPS_V1, mounts, &files)
     };
     let limit = with_hierarchy("1\n").unwrap();
     assert_eq!(
@@ -114,28 +114,31 @@ fn groups_of_the_first_generation() {
 }
 
 #[test]
-fn what_is_not_as_documented_is_no_limit() {
+fn undocumented_contents_mean_no_limit() {
     let mounts = "29 23 0:26 / /cg rw - cgroup2 cgroup2 rw\n";
     for max in ["", "-1", "18446744073709551616", "1 2", "\u{fffd}"] {
         let files = [("cg/a/memory.max", max), ("cg/a/memory.current", "1")];
-        assert_eq!(look("0::/a\n", mounts, &files), None, "{max:?}");
+        assert_eq!(read_limit("0::/a\n", mounts, &files), None, "{max:?}");
     }
     let files = [
         ("cg/a/memory.max", "5"),
         ("cg/a/memory.current", "18446744073709551615"),
     ];
-    assert_eq!(look("0::/a\n", mounts, &files).unwrap().left_bytes(), 0);
-    assert_eq!(look("0::/a/../../a\n", mounts, &files), None);
+    assert_eq!(
+        read_limit("0::/a\n", mounts, &files).unwrap().left_bytes(),
+        0
+    );
+    assert_eq!(read_limit("0::/a/../../a\n", mounts, &files), None);
     for mounts in [
         "",
         "\n \n",
         "29 23 0:26 / /cg rw cgroup2 cgroup2 rw",
         "- - - - - - -",
     ] {
-        assert_eq!(look("0::/a\n", mounts, &files), None, "{mounts:?}");
+        assert_eq!(read_limit("0::/a\n", mounts, &files), None, "{mounts:?}");
     }
     for groups in ["", "0:", "0::", "::::", "0::a\n"] {
-        assert_eq!(look(groups, mounts, &files), None, "{groups:?}");
+        assert_eq!(read_limit(groups, mounts, &files), None, "{groups:?}");
     }
     assert_eq!(
         unescaped(b"a\\134b\\04\\999"),
@@ -145,7 +148,7 @@ fn what_is_not_as_documented_is_no_limit() {
 
 #[test]
 fn our_own_groups_are_readable() {
-    // Whether there is a limit depends on the machine; if so, it is not that of a broken reading.
+    // The limit depends on the machine; a parsing error would show as nonsense.
     if let Some(limit) = MemoryLimit::of_process(std::process::id().cast_signed()) {
         assert!(limit.limit_bytes > MIB && limit.used_bytes > 0, "{limit:?}");
     }

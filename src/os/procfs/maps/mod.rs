@@ -164,14 +164,6 @@ impl Image {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default()
     }
-
-    /// Whether an address is in one of its mappings or in its `.bss`.
-    pub fn contains(&self, addr: u64) -> bool {
-        self.mappings
-            .iter()
-            .chain(&self.bss)
-            .any(|mapping| mapping.contains(addr))
-    }
 }
 
 /// Groups mappings into the files that have executable mappings, in order of address. The program

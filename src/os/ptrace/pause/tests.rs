@@ -274,6 +274,7 @@ impl Holder {
             nix::unistd::ForkResult::Parent { child } => {
                 drop(announce);
                 let holder = Holder(child);
+                // Fails if the child could not pause it.
                 ready.read_exact(&mut [0]).unwrap();
                 holder
             }

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use super::tests::{check, save, texts};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 use crate::os::Pid;
 use crate::output::format::Format;
 use crate::output::meta::Meta;
@@ -15,6 +14,7 @@ use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::testing::main_thread;
 
 /// Length and sampling interval, in seconds.
 const LENGTH: u64 = 12 * 3600;
@@ -47,25 +47,11 @@ fn frames() -> (FrameTable, Vec<FrameId>) {
 
 /// A process with this RSS, in which one function has added or released `change` bytes.
 fn process(pid: Pid, rss_bytes: u64, change: i64, frame: FrameId) -> ProcessSample {
-    let thread = ThreadInfo {
-        os_thread_id: Some(pid),
-        pthread_id: 1,
-        name: None,
-        interpreter_ids: vec![0],
-        active: true,
-        owns_gil: true,
-        collecting: false,
-        waits_for_cpu: false,
-        is_main: true,
-        cpu_ns: None,
-        faults: Some(u64::try_from(change).unwrap_or(0) / 4096),
-    };
+    let faults = u64::try_from(change).unwrap_or(0) / 4096;
+    let trace = main_thread(pid).faults(faults).stack(&[frame]);
     ProcessSample {
         pid,
-        traces: vec![StackTrace {
-            thread,
-            frames: vec![frame].into(),
-        }],
+        traces: vec![trace],
         rss_bytes: Some(rss_bytes),
         rss_change: Some(RssChange {
             bytes: change,

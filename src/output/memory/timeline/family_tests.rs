@@ -12,7 +12,7 @@ use crate::output::meta::Meta;
 use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
-use crate::sampler::resources::memory_poll::MemoryReading;
+use crate::sampler::sample::MemoryReading;
 use crate::sampler::sample::{ProcessSample, Sample};
 
 /// 40 s of a process with a child from 10 s to 20 s.

@@ -13,7 +13,7 @@
 //! The numbers are in [`super::thresholds`]. An initial rise, as of a program that loads, may precede
 //! the leak: what follows is then judged alone, more strictly.
 //!
-//! Known limits: a load that takes the whole recording, and a saw tooth longer than it, look like leaks.
+//! Known limits: a load that takes the whole recording, and a saw tooth longer than it, get the verdict of a leak.
 //! A leak into holes that a heap already has does not show until they are full.
 
 use std::time::Duration;

@@ -111,15 +111,15 @@ fn teeth(random: &mut Random, longest: f64, leak: f64) -> RssSeries {
     let period = random.between(0.3, longest);
     let uneven = random.between(0.0, 0.6);
     let (mut start, mut length, mut top) = (-random.between(0.0, period), period, height);
-    let mut kept = 0.0;
+    let mut retained = 0.0;
     series(60.0, |at| {
         while at >= start + length {
             start += length;
             length = period * random.between(1.0 - uneven, 1.0 + uneven);
             top = height * random.between(1.0 - uneven, 1.0 + uneven);
-            kept = random.between(0.5, 1.0) * MIB;
+            retained = random.between(0.5, 1.0) * MIB;
         }
-        base + kept + leak * at + top * (at - start) / length
+        base + retained + leak * at + top * (at - start) / length
     })
 }
 
@@ -282,11 +282,11 @@ fn noise_is_no_leak() {
     // Autocorrelated over 0.1 to 6 s.
     for seed in 0..300 {
         let random = &mut Random(seed);
-        let keeps = 1.0 - 1.0 / (RATE * random.between(0.1, 6.0));
-        let size = random.between(1.0, 20.0) * MIB * (1.0 - keeps * keeps).sqrt();
+        let decay = 1.0 - 1.0 / (RATE * random.between(0.1, 6.0));
+        let size = random.between(1.0, 20.0) * MIB * (1.0 - decay * decay).sqrt();
         let mut wave = 0.0;
         let verdict = verdict(60.0, |_| {
-            wave = keeps * wave + size * random.between(-1.7, 1.7);
+            wave = decay * wave + size * random.between(-1.7, 1.7);
             200.0 * MIB + wave
         });
         assert!(!verdict.is_leak(), "{seed}: {verdict}");

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{Filter, TopSnapshot, TopState};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::cpython::stack::trace::StackTrace;
 use crate::rss::attribution::Growth;
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::testing::{process, sample_of};
 use crate::tui::model::Column;
 use crate::tui::rows::row::Row;
 
@@ -23,35 +24,19 @@ fn frame(table: &mut FrameTable, name: &str, line: u32) -> FrameId {
 }
 
 fn thread(active: bool, owns_gil: bool, frames: &[FrameId]) -> StackTrace {
+    let thread = crate::testing::thread(1).active(active).owns_gil(owns_gil);
     StackTrace {
-        thread: ThreadInfo {
-            os_thread_id: None,
-            pthread_id: 0,
-            name: None,
-            interpreter_ids: vec![0],
-            active,
-            owns_gil,
-            collecting: false,
-            waits_for_cpu: false,
-            is_main: false,
-            cpu_ns: None,
-            faults: None,
-        },
+        thread: thread.info(),
         frames: frames.into(),
     }
 }
 
 fn sample(traces: Vec<StackTrace>) -> Sample {
-    let rss_bytes = Some(10 << 20);
-    Sample {
-        processes: vec![ProcessSample {
-            pid: 1,
-            traces,
-            rss_bytes,
-            rss_change: None,
-        }],
-        ..Sample::default()
-    }
+    let process = ProcessSample {
+        rss_bytes: Some(10 << 20),
+        ..process(1, traces)
+    };
+    sample_of(0, vec![process])
 }
 
 fn counts(row: &Row) -> (&str, [u64; 4]) {

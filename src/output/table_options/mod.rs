@@ -1,10 +1,13 @@
 //! [`TableOptions`]: contents and order of a table of functions or lines.
 
+pub mod selector;
+pub mod source;
+
 use std::collections::HashMap;
 
-use super::selector::FunctionName;
-use super::source::{FileKey, Source};
 use crate::profile::tables::functions::Amount;
+use selector::FunctionName;
+use source::{FileKey, Source};
 
 /// Contents and order of a table.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
