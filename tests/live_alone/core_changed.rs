@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::accuracy::alone;
 use crate::support::cores::{crash, kernel_dumps};
 use crate::support::for_each_kind;
 use pyspy_rs::FrameTable;
@@ -57,6 +58,8 @@ fn cut_and_changed_cores_are_survived() {
         return;
     }
     for_each_kind("core-hostile", |python| {
+        // The other tests here measure shares of CPU time.
+        let _alone = alone();
         let dumped = crash(python);
         let whole = read_all(&dumped.core);
         assert!(whole.is_ok(), "{whole:?}");
