@@ -177,16 +177,18 @@ fn help_is_below_the_table_or_alone() {
     );
 }
 
+/// Characters that hide or reorder text.
+const HIDDEN: [char; 6] = [
+    '\u{202e}',
+    '\u{2066}',
+    '\u{200b}',
+    '\u{feff}',
+    '\u{e0041}',
+    '\u{200d}',
+];
+
 #[test]
 fn hostile_names_are_harmless() {
-    const HIDDEN: [char; 6] = [
-        '\u{202e}',
-        '\u{2066}',
-        '\u{200b}',
-        '\u{feff}',
-        '\u{e0041}',
-        '\u{200d}',
-    ];
     let names = [
         "a\x1b]0;owned\x07b\r\n\tc\u{9b}31m\0",
         "right\u{202e}to left\u{2066}\u{200b}\u{feff}\u{e0041}",
