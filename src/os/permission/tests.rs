@@ -20,6 +20,7 @@ fn root() -> Facts {
     }
 }
 
+// Long: a table of all causes.
 #[test]
 fn each_cause_has_its_remedy() {
     let cases = [
