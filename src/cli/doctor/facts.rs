@@ -70,7 +70,7 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
         executable: executable.map(|path| path.display().to_string()),
         executable_is,
         state: match facts.state {
-            _ if facts.kernel_thread => "a kernel thread",
+            _ if facts.kernel_thread => "a thread of the kernel",
             RunState::Running => "running",
             RunState::Sleeping => "sleeping",
             RunState::DiskWait => "in an uninterruptible wait (mostly for a disk)",
