@@ -1,5 +1,4 @@
-//! The verdict on a program's memory: what is claimed, and what is not. The first by its name, as tests
-//! start in that order: it takes half a minute, in which the others run.
+//! The verdict on a program's memory: what is claimed, and what is not.
 
 use std::thread;
 

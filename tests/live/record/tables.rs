@@ -297,7 +297,7 @@ fn options_of_tables_are_refused_for_other_formats() {
         &["-f", "raw", "--sort", "own"],
         "--only and --sort need a table",
     );
-    refused(&["-f", "functions", "--sort", "growth"], "needs --memory");
+    refused(&["-f", "functions", "--sort", "growth"], "--memory");
     refused(&["-f", "lines", "--function", "load"], "use --only load");
     refused(&["-f", "lines", "--only", ":"], "give a function");
 }
