@@ -32,7 +32,7 @@
 //! let process = PythonProcess::attach(Pid::try_from(child.id())?)?;
 //! let options = SamplerOptions {
 //!     rate_hz: 100.0,
-//!     look: CaptureOptions::default(),
+//!     capture: CaptureOptions::default(),
 //!     subprocesses: false,
 //!     stop: Arc::default(),
 //!     duration: None,
