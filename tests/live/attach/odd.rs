@@ -302,14 +302,20 @@ fn an_unknown_version_is_named() {
 #[test]
 fn garbage_in_place_of_an_interpreter_ends_soon() {
     let folder = tempfile::tempdir().unwrap();
-    for version in [0x030b_01f0, 0x030c_01f0, 0x030d_00f0, 0x030e_00f0] {
-        for garbage in 0..5 {
-            let program = build_fake(folder.path(), version, garbage);
-            let mut fake = Other::start(&mut Command::new(program));
-            assert_eq!(fake.line(), "ready");
-            let (error, _) = refusal(&mut pyspy_rs(), fake.0.id());
-            let expected = ["runs nothing", "describes itself wrongly"];
-            assert!(expected.iter().any(|text| error.contains(text)), "{error}");
+    let refused = &|version, garbage| {
+        let program = build_fake(folder.path(), version, garbage);
+        let mut fake = Other::start(&mut Command::new(program));
+        assert_eq!(fake.line(), "ready");
+        let (error, _) = refusal(&mut pyspy_rs(), fake.0.id());
+        let expected = ["runs nothing", "describes itself wrongly"];
+        assert!(expected.iter().any(|text| error.contains(text)), "{error}");
+    };
+    // At once, as each is tried for a second.
+    std::thread::scope(|scope| {
+        for version in [0x030b_01f0, 0x030c_01f0, 0x030d_00f0, 0x030e_00f0] {
+            for garbage in 0..5 {
+                scope.spawn(move || refused(version, garbage));
+            }
         }
-    }
+    });
 }
