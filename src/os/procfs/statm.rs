@@ -88,11 +88,16 @@ mod tests {
     #[test]
     fn rss_grows_with_touched_memory_and_ends_with_the_process() {
         let own = RssReader::open(std::process::id().cast_signed()).unwrap();
-        let before = own.rss_bytes().unwrap();
-        let touched = std::hint::black_box(vec![1u8; 32 << 20]);
-        let after = own.rss_bytes().unwrap();
-        // Tests running in parallel may give memory back.
-        assert!(after > before + (16 << 20), "{before} {after}");
+        // Tests running in parallel in this process free memory, too: 30 MiB in between were seen. They do not
+        // do so every time.
+        let grows = || {
+            let before = own.rss_bytes().unwrap();
+            let touched = std::hint::black_box(vec![1u8; 32 << 20]);
+            let after = own.rss_bytes().unwrap();
+            (after > before + (16 << 20)).then_some(touched)
+        };
+        let touched = (0..100).find_map(|_| grows());
+        assert!(touched.is_some());
         let memory = Memory::read(std::process::id().cast_signed()).unwrap();
         assert!(memory.peak_rss_bytes >= memory.rss_bytes && memory.rss_bytes > 16 << 20);
         assert!(memory.threads >= 1);
