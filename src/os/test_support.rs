@@ -1,9 +1,10 @@
 //! Shared by the tests of this floor: programs that run until they are ended.
 #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::thread::yield_now;
 
 use nix::sys::signal::{Signal, kill};
 
@@ -21,7 +22,15 @@ impl Cat {
     /// even have its program mapped.
     pub fn start(command: &mut Command) -> Cat {
         let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut cat = Cat(command.spawn().unwrap());
+        // A copy cannot be executed while a child that another test has just forked still has it open for
+        // writing, which ends when that child executes its own program.
+        let cat = loop {
+            match command.spawn() {
+                Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => yield_now(),
+                cat => break cat,
+            }
+        };
+        let mut cat = Cat(cat.unwrap());
         cat.0.stdin.as_mut().unwrap().write_all(b"x").unwrap();
         cat.0.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         cat

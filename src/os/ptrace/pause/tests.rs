@@ -7,6 +7,7 @@ use crate::os::procfs::tasks::thread_ids;
 use crate::os::test_support::Program;
 use nix::sys::signal::Signal;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -279,6 +280,7 @@ impl Holder {
                 holder
             }
             nix::unistd::ForkResult::Child => {
+                close_all_but(announce.as_raw_fd());
                 let guard = PauseGuard::pause(pid, &[pid]);
                 if guard
                     .as_ref()
@@ -297,6 +299,17 @@ impl Holder {
 
     fn id(&self) -> i32 {
         self.0.as_raw()
+    }
+}
+
+/// Closes the files that a fork has inherited, except the standard streams and `kept`: a program that another
+/// test copies at that moment could not be executed while it is open here for writing (ETXTBSY).
+fn close_all_but(kept: i32) {
+    let kept = kept.cast_unsigned();
+    // SAFETY: only for a fork that uses none of these files afterwards.
+    unsafe {
+        nix::libc::close_range(3, kept - 1, 0);
+        nix::libc::close_range(kept + 1, u32::MAX, 0);
     }
 }
 
