@@ -79,7 +79,7 @@ pub use output::format::Format;
 pub use output::meta::Meta;
 pub use output::write;
 pub use profile::Profile;
-pub use profile::options::{ProcessLabel, ProfileOptions};
+pub use profile::options::{ProcessLabel, ProfileOptions, Selection, Weights};
 pub use sampler::capture::options::{CaptureOptions, Pausing};
 pub use sampler::sample::{ProcessSample, RssChange, Sample};
 pub use sampler::stats::SamplerStats;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use pyspy_rs::{
     Columns, Frame, FrameId, FrameTable, Pid, ProcessSample, Profile, ProfileOptions, RssChange,
-    Sample, SamplerStats, StackTrace, ThreadInfo, Tid,
+    Sample, SamplerStats, Selection, StackTrace, ThreadInfo, Tid, Weights,
 };
 
 #[path = "../src/testing.rs"]
@@ -97,9 +97,12 @@ fn a_day_at_100_hz_stays_under_64_mib() {
     let stacks = stacks(&mut frames);
     let mut samples: Vec<Sample> = (0..STACKS).map(|tick| sample(tick, &stacks)).collect();
     let mut profile = Profile::new(ProfileOptions {
-        cpu_time: true,
+        weights: Weights::CPU_TIME,
         show_threads: true,
-        show_collections: true,
+        selection: Selection {
+            collections: true,
+            ..Selection::default()
+        },
         ..ProfileOptions::default()
     });
     let mut stats = SamplerStats::default();

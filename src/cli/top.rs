@@ -5,6 +5,7 @@ use std::io;
 use super::options::TopOptions;
 use super::report::timing;
 use super::select::resolve;
+use crate::profile::options::ProfileOptions;
 use crate::sampler::processes::root::Root;
 use crate::session::errors::UserError;
 use crate::session::recording::{Run, SamplesOptions};
@@ -14,7 +15,6 @@ use crate::text::escape::command_line;
 use crate::tui::model::Title;
 use crate::tui::terminal::term;
 use crate::tui::top;
-use crate::tui::top::state::Filter;
 
 /// Shows the live view, and returns the exit status: 0, or a launched program's own.
 ///
@@ -40,13 +40,12 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
         },
         delay: options.delay,
         rate: f64::from(sampling.rate_hz),
-        filter: Filter {
-            idle: sampling.include_idle,
-            gil: sampling.gil_only,
-            cpu: sampling.cpu_time,
-            collections: sampling.show_collections,
+        profile: ProfileOptions {
+            selection: sampling.selection,
+            weights: sampling.weights,
+            full_filenames: options.full_filenames,
+            ..ProfileOptions::default()
         },
-        full_filenames: options.full_filenames,
     };
     let samples = SamplesOptions {
         sampling,

@@ -12,7 +12,7 @@ pub fn reason(profile: &Profile) -> String {
         torn,
         ..
     } = *profile.counts();
-    if profile.options().memory && profile.rss().first().is_some() {
+    if profile.options().weights.rss && profile.rss().first().is_some() {
         format!(
             "RSS has not grown; record without --memory to see where the time goes \
              ({samples} samples)"

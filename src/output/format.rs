@@ -79,7 +79,7 @@ impl Format {
     }
 
     /// Whether the format shows memory and no samples, so that RSS growth must be recorded
-    /// ([`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory)).
+    /// ([`Weights::rss`](crate::profile::options::Weights::rss)).
     pub fn needs_memory(self) -> bool {
         matches!(self, Format::Timeline | Format::Mprof)
     }

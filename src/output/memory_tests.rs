@@ -5,7 +5,7 @@ use super::format::Format;
 use super::meta::Meta;
 use super::*;
 use crate::cpython::code::frame_table::FrameTable;
-use crate::profile::options::ProfileOptions;
+use crate::profile::options::{ProfileOptions, Weights};
 use crate::testing::{frame_in, grown_process, main_thread, sample_of};
 
 /// A thread that adds 3 MiB in `load (1 bytes, x)` and releases 1 MiB in `drop`, and a native thread that
@@ -13,7 +13,7 @@ use crate::testing::{frame_in, grown_process, main_thread, sample_of};
 fn profile(grows: bool) -> Profile {
     let mut table = FrameTable::default();
     let mut profile = Profile::new(ProfileOptions {
-        memory: true,
+        weights: Weights::RSS,
         timeline: true,
         rate_hz: 1_000,
         ..ProfileOptions::default()

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cpython::code::frame_table::{Frame, FrameTable};
-use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::profile::options::{ProcessLabel, ProfileOptions, Weights};
 use crate::testing::{frame_in, main_thread, sample};
 
 /// A profile of one sample whose stack, thread and process have these names.
@@ -141,7 +141,7 @@ proptest! {
 fn cpu_time_is_in_nanoseconds() {
     let mut table = FrameTable::default();
     let mut profile = Profile::new(ProfileOptions {
-        cpu_time: true,
+        weights: Weights::CPU_TIME,
         timeline: true,
         ..ProfileOptions::default()
     });

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::profile::options::{Selection, Weights};
 use crate::testing::{ThreadBuilder, frames, sample, thread};
 
 /// One thread in one tick.
@@ -63,7 +64,7 @@ fn profile(options: ProfileOptions, ticks: &[&[Seen]]) -> Profile {
 
 fn cpu() -> ProfileOptions {
     ProfileOptions {
-        cpu_time: true,
+        weights: Weights::CPU_TIME,
         timeline: true,
         ..ProfileOptions::default()
     }
@@ -124,7 +125,10 @@ fn time_before_a_sleep_is_not_attributed_to_the_idle_stack() {
     ];
     for include_idle in [false, true] {
         let options = ProfileOptions {
-            include_idle,
+            selection: Selection {
+                idle: include_idle,
+                ..Selection::default()
+            },
             ..cpu()
         };
         let all = profile(options, &ticks);
@@ -183,7 +187,10 @@ fn deferred_time_of_a_thread_that_never_ran_goes_to_its_idle_stack() {
     assert_eq!(all.counts().samples, 0);
     // Not if stacks without the GIL do not count.
     let gil = ProfileOptions {
-        gil_only: true,
+        selection: Selection {
+            gil_only: true,
+            ..Selection::default()
+        },
         ..cpu()
     };
     assert_eq!(weights(&profile(gil, &ticks)), expect(&[]));
@@ -208,8 +215,11 @@ fn a_sample_without_the_gil_is_left_out_with_its_time() {
         &[idles(1, "wait", 40)],
     ];
     let gil = |include_idle| ProfileOptions {
-        gil_only: true,
-        include_idle,
+        selection: Selection {
+            gil_only: true,
+            idle: include_idle,
+            ..Selection::default()
+        },
         ..cpu()
     };
     for include_idle in [false, true] {
@@ -245,7 +255,10 @@ fn a_collection_is_a_leaf_on_request() {
     };
     let ticks: [&[Seen]; 2] = [&[collects], &[runs(1, "f", 2)]];
     let with = |show_collections| ProfileOptions {
-        show_collections,
+        selection: Selection {
+            collections: show_collections,
+            ..Selection::default()
+        },
         ..cpu()
     };
     let shown = profile(with(true), &ticks);

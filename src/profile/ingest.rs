@@ -129,7 +129,7 @@ impl Profile {
         frames: &FrameTable,
     ) {
         let is_left_out = count_left_out(&self.options, trace, &mut self.counts);
-        if is_left_out && !self.options.cpu_time && self.memory.is_none() {
+        if is_left_out && !self.options.weights.cpu_time && self.memory.is_none() {
             return;
         }
         let key = threads::key(pid, &trace.thread);
@@ -276,9 +276,9 @@ fn count_left_out(options: &ProfileOptions, trace: &StackTrace, counts: &mut Cou
     let info = &trace.thread;
     let count = if trace.frames.is_empty() {
         &mut counts.without_python
-    } else if !options.include_idle && !info.active {
+    } else if !options.selection.idle && !info.active {
         &mut counts.idle
-    } else if options.gil_only && !info.owns_gil {
+    } else if options.selection.gil_only && !info.owns_gil {
         &mut counts.without_gil
     } else {
         return false;
@@ -290,7 +290,7 @@ fn count_left_out(options: &ProfileOptions, trace: &StackTrace, counts: &mut Cou
 /// What the stack of a sampled thread is used for, whether the sample counts or not.
 struct Uses {
     on_cpu: bool,
-    /// With [`ProfileOptions::cpu_time`].
+    /// With [`Weights::cpu_time`].
     cpu_ns: Option<u64>,
     /// An idle stack that is the fallback for the thread's CPU time.
     may_inherit: bool,
@@ -310,7 +310,7 @@ impl Uses {
     ) -> Uses {
         let info = &trace.thread;
         let (mut cpu_ns, mut on_cpu) = (None, info.active);
-        if options.cpu_time {
+        if options.weights.cpu_time {
             let taken = live.pending.take(info);
             on_cpu = taken.is_some();
             cpu_ns = Some(taken.unwrap_or_default());
@@ -321,7 +321,7 @@ impl Uses {
             cpu_ns,
             may_inherit: !on_cpu
                 && !trace.frames.is_empty()
-                && (info.owns_gil || !options.gil_only)
+                && (info.owns_gil || !options.selection.gil_only)
                 && live.needs_stack(),
             running_growth,
             idle_growth: !running_growth

@@ -1,8 +1,42 @@
-//! [`ProfileOptions`], [`Counts`] and [`ProcessLabel`].
+//! [`ProfileOptions`] with its [`Selection`] and [`Weights`], [`Counts`] and [`ProcessLabel`].
 
 use std::sync::Arc;
 
 use crate::os::Pid;
+
+/// Which threads are counted, and what of them. The default is active threads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Count idle threads too (`--idle`).
+    pub idle: bool,
+    /// Count only threads that hold the GIL (`--gil`).
+    pub gil_only: bool,
+    /// A `<GC>` leaf during garbage collections (`--gc`).
+    pub collections: bool,
+}
+
+/// What stacks are weighed by. The default is their samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weights {
+    /// On-CPU nanoseconds (`--cpu`). `profile/ingest.rs` has a table of the combinations with
+    /// [`Selection`].
+    pub cpu_time: bool,
+    /// RSS growth, which is attributed to stacks (`--memory`).
+    pub rss: bool,
+}
+
+impl Weights {
+    /// On-CPU time alone.
+    pub const CPU_TIME: Weights = Weights {
+        cpu_time: true,
+        rss: false,
+    };
+    /// RSS growth alone.
+    pub const RSS: Weights = Weights {
+        cpu_time: false,
+        rss: true,
+    };
+}
 
 /// What a profile records of the samples, and how it labels them. The default is that of `record` without
 /// options.
@@ -17,17 +51,10 @@ pub struct ProfileOptions {
     pub show_threads: bool,
     /// Full paths in the labels, not relative to the import root (`--full-filenames`).
     pub full_filenames: bool,
-    /// Count only threads that hold the GIL (`--gil`).
-    pub gil_only: bool,
-    /// Count idle threads too (`--idle`).
-    pub include_idle: bool,
-    /// Weigh samples by on-CPU nanoseconds (`--cpu`). `profile/ingest.rs` has a table of the combinations
-    /// with the two above.
-    pub cpu_time: bool,
-    /// Attribute RSS growth to stacks, and weigh stacks by it (`--memory`).
-    pub memory: bool,
-    /// A `<GC>` leaf during garbage collections (`--gc`).
-    pub show_collections: bool,
+    /// Which threads are counted.
+    pub selection: Selection,
+    /// What stacks are weighed by.
+    pub weights: Weights,
     /// A root frame per process (`--subprocesses`).
     pub subprocesses: bool,
     /// Record the order of the samples, which some formats need.
@@ -46,11 +73,8 @@ impl Default for ProfileOptions {
             function_only: false,
             show_threads: false,
             full_filenames: false,
-            gil_only: false,
-            include_idle: false,
-            cpu_time: false,
-            memory: false,
-            show_collections: false,
+            selection: Selection::default(),
+            weights: Weights::default(),
             subprocesses: false,
             timeline: false,
             keep_first_lines: false,

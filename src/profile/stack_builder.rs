@@ -47,7 +47,7 @@ impl StackBuilder<'_> {
         let mut stack = live.walk(parent, &trace.frames, |parent, frame| {
             self.frame(parent, frame, frames)
         });
-        if self.options.show_collections && info.collecting {
+        if self.options.selection.collections && info.collecting {
             let label = self.labels.intern(Label::Collection);
             stack = child(self.stacks, self.labels, stack, label);
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cpython::code::frame_table::{Columns, Frame, FrameId, FrameTable};
+use crate::profile::options::{Selection, Weights};
 use crate::sampler::sample::ProcessSample;
 use crate::testing::{grown_process, process, sample, sample_of, thread};
 
@@ -44,7 +45,10 @@ fn every_thread_of_a_tick_is_in_exactly_one_count() {
     let mut frames = FrameTable::default();
     let f = frame(&mut frames, "f", 2, 0);
     let mut profile = Profile::new(ProfileOptions {
-        gil_only: true,
+        selection: Selection {
+            gil_only: true,
+            ..Selection::default()
+        },
         ..ProfileOptions::default()
     });
     let mut tick = sample(
@@ -271,7 +275,10 @@ fn memory_is_tracked_only_on_request() {
     let f = frames.id("f", 2);
     let run = |memory| {
         let mut profile = Profile::new(ProfileOptions {
-            memory,
+            weights: Weights {
+                rss: memory,
+                ..Weights::default()
+            },
             ..ProfileOptions::default()
         });
         for tick in 0..3 {

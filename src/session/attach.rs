@@ -76,7 +76,7 @@ pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
 /// Warns if garbage collections are requested and the version does not expose them.
 pub fn warn_without_gc(root: &Root, sampling: &Sampling) {
     if let Root::Python(process) = root
-        && sampling.show_collections
+        && sampling.selection.collections
         && process.python().layout.gc.collecting.is_none()
     {
         print_stderr(&format!(
@@ -94,7 +94,7 @@ pub fn warn_without_gil(root: &Root, sampling: &Sampling) {
     };
     // Only a warning: importing an extension that needs the GIL enables it.
     let gils = process.interpreter_gils();
-    if sampling.gil_only
+    if sampling.selection.gil_only
         && gils.is_ok_and(|gils| !gils.is_empty() && gils.iter().all(|one| one.gil.is_none()))
     {
         print_stderr(&format!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use crate::os::Pid;
+use crate::profile::options::{Selection, Weights};
 use crate::sampler::SamplerOptions;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 
@@ -59,15 +60,10 @@ pub struct Program {
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
     pub rate_hz: u32,
-    /// Omit threads that do not hold the GIL.
-    pub gil_only: bool,
-    /// Include idle threads.
-    pub include_idle: bool,
-    /// Weight samples by on-CPU time.
-    pub cpu_time: bool,
-    /// Attribute RSS growth to stacks.
-    pub memory: bool,
-    pub show_collections: bool,
+    /// Which threads are counted.
+    pub selection: Selection,
+    /// What stacks are weighed by, and what is thus read of each thread.
+    pub weights: Weights,
     pub nonblocking: bool,
     pub subprocesses: bool,
 }
@@ -83,9 +79,9 @@ impl Sampling {
                 } else {
                     Pausing::Running
                 },
-                cpu_time: self.cpu_time,
-                memory: self.memory,
-                fresh_gil_state: self.gil_only || self.show_collections,
+                cpu_time: self.weights.cpu_time,
+                memory: self.weights.rss,
+                fresh_gil_state: self.selection.gil_only || self.selection.collections,
                 skip_leaf_match: false,
                 keep_paused: false,
             },

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyspy_rs::internals::{Label, LabelTable, StackId, StackTable, StringTable, TOO_MANY};
 use pyspy_rs::{
     Frame, FrameId, FrameTable, Pid, ProcessLabel, Profile, ProfileOptions, Sample, StackTrace,
+    Weights,
 };
 
 use crate::testing::{process, sample_of, thread};
@@ -145,7 +146,7 @@ fn threads_without_end_are_one_thread_at_last() {
     let mut profile = Profile::new(ProfileOptions {
         show_threads: true,
         timeline: true,
-        cpu_time: true,
+        weights: Weights::CPU_TIME,
         ..ProfileOptions::default()
     });
     for tick in 0..TICKS {

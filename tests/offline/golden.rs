@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use pyspy_rs::{
     Format, Frame, FrameId, FrameTable, Meta, Pid, ProcessLabel, ProcessSample, Profile,
-    ProfileOptions, Sample, StackTrace, write,
+    ProfileOptions, Sample, Selection, StackTrace, write,
 };
 
 const MAIN: Pid = 4_100;
@@ -218,7 +218,10 @@ fn all_on(format: Format) -> ProfileOptions {
     ProfileOptions {
         show_threads: true,
         subprocesses: true,
-        include_idle: true,
+        selection: Selection {
+            idle: true,
+            ..Selection::default()
+        },
         ..all_off(format)
     }
 }
@@ -254,7 +257,10 @@ fn raw() {
         (
             "gil.folded",
             ProfileOptions {
-                gil_only: true,
+                selection: Selection {
+                    gil_only: true,
+                    ..Selection::default()
+                },
                 ..off
             },
         ),

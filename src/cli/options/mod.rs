@@ -11,7 +11,7 @@ use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, Targe
 use super::select::target::{running, target};
 use crate::output::format::Format;
 use crate::output::table_options::TableOptions;
-use crate::profile::options::ProfileOptions;
+use crate::profile::options::{ProfileOptions, Selection, Weights};
 use crate::session::options::{Sampling, Target};
 use crate::session::recording::SamplesOptions;
 
@@ -85,11 +85,8 @@ impl RecordOptions {
             function_only: self.lines == Lines::First,
             show_threads: self.show_threads,
             full_filenames: self.full_filenames,
-            gil_only: self.sampling.gil_only,
-            include_idle: self.sampling.include_idle,
-            cpu_time: self.sampling.cpu_time,
-            memory: self.sampling.memory,
-            show_collections: self.sampling.show_collections,
+            selection: self.sampling.selection,
+            weights: self.sampling.weights,
             subprocesses: self.sampling.subprocesses,
             timeline: self.format.needs_timeline(),
             keep_first_lines: self.format.is_table(),
@@ -221,12 +218,11 @@ fn is_csv(path: &Path) -> bool {
 }
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
+    // Memory is one column of several here, not worth 1000 samples per second.
+    let mut sampling = sampling(&args.sampling, &args.target, false);
+    sampling.weights.rss = true;
     Ok(TopOptions {
-        // Memory is one column of several here, not worth 1000 samples per second.
-        sampling: Sampling {
-            memory: true,
-            ..sampling(&args.sampling, &args.target, false)
-        },
+        sampling,
         target: target(args.target, "top")?,
         delay: args.delay.0,
         full_filenames: args.full_filenames,
@@ -241,11 +237,8 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             target: target(args.target, "memory")?,
             sampling: Sampling {
                 rate_hz: args.rate,
-                gil_only: false,
-                include_idle: false,
-                cpu_time: false,
-                memory: true,
-                show_collections: false,
+                selection: Selection::default(),
+                weights: Weights::RSS,
                 nonblocking: args.nonblocking,
                 subprocesses,
             },
@@ -282,11 +275,15 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
         rate_hz: sampling
             .rate
             .unwrap_or(if memory { MEMORY_RATE_HZ } else { RATE_HZ }),
-        memory,
-        gil_only: sampling.gil,
-        include_idle: sampling.idle,
-        cpu_time: sampling.cpu,
-        show_collections: sampling.gc,
+        selection: Selection {
+            idle: sampling.idle,
+            gil_only: sampling.gil,
+            collections: sampling.gc,
+        },
+        weights: Weights {
+            cpu_time: sampling.cpu,
+            rss: memory,
+        },
         nonblocking: sampling.nonblocking,
         subprocesses: target.subprocesses,
     }

@@ -50,10 +50,10 @@ fn record_has_py_spys_defaults() {
     assert_eq!(options.duration, None);
     assert_eq!(options.format, Format::Flamegraph);
     assert_eq!(options.lines, Lines::Current);
-    assert!(!options.sampling.include_idle && !options.sampling.gil_only);
+    assert!(!options.sampling.selection.idle && !options.sampling.selection.gil_only);
     assert!(!options.sampling.subprocesses && !options.sampling.nonblocking);
     assert!(!options.show_threads && !options.full_filenames && !options.hide_progress);
-    assert!(!options.sampling.cpu_time && !options.sampling.show_collections);
+    assert!(!options.sampling.weights.cpu_time && !options.sampling.selection.collections);
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn record_accepts_all_spellings_of_py_spy() {
         assert_eq!(options.duration, Some(Duration::from_secs(5)));
         assert_eq!(options.sampling.rate_hz, 7);
         assert_eq!(options.lines, Lines::First);
-        assert!(options.sampling.include_idle && options.sampling.gil_only);
+        assert!(options.sampling.selection.idle && options.sampling.selection.gil_only);
         assert!(options.sampling.subprocesses && options.sampling.nonblocking);
         assert!(options.show_threads && options.full_filenames && options.hide_progress);
     }
@@ -105,7 +105,7 @@ fn dump_and_top_accept_all_spellings_of_py_spy() {
         assert_eq!(options.delay, Duration::from_millis(500));
         assert_eq!(options.sampling.rate_hz, 7);
         assert!(options.sampling.subprocesses && options.sampling.nonblocking);
-        assert!(options.sampling.include_idle && options.sampling.gil_only);
+        assert!(options.sampling.selection.idle && options.sampling.selection.gil_only);
     }
     assert_eq!(top("pyspy-rs top -p 1").delay, Duration::from_secs(1));
 }
@@ -113,23 +113,23 @@ fn dump_and_top_accept_all_spellings_of_py_spy() {
 #[test]
 fn record_and_top_have_cpu_and_gc() {
     let options = record("pyspy-rs record --cpu --gc --idle --gil -p 1").sampling;
-    assert!(options.cpu_time && options.show_collections);
-    assert!(options.include_idle && options.gil_only);
+    assert!(options.weights.cpu_time && options.selection.collections);
+    assert!(options.selection.idle && options.selection.gil_only);
     let options = top("pyspy-rs top --cpu --gc -p 1").sampling;
-    assert!(options.cpu_time && options.show_collections);
+    assert!(options.weights.cpu_time && options.selection.collections);
 }
 
 #[test]
 fn memory_is_sampled_more_often() {
     for line in ["pyspy-rs record --memory -p 1", "pyspy-rs record -m -p 1"] {
         let sampling = record(line).sampling;
-        assert!(sampling.memory);
+        assert!(sampling.weights.rss);
         assert_eq!(sampling.rate_hz, 1_000);
     }
     assert_eq!(record("pyspy-rs record -m -r 50 -p 1").sampling.rate_hz, 50);
     // In top it is one column of several.
     let top = top("pyspy-rs top -p 1").sampling;
-    assert_eq!((top.memory, top.rate_hz), (true, 100));
+    assert_eq!((top.weights.rss, top.rate_hz), (true, 100));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub fn lines(profile: &Profile) -> Vec<String> {
     let verdict = profile.rss().trend().verdict;
     let mut lines = vec![format!("Memory: {verdict}")];
     if let Verdict::Growing { since, .. } = verdict {
-        if profile.options().memory {
+        if profile.options().weights.rss {
             let suspects = profile.suspects(since, SUSPECTS).into_iter();
             lines.extend(suspects.map(|suspect| {
                 let size = mib(suspect.retained_bytes);

@@ -74,7 +74,7 @@ fn closing_line(closing: Closing<'_>) -> String {
     if let Some(late) = timing::lateness(stats, rate_hz) {
         line += &format!(" Late: {late}");
     }
-    if profile.options().cpu_time {
+    if profile.options().weights.cpu_time {
         #[allow(
             clippy::cast_precision_loss,
             reason = "seconds shown with two decimals"
@@ -82,7 +82,7 @@ fn closing_line(closing: Closing<'_>) -> String {
         let seconds = counts.cpu_ns as f64 / 1e9;
         line += &format!(" CPU: {seconds:.2} s");
     }
-    if profile.options().memory {
+    if profile.options().weights.rss {
         let growth = profile.total_growth();
         line += &format!(
             " RSS added: {} released: {}",
@@ -146,7 +146,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::profile::options::ProfileOptions;
+    use crate::profile::options::{ProfileOptions, Selection, Weights};
     use crate::sampler::sample::{ProcessSample, Sample};
     use crate::testing::{frames, process, sample_of, thread};
 
@@ -208,7 +208,7 @@ mod tests {
             true,
             3,
             ProfileOptions {
-                cpu_time: true,
+                weights: Weights::CPU_TIME,
                 ..ProfileOptions::default()
             },
         );
@@ -247,7 +247,10 @@ mod tests {
             true,
             0,
             ProfileOptions {
-                gil_only: true,
+                selection: Selection {
+                    gil_only: true,
+                    ..Selection::default()
+                },
                 ..ProfileOptions::default()
             },
         ));

@@ -197,6 +197,7 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Documen
         mean_sample_seconds: seconds(stats.mean_sample_time()),
         cpu_seconds: profile
             .options()
+            .weights
             .cpu_time
             .then(|| Duration::from_nanos(counts.cpu_ns).as_secs_f64()),
         merged_share: profile.folded_share().unwrap_or(0.0),
@@ -218,7 +219,11 @@ impl Spread {
 impl Memory {
     fn of(profile: &Profile) -> Option<Memory> {
         let report = MemoryReport::of(profile)?;
-        let growth = profile.options().memory.then(|| profile.total_growth());
+        let growth = profile
+            .options()
+            .weights
+            .rss
+            .then(|| profile.total_growth());
         let suspects = report.suspects.into_iter().map(|suspect| Suspect {
             kept_bytes: suspect.kept_bytes,
             frames: suspect.frames,
@@ -253,7 +258,7 @@ mod tests {
     use super::*;
     use crate::cpython::code::frame_table::FrameTable;
     use crate::output::format::Format;
-    use crate::profile::options::ProfileOptions;
+    use crate::profile::options::{ProfileOptions, Weights};
     use crate::sampler::sample::{ProcessSample, Sample};
     use crate::sampler::stats::SamplerStats;
 
@@ -289,7 +294,7 @@ mod tests {
     #[test]
     fn counts_are_what_was_counted() {
         let mut profile = Profile::new(ProfileOptions {
-            memory: true,
+            weights: Weights::RSS,
             ..ProfileOptions::default()
         });
         let mut stats = SamplerStats::default();

@@ -7,8 +7,8 @@
 //!
 //! With [`memory`] there are also counter events (`C`) with the RSS of all processes in MiB.
 //!
-//! [`memory`]: crate::profile::options::ProfileOptions::memory
-//! [`cpu_time`]: crate::profile::options::ProfileOptions::cpu_time
+//! [`memory`]: crate::profile::options::Weights::rss
+//! [`cpu_time`]: crate::profile::options::Weights::cpu_time
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
@@ -53,7 +53,7 @@ pub fn write(profile: &Profile, _meta: &Meta, out: &mut dyn Write) -> io::Result
     for (index, thread) in threads.iter_mut().enumerate() {
         order.extend(thread.next_at().map(|at_us| Reverse((at_us, index))));
     }
-    let has_memory = profile.options().memory;
+    let has_memory = profile.options().weights.rss;
     let mut readings = profile
         .rss()
         .points()

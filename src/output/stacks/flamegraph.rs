@@ -64,9 +64,9 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
     if let Ok(color) = palette::SEARCH_RESULT.parse::<SearchColor>() {
         options.search_color = color;
     }
-    options.count_name = if profile.options().memory {
+    options.count_name = if profile.options().weights.rss {
         BYTES.to_owned()
-    } else if profile.options().cpu_time {
+    } else if profile.options().weights.cpu_time {
         "ns on a CPU".to_owned()
     } else {
         "samples".to_owned()
@@ -81,7 +81,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         lines.iter().rev().map(String::as_str),
         &mut svg,
     )?;
-    if profile.options().memory {
+    if profile.options().weights.rss {
         svg = with_sizes(&svg);
     }
     write_with_root_text(&svg, out)
@@ -91,7 +91,7 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
 const BYTES: &str = "bytes";
 
 fn title(profile: &Profile, meta: &Meta) -> String {
-    if profile.options().memory {
+    if profile.options().weights.rss {
         let grown = size(profile.total_growth().grown_bytes);
         meta.title_with_prefix(&format!("RSS growth, {grown}"), MAX_TITLE_CHARS)
     } else {
@@ -158,11 +158,11 @@ fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
 fn subtitle(profile: &Profile, meta: &Meta) -> String {
     let counts = profile.counts();
     let mut parts = Vec::new();
-    if profile.options().memory {
+    if profile.options().weights.rss {
         let released = profile.total_growth().released_bytes;
         parts.push(format!("{} released", size(released)));
     }
-    if profile.options().cpu_time {
+    if profile.options().weights.cpu_time {
         parts.push(format!("{:.2} s on a CPU", counts.cpu_ns as f64 / 1e9));
     }
     parts.push(format!("{} samples", counts.samples));

@@ -1,10 +1,10 @@
 //! Speedscope JSON (`-f speedscope`): one sampled profile per thread, all with the same list of frames.
 //!
 //! The weight of a sample is the sampling interval in seconds. With
-//! [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time) successive samples of a thread in one stack
+//! [`cpu_time`](crate::profile::options::Weights::cpu_time) successive samples of a thread in one stack
 //! are one entry, whose weight is their on-CPU time in nanoseconds.
 //!
-//! With [`memory`](crate::profile::options::ProfileOptions::memory) the first two profiles are the RSS growth and
+//! With [`rss`](crate::profile::options::Weights::rss) the first two profiles are the RSS growth and
 //! the released RSS of all threads by stack, in bytes.
 //!
 //! The fields and their order are those of py-spy 0.4, except for its `null`s, which the format's schema
@@ -98,7 +98,7 @@ struct Profiles<'a>(&'a Profile);
 impl Serialize for Profiles<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let profile = self.0;
-        let memory: Vec<MemoryProfile> = if profile.options().memory {
+        let memory: Vec<MemoryProfile> = if profile.options().weights.rss {
             vec![
                 MemoryProfile::new(profile, "RSS growth", |growth| growth.grown_bytes),
                 MemoryProfile::new(profile, "RSS given back", |growth| growth.released_bytes),
@@ -107,7 +107,7 @@ impl Serialize for Profiles<'_> {
             Vec::new()
         };
         let memory = memory.into_iter().map(Entry::Memory);
-        if profile.counts().samples == 0 && !profile.options().memory {
+        if profile.counts().samples == 0 && !profile.options().weights.rss {
             // The viewer rejects a file without a profile, and shows the name of an empty one.
             return serializer.collect_seq([SampledProfile::new(
                 profile,
@@ -118,7 +118,7 @@ impl Serialize for Profiles<'_> {
         }
         let threads = profile.threads().ids().filter_map(|id| {
             let weights = profile.slices(id).map(|slice| {
-                if profile.options().cpu_time {
+                if profile.options().weights.cpu_time {
                     slice.cpu_ns
                 } else {
                     u64::from(slice.samples)
@@ -199,7 +199,7 @@ struct SampledProfile<'a> {
 impl<'a> SampledProfile<'a> {
     /// `sum` is the total weight of the thread's samples: their number or their nanoseconds.
     fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
-        let cpu_time = profile.options().cpu_time;
+        let cpu_time = profile.options().weights.cpu_time;
         let weight = |value: u64| {
             if cpu_time {
                 Weight::Nanoseconds(value)
@@ -249,7 +249,7 @@ struct Samples<'a> {
 impl Serialize for Samples<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let stacks = self.profile.stacks();
-        let cpu_time = self.profile.options().cpu_time;
+        let cpu_time = self.profile.options().weights.cpu_time;
         serializer.collect_seq(
             self.thread
                 .into_iter()
@@ -286,8 +286,8 @@ impl Serialize for Weights<'_> {
                 .into_iter()
                 .flat_map(|id| self.profile.slices(id))
                 .flat_map(|slice| {
-                    (0..entries(&slice, options.cpu_time)).map(move |_| {
-                        if options.cpu_time {
+                    (0..entries(&slice, options.weights.cpu_time)).map(move |_| {
+                        if options.weights.cpu_time {
                             Weight::Nanoseconds(slice.cpu_ns)
                         } else {
                             Weight::Seconds(interval)

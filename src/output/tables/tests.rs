@@ -13,7 +13,7 @@ use crate::output::table_options::source::{FileKey, Source};
 use crate::output::table_options::{SortKey, TableOptions};
 use crate::output::write;
 use crate::profile::Profile;
-use crate::profile::options::ProfileOptions;
+use crate::profile::options::{ProfileOptions, Weights};
 use crate::testing::{frame_in, grown_process, main_thread, sample_of};
 
 pub(crate) const MIB: i64 = 1 << 20;
@@ -33,7 +33,10 @@ pub(crate) type TestFrame<'a> = (&'a str, &'a str, u32, u32);
 pub(crate) fn profile(memory: bool, samples: &[(&[TestFrame<'_>], i64)]) -> Profile {
     let mut frames = FrameTable::default();
     let mut profile = Profile::new(ProfileOptions {
-        memory,
+        weights: Weights {
+            rss: memory,
+            ..Weights::default()
+        },
         keep_first_lines: true,
         ..ProfileOptions::default()
     });

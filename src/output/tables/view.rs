@@ -153,13 +153,13 @@ impl<'a> View<'a> {
     }
 
     pub fn has_memory(&self) -> bool {
-        self.profile.options().memory
+        self.profile.options().weights.rss
     }
 
     /// Total weight of all stacks: samples or nanoseconds.
     fn whole(&self) -> u64 {
         let counts = self.profile.counts();
-        if self.profile.options().cpu_time {
+        if self.profile.options().weights.cpu_time {
             counts.cpu_ns
         } else {
             counts.samples
@@ -179,7 +179,7 @@ impl<'a> View<'a> {
     pub fn head(&self, meta: &Meta) -> String {
         let (profile, counts) = (self.profile, self.profile.counts());
         let mut what = format!("{} samples", counts.samples);
-        if profile.options().cpu_time {
+        if profile.options().weights.cpu_time {
             what = format!("{:.2} s on a CPU, {what}", counts.cpu_ns as f64 / 1e9);
         }
         let seconds = meta.duration.as_secs_f64();
@@ -197,7 +197,7 @@ impl<'a> View<'a> {
 
     /// Heading of the first column.
     pub fn weight_heading(&self) -> &'static str {
-        if self.profile.options().cpu_time {
+        if self.profile.options().weights.cpu_time {
             "CPU ms"
         } else {
             "Samples"
@@ -206,7 +206,7 @@ impl<'a> View<'a> {
 
     /// The cells of an amount in aligned text: samples, own and total percent, RSS growth and release.
     pub fn cells(&self, amount: &Amount) -> [String; 5] {
-        let weight = if self.profile.options().cpu_time {
+        let weight = if self.profile.options().weights.cpu_time {
             format!("{:.1}", amount.total as f64 / 1e6)
         } else {
             amount.total.to_string()
@@ -235,7 +235,7 @@ impl<'a> View<'a> {
 
     /// Headings of [`csv_cells`](View::csv_cells).
     pub fn csv_headings(&self) -> [&'static str; 8] {
-        let [own, total] = if self.profile.options().cpu_time {
+        let [own, total] = if self.profile.options().weights.cpu_time {
             ["own_cpu_ns", "total_cpu_ns"]
         } else {
             ["own_samples", "total_samples"]

@@ -64,12 +64,12 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::profile::options::ProfileOptions;
+    use crate::profile::options::{ProfileOptions, Weights};
 
     #[test]
     fn lines_of_a_function_are_one_row() {
         let mut profile = Profile::new(ProfileOptions {
-            memory: true,
+            weights: Weights::RSS,
             ..ProfileOptions::default()
         });
         let name = profile.strings.intern("load");

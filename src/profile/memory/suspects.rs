@@ -29,7 +29,7 @@ pub struct Suspect {
 
 impl Profile {
     /// Up to `most` stacks with the largest unreleased growth after `since`, the largest first. Empty
-    /// without [`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory).
+    /// without [`Weights::rss`](crate::profile::options::Weights::rss).
     pub fn suspects(&self, since: Duration, most: usize) -> Vec<Suspect> {
         let Some(memory) = &self.memory else {
             return Vec::new();
@@ -118,7 +118,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
     use crate::profile::memory::tracking::MemoryTracking;
-    use crate::profile::options::ProfileOptions;
+    use crate::profile::options::{ProfileOptions, Weights};
     use crate::profile::tables::labels::Label;
     use crate::rss::attribution::by_stack::Attribution as _;
 
@@ -131,7 +131,7 @@ mod tests {
     impl Built {
         fn new() -> Built {
             let options = ProfileOptions {
-                memory: true,
+                weights: Weights::RSS,
                 ..ProfileOptions::default()
             };
             Built {

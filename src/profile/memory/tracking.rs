@@ -9,7 +9,7 @@ use crate::profile::tables::stacks::StackTable;
 use crate::rss::attribution::ThreadDelta;
 use crate::rss::process_series::MemorySeries;
 
-/// Exists only with [`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory): without
+/// Exists only with [`Weights::rss`](crate::profile::options::Weights::rss): without
 /// it a tick does no work for memory but to add to the RSS series.
 #[derive(Debug, Default)]
 pub struct MemoryTracking {

@@ -12,11 +12,11 @@ use crate::rss::process_series::MemorySeries;
 static NO_MEMORY: MemorySeries = MemorySeries::new();
 
 impl Profile {
-    /// The self weight of a stack: the bytes that it added with [`ProfileOptions::memory`], its nanoseconds
-    /// with [`ProfileOptions::cpu_time`], else its samples.
+    /// The self weight of a stack: the bytes that it added with [`Weights::rss`], its nanoseconds
+    /// with [`Weights::cpu_time`], else its samples.
     ///
-    /// [`ProfileOptions::memory`]: crate::profile::options::ProfileOptions::memory
-    /// [`ProfileOptions::cpu_time`]: crate::profile::options::ProfileOptions::cpu_time
+    /// [`Weights::rss`]: crate::profile::options::Weights::rss
+    /// [`Weights::cpu_time`]: crate::profile::options::Weights::cpu_time
     pub fn weight(&self, stack: StackId) -> u64 {
         match &self.memory {
             Some(memory) => memory.growth.of(stack).grown_bytes,
@@ -38,7 +38,7 @@ impl Profile {
     pub fn total_weight(&self) -> u64 {
         if self.memory.is_some() {
             self.total_growth().grown_bytes
-        } else if self.options.cpu_time {
+        } else if self.options.weights.cpu_time {
             self.counts.cpu_ns
         } else {
             self.counts.samples
@@ -46,7 +46,7 @@ impl Profile {
     }
 
     /// The resident memory that exactly this stack added and released; nothing without
-    /// [`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory).
+    /// [`Weights::rss`](crate::profile::options::Weights::rss).
     pub fn growth(&self, stack: StackId) -> Growth {
         let memory = self.memory.as_ref();
         memory.map_or_else(Growth::default, |memory| memory.growth.of(stack))
@@ -74,7 +74,7 @@ impl Profile {
     }
 
     /// RSS of each process, and PSS, USS and swap of all together; empty without
-    /// [`ProfileOptions::memory`](crate::profile::options::ProfileOptions::memory).
+    /// [`Weights::rss`](crate::profile::options::Weights::rss).
     pub fn memory(&self) -> &MemorySeries {
         let memory = self.memory.as_ref();
         memory.map_or(&NO_MEMORY, |memory| &memory.processes)

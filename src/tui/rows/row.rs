@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::rss::attribution::Growth;
 
 /// One line of the table. Counts are samples (divide by the rate for seconds) or, with
-/// [`cpu_time`](crate::profile::options::ProfileOptions::cpu_time), nanoseconds.
+/// [`cpu_time`](crate::profile::options::Weights::cpu_time), nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Name from the target: hostile text.

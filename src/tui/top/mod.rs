@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use super::app;
 use super::model::{Ending, SampleSource, Title};
-use state::{Filter, TopState};
+use crate::profile::options::ProfileOptions;
+use state::TopState;
 use view::TopView;
 
 /// Contents and update interval of the table.
@@ -23,9 +24,8 @@ pub struct TopOptions {
     pub delay: Duration,
     /// Planned samples per second, to convert counts to seconds.
     pub rate: f64,
-    pub filter: Filter,
-    /// Show `co_filename` instead of its part below the import root.
-    pub full_filenames: bool,
+    /// What the table counts, and how it labels that.
+    pub profile: ProfileOptions,
 }
 
 /// Shows the live table until the source ends or `stop` is set: see [`app::run`].
@@ -37,12 +37,12 @@ pub fn run(
     options: TopOptions,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Ending> {
-    let per_second = if options.filter.cpu {
+    let per_second = if options.profile.weights.cpu_time {
         1e9
     } else {
         options.rate
     };
     let view = TopView::new(options.title, per_second);
-    let mut state = TopState::new(options.filter, options.full_filenames);
+    let mut state = TopState::new(options.profile);
     app::run(source, &mut state, view, options.delay, stop)
 }

@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use pyspy_rs::{
     CaptureOptions, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler,
-    SamplerOptions,
+    SamplerOptions, Selection, Weights,
 };
 use serde_json::Value;
 
@@ -30,12 +30,15 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
     let clock = clock_getcpuclockid(Pid::from_raw(pid)).unwrap();
     let stop = Arc::new(AtomicBool::new(false));
     let all = ProfileOptions {
-        cpu_time: true,
+        weights: Weights::CPU_TIME,
         function_only: true,
         ..ProfileOptions::default()
     };
     let mut with_gil = Profile::new(ProfileOptions {
-        gil_only: true,
+        selection: Selection {
+            gil_only: true,
+            ..Selection::default()
+        },
         ..all.clone()
     });
     let mut profile = Profile::new(all);

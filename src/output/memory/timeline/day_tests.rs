@@ -12,7 +12,7 @@ use crate::output::format::Format;
 use crate::output::meta::Meta;
 use crate::output::write;
 use crate::profile::Profile;
-use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::profile::options::{ProcessLabel, ProfileOptions, Weights};
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 use crate::testing::main_thread;
 
@@ -65,7 +65,7 @@ fn process(pid: Pid, rss_bytes: u64, change: i64, frame: FrameId) -> ProcessSamp
 fn day() -> Profile {
     let (table, functions) = frames();
     let mut profile = Profile::new(ProfileOptions {
-        memory: true,
+        weights: Weights::RSS,
         subprocesses: true,
         ..ProfileOptions::default()
     });

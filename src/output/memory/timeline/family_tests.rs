@@ -11,14 +11,14 @@ use crate::output::format::Format;
 use crate::output::meta::Meta;
 use crate::output::write;
 use crate::profile::Profile;
-use crate::profile::options::{ProcessLabel, ProfileOptions};
+use crate::profile::options::{ProcessLabel, ProfileOptions, Weights};
 use crate::sampler::sample::MemoryReading;
 use crate::sampler::sample::{ProcessSample, Sample};
 
 /// 40 s of a process with a child from 10 s to 20 s.
 fn family() -> Profile {
     let mut profile = Profile::new(ProfileOptions {
-        memory: true,
+        weights: Weights::RSS,
         subprocesses: true,
         ..ProfileOptions::default()
     });

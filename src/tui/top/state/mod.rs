@@ -14,20 +14,6 @@ use crate::tui::model::{Column, Model, SampleSource};
 use crate::tui::rows::counter::{RowCounter, Rows};
 use crate::tui::rows::row::Row;
 
-/// Which threads and what time the table counts. The header's GIL, Active and Threads always count all
-/// threads.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    /// Include idle threads.
-    pub idle: bool,
-    /// Only threads that hold the GIL.
-    pub gil: bool,
-    /// Count on-CPU nanoseconds instead of samples; see `profile/ingest.rs` for the combinations.
-    pub cpu: bool,
-    /// Count garbage collections as the function `<GC>`, called where they started.
-    pub collections: bool,
-}
-
 /// State at the end of an interval.
 #[derive(Clone, Debug, Default)]
 pub struct TopSnapshot {
@@ -35,7 +21,7 @@ pub struct TopSnapshot {
     pub samples: u64,
     /// Samples in the interval.
     pub samples_now: u64,
-    /// The count of a row that is 100 %: samples in the interval or, with [`Filter::cpu`], nanoseconds.
+    /// The count of a row that is 100 %: samples in the interval or, with `--cpu`, nanoseconds.
     pub whole_now: u64,
     /// Ticks that were missed because sampling took too long.
     pub missed_ticks: u64,
@@ -116,8 +102,6 @@ fn percentage(part: u64, whole: u64) -> f64 {
 /// Counts samples for the live table. Its memory is limited as that of a [`Profile`].
 #[derive(Debug)]
 pub struct TopState {
-    filter: Filter,
-    full_filenames: bool,
     profile: Profile,
     counter: RowCounter,
     /// Start of the interval, as time since the start of sampling.
@@ -127,20 +111,11 @@ pub struct TopState {
 }
 
 impl TopState {
-    /// Nothing counted. With `full_filenames`, files are distinguished and shown by `co_filename`.
-    pub fn new(filter: Filter, full_filenames: bool) -> Self {
+    /// Nothing counted. The header's GIL, Active and Threads always count all threads, whatever the options
+    /// select for the table.
+    pub fn new(options: ProfileOptions) -> Self {
         Self {
-            filter,
-            full_filenames,
-            profile: Profile::new(ProfileOptions {
-                include_idle: filter.idle,
-                gil_only: filter.gil,
-                cpu_time: filter.cpu,
-                show_collections: filter.collections,
-                memory: true,
-                full_filenames,
-                ..ProfileOptions::default()
-            }),
+            profile: Profile::new(options),
             counter: RowCounter::default(),
             interval_start: None,
             interval: TopSnapshot::default(),
@@ -178,7 +153,7 @@ impl TopState {
     pub fn tick(&mut self) -> TopSnapshot {
         let end = self.profile.last_elapsed();
         let start = self.interval_start.unwrap_or(end);
-        let whole_now = if self.filter.cpu {
+        let whole_now = if self.profile.options().weights.cpu_time {
             u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
         } else {
             self.interval.samples_now
@@ -208,7 +183,7 @@ impl TopState {
 
     /// Discards all counts.
     pub fn reset(&mut self) {
-        *self = Self::new(self.filter, self.full_filenames);
+        *self = Self::new(self.profile.options().clone());
     }
 }
 

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use super::{Filter, TopSnapshot, TopState};
+use super::{TopSnapshot, TopState};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::stack::trace::StackTrace;
+use crate::profile::options::{ProfileOptions, Selection, Weights};
 use crate::rss::attribution::Growth;
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 use crate::testing::{process, sample_of};
@@ -39,6 +40,14 @@ fn sample(traces: Vec<StackTrace>) -> Sample {
     sample_of(0, vec![process])
 }
 
+/// Those of `top` without options.
+fn options() -> ProfileOptions {
+    ProfileOptions {
+        weights: Weights::RSS,
+        ..ProfileOptions::default()
+    }
+}
+
 fn counts(row: &Row) -> (&str, [u64; 4]) {
     (&row.name, [row.own_now, row.total_now, row.own, row.total])
 }
@@ -56,7 +65,7 @@ fn recursion_counts_once_per_stack() {
     let mut frames = FrameTable::default();
     let main = frame(&mut frames, "main", 9);
     let fib = [1, 2].map(|line| frame(&mut frames, "fib", line));
-    let mut state = TopState::new(Filter::default(), false);
+    let mut state = TopState::new(options());
     let deep = [fib[0], fib[1], fib[1], fib[0], fib[1], main];
     state.add(&sample(vec![thread(true, true, &deep)]), &frames);
     state.add(&sample(vec![thread(true, false, &[main])]), &frames);
@@ -104,13 +113,16 @@ fn filters_select_threads_and_the_header_counts_all() {
         thread(true, true, &[hold]),
         thread(true, false, &[]),
     ];
-    let shown = |idle, gil| {
-        let filter = Filter {
+    let shown = |idle, gil_only| {
+        let selection = Selection {
             idle,
-            gil,
-            ..Filter::default()
+            gil_only,
+            ..Selection::default()
         };
-        let mut state = TopState::new(filter, false);
+        let mut state = TopState::new(ProfileOptions {
+            selection,
+            ..options()
+        });
         state.add(&sample(threads.clone()), &frames);
         let snapshot = state.tick();
         assert_eq!(
@@ -136,7 +148,7 @@ fn the_header_sums_processes_and_errors() {
         rss_bytes,
         rss_change: None,
     };
-    let mut state = TopState::new(Filter::default(), false);
+    let mut state = TopState::new(options());
     let mut add = |rss: &[Option<u64>], errors: &[&str]| {
         let processes = rss.iter().map(|rss| process(*rss)).collect();
         let errors = errors.iter().map(|text| (*text).to_owned()).collect();
@@ -170,7 +182,10 @@ fn the_header_sums_processes_and_errors() {
 #[test]
 fn functions_without_end_have_limited_rows() {
     let mut frames = FrameTable::default();
-    let mut state = TopState::new(Filter::default(), true);
+    let mut state = TopState::new(ProfileOptions {
+        full_filenames: true,
+        ..options()
+    });
     let main = frame(&mut frames, "main", 1);
     for n in 0..30_000 {
         let leaf = frame(&mut frames, &format!("f{n}"), 1);
@@ -212,7 +227,10 @@ fn functions_with_the_same_text_are_one_row() {
         (false, vec![("f", [1, 1, 1, 1])]),
         (true, vec![("f", [1, 1, 1, 1]), ("f", [0, 1, 0, 1])]),
     ] {
-        let mut state = TopState::new(Filter::default(), full_filenames);
+        let mut state = TopState::new(ProfileOptions {
+            full_filenames,
+            ..options()
+        });
         state.add(&sample(vec![thread(true, true, &both)]), &frames);
         let snapshot = state.tick();
         assert_eq!(table(&snapshot, false, Column::OwnTime), expected);
@@ -224,7 +242,7 @@ fn functions_with_the_same_text_are_one_row() {
 fn a_frame_of_another_table_is_ignored() {
     let mut frames = FrameTable::default();
     let strange = frame(&mut frames, "f", 1);
-    let mut state = TopState::new(Filter::default(), false);
+    let mut state = TopState::new(options());
     state.add(
         &sample(vec![thread(true, true, &[strange])]),
         &FrameTable::default(),
@@ -244,12 +262,17 @@ fn cpu_time_is_attributed_to_work_and_not_to_sleep() {
             ..sample(vec![trace])
         }
     };
-    let filter = Filter {
-        idle: true,
-        cpu: true,
-        ..Filter::default()
-    };
-    let mut state = TopState::new(filter, false);
+    let mut state = TopState::new(ProfileOptions {
+        selection: Selection {
+            idle: true,
+            ..Selection::default()
+        },
+        weights: Weights {
+            cpu_time: true,
+            ..Weights::RSS
+        },
+        ..options()
+    });
     let ms = 1_000_000;
     state.add(&at(5, true, work, None), &frames);
     state.add(&at(10, false, sleep, Some(3 * ms)), &frames);
@@ -284,11 +307,14 @@ fn a_collection_is_a_function_if_selected() {
         (true, vec![("main", [0, 1, 0, 1]), ("<GC>", [1, 1, 1, 1])]),
         (false, vec![("main", [1, 1, 1, 1])]),
     ] {
-        let filter = Filter {
+        let selection = Selection {
             collections,
-            ..Filter::default()
+            ..Selection::default()
         };
-        let mut state = TopState::new(filter, false);
+        let mut state = TopState::new(ProfileOptions {
+            selection,
+            ..options()
+        });
         state.add(&sample(vec![trace.clone()]), &frames);
         let snapshot = state.tick();
         let mut rows = table(&snapshot, false, Column::TotalPercent);
@@ -315,7 +341,7 @@ fn growth_is_attributed_to_work_and_not_to_sleep() {
         });
         sample
     };
-    let mut state = TopState::new(Filter::default(), false);
+    let mut state = TopState::new(options());
     state.add(&at(true, load, None, 0, 0), &frames);
     // A quarter of the faults are of a thread without Python.
     state.add(&at(false, sleep, Some(300), 4000, 100), &frames);
