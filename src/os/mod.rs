@@ -3,6 +3,7 @@
 
 pub mod container;
 pub mod core_file;
+pub mod deadline;
 pub mod diagnose;
 pub mod elf;
 pub mod memory;

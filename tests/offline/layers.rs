@@ -23,6 +23,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
     (
         "os",
         &[
+            "deadline",
             "procfs",
             "thread",
             "memory",
