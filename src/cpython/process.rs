@@ -49,7 +49,7 @@ impl PythonProcess {
     pub fn attach(pid: Pid) -> Result<PythonProcess, AttachError> {
         let target =
             TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
-        let found = locate::find(&target)?;
+        let found = find(&target)?;
         Ok(Interpreter::new(target, found))
     }
 
@@ -70,6 +70,18 @@ impl PythonProcess {
             is_fork() && !process.target.memory().is_closed() && !self.target.memory().is_closed();
         holds.then_some(process)
     }
+}
+
+/// As [`locate::find`]. Of a process that ends or calls exec meanwhile, the memory is gone in the middle of
+/// the search, and what the search then misses is no fact about a program.
+fn find(target: &TargetProcess) -> Result<LocatedRuntime, AttachError> {
+    locate::find(target).map_err(|error| {
+        if target.memory().is_closed() {
+            AttachError::StillStarting(target.pid())
+        } else {
+            error
+        }
+    })
 }
 
 impl<T: ProcessImage> Interpreter<T> {
@@ -209,5 +221,35 @@ impl<T: ProcessImage> Interpreter<T> {
         let mappings = self.target.maps().ok()?;
         let mut images = images(&mappings).into_iter();
         images.find(|image| image.path.display().to_string() == self.found.image)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A program that ended while it was searched was reported as a CPython 3.13 without debug offsets.
+    #[test]
+    fn a_process_that_ends_during_the_search_is_not_described() {
+        let mut cat = Command::new("cat")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = cat.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, b"x").unwrap();
+        // It has answered: its program is mapped.
+        cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
+        let target = TargetProcess::open(cat.id().cast_signed()).unwrap();
+        let error = find(&target).unwrap_err();
+        assert!(matches!(error, AttachError::NotPython { .. }), "{error}");
+        drop(stdin);
+        cat.wait().unwrap();
+        let error = find(&target).unwrap_err();
+        assert!(matches!(error, AttachError::StillStarting(_)), "{error}");
     }
 }
