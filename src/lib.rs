@@ -74,6 +74,7 @@ pub use cpython::attach::error::AttachError;
 pub use cpython::code::frame_table::{Columns, Frame, FrameId, FrameTable};
 pub use cpython::process::PythonProcess;
 pub use cpython::stack::trace::{StackTrace, ThreadInfo};
+pub use os::work_budget::GaveUp;
 pub use os::{Pid, Tid};
 pub use output::format::Format;
 pub use output::meta::Meta;

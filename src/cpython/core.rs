@@ -14,6 +14,7 @@ use super::stack::evidence::Mode;
 use super::threads::list::PythonThread;
 use crate::os::core_file::CoreFile;
 use crate::os::process::image::ProcessImage;
+use crate::os::work_budget::WorkBudget;
 
 /// A CPython in a core file.
 pub type PythonCore = Interpreter<CoreFile>;
@@ -51,7 +52,8 @@ impl PythonCore {
     /// # Errors
     /// When there is none that can be read.
     pub fn find(core: CoreFile) -> Result<PythonCore, NoInterpreter> {
-        let found = locate::find(&core).map_err(|error| NoInterpreter::new(&core, error))?;
+        let found = locate::find(&core, &WorkBudget::without_deadline())
+            .map_err(|error| NoInterpreter::new(&core, error))?;
         Ok(Interpreter::new(core, found))
     }
 

@@ -19,11 +19,13 @@ use super::threads::list::ThreadList;
 use super::values::ValueOptions;
 use super::values::locals::Local;
 use super::values::object::Objects;
+use crate::os::deadline::Deadline;
 use crate::os::elf::ElfFile;
 use crate::os::process::TargetProcess;
 use crate::os::process::image::ProcessImage;
 use crate::os::procfs::maps::{Image, images};
 use crate::os::procfs::mm_layout::MmLayout;
+use crate::os::work_budget::{ATTACH, EXAMINE, WorkBudget};
 use crate::os::{Pid, Tid};
 
 /// A CPython in a process.
@@ -41,15 +43,34 @@ pub type PythonProcess = Interpreter<TargetProcess>;
 const MAX_FILES: usize = 50_000;
 
 impl PythonProcess {
-    /// Finds the interpreter in a running process.
+    /// Finds the interpreter in a running process, within 5 seconds.
     ///
     /// # Errors
     /// See [`AttachError`]; a process whose interpreter is still starting is
     /// [`AttachError::StillStarting`] and can be tried again.
     pub fn attach(pid: Pid) -> Result<PythonProcess, AttachError> {
+        PythonProcess::attach_within(pid, &WorkBudget::within(ATTACH))
+    }
+
+    /// As [`attach`](PythonProcess::attach), for a process that may be any program: within half a second.
+    ///
+    /// # Errors
+    /// As [`attach`](PythonProcess::attach).
+    pub fn examine(pid: Pid) -> Result<PythonProcess, AttachError> {
+        PythonProcess::attach_within(pid, &WorkBudget::within(EXAMINE))
+    }
+
+    /// As [`attach`](PythonProcess::attach), as far as the budget allows.
+    ///
+    /// # Errors
+    /// As [`attach`](PythonProcess::attach).
+    pub(crate) fn attach_within(
+        pid: Pid,
+        budget: &WorkBudget,
+    ) -> Result<PythonProcess, AttachError> {
         let target =
             TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
-        let found = find(&target)?;
+        let found = find(&target, budget)?;
         Ok(Interpreter::new(target, found))
     }
 
@@ -74,8 +95,8 @@ impl PythonProcess {
 
 /// As [`locate::find`]. Of a process that ends or calls exec meanwhile, the memory is gone in the middle of
 /// the search, and what the search then misses is no fact about a program.
-fn find(target: &TargetProcess) -> Result<LocatedRuntime, AttachError> {
-    locate::find(target).map_err(|error| {
+fn find(target: &TargetProcess, budget: &WorkBudget) -> Result<LocatedRuntime, AttachError> {
+    locate::find(target, budget).map_err(|error| {
         if target.memory().is_closed() {
             AttachError::StillStarting(target.pid())
         } else {
@@ -205,10 +226,12 @@ impl<T: ProcessImage> Interpreter<T> {
     /// reports negative reference counts (Include/object.h, from 3.14 on Include/refcount.h).
     /// `None` where the file exports no names, or cannot be read.
     pub fn is_debug_build(&self) -> Option<bool> {
-        let image = self.image()?;
+        let deadline = WorkBudget::within(EXAMINE).deadline();
+        let image = self.image(deadline)?;
         let file = self.target.open_mapped(image.base()?).ok()?;
         let names = ["_Py_NegativeRefcount", "Py_GetVersion"];
-        match ElfFile::open(file).ok()?.symbols(&names).ok()?.as_slice() {
+        let symbols = ElfFile::open(file, deadline).ok()?.symbols(&names);
+        match symbols.ok()?.as_slice() {
             [Some(_), _] => Some(true),
             [None, Some(_)] => Some(false),
             // Stripped of all names: both kinds are the same.
@@ -217,8 +240,8 @@ impl<T: ProcessImage> Interpreter<T> {
     }
 
     /// The file that holds the interpreter, as it is mapped; `None` when it is gone.
-    fn image(&self) -> Option<Image> {
-        let mappings = self.target.maps().ok()?;
+    fn image(&self, deadline: Deadline) -> Option<Image> {
+        let mappings = self.target.maps(deadline).ok()?;
         let mut images = images(&mappings).into_iter();
         images.find(|image| image.path.display().to_string() == self.found.image)
     }
@@ -245,11 +268,11 @@ mod tests {
         // It has answered: its program is mapped.
         cat.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let target = TargetProcess::open(cat.id().cast_signed()).unwrap();
-        let error = find(&target).unwrap_err();
+        let error = find(&target, &WorkBudget::within(ATTACH)).unwrap_err();
         assert!(matches!(error, AttachError::NotPython { .. }), "{error}");
         drop(stdin);
         cat.wait().unwrap();
-        let error = find(&target).unwrap_err();
+        let error = find(&target, &WorkBudget::within(ATTACH)).unwrap_err();
         assert!(matches!(error, AttachError::StillStarting(_)), "{error}");
     }
 }

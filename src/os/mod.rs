@@ -12,6 +12,7 @@ pub mod process;
 pub mod procfs;
 pub mod ptrace;
 pub mod thread;
+pub mod work_budget;
 
 /// A process id, in our own PID namespace.
 pub type Pid = i32;

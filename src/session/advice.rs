@@ -20,7 +20,7 @@ pub fn advice_on_children(pid: Pid) -> Option<String> {
     let pythons: Vec<(Pid, PythonProcess)> = descendants(&[pid])
         .into_iter()
         .take_while(|_| begin.elapsed() < SEARCH_TIME)
-        .filter_map(|child| Some((child.parent, PythonProcess::attach(child.pid).ok()?)))
+        .filter_map(|child| Some((child.parent, PythonProcess::examine(child.pid).ok()?)))
         .collect();
     let [(parent, first), others @ ..] = pythons.as_slice() else {
         return None;

@@ -10,8 +10,10 @@ use super::launch::Launched;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
+use crate::os::deadline::Deadline;
 use crate::os::diagnose::stopped::StoppedReason;
 use crate::os::process::TargetProcess;
+use crate::os::work_budget::{ATTACH, WorkBudget};
 use crate::sampler::processes::launch;
 use crate::sampler::processes::root::Root;
 use crate::session::options::Sampling;
@@ -22,19 +24,26 @@ pub const PATIENCE: Duration = Duration::from_secs(2);
 /// Time between attempts.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Attaches to a running process, and retries until `deadline` if it is still starting.
+/// Attaches to a running process, and retries until `patience` is over if it is still starting. An
+/// attempt takes at most `limit`, and all together at most [`ATTACH`].
 ///
 /// # Errors
 /// See [`AttachError`].
-pub fn attach_until(deadline: Instant, pid: Pid) -> Result<PythonProcess, AttachError> {
+pub fn attach_until(
+    patience: Instant,
+    limit: Duration,
+    pid: Pid,
+) -> Result<PythonProcess, AttachError> {
+    let deadline = Deadline::after(ATTACH);
     loop {
-        let mut result = PythonProcess::attach(pid);
+        let budget = WorkBudget::within_and_by(limit, deadline);
+        let mut result = PythonProcess::attach_within(pid, &budget);
         let may_wait = match &mut result {
             // After a fork it may have only its parent's interpreter.
             Ok(process) => !process.owns_a_thread(),
             Err(error) => error.is_temporary(),
         };
-        if !may_wait || Instant::now() >= deadline {
+        if !may_wait || Instant::now() >= patience {
             return result;
         }
         thread::sleep(RETRY);
@@ -47,13 +56,14 @@ pub fn attach_until(deadline: Instant, pid: Pid) -> Result<PythonProcess, Attach
 /// # Errors
 /// See [`AttachError`].
 pub fn attach_tree(pid: Pid, subprocesses: bool) -> anyhow::Result<Root> {
-    let deadline = Instant::now() + PATIENCE;
+    let patience = Instant::now() + PATIENCE;
+    let deadline = Deadline::after(ATTACH);
     loop {
-        match Root::attach(pid, subprocesses) {
+        match Root::attach(pid, subprocesses, deadline) {
             // A shell script may run one Python after another.
             Err(error)
                 if (error.is_temporary() || subprocesses && error.may_become_python())
-                    && Instant::now() < deadline =>
+                    && Instant::now() < patience =>
             {
                 thread::sleep(RETRY);
             }

@@ -8,6 +8,7 @@ use super::report::{
     Threads,
 };
 use crate::cpython::process::PythonProcess;
+use crate::os::deadline::Deadline;
 use crate::os::diagnose::facts::{Counters, OwnFacts, ProcessFacts, Program, thread_name};
 use crate::os::diagnose::probe::{try_proc_mem, try_process_vm_readv, try_seize};
 use crate::os::elf::ElfFile;
@@ -20,6 +21,7 @@ use crate::os::procfs::statm::RssReader;
 use crate::os::procfs::tasks;
 use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::state::RunState;
+use crate::os::work_budget::{ATTACH, EXAMINE};
 use crate::os::{Pid, Tid};
 use crate::session::errors::without_number;
 use crate::text::redact_command::redact_command;
@@ -102,7 +104,8 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
 
 /// Tries the ways to read a process and, with `seizes`, to pause it. Also returns why pausing failed.
 pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
-    let mappings = read_mappings(pid).unwrap_or_default();
+    let deadline = Deadline::after(EXAMINE);
+    let mappings = read_mappings(pid, deadline).unwrap_or_default();
     let readable = mappings.iter().find(|mapping| mapping.readable);
     // Without permission the kernel does not check the address.
     let at = RemoteAddr(readable.map_or(4096, |mapping| mapping.start));
@@ -236,13 +239,14 @@ pub fn features(process: &mut PythonProcess) -> Features {
 /// The symbols of the program and of the interpreter's file, and totals for all other libraries.
 pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
     let target = process.target();
-    let mappings = target.maps().ok()?;
+    let deadline = Deadline::after(ATTACH);
+    let mappings = target.maps(deadline).ok()?;
     let (exe, holder) = (target.exe_path(), &process.found().image);
     let mut symbols = Symbols::default();
     for image in images(&mappings).iter().take(MAX_IMAGES) {
         let path = image.path.display().to_string();
-        let quality = quality(target, image);
-        if image.path == exe || path == *holder {
+        let quality = quality(target, image, deadline);
+        if *image.path == *exe || path == *holder {
             symbols.main.push(file_symbols(target, path, quality));
             continue;
         }
@@ -267,12 +271,16 @@ pub fn symbols(process: &PythonProcess) -> Option<Symbols> {
     Some(symbols)
 }
 
-fn quality(target: &TargetProcess, image: &Image) -> Result<SymbolInfo, String> {
+fn quality(
+    target: &TargetProcess,
+    image: &Image,
+    deadline: Deadline,
+) -> Result<SymbolInfo, String> {
     let base = image.base().ok_or("not mapped")?;
     let elf = match target.open_mapped(base) {
-        Ok(file) => ElfFile::open(file),
+        Ok(file) => ElfFile::open(file, deadline),
         // The dynamic symbols that the loader needs are in memory too.
-        Err(_) => ElfFile::from_memory(target.memory(), RemoteAddr(base.start)),
+        Err(_) => ElfFile::from_memory(target.memory(), RemoteAddr(base.start), deadline),
     };
     elf.map(|elf| elf.symbol_info())
         .map_err(|error| error.to_string())

@@ -20,6 +20,7 @@ use crate::os::Pid;
 use crate::os::diagnose::facts::{OwnFacts, ProcessFacts};
 use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::state::RunState;
+use crate::os::work_budget::ATTACH;
 use crate::sampler::capture::options::Pausing;
 use crate::session::attach;
 use crate::session::errors::FAILURE;
@@ -45,7 +46,8 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
 /// Collects the report. This never fails: unknown parts are `None`.
 fn inspect(pid: Pid, nonblocking: bool) -> Report {
     let own = OwnFacts::gather(Path::new("/"));
-    let attached = attach::attach_until(Instant::now() + attach::PATIENCE, pid);
+    let patience = Instant::now() + attach::PATIENCE;
+    let attached = attach::attach_until(patience, ATTACH, pid);
     let facts = ProcessFacts::gather(pid);
     let mut report = Report {
         schema: SCHEMA,

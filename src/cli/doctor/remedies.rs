@@ -94,7 +94,7 @@ fn python_children(pid: Pid) -> Vec<String> {
     };
     let children = target.children().into_iter().take(MAX_CHILDREN);
     children
-        .filter(|child| PythonProcess::attach(child.pid).is_ok())
+        .filter(|child| PythonProcess::examine(child.pid).is_ok())
         .take(MAX_NAMED)
         .map(|child| format!("inspect its Python child: pyspy-rs doctor {}", child.pid))
         .collect()

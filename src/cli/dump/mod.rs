@@ -29,6 +29,7 @@ use crate::os::Pid;
 use crate::os::process::list::ProcessSummary;
 use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::PauseGuard;
+use crate::os::work_budget::EXAMINE;
 use crate::sampler::capture::capture as take_sample;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
@@ -121,8 +122,8 @@ fn dump(
             return result.map_err(Problem::Sample);
         }
         log::info!("process {} executed another program", target.pid());
-        let deadline = Instant::now() + attach::PATIENCE;
-        process = attach::attach_until(deadline, target.pid()).map_err(Problem::Attach)?;
+        let patience = Instant::now() + attach::PATIENCE;
+        process = attach::attach_until(patience, EXAMINE, target.pid()).map_err(Problem::Attach)?;
     }
 }
 
@@ -133,14 +134,14 @@ fn add_children(
     processes: &mut Vec<ProcessDump>,
     errors: &mut Vec<String>,
 ) {
-    // One deadline for all children that are starting.
-    let deadline = Instant::now() + attach::PATIENCE;
+    // One time limit for all children that are starting.
+    let patience = Instant::now() + attach::PATIENCE;
     let mut commands: HashMap<Pid, Vec<String>> = HashMap::new();
     for child in descendants(&[root]) {
         let command = commands
             .entry(child.parent)
             .or_insert_with(|| command_line_of(child.parent));
-        let result = attach::attach_until(deadline, child.pid)
+        let result = attach::attach_until(patience, EXAMINE, child.pid)
             .map_err(Problem::Attach)
             .and_then(|process| dump(process, frames, options));
         match result {

@@ -4,13 +4,17 @@ use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
+use crate::cpython::attach::error::AttachError;
 use crate::cpython::attach::locate::program_holds_interpreter;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
+use crate::os::deadline::Deadline;
 use crate::os::process::TargetProcess;
 use crate::os::process::list::{ProcessSummary, all_processes};
 use crate::os::procfs::maps::{Mapping, read_mappings};
+use crate::os::work_budget::{EXAMINE, GaveUp, WorkBudget};
 use crate::session::errors::{USAGE, UserError, print_stderr};
 use crate::text::align::{Align, columns, more};
 use crate::text::escape::command_line;
@@ -18,6 +22,9 @@ use crate::text::units::{mib, rough_duration};
 
 /// Most processes that are listed.
 const MAX_LISTED: usize = 50;
+
+/// How long all processes together may be examined. Five hundred ordinary ones take half a second.
+const SEARCH: Duration = Duration::from_secs(5);
 
 /// A readable Python process.
 #[derive(Clone, Debug)]
@@ -29,86 +36,166 @@ struct Candidate {
 /// The only readable Python process. Prints on stderr which one it is.
 ///
 /// # Errors
-/// A usage error when there is none or more than one; these are listed on stderr.
+/// A usage error when there is none or more than one, or one that may be Python as well; these are
+/// listed on stderr.
 pub fn only_one() -> Result<Pid, UserError> {
-    let candidates = find();
-    match candidates.as_slice() {
-        [one] => {
+    let mut search = Search::start();
+    let candidates: Vec<Candidate> = all_processes()
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|process| search.examine(process))
+        .collect();
+    let unknown = search.unknown();
+    let running = match (candidates.as_slice(), unknown.as_slice()) {
+        ([one], []) => {
             print_stderr(&format!(
                 "Using process {}, the only Python process: {}",
                 one.process.pid,
                 command_line(&one.process.command_line)
             ));
-            Ok(one.process.pid)
+            return Ok(one.process.pid);
         }
-        [] => Err(UserError {
-            message: "no --pid given, and no readable Python process found".to_owned(),
-            hint: "use --pid PID, or run as root to find other users' processes".to_owned(),
-            status: USAGE,
-        }),
-        several => {
-            for line in table(several) {
-                print_stderr(&line);
-            }
-            Err(UserError {
-                message: format!(
-                    "no --pid given, and {} Python processes are running",
-                    several.len()
-                ),
-                hint: "use --pid with one of those above".to_owned(),
+        ([], []) => {
+            return Err(UserError {
+                message: "no --pid given, and no readable Python process found".to_owned(),
+                hint: "use --pid PID, or run as root to find other users' processes".to_owned(),
                 status: USAGE,
-            })
+            });
+        }
+        ([], _) => "no Python process is known to be running".to_owned(),
+        ([_], _) => "more than one Python process may be running".to_owned(),
+        (several, _) => format!("{} Python processes are running", several.len()),
+    };
+    if !candidates.is_empty() {
+        for line in table(&candidates) {
+            print_stderr(&line);
         }
     }
+    for line in unknown {
+        print_stderr(&line);
+    }
+    Err(UserError {
+        message: format!("no --pid given, and {running}"),
+        hint: "use --pid with one of those above".to_owned(),
+        status: USAGE,
+    })
 }
 
-fn find() -> Vec<Candidate> {
-    let processes = all_processes().unwrap_or_default();
-    let mut programs = Programs::default();
-    processes
-        .into_iter()
-        .filter(|process| looks_like_python(process) || programs.hold_python(process.pid))
-        .filter_map(candidate)
-        .collect()
+/// A search for Python processes among all. No process makes it take longer than a moment.
+pub struct Search {
+    deadline: Deadline,
+    programs: Programs,
+    /// Those that could not be examined in their time.
+    gave_up: Vec<(Pid, GaveUp)>,
+    /// How many were not examined at all.
+    left_out: usize,
+}
+
+impl Search {
+    pub fn start() -> Search {
+        Search {
+            deadline: Deadline::after(SEARCH),
+            programs: Programs::default(),
+            gave_up: Vec::new(),
+            left_out: 0,
+        }
+    }
+
+    /// The process as a candidate, if it is a readable Python process.
+    fn examine(&mut self, process: ProcessSummary) -> Option<Candidate> {
+        if self.deadline.is_over() {
+            self.left_out += 1;
+            return None;
+        }
+        let budget = WorkBudget::within_and_by(EXAMINE, self.deadline);
+        let holds = match looks_like_python(&process, &budget) {
+            true => Ok(true),
+            false => self.programs.hold_python(process.pid, &budget),
+        };
+        match holds {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(gave_up) => {
+                self.gave_up.push((process.pid, gave_up));
+                return None;
+            }
+        }
+        self.attach(process, &budget)
+    }
+
+    /// Whether a process is a readable Python process.
+    pub fn is_python(&mut self, process: ProcessSummary) -> bool {
+        if self.deadline.is_over() {
+            self.left_out += 1;
+            return false;
+        }
+        let budget = WorkBudget::within_and_by(EXAMINE, self.deadline);
+        self.attach(process, &budget).is_some()
+    }
+
+    fn attach(&mut self, process: ProcessSummary, budget: &WorkBudget) -> Option<Candidate> {
+        match PythonProcess::attach_within(process.pid, budget) {
+            Ok(attached) => Some(Candidate {
+                process,
+                version: attached.version().to_string(),
+            }),
+            Err(AttachError::GaveUp { pid, gave_up }) => {
+                self.gave_up.push((pid, gave_up));
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// A line for each process that may be Python as well, as far as there is room.
+    pub fn unknown(&self) -> Vec<String> {
+        let line = |(pid, gave_up): &(Pid, GaveUp)| {
+            format!("Process {pid} may be a Python process: {gave_up}")
+        };
+        let mut lines: Vec<String> = self.gave_up.iter().take(MAX_LISTED).map(line).collect();
+        lines.extend(more(self.gave_up.len(), MAX_LISTED));
+        if self.left_out > 0 {
+            lines.push(format!(
+                "{} processes were not examined: the search is given up after {} s",
+                self.left_out,
+                SEARCH.as_secs()
+            ));
+        }
+        lines
+    }
 }
 
 /// Whether a program contains an interpreter, by its device and inode.
 #[derive(Default)]
-struct Programs(HashMap<(u64, u64), bool>);
+struct Programs(HashMap<(u64, u64), Result<bool, GaveUp>>);
 
 impl Programs {
     /// Finds an interpreter linked into a program of any name.
-    fn hold_python(&mut self, pid: Pid) -> bool {
+    fn hold_python(&mut self, pid: Pid, budget: &WorkBudget) -> Result<bool, GaveUp> {
+        if let Some(gave_up) = budget.gave_up() {
+            return Err(gave_up);
+        }
         let Ok(file) = fs::metadata(format!("/proc/{pid}/exe")) else {
-            return false;
+            return Ok(false);
         };
-        *self.0.entry((file.dev(), file.ino())).or_insert_with(|| {
-            TargetProcess::open(pid).is_ok_and(|p| program_holds_interpreter(&p))
-        })
+        let examine = || match TargetProcess::open(pid) {
+            Ok(process) => program_holds_interpreter(&process, budget),
+            Err(_) => Ok(false),
+        };
+        let known = self.0.entry((file.dev(), file.ino()));
+        known.or_insert_with(examine).clone()
     }
 }
 
-/// Whether a process is a readable Python process.
-pub fn is_candidate(process: ProcessSummary) -> bool {
-    candidate(process).is_some()
-}
-
-fn candidate(process: ProcessSummary) -> Option<Candidate> {
-    let version = PythonProcess::attach(process.pid).ok()?.version();
-    Some(Candidate {
-        process,
-        version: version.to_string(),
-    })
-}
-
 /// A quick test of file names, before symbols are read.
-fn looks_like_python(process: &ProcessSummary) -> bool {
+fn looks_like_python(process: &ProcessSummary, budget: &WorkBudget) -> bool {
     let is_python = |path: &Path| {
         path.file_name()
             .is_some_and(|name| name.to_string_lossy().contains("python"))
     };
+    budget.begin("while its mappings were read");
     is_python(&process.exe)
-        || read_mappings(process.pid)
+        || read_mappings(process.pid, budget.deadline())
             .is_ok_and(|maps| maps.iter().filter_map(Mapping::file_path).any(is_python))
 }
 
@@ -136,8 +223,6 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -164,6 +249,25 @@ mod tests {
         assert_eq!(
             table(&many).last().map(String::as_str),
             Some("… and 3 more")
+        );
+    }
+
+    #[test]
+    fn processes_without_an_answer_are_named() {
+        let mut search = Search::start();
+        assert!(search.unknown().is_empty());
+        let gave_up = GaveUp {
+            doing: "while its mappings were read".into(),
+            limit: EXAMINE,
+        };
+        search.gave_up.push((8172, gave_up));
+        search.left_out = 3;
+        assert_eq!(
+            search.unknown(),
+            [
+                "Process 8172 may be a Python process: gave up after 500 ms, while its mappings were read",
+                "3 processes were not examined: the search is given up after 5 s",
+            ]
         );
     }
 }

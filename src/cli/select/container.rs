@@ -1,6 +1,6 @@
 //! `--in-container`: finds a process by the PID that it has inside its container.
 
-use super::candidates;
+use super::candidates::Search;
 use crate::os::Pid;
 use crate::os::container::find::{Container, ContainerProcess, Containers};
 use crate::os::process::list::ProcessSummary;
@@ -36,13 +36,18 @@ pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
     if processes.is_empty() {
         return Err(no_container(&wanted.container, &containers));
     }
+    let mut search = Search::start();
     let is_wanted = |one: &ContainerProcess| match wanted.pid {
         Some(number) => one.inside == number,
-        None => ProcessSummary::of(one.pid).is_some_and(candidates::is_candidate),
+        None => ProcessSummary::of(one.pid).is_some_and(|process| search.is_python(process)),
     };
     let found: Vec<ContainerProcess> = processes.iter().copied().filter(is_wanted).collect();
+    let unknown = search.unknown();
+    for line in &unknown {
+        print_stderr(line);
+    }
     match found.as_slice() {
-        [one] => {
+        [one] if unknown.is_empty() => {
             let container = containers.container_of(one.pid);
             let container = container.map_or("our own container".to_owned(), |found| {
                 format!("container {}", found.label())

@@ -5,12 +5,14 @@ use std::fmt;
 use log::debug;
 
 use super::scan;
+use crate::os::deadline::Deadline;
 use crate::os::elf::ElfFile;
 use crate::os::elf::error::ElfError;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::process::image::ProcessImage;
 use crate::os::procfs::maps::Image;
+use crate::os::work_budget::WorkBudget;
 
 /// An image with one of these symbols is taken for CPython.
 const MARKS: [&str; 3] = ["_PyRuntime", "_PyThreadState_Current", "Py_GetVersion"];
@@ -43,9 +45,12 @@ impl fmt::Display for RootsSource {
 }
 
 /// Whether a file's exported symbols or sections are those of an interpreter.
-pub(crate) fn is_marked(elf: &ElfFile<'_>) -> bool {
-    let exports = elf.exported_symbols(&MARKS);
-    exports.is_ok_and(|found| found.iter().any(Option::is_some)) || elf.section(SECTION).is_some()
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn is_marked(elf: &ElfFile<'_>) -> Result<bool, ElfError> {
+    let exports = elf.exported_symbols(&MARKS)?;
+    Ok(exports.iter().any(Option::is_some) || elf.section(SECTION).is_some())
 }
 
 /// Which symbol tables are searched.
@@ -76,16 +81,20 @@ impl<'a> Candidate<'a> {
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub fn open(target: &'a impl ProcessImage, image: &'a Image) -> Result<Option<Self>, ElfError> {
+    pub fn open(
+        target: &'a impl ProcessImage,
+        image: &'a Image,
+        deadline: Deadline,
+    ) -> Result<Option<Self>, ElfError> {
         let Some(base) = image.base() else {
             return Ok(None);
         };
         let elf = match target.open_mapped(base) {
-            Ok(file) => ElfFile::open(file)?,
+            Ok(file) => ElfFile::open(file, deadline)?,
             // The file is gone, but the parts that the loader needs are in memory.
             Err(error) => {
                 debug!("{}: {error}; reading it from memory", image.path.display());
-                ElfFile::from_memory(target.memory(), RemoteAddr(base.start))?
+                ElfFile::from_memory(target.memory(), RemoteAddr(base.start), deadline)?
             }
         };
         let Some(bias) = elf.load_bias(base) else {
@@ -93,7 +102,7 @@ impl<'a> Candidate<'a> {
         };
         let mut found = match elf.exported_symbols(&MARKS) {
             // A core file has the headers of its libraries and may lack the rest.
-            Err(_) if elf.is_in_memory() => vec![None; MARKS.len()],
+            Err(ElfError::Io(_)) if elf.is_in_memory() => vec![None; MARKS.len()],
             found => found?,
         };
         if found.iter().all(Option::is_none) && !elf.is_in_memory() {
@@ -122,9 +131,9 @@ impl<'a> Candidate<'a> {
     }
 
     /// Searches for `_PyRuntime` by its cookie (3.13+) if no symbol or section locates it.
-    pub fn search_runtime(&mut self, memory: &impl RemoteMemory) {
+    pub fn search_runtime(&mut self, memory: &impl RemoteMemory, budget: &WorkBudget) {
         if self.runtime.is_none() && self.tstate_current.is_none() {
-            self.runtime = scan::debug_offsets(memory, self.writable_memory())
+            self.runtime = scan::debug_offsets(memory, self.writable_memory(), budget)
                 .map(|addr| (addr, RootsSource::Cookie));
         }
     }

@@ -4,6 +4,7 @@ use python_offsets::{OffsetsError, PythonVersion, supported_versions};
 
 use crate::os::Pid;
 use crate::os::process::OpenError;
+use crate::os::work_budget::GaveUp;
 
 /// Why attaching to a process failed.
 #[derive(Debug, thiserror::Error)]
@@ -72,6 +73,14 @@ pub enum AttachError {
         /// The file, and what is wrong with it.
         what: String,
     },
+    /// The process holds so much to be searched that it was not done in time.
+    #[error("process {pid}: {gave_up}")]
+    GaveUp {
+        /// Which process.
+        pid: Pid,
+        /// What was not finished, and how long it was allowed to take.
+        gave_up: GaveUp,
+    },
     /// A system call failed.
     #[error("cannot read process {pid}: {cause}")]
     Io {
@@ -115,6 +124,11 @@ impl AttachError {
             AttachError::NotFound { .. } => {
                 "PyPy and other programs of that name are not supported; if it is CPython, run again \
                  with -vv and report the output"
+                    .into()
+            }
+            AttachError::GaveUp { .. } => {
+                "its files or its memory are unusually large, or the machine is overloaded: try again \
+                 when it is less busy, with -vv to see what was searched"
                     .into()
             }
             AttachError::Io { .. } => "run again with -vv to see what was tried".into(),

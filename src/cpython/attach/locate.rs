@@ -1,7 +1,9 @@
 //! Finds the interpreter in a process: its image, its version and the address of its state. Runs
 //! once per attach.
 
+use std::collections::HashMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use log::{debug, info};
 use python_offsets::semantics::{GilHolder, StrFormat};
@@ -20,7 +22,8 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::process::TargetProcess;
 use crate::os::process::image::ProcessImage;
-use crate::os::procfs::maps::{Mapping, images};
+use crate::os::procfs::maps::{Image, Mapping, images};
+use crate::os::work_budget::{GaveUp, WorkBudget};
 
 /// An interpreter, and how it was found.
 #[derive(Clone, Debug)]
@@ -35,31 +38,57 @@ pub struct LocatedRuntime {
 /// Finds the interpreter of a live process or of a core file.
 ///
 /// # Errors
-/// See [`AttachError`].
-pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
+/// See [`AttachError`]; [`AttachError::GaveUp`] when the budget's time is over.
+pub fn find(
+    target: &impl ProcessImage,
+    budget: &WorkBudget,
+) -> Result<LocatedRuntime, AttachError> {
     let pid = target.pid();
-    let mappings = target
-        .maps()
-        .map_err(|cause| AttachError::Io { pid, cause })?;
-    let mut images = images(&mappings);
+    budget.begin("while its mappings were read");
+    let found = target
+        .maps(budget.deadline())
+        .map_err(|cause| AttachError::Io { pid, cause })
+        .and_then(|mappings| find_in(target, &mappings, budget));
+    match (found, budget.gave_up()) {
+        // Whatever is missing may be so because time is over.
+        (Err(_), Some(gave_up)) => Err(AttachError::GaveUp { pid, gave_up }),
+        (found, _) => found,
+    }
+}
+
+fn find_in(
+    target: &impl ProcessImage,
+    mappings: &[Mapping],
+    budget: &WorkBudget,
+) -> Result<LocatedRuntime, AttachError> {
+    let pid = target.pid();
+    let mut images = images(mappings);
     let exe = target.exe_path();
     // libpython first, then the executable, then all other images: an embedder may have any name,
     // and may link the interpreter into a plugin.
-    images.sort_by_key(|image| {
+    images.sort_by_cached_key(|image| {
         let name = image.file_name();
         (
             !name.starts_with("libpython"),
-            image.path != exe,
+            *image.path != *exe,
             !name.contains("python"),
         )
     });
     let memory = target.memory();
     let mut failure = None;
     let mut unmarked = Vec::new();
+    let mut others = OtherFiles::default();
     for image in &images {
-        match Candidate::open(target, image) {
+        if budget.is_over() {
+            break;
+        }
+        if others.contain(image) {
+            continue;
+        }
+        budget.begin(format!("while {} was examined", image.path.display()));
+        match Candidate::open(target, image, budget.deadline()) {
             Ok(Some(candidate)) if candidate.is_marked => {
-                match identify(memory, pid, candidate, &mappings) {
+                match identify(memory, pid, candidate, mappings, budget) {
                     // An extension can be linked with a libpython that is mapped but never started,
                     // while the interpreter that runs is in the executable.
                     Err(error @ AttachError::StillStarting(_)) => {
@@ -69,9 +98,15 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
                     result => return result,
                 }
             }
-            Ok(Some(candidate)) if image.path == exe => unmarked.push(candidate),
-            Ok(_) => {}
+            Ok(Some(candidate)) => {
+                others.add(image);
+                if *image.path == *exe {
+                    unmarked.push(candidate);
+                }
+            }
+            Ok(None) => others.add_failure(image),
             Err(error) => {
+                others.add_failure(image);
                 debug!("{}: {error}", image.path.display());
                 if image.file_name().contains("python") {
                     let what = format!("{}: {error}", image.path.display());
@@ -82,7 +117,7 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
     }
     // A fully stripped program still has an interpreter's data.
     for candidate in unmarked {
-        match identify(memory, pid, candidate, &mappings) {
+        match identify(memory, pid, candidate, mappings, budget) {
             Err(AttachError::StillStarting(_)) => {}
             result => return result,
         }
@@ -90,13 +125,59 @@ pub fn find(target: &impl ProcessImage) -> Result<LocatedRuntime, AttachError> {
     Err(failure.unwrap_or_else(|| nothing_found(target, &exe)))
 }
 
+/// Files without an interpreter. One file can be mapped at 60,000 places, each of which is an image.
+#[derive(Default)]
+struct OtherFiles {
+    /// How often each could not be examined.
+    failures: HashMap<FileKey, u32>,
+}
+
+impl OtherFiles {
+    /// How many images of a file are tried that cannot be examined: a mapping of it may be no load of it.
+    const MAX_FAILURES: u32 = 4;
+
+    fn add(&mut self, image: &Image) {
+        self.failures.insert(key(image), OtherFiles::MAX_FAILURES);
+    }
+
+    fn add_failure(&mut self, image: &Image) {
+        *self.failures.entry(key(image)).or_default() += 1;
+    }
+
+    fn contain(&self, image: &Image) -> bool {
+        let failures = self.failures.get(&key(image));
+        failures.is_some_and(|failures| *failures >= OtherFiles::MAX_FAILURES)
+    }
+}
+
+/// A file by device, inode and path: two subvolumes of a btrfs have one device in the list of mappings, and
+/// may have equal inodes.
+type FileKey = ((u64, u64), u64, Arc<Path>);
+
+fn key(image: &Image) -> FileKey {
+    let base = image.base();
+    let (dev, inode) = base.map_or(((0, 0), 0), |base| (base.dev, base.inode));
+    (dev, inode, Arc::clone(&image.path))
+}
+
 /// Whether the executable of a process has the symbols or section of an interpreter. Much faster
 /// than a search of all mapped images.
-pub fn program_holds_interpreter(target: &TargetProcess) -> bool {
+///
+/// # Errors
+/// When the budget's time is over.
+pub fn program_holds_interpreter(
+    target: &TargetProcess,
+    budget: &WorkBudget,
+) -> Result<bool, GaveUp> {
+    budget.begin("while its program was examined");
     let program = target.open_exe().map_err(ElfError::from);
-    program
-        .and_then(ElfFile::open)
-        .is_ok_and(|elf| is_marked(&elf))
+    let found = program
+        .and_then(|program| ElfFile::open(program, budget.deadline()))
+        .and_then(|elf| is_marked(&elf));
+    match (found, budget.gave_up()) {
+        (Err(_), Some(gave_up)) => Err(gave_up),
+        (found, _) => Ok(found.unwrap_or(false)),
+    }
 }
 
 /// The error for a process without an interpreter.
@@ -121,17 +202,19 @@ fn identify(
     pid: Pid,
     mut candidate: Candidate<'_>,
     mappings: &[Mapping],
+    budget: &WorkBudget,
 ) -> Result<LocatedRuntime, AttachError> {
     let image = candidate.image.path.display().to_string();
     debug!(
         "searching {image} for an interpreter, load bias {:#x}",
         candidate.bias
     );
-    candidate.search_runtime(memory);
+    budget.begin(format!("while the data of {image} was searched"));
+    candidate.search_runtime(memory, budget);
     let candidate = &candidate;
     // The version text does not exist until `sys` is created.
     let (version, version_source) =
-        version::find(memory, candidate).ok_or(AttachError::StillStarting(pid))?;
+        version::find(memory, candidate, budget).ok_or(AttachError::StillStarting(pid))?;
     info!("process {pid} runs CPython {version} ({image}), by {version_source}");
     let mut description = describe_version(memory, pid, candidate, version)?;
     if has_trace_refs(memory, candidate, &description) {
@@ -155,8 +238,8 @@ fn identify(
         layout_source: description.source,
         roots,
     };
-    let (roots, roots_source) =
-        find_roots(memory, &python, candidate, mappings).ok_or_else(|| {
+    let (roots, roots_source) = find_roots(memory, &python, candidate, mappings, budget)
+        .ok_or_else(|| {
             // A scan finds nothing until the first interpreter exists.
             debug!("no interpreter in the data of {image}");
             AttachError::StillStarting(pid)
@@ -222,6 +305,7 @@ fn find_roots(
     python: &Runtime,
     candidate: &Candidate<'_>,
     mappings: &[Mapping],
+    budget: &WorkBudget,
 ) -> Option<(RuntimeAddresses, RootsSource)> {
     let known = python.roots;
     let runtime_state = &python.layout.runtime_state;
@@ -243,7 +327,8 @@ fn find_roots(
             RootsSource::Symbol("interp_head"),
         ));
     }
-    let head = scan::interpreters_head(memory, python, candidate.writable_memory(), mappings)?;
+    let ranges = candidate.writable_memory();
+    let head = scan::interpreters_head(memory, python, ranges, mappings, budget)?;
     let roots = match runtime_state.interpreters_head {
         Some(field) => {
             let runtime = head.offset_signed(-i64::from(field));

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use log::debug;
 use python_offsets::{PythonVersion, peek_debug_offsets};
 
 use super::candidate::Candidate;
+use super::scan;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
+use crate::os::work_budget::WorkBudget;
 
 /// How a version was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,7 @@ impl fmt::Display for VersionSource {
 pub(crate) fn find(
     memory: &impl RemoteMemory,
     candidate: &Candidate<'_>,
+    budget: &WorkBudget,
 ) -> Option<(PythonVersion, VersionSource)> {
     if let Some(addr) = candidate.py_version()
         && let Some(version) = read_hex(memory, addr)
@@ -48,7 +50,7 @@ pub(crate) fn find(
             return Some((version, VersionSource::DebugOffsets));
         }
     }
-    from_text(memory, candidate).map(|version| (version, VersionSource::Text))
+    from_text(memory, candidate, budget).map(|version| (version, VersionSource::Text))
 }
 
 fn read_hex(memory: &impl RemoteMemory, addr: RemoteAddr) -> Option<PythonVersion> {
@@ -60,28 +62,18 @@ fn read_hex(memory: &impl RemoteMemory, addr: RemoteAddr) -> Option<PythonVersio
 /// Searches the image's data for the static buffer of `Py_GetVersion`. If the file name has a
 /// version, only that minor version is accepted: an extension may contain texts of other
 /// interpreters.
-fn from_text(memory: &impl RemoteMemory, candidate: &Candidate<'_>) -> Option<PythonVersion> {
-    const PIECE: usize = 64 << 10;
+fn from_text(
+    memory: &impl RemoteMemory,
+    candidate: &Candidate<'_>,
+    budget: &WorkBudget,
+) -> Option<PythonVersion> {
     // Py_GetVersion writes at most 250 bytes.
     const OVERLAP: usize = 256;
-    const MAX_DATA: u64 = 64 << 20;
     let expected = version_in_name(&candidate.image.file_name());
-    let mut bytes = vec![0; PIECE + OVERLAP];
-    for (start, size) in candidate.writable_memory() {
-        let mut at = 0;
-        while at < size.min(MAX_DATA) {
-            let left = usize::try_from(size - at).unwrap_or(usize::MAX);
-            let len = left.min(PIECE + OVERLAP);
-            let piece = bytes.get_mut(..len)?;
-            if memory.read(start.offset(at), piece).is_err() {
-                debug!("cannot read {len} bytes of data at {}", start.offset(at));
-            } else if let Some(version) = version_text(piece, expected) {
-                return Some(version);
-            }
-            at += PIECE as u64;
-        }
-    }
-    None
+    let ranges = candidate.writable_memory();
+    scan::search_pieces(memory, ranges, OVERLAP, budget, |_, piece| {
+        version_text(piece, expected)
+    })
 }
 
 /// The first text in `bytes` with the form of `sys.version`: `3.8.18 (default, …) \n[GCC …]`.

@@ -14,6 +14,7 @@ use log::info;
 
 use super::error::{CoreError, without_number};
 use crate::os::container::fs_view::FileView;
+use crate::os::deadline::Deadline;
 use crate::os::elf::ElfFile;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
@@ -129,7 +130,10 @@ impl Search {
             return Ok(());
         };
         let path = given.to_path_buf();
-        match exe.try_clone().map(ElfFile::open) {
+        match exe
+            .try_clone()
+            .map(|exe| ElfFile::open(exe, Deadline::NEVER))
+        {
             Ok(Ok(_)) => {}
             Ok(Err(cause)) => {
                 let cause = cause.to_string();
@@ -161,11 +165,11 @@ fn root_of(exe: &Path, exe_path: &Path) -> Option<PathBuf> {
 /// Whether a file is the build that was mapped, or why not.
 fn is_same(found: &File, file: &MappedFile, dumped: &dyn RemoteMemory) -> Result<(), String> {
     let own = found.try_clone().map_err(|error| error.to_string())?;
-    let own = ElfFile::open(own).map_err(|error| error.to_string())?;
+    let own = ElfFile::open(own, Deadline::NEVER).map_err(|error| error.to_string())?;
     let Some(base) = file.base else {
         return Err("the core file does not have the address of its first byte".into());
     };
-    let in_core = ElfFile::from_memory(dumped, base);
+    let in_core = ElfFile::from_memory(dumped, base, Deadline::NEVER);
     let ids = (
         own.build_id(),
         in_core.as_ref().ok().and_then(ElfFile::build_id),

@@ -16,7 +16,9 @@ pub mod syscall_names;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use super::deadline::Deadline;
 use super::memory::address::RemoteAddr;
 use super::process::image::ProcessImage;
 use super::procfs::maps::Mapping;
@@ -162,7 +164,7 @@ impl ProcessImage for CoreFile {
         self.exe.clone()
     }
 
-    fn maps(&self) -> io::Result<Vec<Mapping>> {
+    fn maps(&self, _deadline: Deadline) -> io::Result<Vec<Mapping>> {
         Ok(self.mappings.clone())
     }
 
@@ -239,7 +241,11 @@ fn mapped_files(notes: &Notes, exe_index: Option<usize>) -> Vec<MappedFile> {
 /// The mappings as `/proc/PID/maps` would have shown them. A core file has no inodes, so `inode` is
 /// the index of the file, plus one.
 fn mappings(loads: &[Load], notes: &Notes) -> Vec<Mapping> {
-    let paths: Vec<(PathBuf, bool)> = notes.paths.iter().map(|path| split_deleted(path)).collect();
+    let split = |path: &PathBuf| {
+        let (path, deleted) = split_deleted(path);
+        (Arc::from(path), deleted)
+    };
+    let paths: Vec<(Arc<Path>, bool)> = notes.paths.iter().map(split).collect();
     let files = &notes.files;
     let (mut text, mut code) = (0, 0);
     let mut of_file = |mut mapping: Mapping, range: &notes::FileRange| {

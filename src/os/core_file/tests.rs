@@ -161,7 +161,11 @@ fn opening_returns_for_any_headers() {
                 continue;
             };
             opened += 1;
-            let _ = (core.maps(), core.sizes(), read(&core, BASE, 8192));
+            let _ = (
+                core.maps(Deadline::NEVER),
+                core.sizes(),
+                read(&core, BASE, 8192),
+            );
         }
     }
     assert!(opened > 100, "{opened}");

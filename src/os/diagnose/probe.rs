@@ -88,6 +88,7 @@ pub fn try_seize(pid: Pid, tid: Tid) -> Result<(), PauseError> {
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use crate::os::deadline::Deadline;
     use crate::os::procfs::maps;
     use crate::os::test_support::Cat;
     use crate::os::thread::state::RunState;
@@ -95,7 +96,7 @@ mod tests {
     use std::process::Command;
 
     fn readable(pid: Pid) -> RemoteAddr {
-        let mappings = maps::read_mappings(pid).unwrap();
+        let mappings = maps::read_mappings(pid, Deadline::NEVER).unwrap();
         let mut mappings = mappings.iter().filter(|mapping| mapping.readable);
         RemoteAddr(mappings.next().unwrap().start)
     }

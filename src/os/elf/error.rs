@@ -10,6 +10,9 @@ pub enum ElfError {
     /// It is no ELF file, or one whose headers contradict themselves.
     #[error("not a usable ELF file: {0}")]
     Malformed(String),
+    /// The deadline was over before its end.
+    #[error("reading it takes too long")]
+    TooLate,
 }
 
 impl From<goblin::error::Error> for ElfError {

@@ -1,10 +1,11 @@
 //! [`ElfFile`]: addresses, symbols and build id of an ELF file, read on demand.
 //!
-//! A library may have 30 MB, of which a lookup needs some headers and two tables. Headers are read
-//! with `pread`; tables are mapped while they are searched. The file is untrusted: counts and sizes
-//! have caps, and sums are checked.
+//! A library may have 30 MB, of which a lookup needs some headers and parts of two tables. The file is
+//! untrusted: it is read in pieces and never mapped, counts and sizes have caps, sums are checked, and
+//! all of it has one deadline.
 
 pub mod error;
+pub mod gnu_hash;
 pub mod notes;
 pub mod source;
 pub mod symbol_info;
@@ -18,12 +19,13 @@ use goblin::elf::header::{self, Header};
 use goblin::elf::program_header::{PF_W, PF_X, PT_LOAD, PT_NOTE, ProgramHeader};
 use goblin::elf::section_header::{SHF_WRITE, SectionHeader};
 
+use super::deadline::Deadline;
 use super::memory::RemoteMemory;
 use super::memory::address::RemoteAddr;
 use super::procfs::maps::Mapping;
 use error::ElfError;
 use notes::{Note, NoteIter};
-use source::Source;
+use source::{Place, Source};
 
 /// Cap on segments and sections; libpython has 12 and 40.
 const MAX_HEADERS: usize = 4096;
@@ -51,8 +53,12 @@ pub struct ElfFile<'m> {
 }
 
 impl ElfFile<'static> {
-    pub fn open(file: File) -> Result<ElfFile<'static>, ElfError> {
-        ElfFile::parse(Source::file(file)?)
+    /// Reads the headers of a file. After the deadline this and all later reads fail.
+    ///
+    /// # Errors
+    /// When it cannot be read or is no ELF file.
+    pub fn open(file: File, deadline: Deadline) -> Result<ElfFile<'static>, ElfError> {
+        ElfFile::parse(Source::file(file, deadline)?)
     }
 }
 
@@ -66,8 +72,9 @@ impl<'m> ElfFile<'m> {
     pub fn from_memory(
         memory: &'m dyn RemoteMemory,
         base: RemoteAddr,
+        deadline: Deadline,
     ) -> Result<ElfFile<'m>, ElfError> {
-        ElfFile::parse(Source::memory(memory, base))
+        ElfFile::parse(Source::memory(memory, base, deadline))
     }
 
     fn parse(mut source: Source<'m>) -> Result<ElfFile<'m>, ElfError> {
@@ -117,7 +124,7 @@ impl<'m> ElfFile<'m> {
     }
 
     /// The ranges of writable data: `.data` and `.bss` (and any other writable section, largest
-    /// last), or the writable segments when there are no section headers.
+    /// last), or the writable segments when there are no section headers. No two overlap.
     pub fn writable_ranges(&self) -> Vec<VirtualRange> {
         let mut ranges: Vec<VirtualRange> = self
             .sections
@@ -140,6 +147,7 @@ impl<'m> ElfFile<'m> {
                 })
                 .collect();
         }
+        let mut ranges = merged(ranges);
         ranges.sort_by_key(|range| range.size);
         ranges
     }
@@ -197,6 +205,23 @@ impl<'m> ElfFile<'m> {
     }
 }
 
+/// Ranges without overlaps: thousands of sections may describe the same memory. Those that only touch
+/// stay apart, so that a small one is still searched before a large one next to it.
+fn merged(mut ranges: Vec<VirtualRange>) -> Vec<VirtualRange> {
+    ranges.sort_by_key(|range| range.vaddr);
+    let mut merged: Vec<VirtualRange> = Vec::new();
+    for range in ranges {
+        let end = range.vaddr.saturating_add(range.size);
+        match merged.last_mut() {
+            Some(last) if range.vaddr < last.vaddr.saturating_add(last.size) => {
+                last.size = last.size.max(end - last.vaddr);
+            }
+            _ => merged.push(range),
+        }
+    }
+    merged
+}
+
 fn read_sections(
     source: &Source<'_>,
     header: &Header,
@@ -212,7 +237,10 @@ fn read_sections(
     let Some(names) = headers.get(usize::from(header.e_shstrndx)) else {
         return Ok(Vec::new());
     };
-    let names = source.table(names.sh_offset, names.sh_size.min(MAX_NAMES))?;
+    let names = source.table(Place {
+        offset: names.sh_offset,
+        size: names.sh_size.min(MAX_NAMES),
+    })?;
     Ok(headers
         .into_iter()
         .map(|section| {

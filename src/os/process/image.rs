@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::TargetProcess;
+use crate::os::deadline::Deadline;
 use crate::os::memory::RemoteMemory;
 use crate::os::procfs::maps::Mapping;
 use crate::os::{Pid, Tid};
@@ -21,8 +22,8 @@ pub trait ProcessImage {
     /// The program that it executes, as a path in its own root; empty when unknown.
     fn exe_path(&self) -> PathBuf;
 
-    /// Its mappings, in order of address.
-    fn maps(&self) -> io::Result<Vec<Mapping>>;
+    /// Its mappings, in order of address; the error is `TimedOut` when the deadline is over.
+    fn maps(&self, deadline: Deadline) -> io::Result<Vec<Mapping>>;
 
     /// A path in the process's own root, as a path in ours.
     fn root_path(&self, path: &Path) -> PathBuf;
@@ -49,8 +50,8 @@ impl ProcessImage for TargetProcess {
         self.exe_path()
     }
 
-    fn maps(&self) -> io::Result<Vec<Mapping>> {
-        self.maps()
+    fn maps(&self, deadline: Deadline) -> io::Result<Vec<Mapping>> {
+        self.maps(deadline)
     }
 
     fn root_path(&self, path: &Path) -> PathBuf {

@@ -83,6 +83,7 @@ fn has_same_content(file: &File, mapping: &Mapping, memory: &dyn RemoteMemory) -
 mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use crate::os::deadline::Deadline;
     use crate::os::memory::live::LiveMemory;
     use crate::os::procfs::maps;
 
@@ -93,7 +94,7 @@ mod tests {
     #[test]
     fn our_mapped_files_open_by_identity_and_by_content() {
         let memory = LiveMemory::open(own_pid()).unwrap();
-        let mappings = maps::read_mappings(own_pid()).unwrap();
+        let mappings = maps::read_mappings(own_pid(), Deadline::NEVER).unwrap();
         let images = maps::images(&mappings);
         assert!(images.len() >= 2);
         for image in &images {

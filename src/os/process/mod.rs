@@ -18,6 +18,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 
+use super::deadline::Deadline;
 use super::memory::live::LiveMemory;
 use super::permission::PermissionProblem;
 use super::procfs::maps::{self, Mapping};
@@ -140,9 +141,9 @@ impl TargetProcess {
     /// have none.
     ///
     /// # Errors
-    /// When it has ended or may not be read.
-    pub fn maps(&self) -> io::Result<Vec<Mapping>> {
-        maps::read_mappings(self.view)
+    /// When it has ended or may not be read; `TimedOut` when the deadline is over.
+    pub fn maps(&self, deadline: Deadline) -> io::Result<Vec<Mapping>> {
+        maps::read_mappings(self.view, deadline)
     }
 
     /// Opens the file of a mapping, even if it was deleted or is under another root.

@@ -29,15 +29,15 @@ fn facts_about_a_child() {
     assert!(target.is_same_process());
     assert!(target.age().unwrap() <= TargetProcess::open(own_pid()).unwrap().age().unwrap());
     assert!(target.root_path(Path::new("/proc")).is_dir());
-    let image = maps::images(&target.maps().unwrap())
+    let image = maps::images(&target.maps(Deadline::NEVER).unwrap())
         .into_iter()
         .next()
         .unwrap();
-    assert_eq!(image.path, target.exe_path());
+    assert_eq!(*image.path, *target.exe_path());
 
     drop(child);
     assert!(!target.is_same_process());
-    assert!(target.rss().is_err() && target.maps().is_err());
+    assert!(target.rss().is_err() && target.maps(Deadline::NEVER).is_err());
     assert!(target.command_line().is_empty());
     assert!(matches!(
         TargetProcess::open(target.pid()),
@@ -104,8 +104,8 @@ fn a_deleted_and_a_replaced_program_are_still_opened() {
     let target = child.open();
     assert_eq!(target.exe_path(), program);
     let check = || {
-        let images = maps::images(&target.maps().unwrap());
-        let image = images.iter().find(|image| image.path == program);
+        let images = maps::images(&target.maps(Deadline::NEVER).unwrap());
+        let image = images.iter().find(|image| *image.path == *program);
         let image = image.unwrap_or_else(|| unreachable!("{images:?} {:?}", target.exe_path()));
         for mapping in &image.mappings {
             let file = target.open_mapped(mapping).unwrap();

@@ -6,7 +6,9 @@ use super::root::{Root, python_below};
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
+use crate::os::deadline::Deadline;
 use crate::os::process::TargetProcess;
+use crate::os::work_budget::EXAMINE;
 
 /// Shortest wait between two attempts. An interpreter starts in about 10 ms.
 const MIN_RETRY: Duration = Duration::from_micros(500);
@@ -52,7 +54,7 @@ pub fn attach_launched(
                 if next_children.is_some_and(|next| next <= begin)
                     && let Ok(target) = TargetProcess::open(pid)
                 {
-                    let child = python_below(&target);
+                    let child = python_below(&target, Deadline::after(EXAMINE));
                     // A message is less urgent than attaching.
                     let delay = if subprocesses {
                         Duration::ZERO

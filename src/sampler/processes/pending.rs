@@ -299,7 +299,7 @@ impl Pending {
         }
         let begin = Instant::now();
         let fork = parent.and_then(|parent| parent.attach_to_fork(pid));
-        let attached = fork.map_or_else(|| PythonProcess::attach(pid), Ok);
+        let attached = fork.map_or_else(|| PythonProcess::examine(pid), Ok);
         self.next_attach = Some(now + attach_interval(age, begin.elapsed()));
         match attached {
             // After a vfork the process still has its parent's memory, and no stack of its own.

@@ -5,7 +5,9 @@ use python_offsets::PythonVersion;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
+use crate::os::deadline::Deadline;
 use crate::os::process::TargetProcess;
+use crate::os::work_budget::{ATTACH, EXAMINE, WorkBudget};
 
 /// The process that the user gave.
 pub enum Root {
@@ -30,14 +32,15 @@ impl Root {
     /// Attaches to a process or, with `subprocesses`, to the tree below it if that includes a Python.
     ///
     /// # Errors
-    /// As [`PythonProcess::attach`].
-    pub fn attach(pid: Pid, subprocesses: bool) -> Result<Root, AttachError> {
-        match PythonProcess::attach(pid) {
+    /// As [`PythonProcess::attach`], also when the deadline is over.
+    pub fn attach(pid: Pid, subprocesses: bool, deadline: Deadline) -> Result<Root, AttachError> {
+        let budget = WorkBudget::within_and_by(ATTACH, deadline);
+        match PythonProcess::attach_within(pid, &budget) {
             Ok(process) => Ok(process.into()),
             Err(error) if subprocesses && error.may_become_python() => {
                 let target =
                     TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
-                match python_below(&target) {
+                match python_below(&target, deadline) {
                     Some(child) => Ok(Root::Other {
                         target,
                         version: child.version(),
@@ -71,8 +74,13 @@ impl Root {
     }
 }
 
-/// The first Python below a process that is not a Python.
-pub(crate) fn python_below(target: &TargetProcess) -> Option<PythonProcess> {
-    let mut children = target.children().into_iter();
-    children.find_map(|child| PythonProcess::attach(child.pid).ok())
+/// The first Python below a process that is not a Python, if it is found before the deadline.
+pub(crate) fn python_below(target: &TargetProcess, deadline: Deadline) -> Option<PythonProcess> {
+    let children = target.children().into_iter();
+    children
+        .take_while(|_| !deadline.is_over())
+        .find_map(|child| {
+            let budget = WorkBudget::within_and_by(EXAMINE, deadline);
+            PythonProcess::attach_within(child.pid, &budget).ok()
+        })
 }

@@ -14,6 +14,7 @@ use crate::cpython::attach::locate::LocatedRuntime;
 use crate::cpython::attach::version::VersionSource;
 use crate::cpython::code::frame_table::FrameId;
 use crate::cpython::tape::TapeMetadata;
+use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::tape::Tape;
 use crate::os::memory::{MemoryError, RemoteMemory};
@@ -84,7 +85,7 @@ impl ProcessImage for ScriptedImage {
         PathBuf::new()
     }
 
-    fn maps(&self) -> io::Result<Vec<Mapping>> {
+    fn maps(&self, _deadline: Deadline) -> io::Result<Vec<Mapping>> {
         Ok(Vec::new())
     }
 
