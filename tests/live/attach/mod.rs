@@ -5,6 +5,7 @@ mod debug_builds;
 mod embedded;
 mod free_threaded;
 mod frozen;
+mod hostile_files;
 mod odd;
 mod permissions;
 mod processes;
