@@ -86,7 +86,8 @@ fn watch(
     }
 }
 
-fn can_draw() -> bool {
+/// Whether stdout is a terminal that can show a plot.
+pub fn can_draw() -> bool {
     io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::session::errors;
+use crate::session::job_control;
 use args::Cli;
 use options::Action;
 use stdout::to_stdout;
@@ -40,6 +41,13 @@ pub fn run() -> ExitCode {
 }
 
 fn perform(action: Action) -> anyhow::Result<u8> {
+    match action {
+        // Reads no process.
+        Action::Completions(_) => {}
+        Action::Top(_) => job_control::start(true)?,
+        Action::Memory(_) => job_control::start(memory::can_draw())?,
+        Action::Record(_) | Action::Dump(_) | Action::Doctor(_) => job_control::start(false)?,
+    }
     match action {
         Action::Record(options) => record::run(&options),
         Action::Top(options) => top::run(&options),

@@ -16,9 +16,10 @@ use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
 use crate::os::process::TargetProcess;
+use crate::os::ptrace::hold;
 use crate::os::ptrace::pause::PauseGuard;
 
-use capture::options::CaptureOptions;
+use capture::options::{CaptureOptions, Pausing};
 use processes::names::{ProcessDescription, ProcessNames};
 use processes::pending::PendingProcesses;
 use processes::root::Root;
@@ -26,6 +27,7 @@ use processes::sampled::{Outcome, SampledProcess};
 use resources::memory_poll::{MemoryPoller, PollTarget};
 use sample::Sample;
 use schedule::priority::PriorityControl;
+use schedule::throttle::ThrottleWatch;
 use schedule::timer::Timer;
 use stats::SamplerStats;
 
@@ -68,6 +70,7 @@ pub struct Sampler {
     options: SamplerOptions,
     timer: Timer,
     priority: PriorityControl,
+    throttle: ThrottleWatch,
     start: Instant,
     stats: SamplerStats,
 }
@@ -89,6 +92,7 @@ impl Sampler {
             timer: Timer::new(options.rate_hz, start, seed),
             options,
             priority: PriorityControl::new(),
+            throttle: ThrottleWatch::start(root.pid(), start),
             start,
             stats: SamplerStats::default(),
         };
@@ -177,6 +181,11 @@ impl Sampler {
             if self.is_stopped() || self.is_over(now) {
                 return false;
             }
+            // Ctrl-Z stops us between samples. The ticks until we are continued count as missed.
+            if hold::must_wait() {
+                std::thread::sleep(SHORT_NAP);
+                continue;
+            }
             let left = self.timer.deadline().saturating_duration_since(now);
             if left.is_zero() {
                 return true;
@@ -212,10 +221,15 @@ impl Sampler {
             let processes = self.processes.iter().map(|one| one.process.target());
             sample.memory = memory.poll(now, processes.map(PollTarget::of));
         }
-        let capture = CaptureOptions {
+        let mut capture = CaptureOptions {
             skip_leaf_match: tick.missed > 0,
             ..self.options.capture
         };
+        if capture.pausing == Pausing::Running && self.throttle.is_throttled(now) {
+            capture.pausing = Pausing::Never;
+            sample.notices.extend(self.throttle.notice());
+            self.stats.could_not_pause = true;
+        }
         let (frames, pending, stats) = (&mut self.frames, &mut self.pending, &mut self.stats);
         self.processes.retain_mut(|process| {
             let pid = process.process.pid();

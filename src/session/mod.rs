@@ -4,6 +4,7 @@ pub mod advice;
 pub mod attach;
 pub mod errors;
 pub mod files;
+pub mod job_control;
 pub mod launch;
 pub mod options;
 pub mod recording;

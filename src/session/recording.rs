@@ -103,9 +103,8 @@ impl SampleSource for Samples {
         &self.new_fs_roots
     }
 
-    fn settle(&mut self) {
-        // A thread that cannot be resumed yet is blocked in the kernel: this process does not delay it.
-        PauseGuard::settle();
+    fn settle(&mut self) -> bool {
+        PauseGuard::settle()
     }
 }
 

@@ -118,8 +118,8 @@ fn sample<M: Model>(
     let mut last_tick = Instant::now();
     let mut last = None;
     let ending = loop {
-        if shared.suspend.load(Ordering::SeqCst) {
-            source.settle();
+        // A thread that cannot be resumed yet would stop as soon as it can, and stay so: Ctrl-Z waits.
+        if shared.suspend.load(Ordering::SeqCst) && source.settle() {
             suspend::stop_until_foreground(terminal, &shared.stop);
             shared.suspend.store(false, Ordering::SeqCst);
         }

@@ -22,9 +22,9 @@ pub trait SampleSource: Iterator<Item = Sample> {
         &[]
     }
 
-    /// Resumes any thread of the target that is still paused after `next`. Called before Ctrl-Z stops this
-    /// process for an unknown time.
-    fn settle(&mut self);
+    /// Resumes any thread of the target that is still paused after `next`, and returns whether none is
+    /// left. Called before Ctrl-Z stops this process for an unknown time.
+    fn settle(&mut self) -> bool;
 }
 
 /// Counts samples.

@@ -97,6 +97,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "advice",
             "errors",
             "signals",
+            "job_control",
             "files",
             "launch",
             "attach",

@@ -15,6 +15,7 @@ use crate::os::elf::ElfFile;
 use crate::os::elf::symbol_info::SymbolInfo;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::process::TargetProcess;
+use crate::os::procfs::cgroup::cpu::CpuQuota;
 use crate::os::procfs::maps::{Image, images, read_mappings};
 use crate::os::procfs::paths::open_regular;
 use crate::os::procfs::statm::RssReader;
@@ -46,6 +47,7 @@ pub fn own(facts: &OwnFacts) -> Own {
         seccomp: facts.seccomp.map(seccomp),
         yama_scope: facts.yama_scope,
         container: facts.container,
+        cpu_quota: CpuQuota::own().map(|quota| quota.cpus()),
     }
 }
 
@@ -73,6 +75,7 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
         executable_is,
         state: match facts.state {
             _ if facts.kernel_thread => "a thread of the kernel",
+            _ if facts.frozen.is_some() => "frozen by its control group",
             RunState::Running => "running",
             RunState::Sleeping => "sleeping",
             RunState::DiskWait => "in an uninterruptible wait (mostly for a disk)",
@@ -97,8 +100,13 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
         same_root: facts.same_root,
         cgroup: facts.cgroup.clone(),
         memory_limit_bytes: limit.map(|limit| limit.limit_bytes),
-        memory_left_bytes: limit.map(crate::os::procfs::cgroup::MemoryLimit::left_bytes),
+        memory_left_bytes: limit.map(crate::os::procfs::cgroup::memory::MemoryLimit::left_bytes),
         rss_bytes: RssReader::open(pid).and_then(|rss| rss.rss_bytes()).ok(),
+        frozen_by: facts
+            .frozen
+            .as_ref()
+            .map(|one| one.group.display().to_string()),
+        freezes_without: facts.frozen_without.clone(),
     }
 }
 

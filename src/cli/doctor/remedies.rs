@@ -81,6 +81,19 @@ pub fn for_permission(pid: Pid, problem: &PermissionProblem) -> Vec<String> {
 
 /// A problem of a process that can be read.
 pub fn for_state(pid: Pid, facts: &ProcessFacts) -> Option<Problem> {
+    if let Some(frozen) = &facts.frozen {
+        let (file, text) = frozen.remedy();
+        return Some(Problem {
+            problem: format!(
+                "the process is frozen by its control group {}: its stacks do not change",
+                frozen.group.display()
+            ),
+            fixes: vec![
+                "of a container: docker unpause".to_owned(),
+                format!("or: echo {text} > {}", file.display()),
+            ],
+        });
+    }
     (facts.state == RunState::Stopped).then(|| Problem {
         problem: "the process is stopped (Ctrl-Z or SIGSTOP): its stacks do not change".to_owned(),
         fixes: vec![format!("kill -CONT {pid}")],

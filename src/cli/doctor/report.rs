@@ -60,6 +60,8 @@ pub struct Own {
     pub yama_scope: Option<u32>,
     /// Whether pyspy-rs seems to run in a container.
     pub container: bool,
+    /// The CPUs that a quota of its control groups leaves to pyspy-rs.
+    pub cpu_quota: Option<f64>,
 }
 
 /// The process, as any user can see it.
@@ -100,6 +102,10 @@ pub struct Process {
     pub memory_left_bytes: Option<u64>,
     /// Resident set size, in bytes.
     pub rss_bytes: Option<u64>,
+    /// The control group that it is frozen by.
+    pub frozen_by: Option<String>,
+    /// The control group of pyspy-rs that can be frozen without the process.
+    pub freezes_without: Option<String>,
 }
 
 #[derive(Debug, Serialize)]

@@ -92,7 +92,11 @@ impl<W: Write> Page<'_, W> {
             Some(scope) => format!("ptrace_scope {scope}: {}", yama(scope)),
         };
         self.line("Yama", yama)?;
-        self.line("in a container", yes_no(own.container))
+        self.line("in a container", yes_no(own.container))?;
+        let quota = own.cpu_quota.map(|cpus| {
+            format!("{cpus:.2} CPUs: while that is used up, threads are sampled without pausing")
+        });
+        self.line("CPU quota", quota.as_deref().unwrap_or("none visible"))
     }
 
     fn process(&mut self, process: &Process) -> io::Result<()> {
@@ -149,7 +153,17 @@ impl<W: Write> Page<'_, W> {
         self.line(
             "resident",
             process.rss_bytes.map_or_else(|| "unknown".into(), mib),
-        )
+        )?;
+        match &process.freezes_without {
+            Some(group) => self.line(
+                "freezer",
+                format!(
+                    "cgroup {group} of pyspy-rs can be frozen (docker pause) without this process: a \
+                     thread that is paused at that moment waits until it is thawed"
+                ),
+            ),
+            None => Ok(()),
+        }
     }
 
     fn access(&mut self, access: &Access) -> io::Result<()> {

@@ -97,7 +97,7 @@ use serde::Serialize;
 use super::core_json::{self, Core};
 use super::model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use crate::cpython::values::locals;
-use crate::os::procfs::cgroup::Version;
+use crate::os::procfs::cgroup::hierarchy::Version;
 use crate::text::escape::in_json;
 
 /// The version of the schema.

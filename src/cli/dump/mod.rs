@@ -26,6 +26,7 @@ use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::SampleError;
 use crate::cpython::values::ValueOptions;
 use crate::os::Pid;
+use crate::os::process::exec_rights;
 use crate::os::process::list::ProcessSummary;
 use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::PauseGuard;
@@ -171,7 +172,7 @@ fn sample(
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
     let capture = CaptureOptions {
-        pausing: if options.nonblocking {
+        pausing: if options.nonblocking || exec_rights::is_at_risk(process.pid()) {
             Pausing::Never
         } else {
             Pausing::Running

@@ -11,7 +11,7 @@ use crate::os::core_file::Writer;
 use crate::os::core_file::signal::Signal;
 use crate::os::process::TargetProcess;
 use crate::os::process::usage::PageFaults;
-use crate::os::procfs::cgroup::MemoryLimit;
+use crate::os::procfs::cgroup::memory::MemoryLimit;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::{Pid, Tid};
 

@@ -9,7 +9,8 @@ use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::threads::gil::InterpreterGil;
 use crate::cpython::values::locals::Local;
 use crate::os::process::usage::PageFaults;
-use crate::os::procfs::cgroup::{MemoryLimit, Version};
+use crate::os::procfs::cgroup::hierarchy::Version;
+use crate::os::procfs::cgroup::memory::MemoryLimit;
 use crate::os::procfs::smaps::MemoryFootprint;
 
 fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {

@@ -200,14 +200,12 @@ fn write_thread(
 }
 
 fn live_state(info: &ThreadInfo) -> String {
-    // A thread can block while it holds the GIL (page fault, debugger): idle, as in py-spy.
-    let state = match (info.active, info.owns_gil) {
-        (false, _) => "idle",
-        (true, true) => "active+gil",
-        (true, false) => "active",
-    };
+    let state = if info.active { "active" } else { "idle" };
+    // Also while it waits: all others wait for a thread that blocks without releasing the GIL. (py-spy
+    // shows it for active threads only.)
+    let gil = if info.owns_gil { "+gil" } else { "" };
     let collecting = if info.collecting { "+gc" } else { "" };
-    format!("{state}{collecting}")
+    format!("{state}{gil}{collecting}")
 }
 
 fn write_frame(
@@ -350,6 +348,15 @@ Thread 0x7F0F6C3CA990 (idle)
         let stripped = anstream::adapter::strip_str(&with).to_string();
         assert_eq!(stripped, text(&[samples::process()], plain));
         assert!(stripped.contains("(/srv/app.py:11)"), "{stripped}");
+    }
+
+    #[test]
+    fn shows_the_gil_of_a_thread_that_waits() {
+        let mut process = samples::process();
+        for thread in &mut process.threads {
+            thread.info.active = false;
+        }
+        assert!(text(&[process], PLAIN).contains("(idle+gil): \"MainThread\""));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use crate::os::permission::{CAP_SYS_PTRACE, tracer, user_name, yama_scope};
 use crate::os::process::{command_line, exe_path};
-use crate::os::procfs::cgroup::{MemoryLimit, memberships};
+use crate::os::procfs::cgroup::freezer::{Frozen, freezes_without};
+use crate::os::procfs::cgroup::hierarchy::memberships;
+use crate::os::procfs::cgroup::memory::MemoryLimit;
 use crate::os::procfs::paths::root_path;
 use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::statm::RssReader;
@@ -143,6 +145,10 @@ pub struct ProcessFacts {
     pub cgroup: Option<String>,
     /// Its tightest memory limit.
     pub limit: Option<MemoryLimit>,
+    /// The group that it is frozen by.
+    pub frozen: Option<Frozen>,
+    /// The group of ours that can be frozen without it: foreign text.
+    pub frozen_without: Option<String>,
 }
 
 impl ProcessFacts {
@@ -172,6 +178,8 @@ impl ProcessFacts {
             same_root: container::has_same_root(pid).ok(),
             cgroup: cgroup(&fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default()),
             limit: MemoryLimit::of_process(pid),
+            frozen: Frozen::process(pid),
+            frozen_without: freezes_without(pid).map(|one| one.to_string_lossy().into_owned()),
         })
     }
 }

@@ -13,6 +13,7 @@ use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use crate::os::memory::address::RemoteAddr;
 use crate::os::permission::PermissionProblem;
 use crate::os::procfs::status::Status;
+use crate::os::ptrace::hold::Hold;
 use crate::os::ptrace::pause::PauseError;
 use crate::os::{Pid, Tid};
 
@@ -57,6 +58,7 @@ pub fn try_seize(pid: Pid, tid: Tid) -> Result<(), PauseError> {
     let tracer = std::thread::Builder::new()
         .name("try seize".into())
         .spawn(move || {
+            let _hold = Hold::begin();
             let result = ptrace::seize(nix::unistd::Pid::from_raw(tid), ptrace::Options::empty());
             (nix::unistd::gettid().as_raw(), result)
         })

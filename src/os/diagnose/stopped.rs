@@ -4,10 +4,12 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::os::procfs::cgroup::freezer::Frozen;
 use crate::os::procfs::status::Status;
 use crate::os::procfs::tasks;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, permission};
+use crate::text::sanitize::printable;
 
 /// A tracer such as strace stops a process for moments. A process that is still stopped after this
 /// many checks, this far apart, counts as stopped.
@@ -24,16 +26,23 @@ pub enum StoppedReason {
         /// The tracer and its command; `None` when hidden from us.
         by: Option<(Pid, String)>,
     },
+    /// By its control group's freezer.
+    Frozen { pid: Pid, by: Frozen },
 }
 
 impl StoppedReason {
-    /// Takes a few hundredths of a second if the process is traced and stopped, else one read.
+    /// Takes a few hundredths of a second if the process is traced and stopped, else one read, or some
+    /// if it does not run.
     pub fn of(pid: Pid) -> Option<StoppedReason> {
         for _ in 0..CHECKS {
             match RunState::of_thread(pid, pid) {
                 Ok(RunState::Stopped) => return Some(StoppedReason::Stopped { pid }),
                 Ok(RunState::Traced) if !has_active_thread(pid) => std::thread::sleep(INTERVAL),
-                _ => return None,
+                Ok(RunState::Running | RunState::Zombie) | Err(_) => return None,
+                // A frozen process looks asleep.
+                Ok(_) => {
+                    return Frozen::process(pid).map(|by| StoppedReason::Frozen { pid, by });
+                }
             }
         }
         let tracer = Status::of_process(pid)
@@ -76,6 +85,16 @@ impl fmt::Display for StoppedReason {
                 f,
                 "process {pid} is stopped by a debugger that we cannot see, so its stacks do not change"
             ),
+            StoppedReason::Frozen { pid, by } => {
+                let (file, text) = by.remedy();
+                write!(
+                    f,
+                    "process {pid} is frozen by its control group {} (as by docker pause), so its stacks \
+                     do not change; to resume it: docker unpause, or echo {text} > {}",
+                    printable(&by.group.to_string_lossy()),
+                    printable(&file.to_string_lossy())
+                )
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! [`TargetProcess`]: an opened process, and what can be read about it.
 
+pub mod exec_rights;
 pub mod image;
+pub mod job_control;
 pub mod launch;
 pub mod list;
 pub mod mapped_files;

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::TargetProcess;
 use crate::os::Pid;
-use crate::os::procfs::cgroup::MemoryLimit;
+use crate::os::procfs::cgroup::memory::MemoryLimit;
 use crate::os::procfs::read::read_capped;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;

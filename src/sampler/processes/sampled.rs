@@ -8,6 +8,7 @@ use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::SampleError;
 use crate::os::Pid;
+use crate::os::process::exec_rights;
 use crate::sampler::capture;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
@@ -34,6 +35,8 @@ pub(crate) struct SampledProcess {
     exec_checked_at: Option<Instant>,
     /// When pausing its threads last failed.
     cannot_pause_at: Option<Instant>,
+    /// When its program was first seen, if that must not be paused at first; see [`exec_rights`].
+    quiet_since: Option<Instant>,
     cpu_times: CpuTimes,
     /// Its RSS, and when that was read.
     rss: Option<(Instant, u64)>,
@@ -73,6 +76,7 @@ impl SampledProcess {
             execed_at: None,
             exec_checked_at: None,
             cannot_pause_at: None,
+            quiet_since: quiet_since(parent),
             cpu_times: CpuTimes::default(),
             rss: None,
             rss_tracker: RssTracker::default(),
@@ -86,6 +90,7 @@ impl SampledProcess {
         self.reset();
         self.execed_at = None;
         self.exec_checked_at = None;
+        self.quiet_since = quiet_since(self.parent);
     }
 
     /// Drops the state of the previous program.
@@ -156,7 +161,9 @@ impl SampledProcess {
         } else {
             None
         };
-        let pausing = if is_within(self.cannot_pause_at, now, PAUSE_RETRY) {
+        let pausing = if is_within(self.cannot_pause_at, now, PAUSE_RETRY)
+            || is_within(self.quiet_since, now, exec_rights::QUIET_TIME)
+        {
             Pausing::Never
         } else {
             options.pausing
@@ -221,6 +228,12 @@ impl SampledProcess {
         self.rss = Some((now, bytes));
         Some(bytes)
     }
+}
+
+/// The time from which on a new program of a process is not paused. Only a child is expected to execute
+/// another one soon.
+fn quiet_since(parent: Option<Pid>) -> Option<Instant> {
+    (parent.is_some() && exec_rights::may_be_lost()).then(Instant::now)
 }
 
 /// Whether an event was less than `max_age` ago.

@@ -1,4 +1,5 @@
-//! The times of samples, and the scheduling priority of the sampler.
+//! The times of samples, the scheduling priority of the sampler, and limits of its CPU time.
 
 pub mod priority;
+pub mod throttle;
 pub mod timer;

@@ -14,6 +14,7 @@ use signal_hook::low_level::emulate_default_handler;
 use super::input::Keys;
 use super::suspend;
 use super::term::{self, Input, Terminal};
+use crate::os::process::launch::is_ignored;
 use crate::tui::model::{Command, View};
 
 /// Interval of checks for signals, new snapshots and the end.
@@ -159,11 +160,12 @@ fn show_until_end<V: View>(
     Ok(())
 }
 
-/// Registers the signals that [`show`] handles. Must be called before [`Terminal::enter`], so that none of
+/// Registers the signals that [`show`] handles, without those that are ignored. Must be called before [`Terminal::enter`], so that none of
 /// them leaves the terminal in raw mode.
 ///
 /// # Errors
 /// Those of `sigaction`.
 pub fn signals() -> io::Result<Signals> {
-    Signals::new([SIGTSTP, SIGCONT, SIGWINCH, SIGQUIT])
+    let all = [SIGTSTP, SIGCONT, SIGWINCH, SIGQUIT].into_iter();
+    Signals::new(all.filter(|signal| !is_ignored(*signal)))
 }

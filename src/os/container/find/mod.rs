@@ -14,7 +14,7 @@ use std::path::Path;
 use nix::sched::{CloneFlags, setns};
 
 use crate::os::Pid;
-use crate::os::procfs::cgroup::memberships;
+use crate::os::procfs::cgroup::hierarchy::memberships;
 use crate::os::procfs::read::read_capped;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;

@@ -18,6 +18,7 @@
 //!   stopped, so it is remembered and detached as soon as it has, at the next use of a guard or by
 //!   [`PauseGuard::settle`].
 //! - We die. The kernel resumes all threads of a dead tracer.
+//! - We are to be stopped (Ctrl-Z). That waits until nothing is paused (`hold.rs`).
 //!
 //! The kernel binds a traced thread to the OS thread that seized it, so a guard is neither `Send`
 //! nor `Sync`, and an OS thread that ends resumes its threads.
@@ -30,6 +31,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 
+use super::hold::Hold;
 use super::syscall_restart;
 use super::wait::{self, Event, WaitFor};
 use crate::os::permission::PermissionProblem;
@@ -77,11 +79,12 @@ struct Paused {
     signal: i32,
     /// When its stop was requested.
     since: Instant,
+    hold: Hold,
 }
 
 thread_local! {
     /// Threads that this OS thread traces and could not detach yet.
-    static STRAGGLERS: RefCell<Vec<Traced>> = const { RefCell::new(Vec::new()) };
+    static STRAGGLERS: RefCell<Vec<(Traced, Hold)>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Threads that are paused until this is dropped.
@@ -155,13 +158,15 @@ impl PauseGuard {
     /// for a launched program to end.
     pub fn settle() -> bool {
         STRAGGLERS.with_borrow_mut(|stragglers| {
-            stragglers.retain(|thread| !thread.try_detach());
+            stragglers.retain(|(thread, _)| !thread.try_detach());
             stragglers.is_empty()
         })
     }
 
     /// Seizes all first, so that they stop at the same time, then waits for each.
     fn seize(threads: &[Traced], limit: Duration) -> Result<PauseGuard, PauseError> {
+        // Until every thread has one of its own, or is resumed.
+        let hold = Hold::begin();
         let mut guard = PauseGuard {
             paused: Vec::with_capacity(threads.len()),
             not_paused: Vec::new(),
@@ -185,10 +190,12 @@ impl PauseGuard {
                     thread,
                     signal,
                     since,
+                    hold: hold.clone(),
                 }),
                 Stop::Gone => guard.not_paused.push((thread.tid, NotPaused::Gone)),
                 Stop::TimedOut => {
-                    STRAGGLERS.with_borrow_mut(|stragglers| stragglers.push(thread));
+                    STRAGGLERS
+                        .with_borrow_mut(|stragglers| stragglers.push((thread, hold.clone())));
                     let why = NotPaused::Uninterruptible;
                     guard.not_paused.push((thread.tid, why));
                 }
@@ -201,10 +208,11 @@ impl PauseGuard {
 impl Drop for PauseGuard {
     fn drop(&mut self) {
         let mut ending = Vec::new();
-        for Paused { thread, signal, .. } in self.paused.drain(..) {
+        for paused in self.paused.drain(..) {
+            let thread = paused.thread;
             // A thread that is not stopped any more has been killed and is ending.
-            if wait::detach(thread.tid, signal).is_err() && !thread.try_detach() {
-                ending.push(thread);
+            if wait::detach(thread.tid, paused.signal).is_err() && !thread.try_detach() {
+                ending.push((thread, paused.hold));
             }
         }
         if ending.is_empty() {
@@ -214,7 +222,7 @@ impl Drop for PauseGuard {
         let mut backoff = Backoff::default();
         while !ending.is_empty() && since.elapsed() < EXIT_LIMIT {
             backoff.wait(since.elapsed());
-            ending.retain(|thread| !thread.try_detach());
+            ending.retain(|(thread, _)| !thread.try_detach());
         }
         STRAGGLERS.with_borrow_mut(|stragglers| stragglers.extend(ending));
     }
@@ -283,8 +291,10 @@ impl Traced {
     /// Handles a stop; returns the signal to resume the thread with.
     fn stopped(&self, signal: i32, event: i32) -> i32 {
         // With the event it is our interruption, or a stop of the target. Without, this signal is
-        // about to be delivered.
+        // about to be delivered. Only a traced thread stops for a signal that is ignored, and its
+        // call has ended for that, too.
         if event != libc::PTRACE_EVENT_STOP {
+            syscall_restart::restart_wait(self.tid);
             return signal;
         }
         if signal == libc::SIGTRAP {
@@ -329,7 +339,7 @@ impl Traced {
     }
 
     fn is_straggler(&self) -> bool {
-        STRAGGLERS.with_borrow(|stragglers| stragglers.contains(self))
+        STRAGGLERS.with_borrow(|stragglers| stragglers.iter().any(|(thread, _)| thread == self))
     }
 
     fn has_ended(&self) -> bool {

@@ -1,0 +1,45 @@
+//! Ctrl-Z, and the stops of a background process that uses the terminal: they wait until no thread of
+//! the target is paused.
+//!
+//! A launched program is in the same process group, so it receives the terminal's Ctrl-Z itself.
+
+use std::thread;
+
+use anyhow::Context;
+use nix::sys::signal::Signal;
+use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::iterator::Signals;
+
+use crate::os::process::job_control::stop_self;
+use crate::os::process::launch::is_ignored;
+use crate::os::ptrace::hold;
+
+const CANNOT_CATCH: &str = "cannot catch the signals of job control";
+
+/// Catches the signals that stop this process, until it ends, except those that are ignored.
+/// `has_screen`: a live view is to be shown, which restores the terminal before it stops for Ctrl-Z,
+/// and sees to that signal itself.
+///
+/// # Errors
+/// When the system refuses a handler or a thread.
+pub fn start(has_screen: bool) -> anyhow::Result<()> {
+    let all = [SIGTTIN, SIGTTOU, SIGTSTP].into_iter();
+    let ours = all.filter(|signal| !(has_screen && *signal == SIGTSTP));
+    let mut incoming = Signals::new(ours.filter(|one| !is_ignored(*one))).context(CANNOT_CATCH)?;
+    thread::Builder::new()
+        .name("job control".to_owned())
+        .spawn(move || {
+            for signal in &mut incoming {
+                let Ok(signal) = Signal::try_from(signal) else {
+                    continue;
+                };
+                hold::while_nothing_is_held(|| {
+                    if let Err(error) = stop_self(signal) {
+                        log::warn!("cannot stop for {signal}: {error}");
+                    }
+                });
+            }
+        })
+        .context(CANNOT_CATCH)?;
+    Ok(())
+}
