@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::os::procfs::cgroup::cpu::note_counts;
 use crate::session::errors;
 use crate::session::job_control;
 use args::Cli;
@@ -41,6 +42,7 @@ pub fn run() -> ExitCode {
 }
 
 fn perform(action: Action) -> anyhow::Result<u8> {
+    note_counts();
     match action {
         // Reads no process.
         Action::Completions(_) => {}

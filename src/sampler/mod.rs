@@ -92,7 +92,7 @@ impl Sampler {
             timer: Timer::new(options.rate_hz, start, seed),
             options,
             priority: PriorityControl::new(),
-            throttle: ThrottleWatch::start(root.pid(), start),
+            throttle: ThrottleWatch::start(root.pid()),
             start,
             stats: SamplerStats::default(),
         };

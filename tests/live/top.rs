@@ -141,6 +141,35 @@ fn the_terminal_is_restored_when_a_signal_ends_us() {
     }
 }
 
+#[test]
+fn ctrl_z_restores_the_terminal_and_pauses_nothing() {
+    let target = Target::start(one_python(), "gil.py", &["2"]);
+    let Some(terminal) = Terminal::open("ctrl-z") else {
+        return;
+    };
+    let before = terminal.settings("before");
+    terminal.run(&format!(
+        "{BINARY} top --delay 0.1 -r 1000 --pid {}",
+        target.pid()
+    ));
+    for round in 0..5 {
+        terminal.wait_for("the table", |screen| is_on_top(screen, "spin"));
+        terminal.key("C-z");
+        terminal.wait_for("the shell", |_| terminal.modes() == (false, false));
+        // The shell has the terminal again only after the stop.
+        assert_eq!(terminal.settings(&format!("stopped-{round}")), before);
+        for task in std::fs::read_dir(format!("/proc/{}/task", target.pid())).unwrap() {
+            let stat = std::fs::read_to_string(task.unwrap().path().join("stat")).unwrap();
+            assert!(!stat.contains(") t "), "{stat}");
+        }
+        terminal.run("clear; fg");
+    }
+    terminal.wait_for("the table", |screen| is_on_top(screen, "spin"));
+    terminal.key("q");
+    terminal.wait_for("the shell", |_| terminal.modes() == (false, false));
+    assert_eq!(terminal.settings("after"), before);
+}
+
 /// The process of our binary that has all these arguments.
 fn process_with(arguments: &[&str]) -> Pid {
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {

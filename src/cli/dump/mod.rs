@@ -36,6 +36,7 @@ use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
+use crate::sampler::schedule::throttle::ThrottleWatch;
 use crate::session::attach;
 use crate::session::errors::{UserError, print_stderr};
 use crate::text::escape::command_line;
@@ -165,6 +166,18 @@ fn command_line_of(pid: Pid) -> Vec<String> {
     ProcessSummary::of(pid).map_or_else(Vec::new, |process| process.command_line)
 }
 
+/// Whether a CPU quota has stopped us since our start, of which a warning is printed once.
+fn is_throttled(target: Pid) -> bool {
+    let mut watch = ThrottleWatch::start(target);
+    let throttled = watch.is_throttled(Instant::now());
+    if let Some(notice) = watch.notice()
+        && !WARNED_UNPAUSED.swap(true, Ordering::Relaxed)
+    {
+        print_stderr(&notice);
+    }
+    throttled
+}
+
 /// One sample of one process.
 fn sample(
     process: &mut PythonProcess,
@@ -172,7 +185,10 @@ fn sample(
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
     let capture = CaptureOptions {
-        pausing: if options.nonblocking || exec_rights::is_at_risk(process.pid()) {
+        pausing: if options.nonblocking
+            || exec_rights::is_at_risk(process.pid())
+            || is_throttled(process.pid())
+        {
             Pausing::Never
         } else {
             Pausing::Running

@@ -23,19 +23,19 @@ pub struct ThrottleWatch {
 #[derive(Debug)]
 struct Throttling {
     count: u64,
-    checked_at: Instant,
+    checked_at: Option<Instant>,
     throttled_at: Option<Instant>,
     notified: bool,
 }
 
 impl ThrottleWatch {
     /// Finds out whether there is a quota.
-    pub fn start(target: Pid, now: Instant) -> ThrottleWatch {
+    pub fn start(target: Pid) -> ThrottleWatch {
         let quota = CpuQuota::without(target);
-        let count = quota.as_ref().map_or(0, CpuQuota::throttled);
+        let count = quota.as_ref().map_or(0, CpuQuota::throttled_at_first);
         ThrottleWatch {
             quota,
-            state: Throttling::new(count, now),
+            state: Throttling::new(count),
         }
     }
 
@@ -59,18 +59,19 @@ impl ThrottleWatch {
 }
 
 impl Throttling {
-    fn new(count: u64, now: Instant) -> Throttling {
+    fn new(count: u64) -> Throttling {
         Throttling {
             count,
-            checked_at: now,
+            checked_at: None,
             throttled_at: None,
             notified: false,
         }
     }
 
     fn update(&mut self, now: Instant, count: impl FnOnce() -> u64) -> bool {
-        if now.saturating_duration_since(self.checked_at) >= INTERVAL {
-            self.checked_at = now;
+        let is_due = |at| now.saturating_duration_since(at) >= INTERVAL;
+        if self.checked_at.is_none_or(is_due) {
+            self.checked_at = Some(now);
             let count = count();
             if count > self.count {
                 self.throttled_at = Some(now);
@@ -95,7 +96,7 @@ mod tests {
     #[test]
     fn throttled_from_the_first_count_until_a_while_after_the_last() {
         let start = Instant::now();
-        let mut state = Throttling::new(7, start);
+        let mut state = Throttling::new(7);
         let at = |ms| start + Duration::from_millis(ms);
         assert!(!state.update(at(300), || 7));
         assert!(!state.notice());
@@ -115,7 +116,7 @@ mod tests {
         let now = Instant::now();
         let mut watch = ThrottleWatch {
             quota: None,
-            state: Throttling::new(0, now),
+            state: Throttling::new(0),
         };
         assert!(!watch.is_throttled(now + INTERVAL) && watch.notice().is_none());
     }

@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Target, fixtures, for_each_interpreter};
+use crate::support::{
+    Target, fixtures, for_each_interpreter, for_each_kind, pyspy_rs, said, wait_until,
+};
 
 #[test]
 fn the_busy_thread_holds_the_gil() {
@@ -19,6 +21,26 @@ fn the_busy_thread_holds_the_gil() {
             assert_eq!(found.owns_gil, holds, "GIL holder: {found:#?}");
             assert_eq!(found.active, busy, "active: {found:#?}");
         }
+    });
+}
+
+/// The text showed only `idle` there, so that nothing said whom all others waited for.
+#[test]
+fn a_thread_that_blocks_with_the_gil_is_marked() {
+    for_each_kind("blocks-with-gil", |python| {
+        let target = Target::start(python, "holds_gil.py", &[]);
+        let pid = target.pid().to_string();
+        let mut text = String::new();
+        wait_until("the holder blocks", || {
+            let (status, stdout, stderr) = said(pyspy_rs().args(["dump", "--pid", &pid]));
+            assert_eq!(status, Some(0), "{stderr}");
+            text = stdout;
+            text.lines()
+                .any(|line| line.starts_with("Thread ") && line.contains("(idle+gil)"))
+        });
+        assert_eq!(text.matches("+gil").count(), 1, "{text}");
+        let after = text.split_once("(idle+gil)").unwrap().1;
+        assert!(after.lines().nth(1).unwrap().contains("hold ("), "{text}");
     });
 }
 

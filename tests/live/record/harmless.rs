@@ -8,7 +8,7 @@ use crate::support::{Interpreter, Place, Sampling, Target, fixtures, for_each_ki
 use serde_json::Value;
 
 /// A program with its library in C, which has the same name.
-fn start(python: &Interpreter, name: &str) -> (Target, Place) {
+fn start(python: &Interpreter, name: &str, arguments: &[&str]) -> (Target, Place) {
     let place = python.new_place("lib");
     let file = format!("lib{name}.so");
     let status = Command::new("cc")
@@ -19,7 +19,8 @@ fn start(python: &Interpreter, name: &str) -> (Target, Place) {
         .expect("a C compiler");
     assert!(status.success());
     let seen = place.seen.join(&file);
-    let target = Target::start(python, &format!("{name}.py"), &[seen.to_str().unwrap()]);
+    let words = [&[seen.to_str().unwrap()], arguments].concat();
+    let target = Target::start(python, &format!("{name}.py"), &words);
     (target, place)
 }
 
@@ -63,7 +64,7 @@ impl Signals {
 #[test]
 fn no_signal_is_lost() {
     for_each_kind("no-signal-lost", |python| {
-        let (mut target, _library) = start(python, "timers");
+        let (mut target, _library) = start(python, "timers", &[]);
         let sampling = Sampling::start(target.pid(), &["-f", "raw", "-r", "1000"]);
         ask(&mut target, "spin 1.0");
         let last = ask(&mut target, "children 50");
@@ -83,7 +84,7 @@ fn no_signal_is_lost() {
 #[test]
 fn signal_handlers_run_as_often_as_without_us() {
     for_each_kind("signal-handlers", |python| {
-        let (mut target, _library) = start(python, "timers");
+        let (mut target, _library) = start(python, "timers", &[]);
         let (mut without, mut with) = (Signals::default(), Signals::default());
         let mut spins = 0;
         // In turn, so that both see the same machine.
@@ -114,7 +115,7 @@ fn signal_handlers_run_as_often_as_without_us() {
 #[test]
 fn waits_take_their_time() {
     for_each_kind("waits", |python| {
-        let (mut target, _library) = start(python, "early");
+        let (mut target, _library) = start(python, "early", &[]);
         let before = ask(&mut target, "");
         let sampling = Sampling::start(target.pid(), &["-f", "raw", "-r", "1000"]);
         let waits = |answer: &Value| answer["epoll_wait"]["waits"].as_u64().unwrap();
@@ -129,6 +130,29 @@ fn waits_take_their_time() {
         for (kind, counts) in after.as_object().unwrap() {
             for what in ["early", "interrupted", "failed"] {
                 assert_eq!(counts[what], 0, "{kind}: {after}");
+            }
+        }
+    });
+}
+
+/// With a time limit on its socket a call ended with `EINTR` when its thread was paused just before it
+/// fell asleep: 1 in 100 of `read`, `write`, `send` and their like.
+#[test]
+fn calls_on_sockets_with_a_time_limit_take_their_time() {
+    for_each_kind("socket-calls", |python| {
+        let (mut target, _library) = start(python, "early", &["sockets"]);
+        let sampling = Sampling::start(target.pid(), &["-f", "raw", "-r", "1000"]);
+        let mut answer = Value::Null;
+        wait_until("a hundred calls of each kind", || {
+            answer = ask(&mut target, "");
+            answer["connect"]["waits"].as_u64().unwrap() >= 100
+        });
+        let recording = sampling.stop();
+        assert!(recording.samples_with("calls (").0 > 0, "{recording:#?}");
+        println!("{}: {answer}", python.label());
+        for (kind, counts) in answer.as_object().unwrap() {
+            for what in ["interrupted", "failed"] {
+                assert_eq!(counts[what], 0, "{kind}: {answer}");
             }
         }
     });

@@ -3,6 +3,7 @@
 pub mod churn;
 pub mod concurrency;
 mod harmless;
+mod job_control;
 mod launch;
 pub mod nonblocking;
 mod running;

@@ -4,8 +4,10 @@
 //! A group that has used its quota gets no CPU until the next period begins: with `cpu.max` at 2 % of
 //! a period of 100 ms, a thread of the target that is paused then stays so for 98 ms.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::hierarchy::{Version, View, counter, number, text};
 use crate::os::Pid;
@@ -15,13 +17,32 @@ use crate::os::procfs::read::reread;
 /// Cap on the size of a file of counters, in bytes; real ones have some hundred.
 const MAX_STAT: usize = 4096;
 
+/// The counts of each group of ours with a quota, by its directory, when they were first read.
+static FIRST_COUNTS: OnceLock<HashMap<PathBuf, u64>> = OnceLock::new();
+
 /// The quotas that apply to this process.
 #[derive(Debug)]
 pub struct CpuQuota {
     /// The least of them, in CPUs.
     cpus: f64,
-    /// The counters of each group with one.
-    counters: Vec<File>,
+    /// The groups with one.
+    groups: Vec<Group>,
+}
+
+/// A group and its counters.
+#[derive(Debug)]
+struct Group {
+    folder: PathBuf,
+    counters: File,
+}
+
+impl Group {
+    /// How often it was stopped so far.
+    fn throttled(&self) -> Option<u64> {
+        let mut buffer = [0; MAX_STAT];
+        let text = std::str::from_utf8(reread(&self.counters, &mut buffer).ok()?).ok()?;
+        counter(text, "nr_throttled")
+    }
 }
 
 impl CpuQuota {
@@ -40,7 +61,7 @@ impl CpuQuota {
     fn find(own: &View, target: Option<&View>) -> Option<CpuQuota> {
         let mut quota = CpuQuota {
             cpus: f64::INFINITY,
-            counters: Vec::new(),
+            groups: Vec::new(),
         };
         for place in own.places("cpu") {
             let theirs = target.and_then(|target| target.group("cpu", place.version));
@@ -49,7 +70,10 @@ impl CpuQuota {
                 if let Some(cpus) = cpus(folder, place.version).filter(|_| !is_shared) {
                     quota.cpus = quota.cpus.min(cpus);
                     let counters = open_regular(&folder.join("cpu.stat"));
-                    quota.counters.extend(counters.ok());
+                    quota.groups.extend(counters.ok().map(|counters| Group {
+                        folder: folder.to_owned(),
+                        counters,
+                    }));
                 }
             }
         }
@@ -63,13 +87,32 @@ impl CpuQuota {
 
     /// How often any of the groups was stopped so far. One read per group.
     pub fn throttled(&self) -> u64 {
-        let counts = self.counters.iter().filter_map(|file| {
-            let mut buffer = [0; MAX_STAT];
-            let text = std::str::from_utf8(reread(file, &mut buffer).ok()?).ok()?;
-            counter(text, "nr_throttled")
+        let counts = self.groups.iter().filter_map(Group::throttled);
+        counts.fold(0, u64::saturating_add)
+    }
+
+    /// The same when [`note_counts`] was called; now, if it was not.
+    pub fn throttled_at_first(&self) -> u64 {
+        let first = FIRST_COUNTS.get();
+        let counts = self.groups.iter().filter_map(|group| {
+            let noted = first.and_then(|counts| counts.get(&group.folder).copied());
+            noted.or_else(|| group.throttled())
         });
         counts.fold(0, u64::saturating_add)
     }
+}
+
+/// Notes how often the groups of this process were stopped so far. To be called at its start: whether
+/// they were stopped while it attached shows what to expect of a pause, before the first one.
+pub fn note_counts() {
+    FIRST_COUNTS.get_or_init(|| {
+        let groups = CpuQuota::own().map_or_else(Vec::new, |quota| quota.groups);
+        let counts = groups.into_iter();
+        counts
+            .filter_map(|group| Some((group.throttled()?, group.folder)))
+            .map(|(count, folder)| (folder, count))
+            .collect()
+    });
 }
 
 /// The quota of one group, in CPUs.
