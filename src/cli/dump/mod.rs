@@ -178,6 +178,15 @@ fn is_throttled(target: Pid) -> bool {
     throttled
 }
 
+/// Whether the threads of a process are to be paused.
+fn pausing(pid: Pid, options: &DumpOptions) -> Pausing {
+    if options.nonblocking || exec_rights::is_at_risk(pid) || is_throttled(pid) {
+        Pausing::Never
+    } else {
+        Pausing::Running
+    }
+}
+
 /// One sample of one process.
 fn sample(
     process: &mut PythonProcess,
@@ -185,14 +194,7 @@ fn sample(
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
     let capture = CaptureOptions {
-        pausing: if options.nonblocking
-            || exec_rights::is_at_risk(process.pid())
-            || is_throttled(process.pid())
-        {
-            Pausing::Never
-        } else {
-            Pausing::Running
-        },
+        pausing: pausing(process.pid(), options),
         keep_paused: true,
         ..CaptureOptions::default()
     };
