@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use log::debug;
 
@@ -13,6 +14,7 @@ use super::code::identity;
 use super::frame::RawFrame;
 use super::read::budget::Budget;
 use super::read::error::{ReadError, SampleError};
+use super::read::limit::Limit;
 use super::runtime::Runtime;
 use super::stack::copy::ThreadCopy;
 use super::stack::data_stack;
@@ -27,6 +29,7 @@ use super::values::ValueOptions;
 use super::values::locals::Local;
 use super::values::object::Objects;
 use crate::os::Tid;
+use crate::os::deadline::Deadline;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
@@ -67,6 +70,7 @@ pub struct StackReader {
 struct SampleBudget {
     reads_and_bytes: Cell<(usize, usize)>,
     text: Cell<usize>,
+    limit: Limit,
 }
 
 impl Default for SampleBudget {
@@ -74,6 +78,7 @@ impl Default for SampleBudget {
         SampleBudget {
             reads_and_bytes: Cell::new((MAX_SAMPLE_READS, MAX_SAMPLE_BYTES)),
             text: Cell::new(MAX_SAMPLE_TEXT),
+            limit: Limit::NONE,
         }
     }
 }
@@ -82,7 +87,7 @@ impl SampleBudget {
     /// Runs `read` with what is left of the budget.
     fn within<M, T>(&self, memory: &M, read: impl FnOnce(&Budget<'_, M>) -> T) -> T {
         let (reads, bytes) = self.reads_and_bytes.get();
-        let budget = Budget::new(memory, reads, bytes);
+        let budget = Budget::within(memory, reads, bytes, &self.limit);
         let result = read(&budget);
         self.reads_and_bytes.set(budget.left());
         result
@@ -140,11 +145,32 @@ impl StackReader {
         }
     }
 
-    /// Starts a new sample with a full budget. `new_names`: whether to search for the names of threads
-    /// that have none yet, which takes some reads even if there is nothing new.
+    /// Starts a new sample with a full budget and no deadline. `new_names`: whether to search for the names of
+    /// threads that have none yet, which takes some reads even if there is nothing new.
     pub fn begin_sample(&mut self, new_names: bool) {
         self.named = new_names.then(HashSet::new);
-        self.budget = SampleBudget::default();
+        let budget = &mut self.budget;
+        budget
+            .reads_and_bytes
+            .set((MAX_SAMPLE_READS, MAX_SAMPLE_BYTES));
+        budget.text.set(MAX_SAMPLE_TEXT);
+        budget.limit.set_deadline(Deadline::NEVER);
+    }
+
+    /// Sets the time by which reading must be done: what is not read by then is
+    /// [`ReadError::OutOfTime`]. It may be set again at any time.
+    pub fn set_deadline(&mut self, deadline: Deadline) {
+        self.budget.limit.set_deadline(deadline);
+    }
+
+    /// Sets the flag that ends all reading, from now on.
+    pub fn set_stop(&mut self, stop: Arc<AtomicBool>) {
+        self.budget.limit.set_stop(stop);
+    }
+
+    /// Whether that flag is set.
+    pub fn is_stopped(&self) -> bool {
+        self.budget.limit.is_stopped()
     }
 
     /// Lists the threads of all interpreters. `tasks` returns the process's tasks as pairs of the id
@@ -165,8 +191,14 @@ impl StackReader {
         self.lists.filled(filled);
         let list = self.budget.within(&self.lists.over(memory), |memory| {
             let mut list = list_threads(memory, python)?;
+            list.cap_states(|thread| Some(thread.state.pthread_id));
             identify_threads(memory, ids, tasks, &mut list.threads);
-            Ok::<_, SampleError>(list)
+            list.cap_states(|thread| thread.os_thread_id);
+            if memory.is_spent() {
+                // Some threads are not identified.
+                return Err(SampleError::TornRead(ReadError::OutOfTime));
+            }
+            Ok(list)
         })?;
         if self.copies.len() > list.threads.len() {
             let states: HashSet<_> = list
@@ -327,6 +359,10 @@ impl StackReader {
         });
         if let Err(error) = refreshed {
             debug!("names of threads: {error}");
+            if let (ReadError::OutOfTime, Some(named)) = (error, &mut self.named) {
+                // There may be more time for it soon.
+                named.remove(&interpreter);
+            }
         }
         self.names.name(interpreter, thread.state.pthread_id)
     }
@@ -349,13 +385,15 @@ impl StackReader {
         let reads = codes.reads();
         let size = copy.counted_size;
         let is_walked = copy.cache.is(stack);
+        let limit = &self.budget.limit;
         if !is_walked {
             copy.resolved.keep(0);
         }
         let frames = self.budget.within(memory, |memory| {
             let objects = Objects { memory, python };
             let generation = copy.generation();
-            codes.resolve(objects, generation, stack, &mut copy.resolved, frames)
+            let last = &mut copy.resolved;
+            codes.resolve(objects, generation, stack, last, frames, limit)
         });
         if !is_walked {
             copy.resolved.keep(0);

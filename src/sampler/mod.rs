@@ -35,6 +35,8 @@ use stats::SamplerStats;
 const NAP: Duration = Duration::from_millis(20);
 /// The same while some threads are still to be resumed.
 const SHORT_NAP: Duration = Duration::from_micros(100);
+/// How long a sample that began before the end may go on after it.
+const OVERTIME: Duration = Duration::from_millis(100);
 /// How long a process may take from `exec` until it runs Python without ending the recording, even if
 /// no other process is left.
 const EXEC_GRACE: Duration = Duration::from_secs(2);
@@ -98,7 +100,8 @@ impl Sampler {
         };
         sampler.add_name(root.target(), None);
         if let Root::Python(process) = root {
-            sampler.processes.push(SampledProcess::new(*process, None));
+            let process = SampledProcess::new(*process, None, &sampler.options.stop);
+            sampler.processes.push(process);
         }
         sampler
     }
@@ -142,8 +145,11 @@ impl Sampler {
         self.add_name(process.target(), parent);
         let mut processes = self.processes.iter_mut();
         match processes.find(|one| one.process.pid() == process.pid()) {
-            Some(known) => known.replace(process),
-            None => self.processes.push(SampledProcess::new(process, parent)),
+            Some(known) => known.replace(process, &self.options.stop),
+            None => {
+                let process = SampledProcess::new(process, parent, &self.options.stop);
+                self.processes.push(process);
+            }
         }
     }
 
@@ -203,8 +209,23 @@ impl Sampler {
         }
     }
 
-    /// Samples all processes once. `idle_since`: when the sampler had no other work left.
-    fn sample(&mut self, idle_since: Instant) -> Sample {
+    /// Whether threads recently had to wait for a CPU.
+    fn is_cpu_contended(&self, now: Instant) -> bool {
+        let mut processes = self.processes.iter();
+        processes.any(|one| one.threads.is_cpu_contended(now))
+    }
+
+    /// When the time of a recording is over even for a sample that has begun.
+    fn end(&self) -> Option<Instant> {
+        self.start
+            .checked_add(self.options.duration?)?
+            .checked_add(OVERTIME)
+    }
+
+    /// Samples all processes once; `None` if the recording ends in the middle, since a sample that lacks
+    /// processes would show less memory than they have. `idle_since`: when the sampler had no other work
+    /// left.
+    fn sample(&mut self, idle_since: Instant) -> Option<Sample> {
         let now = Instant::now();
         let tick = self.timer.tick(now);
         let mut sample = Sample {
@@ -230,8 +251,19 @@ impl Sampler {
             sample.notices.extend(self.throttle.notice());
             self.stats.could_not_pause = true;
         }
+        let (end, stop) = (self.end(), Arc::clone(&self.options.stop));
+        let mut is_whole = true;
         let (frames, pending, stats) = (&mut self.frames, &mut self.pending, &mut self.stats);
         self.processes.retain_mut(|process| {
+            // Each process may take its time, and there may be many.
+            let left = end.map_or(capture.time_limit, |end| {
+                end.saturating_duration_since(Instant::now())
+            });
+            is_whole = is_whole && !left.is_zero() && !stop.load(Ordering::Relaxed);
+            if !is_whole {
+                return true;
+            }
+            let capture = capture.within(left);
             let pid = process.process.pid();
             if process.execed_at.is_some() {
                 return pending.contains(pid);
@@ -272,12 +304,11 @@ impl Sampler {
         self.stats.torn += sample.torn;
         self.stats.lateness.record(tick.lateness);
         self.stats.sampling_time += now.elapsed();
-        let mut processes = self.processes.iter();
-        let contended = processes.any(|one| one.threads.is_cpu_contended(now));
+        let contended = self.is_cpu_contended(now);
         // Lateness from the sampler's own work, such as reading new names, is not contention.
         let overslept = tick.lateness.min(now.saturating_duration_since(idle_since));
         self.priority.after_sample(now, overslept, contended);
-        sample
+        (is_whole && !self.is_stopped()).then_some(sample)
     }
 }
 
@@ -289,7 +320,7 @@ impl Iterator for Sampler {
         if !self.may_continue() || !self.wait() {
             return None;
         }
-        let sample = self.sample(idle_since);
+        let sample = self.sample(idle_since)?;
         // A sample in which all processes had ended is empty.
         (self.may_continue() || !sample.processes.is_empty()).then_some(sample)
     }

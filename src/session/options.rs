@@ -84,6 +84,7 @@ impl Sampling {
                 fresh_gil_state: self.selection.gil_only || self.selection.collections,
                 skip_leaf_match: false,
                 keep_paused: false,
+                ..CaptureOptions::default()
             },
             subprocesses: self.subprocesses,
             stop: Arc::clone(stop),

@@ -14,7 +14,7 @@ pub mod text;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::options::DumpOptions;
 use super::report::timing;
@@ -32,7 +32,7 @@ use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::os::work_budget::EXAMINE;
 use crate::sampler::capture::capture as take_sample;
-use crate::sampler::capture::options::{CaptureOptions, Pausing};
+use crate::sampler::capture::options::{CaptureOptions, PAUSE_LIMIT, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
@@ -45,6 +45,9 @@ use print::print;
 
 /// Most attempts on a process that calls exec again and again.
 const MAX_PROGRAMS: u32 = 20;
+
+/// How long the sample of a process may take, with all its names.
+const TIME_LIMIT: Duration = Duration::from_secs(5);
 
 /// Whether the user was warned that threads cannot be paused.
 static WARNED_UNPAUSED: AtomicBool = AtomicBool::new(false);
@@ -96,6 +99,9 @@ fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> UserError {
         SampleError::ProcessExited => "the process ended while it was read",
         SampleError::TornRead(_) if nonblocking => "try again, or without --nonblocking",
         SampleError::TornRead(_) => "try again with -vv, which logs what was read",
+        SampleError::OutOfTime(_) => {
+            "its lists of threads are longer than those of any real program"
+        }
         SampleError::CannotPause(_) => "try --nonblocking, which does not pause threads",
     };
     UserError::failure(format!("cannot read process {pid}: {error}"), hint)
@@ -187,17 +193,29 @@ fn pausing(pid: Pid, options: &DumpOptions) -> Pausing {
     }
 }
 
+/// How the sample of a process is taken.
+fn capture_options(pid: Pid, options: &DumpOptions) -> CaptureOptions {
+    CaptureOptions {
+        pausing: pausing(pid, options),
+        keep_paused: true,
+        time_limit: TIME_LIMIT,
+        // Variables are read while their thread is paused.
+        pause_limit: if options.locals > 0 {
+            TIME_LIMIT
+        } else {
+            PAUSE_LIMIT
+        },
+        ..CaptureOptions::default()
+    }
+}
+
 /// One sample of one process.
 fn sample(
     process: &mut PythonProcess,
     frames: &mut FrameTable,
     options: &DumpOptions,
 ) -> Result<ProcessDump, SampleError> {
-    let capture = CaptureOptions {
-        pausing: pausing(process.pid(), options),
-        keep_paused: true,
-        ..CaptureOptions::default()
-    };
+    let capture = capture_options(process.pid(), options);
     let values = ValueOptions::level(options.locals, options.show_secrets);
     let locals = |process: &PythonProcess, frame: &RawFrame| {
         (options.locals > 0).then(|| process.frame_locals(frame, values))

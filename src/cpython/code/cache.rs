@@ -11,16 +11,18 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use log::debug;
 use python_offsets::semantics::Executable;
 
 use super::entry::{Cached, Code};
 use super::frame_table::{Frame, FrameId, FrameTable};
 use super::identity::{Generation, Identity, Known, are_same, has_names};
 use super::instruction::{CODE_UNIT, byte_offset};
-use super::line_table::locate;
+use super::line_table::LineIndex;
 use super::resolved_stack::ResolvedStack;
 use crate::cpython::frame::{MAX_CACHED_FRAMES, RawFrame};
 use crate::cpython::read::error::ReadError;
+use crate::cpython::read::limit::Limit;
 use crate::cpython::read::record::read_i32;
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
@@ -33,6 +35,14 @@ const MAX_CODES: usize = 50_000;
 const MAX_NEW_CODES: usize = 7_000;
 /// The same limit for the bytes of their names and line tables.
 const MAX_CACHED_BYTES: usize = 32 << 20;
+/// The longest line table that is read. A module of 100,000 lines has about 1 MiB.
+const MAX_LINE_TABLE: usize = 4 << 20;
+/// A longer one is none: a compiler that makes it needs hundreds of GiB.
+const MAX_POSSIBLE_TABLE: usize = 1 << 30;
+/// How many bytes of line tables a single stack may add to that. A table beyond it is not read.
+const MAX_NEW_BYTES: usize = 32 << 20;
+/// After so many frames the time is asked for: a frame whose name is cached takes some 50 ns.
+const FRAMES_PER_QUESTION: usize = 256;
 /// The same limit for the instructions that are cached of all of them.
 const MAX_INSTRUCTIONS: usize = 1_000_000;
 
@@ -60,7 +70,7 @@ impl CodeCache {
     /// names of this one.
     ///
     /// # Errors
-    /// When a code object cannot be read.
+    /// When a code object cannot be read, or the limit is reached.
     pub fn resolve<M: RemoteMemory>(
         &mut self,
         objects: Objects<'_, M>,
@@ -68,6 +78,7 @@ impl CodeCache {
         stack: &[RawFrame],
         last: &mut ResolvedStack,
         table: &mut FrameTable,
+        limit: &Limit,
     ) -> Result<Arc<[FrameId]>, ReadError> {
         self.round = self.round.wrapping_add(1);
         self.make_room();
@@ -95,8 +106,12 @@ impl CodeCache {
         let reused_shown = reused - last.hidden_count();
         let fresh = stack.get(..stack.len() - reused).unwrap_or_default();
         last.ids.reserve(fresh.len());
-        for raw in fresh.iter().rev() {
-            last.push(raw.executable, self.frame(objects, generation, raw, table)?);
+        for (number, raw) in fresh.iter().rev().enumerate() {
+            if number % FRAMES_PER_QUESTION == FRAMES_PER_QUESTION - 1 && limit.is_reached() {
+                return Err(ReadError::OutOfTime);
+            }
+            let id = self.frame(objects, generation, raw, table, limit)?;
+            last.push(raw.executable, id);
         }
         let shown = shown_before.as_deref().unwrap_or_default();
         let prefix = shown
@@ -161,7 +176,7 @@ impl CodeCache {
                 Some(Known {
                     addr: *addr,
                     identity: &cached.identity,
-                    line_table: &cached.code.as_ref()?.table,
+                    line_table: cached.code.as_ref()?.table(),
                 })
             })
             .collect();
@@ -198,6 +213,7 @@ impl CodeCache {
         generation: Option<Generation>,
         raw: &RawFrame,
         table: &mut FrameTable,
+        limit: &Limit,
     ) -> Result<Option<FrameId>, ReadError> {
         if raw.executable.is_null() && objects.python.semantics.executable != Executable::Code {
             return Ok(None);
@@ -218,7 +234,8 @@ impl CodeCache {
             return Ok(None);
         }
         let format = objects.python.semantics.line_table;
-        let location = locate(format, &code.table, code.first_line, instruction);
+        let location = code.locate(format, instruction, limit);
+        let location = location.ok_or(ReadError::OutOfTime)?;
         let frame = table.intern(Frame {
             name: Arc::clone(&code.name),
             filename: Arc::clone(&code.filename),
@@ -288,11 +305,22 @@ impl CodeCache {
         }
         let layout = &objects.python.layout.code_object;
         let filename = self.file(objects.string(identity.filename)?);
+        let table_len = identity.line_table_len();
+        let room = (MAX_CACHED_BYTES + MAX_NEW_BYTES).saturating_sub(self.bytes);
+        // The stack is worth more than its lines. An impossible length is that of something else: an error.
+        let is_possible = table_len <= MAX_POSSIBLE_TABLE;
+        let table = if table_len <= MAX_LINE_TABLE.min(room) || !is_possible {
+            Some(objects.bytes(identity.linetable)?)
+        } else {
+            debug!("a line table of {table_len} bytes is not read");
+            None
+        };
         let code = Code {
             name: objects.string(identity.qualname)?.into(),
             filename,
             first_line: identity.first_line,
-            table: objects.bytes(identity.linetable)?,
+            table,
+            lines: LineIndex::default(),
             instructions: addr.offset(layout.co_code_adaptive.unwrap_or(0).into()),
             first_traceable: match layout.firsttraceable {
                 Some(field) => {
@@ -307,7 +335,7 @@ impl CodeCache {
         if self.identity(objects, addr)? != identity {
             return Err(ReadError::corrupt("PyCodeObject", addr));
         }
-        self.bytes += code.name.len() + code.table.len();
+        self.bytes += code.name.len() + code.table().len();
         Ok(Cached {
             identity,
             validated_in_round: self.round,

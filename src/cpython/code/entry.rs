@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use foldhash::HashMap;
+use python_offsets::semantics::LineTable;
 
 use super::frame_table::FrameId;
 use super::identity::{Generation, Identity};
+use super::line_table::{LineIndex, Location, Table};
+use crate::cpython::read::limit::Limit;
 use crate::os::memory::address::RemoteAddr;
 
 /// A code object, or an object that is none.
@@ -29,7 +32,9 @@ pub struct Code {
     pub name: Arc<str>,
     pub filename: Arc<str>,
     pub first_line: i32,
-    pub table: Vec<u8>,
+    /// `None`: too long to be read, so that its lines are not known.
+    pub table: Option<Vec<u8>>,
+    pub lines: LineIndex,
     /// The address of the first instruction (3.11+).
     pub instructions: RemoteAddr,
     /// Byte offset of the first instruction that is traced (3.11+).
@@ -55,6 +60,29 @@ impl Code {
             return 0;
         }
         usize::from(self.frames.insert(key, frame).is_none())
+    }
+
+    /// The bytes of its line table, none if that was not read.
+    pub fn table(&self) -> &[u8] {
+        self.table.as_deref().unwrap_or_default()
+    }
+
+    /// The location of an instruction, by its byte offset; `None` when the limit is reached.
+    pub fn locate(
+        &mut self,
+        format: LineTable,
+        instruction: i64,
+        limit: &Limit,
+    ) -> Option<Location> {
+        let Some(bytes) = &self.table else {
+            return Some(Location::default());
+        };
+        let table = Table {
+            format,
+            bytes,
+            first_line: self.first_line.into(),
+        };
+        self.lines.locate(&table, instruction, limit)
     }
 
     /// Whether it is the code of the shims below frames that C has called (`_Py_MakeShimCode` in

@@ -90,6 +90,14 @@ impl Identity {
         Ok(identity)
     }
 
+    /// The length of its line table in bytes.
+    pub fn line_table_len(&self) -> usize {
+        let [_, _, line_table] = &self.contents;
+        let len = line_table.first_chunk().copied().map(i64::from_le_bytes);
+        len.and_then(|len| usize::try_from(len).ok())
+            .unwrap_or(usize::MAX)
+    }
+
     /// Decodes all but the contents, from a copy of the start of the code object.
     fn decode(python: &Runtime, record: &Record<'_>) -> Result<Identity, ReadError> {
         let layout = &python.layout;
@@ -127,10 +135,32 @@ pub struct Known<'a> {
     pub line_table: &'a [u8],
 }
 
+/// The most bytes of line tables that one read compares, the last table aside: a thread may be paused
+/// meanwhile, and the limit on time is asked before each read.
+const MAX_COMPARED: usize = 1 << 20;
+
 /// For each of these code objects, whether it is unchanged: its fields, length and hash of name, file and
 /// line table, and the bytes of the line table, whose hash is usually not computed. One vectored read for
-/// all; if that fails, none counts as unchanged.
+/// all unless the tables are long; if it fails, none of them counts as unchanged.
 pub fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -> Vec<bool> {
+    let mut all_same = Vec::with_capacity(known.len());
+    let mut rest = known;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let mut fits = |one: &&Known<'_>| {
+            let fits = bytes <= MAX_COMPARED;
+            bytes += one.line_table.len();
+            fits
+        };
+        let count = rest.iter().take_while(&mut fits).count();
+        let (part, after) = rest.split_at_checked(count).unwrap_or((rest, &[]));
+        all_same.extend(are_same_at_once(objects, part));
+        rest = after;
+    }
+    all_same
+}
+
+fn are_same_at_once<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -> Vec<bool> {
     const CONTENTS: usize = 16;
     let layout = &objects.python.layout;
     let head = u64::from(layout.pyobject.size);

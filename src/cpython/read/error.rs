@@ -1,5 +1,7 @@
 //! Errors of reading an interpreter.
 
+use std::time::Duration;
+
 use crate::os::memory::MemoryError;
 use crate::os::memory::address::RemoteAddr;
 
@@ -8,7 +10,10 @@ use crate::os::memory::address::RemoteAddr;
 pub enum ReadError {
     /// The memory itself could not be read.
     #[error(transparent)]
-    Memory(#[from] MemoryError),
+    Memory(MemoryError),
+    /// There was no time left.
+    #[error("there was no time left to read it")]
+    OutOfTime,
     /// The memory was read, but its content is invalid: the target changed it during the read, or
     /// the address is not that of such a structure.
     #[error("{what} at {addr} does not make sense")]
@@ -24,6 +29,16 @@ pub enum ReadError {
     /// There are more of them than in any real program: a hostile target could use up our time.
     #[error("{0} are too many to be read")]
     TooMuch(&'static str),
+}
+
+impl From<MemoryError> for ReadError {
+    fn from(error: MemoryError) -> ReadError {
+        if error.is_out_of_time() {
+            ReadError::OutOfTime
+        } else {
+            ReadError::Memory(error)
+        }
+    }
 }
 
 impl ReadError {
@@ -58,6 +73,9 @@ impl ReadError {
 /// Why a sample could not be taken.
 #[derive(Debug, thiserror::Error)]
 pub enum SampleError {
+    /// The lists of interpreters and threads are too long, or too slow to read, for the time of a sample.
+    #[error("its threads could not be listed within {}", milliseconds(*.0))]
+    OutOfTime(Duration),
     /// The process ended or called `exec`.
     #[error("the process has ended")]
     ProcessExited,
@@ -67,6 +85,11 @@ pub enum SampleError {
     /// Threads cannot be paused. Sampling without pausing may still work.
     #[error("{0}")]
     CannotPause(String),
+}
+
+/// A limit in a message: `250 ms`.
+pub fn milliseconds(time: Duration) -> String {
+    format!("{} ms", time.as_millis())
 }
 
 impl From<ReadError> for SampleError {

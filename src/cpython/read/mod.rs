@@ -2,4 +2,5 @@
 
 pub mod budget;
 pub mod error;
+pub mod limit;
 pub mod record;

@@ -8,8 +8,10 @@ use crate::cpython::runtime::Runtime;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
-/// Maximum number of interpreters; no process has more.
+/// Maximum number of interpreters that a list may have; no process has more.
 const MAX_INTERPRETERS: usize = 10_000;
+/// Maximum number of interpreters whose threads are read. Programs have some dozens.
+pub const MAX_READ: usize = 1_024;
 /// Maximum number of Python threads of all interpreters together; no process has more.
 const MAX_THREADS: usize = 100_000;
 

@@ -1,5 +1,8 @@
 //! [`ThreadList`]: the Python threads of a process with their kernel ids.
 
+use std::collections::HashMap;
+use std::hash::Hash;
+
 use super::gc::{self, Collection};
 use super::gil;
 use super::interpreter::{self, ThreadState};
@@ -10,6 +13,10 @@ use crate::cpython::runtime::Runtime;
 use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
+
+/// Maximum number of thread states of one OS thread that are read. A thread has one in each interpreter that
+/// it is inside of; an embedder, or a fork that CPython has not noticed, may leave some more.
+const MAX_STATES: usize = interpreter::MAX_READ;
 
 /// A thread in the interpreter's list.
 #[derive(Clone, Debug)]
@@ -53,6 +60,34 @@ pub struct ThreadList {
     pub threads: Vec<PythonThread>,
     /// One error for each interpreter whose list could not be read to its end.
     pub errors: Vec<ReadError>,
+    /// What was left out because there is too much of it, one message each.
+    pub left_out: Vec<String>,
+}
+
+impl ThreadList {
+    /// Leaves out the states beyond [`MAX_STATES`] of each OS thread, which `thread` names as far as it is
+    /// known: a list of 100,000 states of one thread would be that thread's stack 100,000 times.
+    pub(crate) fn cap_states<K: Hash + Eq>(&mut self, thread: impl Fn(&PythonThread) -> Option<K>) {
+        let all = self.threads.len();
+        if all <= MAX_STATES {
+            return;
+        }
+        let mut counts: HashMap<K, usize> = HashMap::new();
+        self.threads.retain(|one| {
+            let Some(key) = thread(one) else {
+                return true;
+            };
+            let count = counts.entry(key).or_default();
+            *count += 1;
+            *count <= MAX_STATES
+        });
+        if self.threads.len() < all {
+            let left_out = all - self.threads.len();
+            self.left_out.push(format!(
+                "{left_out} of {all} thread states are not read: one OS thread has more than {MAX_STATES}"
+            ));
+        }
+    }
 }
 
 /// The threads of all interpreters, without kernel ids.
@@ -61,7 +96,17 @@ pub(crate) fn list_threads(
     python: &Runtime,
 ) -> Result<ThreadList, SampleError> {
     let mut list = ThreadList::default();
-    for interpreter in interpreter::interpreters(memory, python)? {
+    let mut interpreters = interpreter::interpreters(memory, python)?;
+    let all = interpreters.len();
+    if all > interpreter::MAX_READ {
+        // The last one is the main interpreter.
+        interpreters.drain(interpreter::MAX_READ - 1..all - 1);
+        list.left_out.push(format!(
+            "only {} of {all} interpreters are read",
+            interpreters.len()
+        ));
+    }
+    for interpreter in interpreters {
         let known = list.threads.len();
         let (states, error) = interpreter::threads(memory, python, interpreter, known);
         list.errors.extend(error);

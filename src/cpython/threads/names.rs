@@ -122,6 +122,7 @@ impl InterpreterNames {
         self.keys = Some(head.keys);
         let mut reader = NameReader::new(objects);
         let mut text = 0;
+        let mut is_out_of_time = false;
         for entry in entries {
             let known = before.remove(&entry);
             match known.map_or_else(|| reader.read(&entry), |known| Ok(Some(known))) {
@@ -133,12 +134,23 @@ impl InterpreterNames {
                     self.names.insert(entry, name);
                 }
                 Err(error) if error.process_is_gone() => return Err(error),
+                Err(ReadError::OutOfTime) => {
+                    is_out_of_time = true;
+                    break;
+                }
                 // Only this name is missing; the next refresh retries.
                 Ok(None) | Err(_) => {}
             }
         }
+        if is_out_of_time {
+            // The next refresh goes on from here.
+            self.names.extend(before);
+        }
         self.by_ident = self.names.values().cloned().collect();
-        Ok(())
+        match is_out_of_time {
+            true => Err(ReadError::OutOfTime),
+            false => Ok(()),
+        }
     }
 
     /// `threading._active`, if it exists.

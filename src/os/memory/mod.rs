@@ -20,6 +20,17 @@ pub struct MemoryError {
 }
 
 impl MemoryError {
+    /// A read that was not made because there was no time left for it.
+    pub fn out_of_time(addr: RemoteAddr, len: usize) -> MemoryError {
+        let cause = std::io::ErrorKind::TimedOut.into();
+        MemoryError { addr, len, cause }
+    }
+
+    /// Whether there was no time left for the read.
+    pub fn is_out_of_time(&self) -> bool {
+        self.cause.kind() == std::io::ErrorKind::TimedOut
+    }
+
     /// Whether the process has ended, as opposed to a bad address.
     pub fn process_is_gone(&self) -> bool {
         // ESRCH: process_vm_readv found no such process. A read of /proc/PID/mem of an ended

@@ -1,6 +1,7 @@
 //! [`RealtimeGuard`]: real-time priority for the calling thread, for work of microseconds that
-//! others wait for.
+//! others wait for. Work that turns out to take longer calls [`leave`] in its middle.
 
+use std::cell::Cell;
 use std::io;
 use std::marker::PhantomData;
 
@@ -9,8 +10,30 @@ use nix::libc;
 /// The lowest real-time priority, so that threads that have one for good reasons come first.
 const LOWEST: libc::c_int = 1;
 
-/// While this lives, the calling thread is scheduled before all ordinary threads (`SCHED_RR`,
-/// sched(7)). Threads and processes that it starts do not inherit this.
+thread_local! {
+    /// Whether this thread has the priority of a [`RealtimeGuard`].
+    static IS_RAISED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the calling thread has the priority of a [`RealtimeGuard`].
+pub fn is_raised() -> bool {
+    IS_RAISED.get()
+}
+
+/// Ends the priority of the calling thread's [`RealtimeGuard`], if there is one, before the guard itself: a
+/// thread that computes for longer would take a CPU away from all other threads (the kernel lets it have
+/// 95 % of one, `sched_rt_runtime_us`).
+pub fn leave() {
+    if !IS_RAISED.replace(false) {
+        return;
+    }
+    // Lowering the priority needs no permission. (Without one the reset-on-fork flag cannot be cleared.)
+    let _ = schedule(libc::SCHED_OTHER, 0)
+        .or_else(|_| schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0));
+}
+
+/// While this lives, and until [`leave`], the calling thread is scheduled before all ordinary threads
+/// (`SCHED_RR`, sched(7)). Threads and processes that it starts do not inherit this.
 #[derive(Debug)]
 pub struct RealtimeGuard {
     /// The priority is the thread's, so the guard must not move to another.
@@ -29,6 +52,7 @@ impl RealtimeGuard {
             return Err(io::Error::other("another scheduling policy is set already"));
         }
         schedule(libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, LOWEST)?;
+        IS_RAISED.set(true);
         Ok(RealtimeGuard {
             _bound_to_thread: PhantomData,
         })
@@ -37,10 +61,7 @@ impl RealtimeGuard {
 
 impl Drop for RealtimeGuard {
     fn drop(&mut self) {
-        // Lowering the priority needs no permission. (Without one the reset-on-fork flag cannot be
-        // cleared.)
-        let _ = schedule(libc::SCHED_OTHER, 0)
-            .or_else(|_| schedule(libc::SCHED_OTHER | libc::SCHED_RESET_ON_FORK, 0));
+        leave();
     }
 }
 
@@ -88,6 +109,14 @@ mod tests {
                 let stat = String::from_utf8(child.stdout).unwrap();
                 assert_eq!(policy(&stat), libc::SCHED_OTHER);
                 drop(guard);
+                assert_eq!(own(), libc::SCHED_OTHER);
+                let guard = RealtimeGuard::request().unwrap();
+                assert!(is_raised() && own() == libc::SCHED_RR);
+                leave();
+                assert!(!is_raised() && own() == libc::SCHED_OTHER);
+                let again = RealtimeGuard::request().unwrap();
+                assert_eq!(own(), libc::SCHED_RR);
+                drop((guard, again));
                 assert_eq!(own(), libc::SCHED_OTHER);
             }
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::PermissionDenied),

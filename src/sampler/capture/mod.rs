@@ -15,12 +15,19 @@ use std::time::Instant;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::frame::RawFrame;
 use crate::cpython::process::PythonProcess;
-use crate::cpython::read::error::SampleError;
+use crate::cpython::read::error::{ReadError, SampleError, milliseconds};
+use crate::os::deadline::Deadline;
+use crate::os::process::TargetProcess;
+use crate::os::thread::realtime;
 use merge::merge;
 use options::{CaptureOptions, Pausing, Snapshot};
 use pausing::{PtracePauses, ThreadControl};
 use thread_reader::ThreadReader;
+use thread_sample::ThreadSample;
 use tracked_threads::{TrackedThread, TrackedThreads, distinct};
+
+/// After so many threads the time is asked for: one takes a microsecond at least.
+const THREADS_PER_QUESTION: usize = 16;
 
 /// Reads the stacks of all Python threads of a process. `tracked` is what was cached by the previous
 /// sample. `inspect` is called for every frame while its thread is still paused, to read what only
@@ -36,15 +43,17 @@ pub fn capture<T>(
     now: Instant,
     inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
 ) -> Result<Snapshot<T>, SampleError> {
+    let deadline = Deadline::after(options.time_limit);
+    let mut control = PtracePauses::new(process.pid(), options.pause_limit);
     let (stack_reader, _) = process.reader_and_memory();
     stack_reader.begin_sample(tracked.needs_names(now));
     // The list, then the state of each thread, then its stack: the stack of a thread that falls asleep in
     // between must not be from before that.
     if options.fresh_gil_state || tracked.needs_list(now) {
-        tracked.list(process, now)?;
+        list(process, tracked, &mut control, options, deadline, now)?;
     }
     let mut reader = ThreadReader {
-        control: PtracePauses::new(process.pid()),
+        control,
         process,
         frames,
         options,
@@ -52,10 +61,11 @@ pub fn capture<T>(
         stack: std::mem::take(&mut tracked.stack),
         resumes_early: true,
         queries_all: options.cpu_time || tracked.is_cpu_contended(now),
+        deadline,
         errors: Vec::new(),
         torn: 0,
     };
-    tracked.refresh(reader.queries_all);
+    refresh(tracked, &mut reader);
     if options.pausing == Pausing::Running {
         let running = tracked.threads.iter().filter(|thread| thread.runs());
         let running = running.filter(|thread| reader.must_pause(thread));
@@ -68,19 +78,15 @@ pub fn capture<T>(
     let first = interpreters.next();
     reader.resumes_early = interpreters.all(|other| Some(other) == first);
     reader.errors.clone_from(&tracked.errors);
-    let mut samples = Vec::with_capacity(tracked.threads.len());
-    // The interpreter lists the newest thread first.
-    for thread in tracked.threads.iter_mut().rev() {
-        samples.extend(reader.read_with_retries(thread)?);
+    let mut samples = read_all(tracked, &mut reader)?;
+    reader.control.resume_all();
+    let until = deadline.or_earlier(reader.control.deadline());
+    add_names(reader.process, &mut samples, until);
+    if realtime::is_raised() && until.is_over() {
+        realtime::leave();
+        add_names(reader.process, &mut samples, deadline);
     }
     let pauses = reader.control.finish();
-    for sample in &mut samples {
-        let name = &mut sample.trace.thread.name;
-        let (reader, memory) = reader.process.reader_and_memory();
-        *name = reader
-            .thread_name(memory, &sample.thread)
-            .or_else(|| name.take());
-    }
     reader.process.shorten_new(reader.frames);
     tracked.stack = reader.stack;
     tracked.note_pauses(&pauses, now);
@@ -100,4 +106,112 @@ pub fn capture<T>(
         pauses,
         on_cpu_ns,
     })
+}
+
+/// Adds the names of threads, as far as they can be read until then.
+fn add_names<T>(process: &mut PythonProcess, samples: &mut [ThreadSample<T>], until: Deadline) {
+    let (reader, memory) = process.reader_and_memory();
+    reader.set_deadline(until);
+    for sample in samples {
+        let name = &mut sample.trace.thread.name;
+        *name = reader
+            .thread_name(memory, &sample.thread)
+            .or_else(|| name.take());
+    }
+}
+
+/// Lists the threads, with more time once a real-time priority is left.
+fn list(
+    process: &mut PythonProcess,
+    tracked: &mut TrackedThreads,
+    control: &mut PtracePauses,
+    options: CaptureOptions,
+    deadline: Deadline,
+    now: Instant,
+) -> Result<(), SampleError> {
+    loop {
+        let until = deadline.or_earlier(control.deadline());
+        process.reader_and_memory().0.set_deadline(until);
+        match tracked.list(process, now, deadline) {
+            Err(SampleError::TornRead(ReadError::OutOfTime)) => {
+                if !control.let_go() {
+                    return Err(SampleError::OutOfTime(options.time_limit));
+                }
+            }
+            listed => return listed,
+        }
+    }
+}
+
+type Reader<'a, F> = ThreadReader<'a, TargetProcess, PtracePauses, F>;
+
+/// Queries the states of all threads, as far as there is time.
+fn refresh<F, T>(tracked: &mut TrackedThreads, reader: &mut Reader<'_, F>)
+where
+    F: FnMut(&PythonProcess, &RawFrame) -> T,
+{
+    for (number, thread) in tracked.threads.iter_mut().enumerate() {
+        if number % THREADS_PER_QUESTION == THREADS_PER_QUESTION - 1 {
+            if reader.control.deadline().is_over() {
+                reader.control.let_go();
+            }
+            if reader.is_over() {
+                return;
+            }
+        }
+        thread.refresh(reader.queries_all);
+    }
+}
+
+/// Reads all threads, oldest first. Those that are paused are read before the others, which may be many.
+fn read_all<F, T>(
+    tracked: &mut TrackedThreads,
+    reader: &mut Reader<'_, F>,
+) -> Result<Vec<ThreadSample<T>>, SampleError>
+where
+    F: FnMut(&PythonProcess, &RawFrame) -> T,
+{
+    let all = tracked.threads.len();
+    let mut samples = Vec::with_capacity(all);
+    let mut paused: Vec<bool> = Vec::new();
+    // The interpreter lists the newest thread first.
+    if all > 1 && reader.control.deadline() != Deadline::NEVER {
+        let threads = tracked.threads.iter().rev();
+        paused.extend(threads.map(|thread| reader.is_paused(&thread.thread)));
+        for ((number, thread), is_paused) in
+            (0..).zip(tracked.threads.iter_mut().rev()).zip(&paused)
+        {
+            if *is_paused && let Some(sample) = reader.read_with_retries(thread)? {
+                samples.push((number, sample));
+            }
+        }
+    }
+    let mut unread = tracked.left_out;
+    let mut is_over = false;
+    for (number, thread) in (0..).zip(tracked.threads.iter_mut().rev()) {
+        if paused.get(number).is_some_and(|paused| *paused) {
+            continue;
+        }
+        let asks = number % THREADS_PER_QUESTION == THREADS_PER_QUESTION - 1;
+        is_over = is_over || asks && reader.is_over();
+        if is_over {
+            unread += 1;
+            continue;
+        }
+        let errors = reader.errors.len();
+        if let Some(sample) = reader.read_with_retries(thread)? {
+            samples.push((number, sample));
+        }
+        // One message for the others.
+        is_over = reader.errors.len() > errors && reader.is_over();
+    }
+    if unread > 0 {
+        let limit = milliseconds(reader.options.time_limit);
+        let all = all + tracked.left_out;
+        reader.errors.push(format!(
+            "{unread} of {all} threads were not read within {limit}"
+        ));
+    }
+    samples.sort_by_key(|(number, _): &(usize, _)| *number);
+    Ok(samples.into_iter().map(|(_, sample)| sample).collect())
 }

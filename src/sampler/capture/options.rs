@@ -6,6 +6,11 @@ use std::time::Duration;
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Tid;
 
+/// How long a sample of one process may take.
+pub const TIME_LIMIT: Duration = Duration::from_millis(250);
+/// How long threads may be paused in it, all pauses together.
+pub const PAUSE_LIMIT: Duration = Duration::from_millis(20);
+
 /// Whether threads are paused while they are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pausing {
@@ -35,6 +40,21 @@ pub struct CaptureOptions {
     /// Set when ticks were missed: accept the first consistent stack of a running thread instead of
     /// retrying for a matching leaf.
     pub skip_leaf_match: bool,
+    /// How long the sample may take. What was not read by then is left out, with an error.
+    pub time_limit: Duration,
+    /// How long threads may be paused. Then all are resumed, and the rest is read as with
+    /// [`Pausing::Never`].
+    pub pause_limit: Duration,
+}
+
+impl CaptureOptions {
+    /// The same with so much time at most.
+    pub fn within(self, time: Duration) -> CaptureOptions {
+        CaptureOptions {
+            time_limit: self.time_limit.min(time),
+            ..self
+        }
+    }
 }
 
 impl Default for CaptureOptions {
@@ -46,6 +66,8 @@ impl Default for CaptureOptions {
             keep_paused: false,
             fresh_gil_state: false,
             skip_leaf_match: false,
+            time_limit: TIME_LIMIT,
+            pause_limit: PAUSE_LIMIT,
         }
     }
 }

@@ -5,8 +5,13 @@ use std::time::Duration;
 use nix::libc::ESRCH;
 
 use crate::cpython::read::error::SampleError;
+use crate::os::deadline::Deadline;
 use crate::os::ptrace::pause::{PauseError, PauseGuard};
+use crate::os::thread::realtime;
 use crate::os::{Pid, Tid};
+
+/// How long a sample may take under real-time priority, without waits. Most take some 20 µs.
+pub const REALTIME_LIMIT: Duration = Duration::from_millis(1);
 
 /// Pauses and resumes threads.
 pub trait ThreadControl {
@@ -23,6 +28,12 @@ pub trait ThreadControl {
 
     /// Lets a resumed thread run for a while.
     fn wait(&mut self, time: Duration);
+
+    /// When everything that is held must be let go: never while nothing is.
+    fn deadline(&self) -> Deadline;
+
+    /// Resumes all threads, then leaves a real-time priority. Returns whether anything was held.
+    fn let_go(&mut self) -> bool;
 }
 
 /// The threads of one process that are paused by ptrace during one sample.
@@ -31,26 +42,59 @@ pub struct PtracePauses {
     guards: Vec<PauseGuard>,
     /// How long each thread that was resumed had been paused, at most.
     durations: Vec<Duration>,
+    /// For how long threads may still be paused in this sample.
+    left: Duration,
+    /// When those that are paused now must be resumed.
+    paused_until: Deadline,
+    /// When a real-time priority must be left.
+    realtime_until: Deadline,
 }
 
 impl PtracePauses {
-    pub fn new(pid: Pid) -> PtracePauses {
+    /// No thread is paused. `limit`: for how long threads may be paused in this sample.
+    pub fn new(pid: Pid, limit: Duration) -> PtracePauses {
         PtracePauses {
             pid,
             guards: Vec::new(),
             durations: Vec::new(),
+            left: limit,
+            paused_until: Deadline::NEVER,
+            realtime_until: match realtime::is_raised() {
+                true => Deadline::after(REALTIME_LIMIT),
+                false => Deadline::NEVER,
+            },
         }
     }
 
     /// Resumes all threads. Returns how long each had been paused.
     pub fn finish(mut self) -> Vec<Duration> {
+        self.resume_all();
+        self.durations
+    }
+
+    /// Resumes all threads.
+    pub fn resume_all(&mut self) {
         for mut guard in self.guards.drain(..) {
             let left: Vec<Tid> = guard.paused().collect();
             for tid in left {
                 self.durations.extend(guard.resume(tid));
             }
         }
-        self.durations
+        // A thread that did not stop in time may have stopped since.
+        PauseGuard::settle();
+        self.stop_clock();
+    }
+
+    fn is_any_paused(&self) -> bool {
+        self.guards.iter().any(|guard| guard.paused().count() > 0)
+    }
+
+    /// Nothing is paused any more.
+    fn stop_clock(&mut self) {
+        if let Some(left) = self.paused_until.left() {
+            self.left = left;
+            self.paused_until = Deadline::NEVER;
+        }
     }
 }
 
@@ -59,9 +103,18 @@ impl ThreadControl for PtracePauses {
         if tids.is_empty() {
             return Ok(());
         }
-        match PauseGuard::pause_running(self.pid, tids) {
+        // A thread that lacks a CPU stops late. We sleep meanwhile, and it is not paused yet.
+        let realtime_left = self.realtime_until.left();
+        let paused = PauseGuard::pause_running(self.pid, tids);
+        if let Some(left) = realtime_left {
+            self.realtime_until = Deadline::after(left);
+        }
+        match paused {
             Ok(guard) => {
                 self.guards.push(guard);
+                if self.paused_until == Deadline::NEVER && self.is_any_paused() {
+                    self.paused_until = Deadline::after(self.left);
+                }
                 Ok(())
             }
             Err(PauseError::Io { cause, .. }) if cause.raw_os_error() == Some(ESRCH) => Ok(()),
@@ -78,9 +131,24 @@ impl ThreadControl for PtracePauses {
         for guard in &mut self.guards {
             self.durations.extend(guard.resume(tid));
         }
+        if !self.is_any_paused() {
+            self.stop_clock();
+        }
     }
 
     fn wait(&mut self, time: Duration) {
         std::thread::sleep(time);
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.paused_until.or_earlier(self.realtime_until)
+    }
+
+    fn let_go(&mut self) -> bool {
+        let holds = self.is_any_paused() || self.realtime_until != Deadline::NEVER;
+        self.resume_all();
+        realtime::leave();
+        self.realtime_until = Deadline::NEVER;
+        holds
     }
 }

@@ -16,9 +16,11 @@ use crate::cpython::read::error::{ReadError, SampleError};
 use crate::cpython::stack::evidence::ThreadState;
 use crate::cpython::stack::trace::StackTrace;
 use crate::cpython::threads::list::{PythonThread, ThreadList};
+use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::procfs::schedstat::RunCount;
 use crate::os::thread::activity::{Activity, ActivityReader};
+use crate::os::thread::realtime;
 use crate::os::{Pid, Tid};
 
 /// How many times a list of threads that changes while it is read is read.
@@ -32,6 +34,9 @@ const LONG_PAUSE: Duration = Duration::from_micros(500);
 /// For how long after a long pause it is queried whether threads have a CPU.
 const CONTENTION_HOLD: Duration = Duration::from_secs(1);
 
+/// Opening as many threads takes a part of a millisecond, more than one may take under real-time priority.
+const MANY_NEW: usize = 32;
+
 /// The threads of a process; empty before the first sample.
 #[derive(Debug, Default)]
 pub struct TrackedThreads {
@@ -39,6 +44,8 @@ pub struct TrackedThreads {
     pub threads: Vec<TrackedThread>,
     /// Errors from the last listing.
     pub errors: Vec<String>,
+    /// How many threads of the last listing there was no time to open.
+    pub left_out: usize,
     /// Buffer for the stack that is being read.
     pub stack: Vec<RawFrame>,
     listed_at: Option<Instant>,
@@ -126,13 +133,6 @@ impl TrackedThreads {
         self.listed_at.is_none_or(is_old) || self.threads.iter().any(|tracked| tracked.has_ended)
     }
 
-    /// Queries the state of each thread; see [`TrackedThread::refresh`].
-    pub fn refresh(&mut self, all: bool) {
-        self.threads
-            .iter_mut()
-            .for_each(|tracked| tracked.refresh(all));
-    }
-
     /// Whether threads recently had to wait for a CPU.
     pub fn is_cpu_contended(&self, now: Instant) -> bool {
         let contended_at = self.contended_at;
@@ -170,9 +170,16 @@ impl TrackedThreads {
     ///
     /// # Errors
     /// When the interpreters cannot be listed.
-    pub fn list(&mut self, process: &mut PythonProcess, now: Instant) -> Result<(), SampleError> {
+    pub fn list(
+        &mut self,
+        process: &mut PythonProcess,
+        now: Instant,
+        deadline: Deadline,
+    ) -> Result<(), SampleError> {
         let list = threads(process)?;
         self.errors = list.errors.iter().map(ReadError::to_string).collect();
+        self.errors.extend(list.left_out);
+        self.left_out = 0;
         self.listed_at = Some(now);
         let pid = process.pid();
         let mut known = self.threads.iter().zip(&list.threads);
@@ -189,16 +196,25 @@ impl TrackedThreads {
             .into_iter()
             .map(|tracked| (tracked.thread.state.addr, tracked))
             .collect();
-        let threads = list.threads.into_iter().map(|thread| {
-            match old
-                .remove(&thread.state.addr)
-                .filter(|old| old.is_same(&thread))
-            {
-                Some(tracked) => TrackedThread { thread, ..tracked },
-                None => TrackedThread::open(pid, thread),
+        let mut opened = 0;
+        self.threads = Vec::with_capacity(list.threads.len());
+        for thread in list.threads {
+            let known = old.remove(&thread.state.addr);
+            if let Some(tracked) = known.filter(|old| old.is_same(&thread)) {
+                self.threads.push(TrackedThread { thread, ..tracked });
+                continue;
             }
-        });
-        self.threads = threads.collect();
+            opened += 1;
+            if opened == MANY_NEW {
+                realtime::leave();
+            }
+            // The next sample goes on with those that are left out.
+            if opened % MANY_NEW == 0 && deadline.is_over() || self.left_out > 0 {
+                self.left_out += 1;
+            } else {
+                self.threads.push(TrackedThread::open(pid, thread));
+            }
+        }
         Ok(())
     }
 }
@@ -350,14 +366,17 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
 
+/// Whether a list that could not be read may be readable at once.
+fn may_pass(error: &ReadError) -> bool {
+    !error.program_is_replaced() && !matches!(error, ReadError::OutOfTime)
+}
+
 /// Lists the threads; a list that changes while it is read is read again.
 fn threads(process: &mut PythonProcess) -> Result<ThreadList, SampleError> {
     let mut attempt = 1;
     loop {
         match process.threads() {
-            Err(SampleError::TornRead(error))
-                if attempt < ATTEMPTS && !error.program_is_replaced() =>
-            {
+            Err(SampleError::TornRead(error)) if attempt < ATTEMPTS && may_pass(&error) => {
                 debug!("torn read: {error}");
             }
             Ok(list) if attempt < ATTEMPTS && !list.errors.is_empty() => {

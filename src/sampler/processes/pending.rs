@@ -16,6 +16,7 @@ use crate::os::Pid;
 use crate::os::process::new_pids::{self, NewPids};
 use crate::os::process::tree::{Child, descendants};
 use crate::os::procfs::stat::ProcStat;
+use crate::os::thread::realtime;
 
 /// Interval of checks. A new process must be sampled from its first 50 ms on.
 const INTERVAL: Duration = Duration::from_millis(5);
@@ -221,6 +222,7 @@ impl Descendants {
             now >= last + (took * FULL_SCAN_MAX_SHARE).max(FULL_SCAN_INTERVAL)
         };
         if self.full_scan_due && self.full_scan.is_none_or(may_repeat) {
+            realtime::leave();
             let begin = Instant::now();
             // All known processes are starting points: the children of one that has ended have another
             // parent now, and are no longer below the root.
@@ -297,6 +299,8 @@ impl Pending {
         if self.next_attach.is_none_or(|next| now < next) {
             return Ok(AttachAttempt::NotYet);
         }
+        // An attempt takes milliseconds, and no thread is paused.
+        realtime::leave();
         let begin = Instant::now();
         let fork = parent.and_then(|parent| parent.attach_to_fork(pid));
         let attached = fork.map_or_else(|| PythonProcess::examine(pid), Ok);

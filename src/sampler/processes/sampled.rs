@@ -1,5 +1,7 @@
 //! [`SampledProcess`]: a process that is sampled, and its state between samples.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
@@ -68,7 +70,13 @@ pub(crate) struct Sampled {
 }
 
 impl SampledProcess {
-    pub fn new(process: PythonProcess, parent: Option<Pid>) -> SampledProcess {
+    /// `stop` ends a sample in its middle.
+    pub fn new(
+        mut process: PythonProcess,
+        parent: Option<Pid>,
+        stop: &Arc<AtomicBool>,
+    ) -> SampledProcess {
+        process.reader_and_memory().0.set_stop(Arc::clone(stop));
         SampledProcess {
             process,
             parent,
@@ -85,7 +93,8 @@ impl SampledProcess {
 
     /// Continues with the program that the process runs since its `exec`. The CPU times of its threads
     /// continue too.
-    pub fn replace(&mut self, process: PythonProcess) {
+    pub fn replace(&mut self, mut process: PythonProcess, stop: &Arc<AtomicBool>) {
+        process.reader_and_memory().0.set_stop(Arc::clone(stop));
         self.process = process;
         self.reset();
         self.execed_at = None;

@@ -5,14 +5,18 @@
 //! in busy phases, and leaves a thread paused for milliseconds if it is preempted meanwhile. On a machine
 //! with idle CPUs the priority stays normal: there the kernel has a CPU for the sampler, but with realtime
 //! priority it could preempt the target. The priority is only raised while the sampler uses a small part
-//! of one CPU: otherwise it would starve the target on a machine with one CPU.
+//! of one CPU: otherwise it would starve the target on a machine with one CPU. A sample that takes longer
+//! than it may under such a priority leaves it in its middle ([`REALTIME_LIMIT`]), and the next one starts
+//! without.
+//!
+//! [`REALTIME_LIMIT`]: crate::sampler::capture::pausing::REALTIME_LIMIT
 
 use std::time::{Duration, Instant};
 
 use log::{debug, info};
 use nix::time::{ClockId, clock_gettime};
 
-use crate::os::thread::realtime::RealtimeGuard;
+use crate::os::thread::realtime::{self, RealtimeGuard};
 
 /// Time over which the sampler's own CPU load is measured.
 const LOAD_WINDOW: Duration = Duration::from_millis(100);
@@ -78,6 +82,12 @@ impl PriorityControl {
         if !self.is_permitted {
             return;
         }
+        if self.realtime.is_some() && !realtime::is_raised() {
+            // The sample took too long. It may be raised again after one that does not.
+            self.realtime = None;
+            self.contended_at = Some(now);
+            return;
+        }
         if contended || overslept >= CONTENTION_LATENESS {
             self.contended_at = Some(now);
             self.decide(now);
@@ -110,6 +120,27 @@ impl PriorityControl {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_priority_that_a_long_sample_has_left_is_not_raised_at_once() {
+        let start = Instant::now();
+        let mut priority = PriorityControl::new();
+        let mut after = |milliseconds| {
+            let now = start + Duration::from_millis(milliseconds);
+            priority.window = Some((now, Duration::ZERO));
+            priority.after_sample(now, Duration::from_millis(1), true);
+            priority.realtime.is_some()
+        };
+        // Without permission there is nothing to test.
+        if !after(1) {
+            return;
+        }
+        realtime::leave();
+        assert!(!after(2));
+        assert!(!realtime::is_raised());
+        assert!(after(3));
+        assert!(realtime::is_raised());
+    }
 
     #[test]
     fn the_priority_is_raised_under_contention_and_with_a_small_load_only() {

@@ -2,6 +2,7 @@
 
 pub mod churn;
 pub mod concurrency;
+mod deadlines;
 mod harmless;
 mod job_control;
 mod launch;

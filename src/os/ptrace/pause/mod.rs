@@ -14,7 +14,8 @@
 //!   end, so that is done.
 //! - The thread is in a disk wait or a vfork, where nothing can stop it. Such threads are left
 //!   alone. If a thread gets there just when it is to stop, it is given up after [`PAUSE_LIMIT`]; a
-//!   thread that only lacks a CPU, after ten times that. It cannot be detached before it has
+//!   thread that only lacks a CPU, after three times that, and if others are paused meanwhile, after
+//!   [`GROUP_LIMIT`]. It cannot be detached before it has
 //!   stopped, so it is remembered and detached as soon as it has, at the next use of a guard or by
 //!   [`PauseGuard::settle`].
 //! - We die. The kernel resumes all threads of a dead tracer.
@@ -34,15 +35,18 @@ use nix::sys::ptrace;
 use super::hold::Hold;
 use super::syscall_restart;
 use super::wait::{self, Event, WaitFor};
+use crate::os::deadline::Deadline;
 use crate::os::permission::PermissionProblem;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, Tid};
 
 /// The maximum wait for all threads to stop, once one has been seen in a disk wait.
-pub const PAUSE_LIMIT: Duration = Duration::from_millis(100);
+pub const PAUSE_LIMIT: Duration = Duration::from_millis(50);
+/// The same for several threads at once: those that have stopped wait for the others.
+const GROUP_LIMIT: Duration = Duration::from_millis(20);
 /// The factor by which the limit is longer for threads that only lack a CPU.
-const CONTENDED_FACTOR: u32 = 10;
+const CONTENDED_FACTOR: u32 = 3;
 /// The bounds of the sleep between two checks whether a thread has stopped.
 const MIN_SLEEP: Duration = Duration::from_micros(20);
 const MAX_SLEEP: Duration = Duration::from_millis(1);
@@ -97,8 +101,8 @@ pub struct PauseGuard {
 }
 
 impl PauseGuard {
-    /// Pauses some threads of a process, and no others. Takes some microseconds per thread, and a
-    /// second at most when the CPUs are contended. Threads that cannot be paused now are in
+    /// Pauses some threads of a process, and no others. Takes some microseconds per thread, and
+    /// 150 ms at most when the CPUs are contended. Threads that cannot be paused now are in
     /// [`PauseGuard::not_paused`].
     ///
     /// # Errors
@@ -184,8 +188,12 @@ impl PauseGuard {
                 }
             }
         }
+        let until = match stopping.len() {
+            0 | 1 => Deadline::NEVER,
+            _ => Deadline::after(GROUP_LIMIT),
+        };
         for (thread, since) in stopping {
-            match thread.wait_for_stop(since, limit) {
+            match thread.wait_for_stop(since, limit, until) {
                 Stop::Stopped { signal } => guard.paused.push(Paused {
                     thread,
                     signal,
@@ -265,7 +273,8 @@ impl Traced {
         Ok(None)
     }
 
-    fn wait_for_stop(self, started: Instant, limit: Duration) -> Stop {
+    /// Waits for `limit`, for longer if it only lacks a CPU, but never beyond `until`.
+    fn wait_for_stop(self, started: Instant, limit: Duration, until: Deadline) -> Stop {
         let mut backoff = Backoff::default();
         loop {
             match wait::poll(self.tid, WaitFor::Stop) {
@@ -278,6 +287,9 @@ impl Traced {
                 // rarely.
                 _ if backoff.is_long() && self.collect_end() => return Stop::Gone,
                 _ => {}
+            }
+            if until.is_over() {
+                return Stop::TimedOut;
             }
             let waited = started.elapsed();
             if waited < limit || (waited < limit * CONTENDED_FACTOR && !self.is_uninterruptible()) {

@@ -6,6 +6,10 @@
 //! paused if it runs now. The same holds for a thread that waits for a CPU: it would have to get one
 //! before it can stop. A thread that runs without the GIL, in C or on its way to sleep, is treated
 //! in the same way. Native threads are never touched.
+//!
+//! Reading ends in time. When threads have been paused for as long as they may be, all of them are resumed,
+//! and from then on this sample reads as if it may not pause at all. When the time of the sample is over,
+//! what has not been read is an error.
 
 use std::time::Duration;
 
@@ -19,15 +23,19 @@ use super::tracked_threads::{ActivitySource, TrackedThread};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::frame::RawFrame;
 use crate::cpython::process::Interpreter;
-use crate::cpython::read::error::{ReadError, SampleError};
+use crate::cpython::read::error::{ReadError, SampleError, milliseconds};
 use crate::cpython::stack::evidence::{
     Attempts, Decision, Evidence, Mode, Outcome, ThreadState, decide,
 };
 use crate::cpython::threads::list::PythonThread;
+use crate::os::deadline::Deadline;
 use crate::os::process::image::ProcessImage;
 
 /// For how long a thread without a readable stack is resumed: a few instructions are enough.
 const RUN_ON: Duration = Duration::from_micros(20);
+
+/// There was no time left.
+struct OutOfTime;
 
 /// Reads the threads of a process for one sample.
 pub struct ThreadReader<'a, T, C, F> {
@@ -43,6 +51,8 @@ pub struct ThreadReader<'a, T, C, F> {
     pub resumes_early: bool,
     /// Whether to query how long threads have run, and whether they have a CPU.
     pub queries_all: bool,
+    /// When the sample must be done.
+    pub deadline: Deadline,
     pub errors: Vec<String>,
     pub torn: u64,
 }
@@ -73,16 +83,42 @@ where
             self.refresh_state(tracked, false)?;
         }
         let active = tracked.runs();
+        loop {
+            match self.read_in_time(tracked, active)? {
+                Ok(sample) => return Ok(sample),
+                Err(OutOfTime) if self.let_go() => {}
+                Err(OutOfTime) => break,
+            }
+        }
+        let label = tracked.thread.label();
+        let limit = milliseconds(self.options.time_limit);
+        self.errors
+            .push(format!("{label}: its stack was not read within {limit}"));
+        Ok(None)
+    }
+
+    /// The same, until the time is over: that of the sample, or of what is held during it.
+    fn read_in_time<R: ActivitySource>(
+        &mut self,
+        tracked: &mut TrackedThread<R>,
+        active: bool,
+    ) -> Result<Result<Option<ThreadSample<V>>, OutOfTime>, SampleError> {
         let waits_for_cpu = tracked.waits_for_cpu();
         let mode = self.mode(active);
         let mut attempts = Attempts::new(mode, active);
         let mut leaf_match = LeafMatch::new(self.options.skip_leaf_match);
         while !tracked.has_ended {
+            if self.control.deadline().is_over() {
+                return Ok(leaf_match.take_fallback(true).map(Some).ok_or(OutOfTime));
+            }
             let was_paused = self.is_paused(&tracked.thread);
             let may_resume = attempts.number == 1 && !self.options.keep_paused;
             let thread = &mut tracked.thread;
             let read = self.read(thread, active, mode, may_resume, &mut leaf_match);
             let read = unless_fatal(read)?;
+            if let Err(ReadError::OutOfTime) = read {
+                return Ok(leaf_match.take_fallback(true).map(Some).ok_or(OutOfTime));
+            }
             let outcome = outcome_of(&read);
             let is_consistent = outcome.is_consistent(&attempts);
             let state = self.state_after_read(tracked, mode, was_paused, is_consistent);
@@ -96,11 +132,11 @@ where
                     }
                     self.resume_if_allowed(&tracked.thread);
                     if mode == Mode::AtRest || !tracked.runs() {
-                        return Ok(Some(sample));
+                        return Ok(Ok(Some(sample)));
                     }
                     let leaf = leaf_addr(&self.stack);
                     if let Some(sample) = leaf_match.accept_if_leaf_matches(sample, leaf) {
-                        return Ok(Some(sample));
+                        return Ok(Ok(Some(sample)));
                     }
                 }
                 (Decision::RetryUnlinked | Decision::RetryFailed, _) => {
@@ -113,29 +149,50 @@ where
                     let label = tracked.thread.label();
                     self.errors.push(format!("{label}: {error}"));
                     self.resume_if_allowed(&tracked.thread);
-                    return Ok(None);
+                    return Ok(Ok(None));
                 }
                 (Decision::Ended, _) => {
                     tracked.has_ended = true;
                     self.resume_if_allowed(&tracked.thread);
-                    return Ok(None);
+                    return Ok(Ok(None));
                 }
                 (Decision::Torn, _) => self.resume(&tracked.thread),
                 _ => {}
             }
             if let Some(sample) = leaf_match.take_fallback(attempts.is_last()) {
-                return Ok(Some(sample));
+                return Ok(Ok(Some(sample)));
             }
             if attempts.is_last() {
                 self.torn += 1;
-                return Ok(None);
+                return Ok(Ok(None));
             }
             if attempts.needs_refresh() {
                 self.refresh_state(tracked, attempts.force_pause())?;
             }
             attempts.number += 1;
         }
-        Ok(None)
+        Ok(Ok(None))
+    }
+
+    /// Resumes all threads; the rest is read without pausing. Returns whether that gives more time.
+    fn let_go(&mut self) -> bool {
+        let held = self.control.let_go();
+        if held {
+            debug!("pausing has taken too long: the rest of the sample is read without");
+            self.options.pausing = Pausing::Never;
+        }
+        held
+    }
+
+    /// Whether the time of the sample is over.
+    pub fn is_over(&mut self) -> bool {
+        self.deadline.is_over() || self.process.reader().is_stopped()
+    }
+
+    /// Sets the deadline of the next reads: sooner while threads are paused.
+    fn set_deadline(&mut self) {
+        let deadline = self.deadline.or_earlier(self.control.deadline());
+        self.process.reader_and_memory().0.set_deadline(deadline);
     }
 
     fn mode(&self, active: bool) -> Mode {
@@ -201,7 +258,7 @@ where
         }
     }
 
-    fn is_paused(&self, thread: &PythonThread) -> bool {
+    pub fn is_paused(&self, thread: &PythonThread) -> bool {
         let tid = thread.os_thread_id;
         tid.is_some_and(|tid| self.control.is_paused(tid))
     }
@@ -237,6 +294,7 @@ where
         may_resume: bool,
         leaf_match: &mut LeafMatch<ThreadSample<V>>,
     ) -> Result<Option<(ThreadSample<V>, Evidence)>, ReadError> {
+        self.set_deadline();
         let (reader, memory) = self.process.reader_and_memory();
         if self.options.fresh_gil_state || self.options.keep_paused {
             // The GC state was read before the pause.
@@ -244,6 +302,7 @@ where
         }
         if reader.copy(memory, thread) && may_resume {
             self.resume_if_allowed(thread);
+            self.set_deadline();
         }
         let stack = &mut self.stack;
         let (reader, memory) = self.process.reader_and_memory();

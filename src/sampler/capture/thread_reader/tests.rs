@@ -13,6 +13,7 @@ use crate::cpython::attach::candidate::RootsSource;
 use crate::cpython::attach::locate::LocatedRuntime;
 use crate::cpython::attach::version::VersionSource;
 use crate::cpython::code::frame_table::FrameId;
+use crate::cpython::reader::StackReader;
 use crate::cpython::tape::TapeMetadata;
 use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
@@ -32,10 +33,15 @@ struct ScriptedMemory {
     script: RefCell<VecDeque<[RemoteAddr; 2]>>,
     /// Copies so far.
     copies: Cell<u32>,
+    /// No read is done before.
+    is_slow_until: Option<Deadline>,
 }
 
 impl RemoteMemory for ScriptedMemory {
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        while self.is_slow_until.is_some_and(|until| !until.is_over()) {
+            std::thread::yield_now();
+        }
         // The count of code objects was not recorded; 0 means that there is none.
         if self.tape.read(addr, buf).is_err() {
             buf.fill(0);
@@ -112,6 +118,8 @@ struct Kernel {
     wakeups: Cell<u32>,
     may_pause: Cell<bool>,
     paused: Cell<bool>,
+    /// When a thread that is paused must be let go; `None`: never.
+    paused_until: Cell<Option<Deadline>>,
     /// Calls of `pause`, `resume` of a paused thread, and `wait`.
     pauses: Cell<u32>,
     resumes: Cell<u32>,
@@ -185,6 +193,17 @@ impl ThreadControl for Rc<Kernel> {
     fn wait(&mut self, _: Duration) {
         add(&self.waits);
     }
+
+    fn deadline(&self) -> Deadline {
+        let until = self.paused_until.get().filter(|_| self.paused.get());
+        until.unwrap_or(Deadline::NEVER)
+    }
+
+    fn let_go(&mut self) -> bool {
+        let holds = self.paused.get();
+        self.resume(1);
+        holds
+    }
 }
 
 /// The main thread of the recorded process, read once so that its stack is cached.
@@ -193,6 +212,8 @@ struct Scene {
     kernel: Rc<Kernel>,
     tracked: TrackedThread<Rc<Kernel>>,
     frames: FrameTable,
+    /// When a read must be done.
+    deadline: Deadline,
     /// The addresses of its frames, and their names, leaf first.
     stack: Vec<RawFrame>,
     names: Arc<[FrameId]>,
@@ -237,6 +258,7 @@ impl Scene {
             current_frame: RemoteAddr::NULL,
             script: RefCell::default(),
             copies: Cell::new(0),
+            is_slow_until: None,
         };
         let mut process = Interpreter::new(ScriptedImage { memory, tasks }, found);
         let thread = process.threads().unwrap().threads.pop().unwrap();
@@ -248,6 +270,7 @@ impl Scene {
             tracked: TrackedThread::new(thread, Some(Rc::clone(&kernel))),
             kernel,
             frames: FrameTable::default(),
+            deadline: Deadline::NEVER,
             stack: Vec::new(),
             names: Arc::default(),
         };
@@ -272,6 +295,12 @@ impl Scene {
         memory.script = RefCell::new(script.iter().copied().collect());
     }
 
+    /// Starts with an interpreter of which nothing is cached.
+    fn forget_names(&mut self) {
+        let python = self.process.python().clone();
+        *self.process.reader_and_memory().0 = StackReader::new(python);
+    }
+
     /// Replaces a field of the memory.
     fn insert(&mut self, addr: RemoteAddr, bytes: &[u8]) {
         self.process.target_mut().memory.tape.insert(addr, bytes);
@@ -293,6 +322,7 @@ impl Scene {
             stack: Vec::new(),
             resumes_early: true,
             queries_all: false,
+            deadline: self.deadline,
             errors: Vec::new(),
             torn: 0,
         };
@@ -486,5 +516,86 @@ fn an_unlinked_stack_is_read_again_more_often_if_the_thread_runs() {
         assert_eq!(kernel.waits.get(), copies - 1);
         assert_eq!(kernel.pauses.get(), kernel.resumes.get());
         assert!(!kernel.paused.get());
+    }
+}
+
+/// Otherwise a stack that is long, or slow to read, held its thread for as long as that took.
+#[test]
+fn a_thread_is_resumed_when_it_was_paused_for_too_long_and_read_without() {
+    let mut scene = Scene::new();
+    let kernel = Rc::clone(&scene.kernel);
+    kernel.may_pause.set(true);
+    kernel.runs.set(true);
+    kernel
+        .paused_until
+        .set(Some(Deadline::after(Duration::ZERO)));
+    let [leaf, caller] = scene.leaf_and_caller();
+    let keep_paused = CaptureOptions {
+        keep_paused: true,
+        ..CaptureOptions::default()
+    };
+    scene.script(&[[leaf, leaf]]);
+    let read = scene.read(keep_paused);
+    assert_eq!(read.frames.as_ref(), Some(&scene.names));
+    assert!(!kernel.paused.get());
+    assert_eq!((kernel.pauses.get(), kernel.resumes.get()), (1, 1));
+    // It was paused, but is not any more: only the stack itself counts.
+    scene.script(&[[leaf, caller], [leaf, caller], [leaf, leaf]]);
+    let read = scene.read(keep_paused);
+    assert_eq!(read.frames.as_ref(), Some(&scene.names));
+    assert_eq!((read.copies, read.torn), (3, 0));
+    scene.script(&[[leaf, caller]]);
+    let read = scene.read(keep_paused);
+    assert_eq!(read.frames, None);
+    assert_eq!((read.copies, read.torn), (192, 1));
+    assert_eq!(kernel.pauses.get(), kernel.resumes.get());
+}
+
+#[test]
+fn a_pause_that_is_over_in_the_middle_of_a_read_ends_it() {
+    let mut scene = Scene::new();
+    let kernel = Rc::clone(&scene.kernel);
+    kernel.may_pause.set(true);
+    kernel.runs.set(true);
+    let [leaf, _] = scene.leaf_and_caller();
+    scene.script(&[[leaf, leaf]]);
+    // Its names are not known yet, so that there is much to read.
+    scene.forget_names();
+    let until = Some(Deadline::after(Duration::from_millis(20)));
+    kernel.paused_until.set(until);
+    scene.process.target_mut().memory.is_slow_until = until;
+    let read = scene.read(CaptureOptions {
+        keep_paused: true,
+        ..CaptureOptions::default()
+    });
+    assert_eq!(
+        read.frames.as_deref().map(<[_]>::len),
+        Some(scene.names.len())
+    );
+    assert!(!kernel.paused.get());
+    assert_eq!((kernel.pauses.get(), kernel.resumes.get()), (1, 1));
+}
+
+#[test]
+fn a_thread_that_cannot_be_read_in_time_is_an_error_and_runs() {
+    let mut scene = Scene::new();
+    let kernel = Rc::clone(&scene.kernel);
+    kernel.may_pause.set(true);
+    kernel.runs.set(true);
+    scene.deadline = Deadline::after(Duration::ZERO);
+    scene.forget_names();
+    for pausing in [Pausing::Running, Pausing::Never] {
+        let read = scene.try_read(CaptureOptions {
+            pausing,
+            keep_paused: pausing == Pausing::Running,
+            ..CaptureOptions::default()
+        });
+        let read = read.unwrap();
+        assert_eq!((read.frames, read.torn), (None, 0));
+        let label = scene.tracked.thread.label();
+        let expected = format!("{label}: its stack was not read within 250 ms");
+        assert_eq!(read.errors, [expected]);
+        assert!(!kernel.paused.get());
+        assert_eq!(kernel.pauses.get(), kernel.resumes.get());
     }
 }
