@@ -28,7 +28,7 @@ use resources::memory_poll::{MemoryPoller, PollTarget};
 use sample::Sample;
 use schedule::priority::PriorityControl;
 use schedule::throttle::ThrottleWatch;
-use schedule::timer::Timer;
+use schedule::timer::{Tick, Timer};
 use stats::SamplerStats;
 
 /// Longest sleep before the sampler checks whether it should stop.
@@ -242,15 +242,7 @@ impl Sampler {
             let processes = self.processes.iter().map(|one| one.process.target());
             sample.memory = memory.poll(now, processes.map(PollTarget::of));
         }
-        let mut capture = CaptureOptions {
-            skip_leaf_match: tick.missed > 0,
-            ..self.options.capture
-        };
-        if capture.pausing == Pausing::Running && self.throttle.is_throttled(now) {
-            capture.pausing = Pausing::Never;
-            sample.notices.extend(self.throttle.notice());
-            self.stats.could_not_pause = true;
-        }
+        let capture = self.capture_options(&tick, now, &mut sample);
         let (end, stop) = (self.end(), Arc::clone(&self.options.stop));
         let mut is_whole = true;
         let (frames, pending, stats) = (&mut self.frames, &mut self.pending, &mut self.stats);
@@ -298,17 +290,43 @@ impl Sampler {
                 Outcome::Ended => false,
             }
         });
+        self.count(&sample, now, idle_since);
+        (is_whole && !self.is_stopped()).then_some(sample)
+    }
+
+    /// How the processes are sampled at a tick: without pausing while a CPU quota throttles us.
+    fn capture_options(
+        &mut self,
+        tick: &Tick,
+        now: Instant,
+        sample: &mut Sample,
+    ) -> CaptureOptions {
+        let mut capture = CaptureOptions {
+            skip_leaf_match: tick.missed > 0,
+            ..self.options.capture
+        };
+        if capture.pausing == Pausing::Running && self.throttle.is_throttled(now) {
+            capture.pausing = Pausing::Never;
+            sample.notices.extend(self.throttle.notice());
+            self.stats.could_not_pause = true;
+        }
+        capture
+    }
+
+    /// Counts a sample that began `now`, and decides on the priority of the next ones.
+    fn count(&mut self, sample: &Sample, now: Instant, idle_since: Instant) {
         self.stats.samples += 1;
-        self.stats.missed_ticks += tick.missed;
+        self.stats.missed_ticks += sample.missed_ticks;
         self.stats.errors += sample.errors.len() as u64;
         self.stats.torn += sample.torn;
-        self.stats.lateness.record(tick.lateness);
+        self.stats.lateness.record(sample.lateness);
         self.stats.sampling_time += now.elapsed();
         let contended = self.is_cpu_contended(now);
         // Lateness from the sampler's own work, such as reading new names, is not contention.
-        let overslept = tick.lateness.min(now.saturating_duration_since(idle_since));
+        let overslept = sample
+            .lateness
+            .min(now.saturating_duration_since(idle_since));
         self.priority.after_sample(now, overslept, contended);
-        (is_whole && !self.is_stopped()).then_some(sample)
     }
 }
 

@@ -1,5 +1,4 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
-
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::fs::File;
