@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::os::process::sudo::has_lent_ids;
 use crate::os::procfs::cgroup::cpu::note_counts;
 use crate::session::errors;
 use crate::session::job_control;
@@ -27,6 +28,14 @@ use stdout::to_stdout;
 /// Runs this process's command line and returns its exit status: 0, 1 for a failure, 2 for a usage error,
 /// or a launched program's own status.
 pub fn run() -> ExitCode {
+    if has_lent_ids() {
+        errors::print_stderr(
+            "error: pyspy-rs does not run setuid or setgid, which would let anybody read the processes and \
+             write the files of its owner: remove that with `chmod ug-s`, and use sudo, or `setcap \
+             cap_sys_ptrace=ep`",
+        );
+        return ExitCode::from(errors::FAILURE);
+    }
     let parsed = Cli::try_parse().and_then(|cli| {
         let action = Action::resolve(cli.command)?;
         Ok((cli.verbose, action))
@@ -48,7 +57,13 @@ fn perform(action: Action) -> anyhow::Result<u8> {
         Action::Completions(_) => {}
         Action::Top(_) => job_control::start(true)?,
         Action::Memory(_) => job_control::start(memory::can_draw())?,
-        Action::Record(_) | Action::Dump(_) | Action::Doctor(_) => job_control::start(false)?,
+        Action::Record(_) => job_control::start(false)?,
+        // They pause for milliseconds, and are needed most where nothing more can be started.
+        Action::Dump(_) | Action::Doctor(_) => {
+            if let Err(error) = job_control::start(false) {
+                log::info!("{error:#}");
+            }
+        }
     }
     match action {
         Action::Record(options) => record::run(&options),

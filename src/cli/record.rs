@@ -6,6 +6,7 @@ use super::options::RecordOptions;
 use super::report::progress::{Progress, Status};
 use super::report::{timing, write};
 use super::select::resolve;
+use crate::os::process::sudo::sudo_user;
 use crate::output::format::default_file_name;
 use crate::profile::Profile;
 use crate::sampler::processes::root::Root;
@@ -46,6 +47,11 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
 /// # Errors
 /// When a file cannot be created.
 pub fn create_files(options: &RecordOptions, process: &Process) -> anyhow::Result<PendingFiles> {
+    if matches!(process, Process::Running(_))
+        && let Err(bad) = sudo_user()
+    {
+        print_stderr(&format!("warning: {bad}: new files belong to root"));
+    }
     let path = options.output.clone().unwrap_or_else(|| {
         default_file_name(&process.name(), SystemTime::now(), options.format).into()
     });

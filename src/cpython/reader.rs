@@ -425,17 +425,27 @@ impl StackReader {
         frame: &RawFrame,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
-        let text = &self.budget.text;
-        if text.get() == 0 {
+        if self.text_is_spent() {
             return Err(ReadError::too_much("the variables of all frames"));
         }
         let locals = self.budget.within(memory, |memory| {
             self.objects(memory)
                 .frame_locals(frame.addr, frame.executable, options)
         })?;
+        self.spend_text(&locals);
+        Ok(locals)
+    }
+
+    /// Whether the variables of this sample have as much text as they may have.
+    pub fn text_is_spent(&self) -> bool {
+        self.budget.text.get() == 0
+    }
+
+    /// Subtracts the text of these variables from what those of this sample may have.
+    pub fn spend_text(&self, locals: &[Local]) {
         let length = |local: &Local| local.name.len() + local.value.len();
         let length: usize = locals.iter().map(length).sum();
+        let text = &self.budget.text;
         text.set(text.get().saturating_sub(length));
-        Ok(locals)
     }
 }

@@ -145,7 +145,8 @@ pub fn attach_launched(
     stop: &AtomicBool,
 ) -> Result<Launching, AttachError> {
     let pid = launched.pid();
-    let mut program = PathBuf::new();
+    // If it ends at once, no other name of it is ever seen.
+    let mut program = PathBuf::from(launched.file());
     let is_running = || {
         // The link of a process that has ended is unreadable; the last one counts.
         program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(mem::take(&mut program));
@@ -197,4 +198,34 @@ pub fn never_python(what: &NeverPython) -> UserError {
         format!("'{program}' did not run Python{below}: nothing was sampled"),
         "launch the interpreter itself: pyspy-rs record -- python3 SCRIPT",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+
+    use super::*;
+    use crate::session::options::Program;
+    use crate::session::signals::StopSignals;
+
+    /// Its name was empty if it had ended before it was first read.
+    #[test]
+    fn a_program_that_ended_at_once_is_named() {
+        let signals = StopSignals::catch(|| ()).unwrap();
+        let program = Program {
+            file: "/bin/true".into(),
+            args: Vec::new(),
+        };
+        let mut launched = Launched::start(&program, &signals).unwrap();
+        while !launched.has_ended() {
+            thread::yield_now();
+        }
+        let attached = attach_launched(&launched, false, &signals.stop_flag()).unwrap();
+        let Launching::NeverPython(what) = attached else {
+            unreachable!("it is no Python");
+        };
+        let error = never_python(&what).to_string();
+        assert_eq!(error, "'/bin/true' did not run Python: nothing was sampled");
+        assert_eq!(launched.wait(), 0);
+    }
 }

@@ -3,8 +3,6 @@
 //!
 //! A launched program is in the same process group, so it receives the terminal's Ctrl-Z itself.
 
-use std::thread;
-
 use anyhow::Context;
 use nix::sys::signal::Signal;
 use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU};
@@ -13,6 +11,7 @@ use signal_hook::iterator::Signals;
 use crate::os::process::job_control::stop_self;
 use crate::os::process::launch::is_ignored;
 use crate::os::ptrace::hold;
+use crate::os::thread::start;
 
 const CANNOT_CATCH: &str = "cannot catch the signals of job control";
 
@@ -26,20 +25,18 @@ pub fn start(has_screen: bool) -> anyhow::Result<()> {
     let all = [SIGTTIN, SIGTTOU, SIGTSTP].into_iter();
     let ours = all.filter(|signal| !(has_screen && *signal == SIGTSTP));
     let mut incoming = Signals::new(ours.filter(|one| !is_ignored(*one))).context(CANNOT_CATCH)?;
-    thread::Builder::new()
-        .name("job control".to_owned())
-        .spawn(move || {
-            for signal in &mut incoming {
-                let Ok(signal) = Signal::try_from(signal) else {
-                    continue;
-                };
-                hold::while_nothing_is_held(|| {
-                    if let Err(error) = stop_self(signal) {
-                        log::warn!("cannot stop for {signal}: {error}");
-                    }
-                });
-            }
-        })
-        .context(CANNOT_CATCH)?;
+    start::start("job control", move || {
+        for signal in &mut incoming {
+            let Ok(signal) = Signal::try_from(signal) else {
+                continue;
+            };
+            hold::while_nothing_is_held(|| {
+                if let Err(error) = stop_self(signal) {
+                    log::warn!("cannot stop for {signal}: {error}");
+                }
+            });
+        }
+    })
+    .context(CANNOT_CATCH)?;
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! A launched program: it inherits stdin, stdout and stderr; its exit status becomes ours.
 
+use std::ffi::{OsStr, OsString};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,9 @@ use super::errors::{UserError, report, without_number};
 use super::signals::StopSignals;
 use crate::os::Pid;
 use crate::os::process::launch::{self, LaunchError};
+use crate::os::process::sudo::sudo_user;
 use crate::os::ptrace::pause::PauseGuard;
+use crate::os::thread::start::reached_limit;
 use crate::session::options::Program;
 
 /// Time between SIGTERM and SIGKILL.
@@ -22,6 +25,7 @@ pub const GRACE: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Launched {
     program: launch::ChildProcess,
+    file: OsString,
     signals: StopSignals,
 }
 
@@ -38,6 +42,7 @@ impl Launched {
         signals.catch_interrupt()?;
         Ok(Launched {
             program: launched,
+            file: program.file.clone(),
             signals: signals.clone(),
         })
     }
@@ -45,6 +50,11 @@ impl Launched {
     /// Its PID, which is not reused before [`Launched::wait`].
     pub fn pid(&self) -> Pid {
         self.program.pid()
+    }
+
+    /// The program as given.
+    pub fn file(&self) -> &OsStr {
+        &self.file
     }
 
     /// Whether it has ended. It is not waited for, so that its PID is not reused.
@@ -107,7 +117,13 @@ pub fn status_of_failure(status: u8, error: anyhow::Error) -> anyhow::Result<u8>
 fn cannot_run(program: &Program, error: &LaunchError) -> UserError {
     use std::io::ErrorKind;
     let name = program.file.to_string_lossy();
+    if let Some(limit) = reached_limit(&error.cause) {
+        return UserError::failure(without_number(&error.to_string()), limit);
+    }
     let hint = match error.cause.kind() {
+        ErrorKind::InvalidInput if sudo_user().is_err() => {
+            "it would run as root: use sudo again, or unset both variables if that is meant"
+        }
         ErrorKind::NotFound if name.contains('/') => "check the path",
         ErrorKind::NotFound => "check the name, or use its path: PATH has no such program",
         ErrorKind::PermissionDenied if name.ends_with(".py") => {

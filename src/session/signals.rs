@@ -7,7 +7,6 @@ use std::fs;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
 
 use anyhow::Context;
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +16,7 @@ use signal_hook::iterator::{Handle, Signals};
 
 use crate::os::Pid;
 use crate::os::process::launch::is_ignored;
+use crate::os::thread::start as thread;
 
 /// The signals that end a recording.
 const STOPPING: [i32; 3] = [SIGINT, SIGTERM, SIGHUP];
@@ -49,21 +49,19 @@ impl StopSignals {
         };
         let ours = signals.clone();
         let mut clean_up = Some(clean_up);
-        thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                for signal in &mut incoming {
-                    if ours.received.swap(signal, Ordering::SeqCst) != 0 {
-                        if let Some(clean_up) = clean_up.take() {
-                            clean_up();
-                        }
-                        std::process::exit(128 + signal);
+        thread::start("signals", move || {
+            for signal in &mut incoming {
+                if ours.received.swap(signal, Ordering::SeqCst) != 0 {
+                    if let Some(clean_up) = clean_up.take() {
+                        clean_up();
                     }
-                    ours.forward(signal);
-                    ours.stop.store(true, Ordering::SeqCst);
+                    std::process::exit(128 + signal);
                 }
-            })
-            .context(CANNOT_CATCH)?;
+                ours.forward(signal);
+                ours.stop.store(true, Ordering::SeqCst);
+            }
+        })
+        .context(CANNOT_CATCH)?;
         Ok(signals)
     }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::errors::without_number;
 use crate::os::Pid;
 use crate::os::container::fs_view::FileView;
+use crate::os::thread::start::start;
 use crate::output::table_options::source::{FileKey, Source};
 
 /// Largest file that is read. Generated modules of 2 MiB exist.
@@ -97,7 +98,10 @@ impl Sources {
         let begin = Instant::now();
         let mut sources = HashMap::new();
         // On its own thread, which may block until this process ends.
-        if std::thread::Builder::new().spawn(reader).is_ok() {
+        let started = start("sources", reader);
+        if let Err(error) = &started {
+            log::warn!("source files are not read: {error}");
+        } else {
             while let Ok((name, source)) =
                 receiver.recv_timeout(TIMEOUT.saturating_sub(begin.elapsed()))
             {

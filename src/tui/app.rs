@@ -4,13 +4,13 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::model::{Ending, Model, SampleSource, View};
 use super::terminal::screen::{self, ScreenChannel};
 use super::terminal::suspend;
 use super::terminal::term::{LeaveOnDrop, Terminal};
+use crate::os::thread::start::start;
 
 /// Number of samples after which the first snapshot is drawn, without waiting for a whole delay. The last
 /// snapshot covers at least as many, if possible.
@@ -50,13 +50,12 @@ pub fn run<V: View>(
     terminal.enter()?;
     let (report, reported) = channel();
     let on_screen = (Arc::clone(&terminal), Arc::clone(&shared), view);
-    thread::Builder::new()
-        .name("screen".to_owned())
-        .spawn(move || {
-            let (terminal, shared, view) = on_screen;
-            // The receiver is dropped only after EXIT_TIMEOUT.
-            let _ = report.send(screen::show(&terminal, &mut signals, &shared, view));
-        })?;
+    start("screen", move || {
+        let (terminal, shared, view) = on_screen;
+        // The receiver is dropped only after EXIT_TIMEOUT.
+        let _ = report.send(screen::show(&terminal, &mut signals, &shared, view));
+    })
+    .map_err(io::Error::other)?;
     let finish = FinishOnDrop(&shared.finished);
     let delay = delay.min(MAX_DELAY);
     let (ending, last) = sample(source, model, delay, &terminal, &shared);

@@ -98,7 +98,8 @@ impl Bench {
             .current_dir(self.folder.path())
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env_remove("RUST_LOG")
-            .env_remove("SUDO_UID");
+            .env_remove("SUDO_UID")
+            .env_remove("SUDO_GID");
         command
     }
 

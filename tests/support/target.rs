@@ -195,6 +195,18 @@ impl Target {
             .args(arguments);
         Dump::run(&mut command)
     }
+
+    /// The same for all processes of a tree.
+    ///
+    /// # Panics
+    /// If that fails.
+    pub fn dumps(&self, arguments: &[&str]) -> Vec<Dump> {
+        let mut command = pyspy_rs();
+        command
+            .args(["dump", "--json", "--pid", &self.pid().to_string()])
+            .args(arguments);
+        Dump::run_all(&mut command)
+    }
 }
 
 impl Drop for Target {

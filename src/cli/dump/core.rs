@@ -12,8 +12,10 @@ use crate::cpython::frame::RawFrame;
 use crate::cpython::values::ValueOptions;
 use crate::os::core_file::CoreFile;
 use crate::os::core_file::files::CoreOptions;
+use crate::os::deadline::Deadline;
 use crate::os::process::image::ProcessImage;
 use crate::sampler::capture::core;
+use crate::sampler::capture::locals::{FrameLocals, LOCALS_LIMIT, LocalsState};
 use crate::session::errors::{UserError, print_stderr};
 use crate::text::units::mib;
 
@@ -36,12 +38,11 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
             mib(whole)
         ));
     }
-    let dump = read(&mut core, file, options)?;
-    if options.locals > 0 || !dump.errors.is_empty() {
+    let mut dump = [read(&mut core, file, options)?];
+    if options.locals > 0 || dump.iter().any(|dump| !dump.errors.is_empty()) {
         warn_of_missing_files(&core);
     }
-    print(&[dump], &[], options)?;
-    Ok(0)
+    print(&mut dump, &[], options)
 }
 
 /// Core files omit memory that is mapped from the program and its libraries, such as names of built-in
@@ -59,8 +60,19 @@ fn warn_of_missing_files(core: &PythonCore) {
 
 fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Result<ProcessDump> {
     let values = ValueOptions::level(options.locals, options.show_secrets);
+    let end = Deadline::after(LOCALS_LIMIT);
     let locals = |core: &PythonCore, frame: &RawFrame| {
-        (options.locals > 0).then(|| core.frame_locals(frame, values))
+        let is_omitted = end.is_over() || core.reader().text_is_spent();
+        (options.locals > 0).then(|| FrameLocals {
+            locals: match is_omitted {
+                true => Ok(Vec::new()),
+                false => core.frame_locals(frame, values),
+            },
+            state: match is_omitted {
+                true => LocalsState::Omitted,
+                false => LocalsState::Consistent,
+            },
+        })
     };
     let mut frames = FrameTable::default();
     let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
@@ -81,7 +93,9 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
         ));
     }
     let mut errors = snapshot.errors;
-    let threads = collect::threads(snapshot.traces, snapshot.inspected, &frames, &mut errors);
+    let inspected = snapshot.inspected.into_iter();
+    let locals = inspected.map(|frames| frames.into_iter().flatten().collect());
+    let threads = collect::threads(snapshot.traces, locals.collect(), &frames, &mut errors);
     let version = core.version().to_string();
     let interpreters = core.interpreter_gils().unwrap_or_default();
     let core = core.target();

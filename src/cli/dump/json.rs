@@ -17,7 +17,8 @@
 //!       "uss_bytes": 52533657,         pages that are not shared
 //!       "swap_bytes": 1048576,
 //!       "age_seconds": 2830.0,         since it started
-//!       "rss_bytes_per_minute": 1269407.5,    on average since then; null in the first minute
+//!       "rss_bytes_per_minute": 1269407.5,    on average since then; null in the first minute, and
+//!                              for a process that was forked without an exec
 //!       "minor_faults": 15321,         page faults since then, without and with a disk
 //!       "major_faults": 3,
 //!       "minor_faults_per_second": 5.41,      on average since then
@@ -78,7 +79,9 @@
 //!           "name": "n",
 //!           "arg": true,       a parameter of the function
 //!           "repr": "0"        bounded; "<redacted>" for names of secrets
-//!         }]
+//!         }],
+//!         "locals_consistent": true,   these two only with -l: the thread did not run while they were
+//!         "locals_omitted": false      read; they were left out (see the errors)
 //!       }]
 //!     }],
 //!     "errors": ["…"]          threads of this process that could not be read
@@ -98,6 +101,7 @@ use super::core_json::{self, Core};
 use super::model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use crate::cpython::values::locals;
 use crate::os::procfs::cgroup::hierarchy::Version;
+use crate::sampler::capture::locals::LocalsState;
 use crate::text::escape::in_json;
 
 /// The version of the schema.
@@ -185,6 +189,10 @@ struct Frame<'a> {
     end_line: Option<u32>,
     end_column: Option<u32>,
     locals: Option<Vec<Local<'a>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locals_consistent: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    locals_omitted: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -291,6 +299,7 @@ fn thread<'a>(thread: &'a ThreadDump, core: Option<&CoreDump>) -> Thread<'a> {
 
 fn frame(dump: &FrameDump) -> Frame<'_> {
     let frame = &dump.frame;
+    let state = dump.locals.as_ref().map(|locals| locals.state);
     Frame {
         name: &frame.name,
         filename: &frame.filename,
@@ -302,8 +311,10 @@ fn frame(dump: &FrameDump) -> Frame<'_> {
         end_column: frame.columns.map(|columns| columns.end),
         locals: dump
             .locals
-            .as_deref()
-            .map(|locals| locals.iter().map(local).collect()),
+            .as_ref()
+            .map(|locals| locals.variables.iter().map(local).collect()),
+        locals_consistent: state.map(|state| state == LocalsState::Consistent),
+        locals_omitted: state.map(|state| state == LocalsState::Omitted),
     }
 }
 
@@ -384,9 +395,13 @@ mod tests {
                     {"name": "s", "arg": true, "repr": "\"a\u{1b}[31m\""},
                     {"name": "loc", "arg": false, "repr": "1.5"},
                 ],
+                "locals_consistent": true, "locals_omitted": false,
             })
         );
         assert_eq!(at("/processes/0/threads/0/frames/1/locals"), json!(null));
+        // Without -l the document is as it was before there were these keys.
+        let without = at("/processes/0/threads/0/frames/1");
+        assert!(without.get("locals_consistent").is_none() && without.is_object());
         assert_eq!(
             at("/processes/0/threads/1/frames/0/name"),
             json!("evil\u{202e}\n")

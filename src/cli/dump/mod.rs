@@ -21,7 +21,6 @@ use super::report::timing;
 use super::select::resolve::running_process;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::code::frame_table::FrameTable;
-use crate::cpython::frame::RawFrame;
 use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::SampleError;
 use crate::cpython::values::ValueOptions;
@@ -32,7 +31,8 @@ use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::os::work_budget::EXAMINE;
 use crate::sampler::capture::capture as take_sample;
-use crate::sampler::capture::options::{CaptureOptions, PAUSE_LIMIT, Pausing};
+use crate::sampler::capture::locals::{LOCALS_LIMIT, LocalsReader};
+use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
@@ -52,6 +52,14 @@ const TIME_LIMIT: Duration = Duration::from_secs(5);
 /// Whether the user was warned that threads cannot be paused.
 static WARNED_UNPAUSED: AtomicBool = AtomicBool::new(false);
 
+/// A dump that is being made.
+struct Run<'o> {
+    options: &'o DumpOptions,
+    frames: FrameTable,
+    /// How long the variables of the processes that are left may take.
+    locals_time: Duration,
+}
+
 /// Dumps, and returns the exit status.
 ///
 /// # Errors
@@ -62,13 +70,17 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         return core::run(file, options);
     }
     let pid = running_process(&options.target)?;
-    let mut frames = FrameTable::default();
+    let mut run = Run {
+        options,
+        frames: FrameTable::default(),
+        locals_time: LOCALS_LIMIT,
+    };
     let (mut processes, mut errors) = (Vec::new(), Vec::new());
     let root = attach::attach_tree(pid, options.subprocesses)?;
     // Not Python, such as a shell: its Python children are shown instead.
     let other = match root {
         Root::Python(process) => {
-            let first = dump(*process, &mut frames, options).map_err(|problem| match problem {
+            let first = dump(*process, &mut run).map_err(|problem| match problem {
                 Problem::Attach(error) => error.into(),
                 Problem::Sample(error) => {
                     anyhow::Error::from(advise(pid, &error, options.nonblocking))
@@ -80,7 +92,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         Root::Other { target, .. } => Some(target),
     };
     if options.subprocesses {
-        add_children(pid, &mut frames, options, &mut processes, &mut errors);
+        add_children(pid, &mut run, &mut processes, &mut errors);
     }
     if let (Some(target), true) = (other, processes.is_empty()) {
         let command = command_line(&target.command_line());
@@ -90,8 +102,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         )
         .into());
     }
-    print(&processes, &errors, options)?;
-    Ok(0)
+    print(&mut processes, &errors, options)
 }
 
 fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> UserError {
@@ -115,14 +126,10 @@ enum Problem {
 }
 
 /// Dumps a process; starts again if it calls exec meanwhile.
-fn dump(
-    mut process: PythonProcess,
-    frames: &mut FrameTable,
-    options: &DumpOptions,
-) -> Result<ProcessDump, Problem> {
+fn dump(mut process: PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, Problem> {
     let mut tries = MAX_PROGRAMS;
     loop {
-        let result = sample(&mut process, frames, options);
+        let result = sample(&mut process, run);
         let is_whole = result.as_ref().is_ok_and(|dump| dump.errors.is_empty());
         let target = process.target();
         tries -= 1;
@@ -137,8 +144,7 @@ fn dump(
 
 fn add_children(
     root: Pid,
-    frames: &mut FrameTable,
-    options: &DumpOptions,
+    run: &mut Run<'_>,
     processes: &mut Vec<ProcessDump>,
     errors: &mut Vec<String>,
 ) {
@@ -151,7 +157,7 @@ fn add_children(
             .or_insert_with(|| command_line_of(child.parent));
         let result = attach::attach_until(patience, EXAMINE, child.pid)
             .map_err(Problem::Attach)
-            .and_then(|process| dump(process, frames, options));
+            .and_then(|process| dump(process, run));
         match result {
             Ok(dump) => processes.push(ProcessDump {
                 parent: Some((child.parent, command.clone())),
@@ -170,6 +176,18 @@ fn add_children(
 
 fn command_line_of(pid: Pid) -> Vec<String> {
     ProcessSummary::of(pid).map_or_else(Vec::new, |process| process.command_line)
+}
+
+/// Warns that threads cannot be paused.
+fn warn_unpaused(problem: &str) {
+    // One warning is enough when a debugger traces the whole process tree.
+    if WARNED_UNPAUSED.swap(true, Ordering::Relaxed) {
+        log::info!("{problem}");
+    } else {
+        print_stderr(&format!(
+            "warning: {problem}; continuing without pausing (as with --nonblocking)"
+        ));
+    }
 }
 
 /// Whether a CPU quota has stopped us since our start, of which a warning is printed once.
@@ -199,56 +217,42 @@ fn capture_options(pid: Pid, options: &DumpOptions) -> CaptureOptions {
         pausing: pausing(pid, options),
         keep_paused: true,
         time_limit: TIME_LIMIT,
-        // Variables are read while their thread is paused.
-        pause_limit: if options.locals > 0 {
-            TIME_LIMIT
-        } else {
-            PAUSE_LIMIT
-        },
         ..CaptureOptions::default()
     }
 }
 
 /// One sample of one process.
-fn sample(
-    process: &mut PythonProcess,
-    frames: &mut FrameTable,
-    options: &DumpOptions,
-) -> Result<ProcessDump, SampleError> {
+fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, SampleError> {
+    let (options, frames) = (run.options, &mut run.frames);
     let capture = capture_options(process.pid(), options);
-    let values = ValueOptions::level(options.locals, options.show_secrets);
-    let locals = |process: &PythonProcess, frame: &RawFrame| {
-        (options.locals > 0).then(|| process.frame_locals(frame, values))
-    };
+    let values =
+        (options.locals > 0).then(|| ValueOptions::level(options.locals, options.show_secrets));
+    let mut locals = LocalsReader::new(values, run.locals_time);
+    let mut tracked = TrackedThreads::default();
+    let begin = Instant::now();
     let snapshot = match take_sample(
         process,
-        &mut TrackedThreads::default(),
+        &mut tracked,
         frames,
         capture,
         Instant::now(),
-        locals,
+        &mut locals,
     ) {
         // Reading is permitted, since attaching succeeded: a sample that may be torn is better than none.
         Err(SampleError::CannotPause(problem)) => {
-            // One warning is enough when a debugger traces the whole process tree.
-            if WARNED_UNPAUSED.swap(true, Ordering::Relaxed) {
-                log::info!("{problem}");
-            } else {
-                print_stderr(&format!(
-                    "warning: {problem}; continuing without pausing (as with --nonblocking)"
-                ));
-            }
+            warn_unpaused(&problem);
             let capture = CaptureOptions {
                 pausing: Pausing::Never,
                 ..capture
             };
+            tracked = TrackedThreads::default();
             take_sample(
                 process,
-                &mut TrackedThreads::default(),
+                &mut tracked,
                 frames,
                 capture,
                 Instant::now(),
-                locals,
+                &mut locals,
             )?
         }
         result => result?,
@@ -263,9 +267,15 @@ fn sample(
             snapshot.torn
         ));
     }
-    let threads = collect::threads(snapshot.traces, snapshot.inspected, frames, &mut errors);
-    // Reading the memory figures takes time: resume all threads first.
+    // All that follows takes time: resume all threads first.
     PauseGuard::settle();
+    let locals = locals.finish(process, &snapshot.traces, snapshot.inspected, |trace| {
+        tracked.has_not_run(trace.thread.os_thread_id)
+    });
+    if values.is_some() {
+        run.locals_time = run.locals_time.saturating_sub(begin.elapsed());
+    }
+    let threads = collect::threads(snapshot.traces, locals, frames, &mut errors);
     let target = process.target();
     Ok(ProcessDump {
         pid: process.pid(),

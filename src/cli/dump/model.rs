@@ -14,6 +14,7 @@ use crate::os::process::usage::PageFaults;
 use crate::os::procfs::cgroup::memory::MemoryLimit;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::{Pid, Tid};
+use crate::sampler::capture::locals::LocalsState;
 
 /// One process in a dump.
 #[derive(Clone, Debug)]
@@ -95,6 +96,8 @@ pub struct MemoryDump {
     pub limit: Option<MemoryLimit>,
     /// Time since the start.
     pub age: Option<Duration>,
+    /// Whether it began with the memory of its parent, so that its growth since is not known.
+    pub was_forked: bool,
     /// Page faults since the start.
     pub faults: Option<PageFaults>,
     /// Number of open file descriptors.
@@ -119,14 +122,19 @@ impl MemoryDump {
             swap_bytes: memory.swap_bytes,
             limit: target.memory_limit(),
             age: target.age().ok(),
+            was_forked: target.was_forked(),
             faults: target.page_faults().ok(),
             open_files: target.open_files().ok(),
             max_open_files: target.max_open_files(),
         })
     }
 
-    /// RSS in bytes per minute of the process's life; `None` in its first minute.
+    /// RSS in bytes per minute of the process's life; `None` in its first minute, and for a process that
+    /// was forked.
     pub fn growth_per_minute(&self) -> Option<f64> {
+        if self.was_forked {
+            return None;
+        }
         let minutes = self.age.filter(|age| *age >= A_MINUTE)?.as_secs_f64() / 60.0;
         #[allow(
             clippy::cast_precision_loss,
@@ -148,6 +156,14 @@ pub struct ThreadDump {
 #[derive(Clone, Debug)]
 pub struct FrameDump {
     pub frame: Frame,
-    /// Variables in the code object's order; `None` when not requested.
-    pub locals: Option<Vec<Local>>,
+    /// `None` when not requested.
+    pub locals: Option<LocalsDump>,
+}
+
+/// The variables of a frame in a dump.
+#[derive(Clone, Debug)]
+pub struct LocalsDump {
+    /// In the code object's order; empty if they were omitted.
+    pub variables: Vec<Local>,
+    pub state: LocalsState,
 }

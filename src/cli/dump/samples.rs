@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::model::{FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::model::{FrameDump, LocalsDump, MemoryDump, ProcessDump, ThreadDump};
 use crate::cpython::code::frame_table::{Columns, Frame};
 use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::threads::gil::InterpreterGil;
@@ -12,6 +12,7 @@ use crate::os::process::usage::PageFaults;
 use crate::os::procfs::cgroup::hierarchy::Version;
 use crate::os::procfs::cgroup::memory::MemoryLimit;
 use crate::os::procfs::smaps::MemoryFootprint;
+use crate::sampler::capture::locals::LocalsState;
 
 fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {
     FrameDump {
@@ -64,13 +65,19 @@ pub fn process() -> ProcessDump {
         end_line: 12,
         end: 9,
     });
-    leaf.locals = Some(vec![
-        local("n", "0", true),
-        local("s", "\"a\x1b[31m\"", true),
-        local("loc", "1.5", false),
-    ]);
+    leaf.locals = Some(LocalsDump {
+        variables: vec![
+            local("n", "0", true),
+            local("s", "\"a\x1b[31m\"", true),
+            local("loc", "1.5", false),
+        ],
+        state: LocalsState::Consistent,
+    });
     let mut module = frame("<module>", "app.py", Some(31));
-    module.locals = Some(vec![]);
+    module.locals = Some(LocalsDump {
+        variables: Vec::new(),
+        state: LocalsState::Consistent,
+    });
     ProcessDump {
         pid: 8172,
         parent: None,
@@ -95,6 +102,7 @@ pub fn process() -> ProcessDump {
                 reclaimable_bytes: 8 << 20,
             }),
             age: Some(Duration::from_secs(2_830)),
+            was_forked: false,
             faults: Some(PageFaults {
                 minor: 15_321,
                 major: 3,

@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
 
-use super::model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use super::model::{CoreDump, FrameDump, LocalsDump, MemoryDump, ProcessDump, ThreadDump};
 use super::{core_text, interpreters};
 use crate::cpython::stack::trace::ThreadInfo;
-use crate::cpython::values::locals::Local;
+use crate::sampler::capture::locals::LocalsState;
 use crate::text::escape::{command_line, for_terminal};
 use crate::text::units::{mib, rate, rough_duration};
 
@@ -145,6 +145,10 @@ fn memory_details(memory: &MemoryDump) -> Vec<String> {
                 mib(growth as u64),
                 rough_duration(age)
             ),
+            None if memory.was_forked => format!(
+                "Memory growth: unknown, since it was forked with its parent's memory {} ago",
+                rough_duration(age)
+            ),
             None => format!(
                 "Memory growth: {} since its start {} ago",
                 mib(memory.rss_bytes),
@@ -235,7 +239,12 @@ fn write_frame(
         Some(line) => writeln!(out, ":{faint}{line}{faint:#})")?,
         None => writeln!(out, ")")?,
     }
-    let locals = frame.locals.as_deref().unwrap_or_default();
+    let Some(locals) = &frame.locals else {
+        return Ok(());
+    };
+    if locals.state == LocalsState::Omitted {
+        writeln!(out, "        {faint}(variables left out){faint:#}")?;
+    }
     write_locals(out, "Arguments:", locals, true, faint)?;
     write_locals(out, "Locals:", locals, false, faint)
 }
@@ -243,14 +252,19 @@ fn write_frame(
 fn write_locals(
     out: &mut impl Write,
     title: &str,
-    locals: &[Local],
+    locals: &LocalsDump,
     arguments: bool,
     faint: &Style,
 ) -> io::Result<()> {
+    let mark = match locals.state {
+        LocalsState::WhileRunning => " (read while running)",
+        LocalsState::Consistent | LocalsState::Omitted => "",
+    };
     let mut titled = false;
-    for local in locals.iter().filter(|l| l.is_argument == arguments) {
+    let variables = locals.variables.iter();
+    for local in variables.filter(|local| local.is_argument == arguments) {
         if !titled {
-            writeln!(out, "        {faint}{title}{faint:#}")?;
+            writeln!(out, "        {faint}{title}{mark}{faint:#}")?;
             titled = true;
         }
         writeln!(
@@ -319,6 +333,18 @@ Thread 0x7F0F6C3CA990 (idle)
     }
 
     #[test]
+    fn a_forked_process_has_not_grown_by_what_it_inherited() {
+        let mut process = samples::process();
+        if let Some(memory) = &mut process.memory {
+            memory.was_forked = true;
+        }
+        let text = text(&[process], PLAIN);
+        let expected =
+            "Memory growth: unknown, since it was forked with its parent's memory 47m 10s ago\n";
+        assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
     fn a_child_shows_its_parent() {
         let mut child = samples::process();
         child.pid = 8200;
@@ -366,5 +392,29 @@ Thread 0x7F0F6C3CA990 (idle)
             thread.info.collecting = true;
         }
         assert!(text(&[process], PLAIN).contains("(active+gil+gc): \"MainThread\""));
+    }
+
+    #[test]
+    fn variables_of_a_running_thread_are_marked() {
+        let mut process = samples::process();
+        let frames = process.threads.iter_mut().flat_map(|one| &mut one.frames);
+        for locals in frames.filter_map(|frame| frame.locals.as_mut()) {
+            locals.state = LocalsState::WhileRunning;
+        }
+        let marked = text(&[process.clone()], PLAIN);
+        let expected = "Arguments: (read while running)\n            n: 0\n";
+        assert!(marked.contains(expected), "{marked}");
+        assert!(
+            marked.contains("Locals: (read while running)\n"),
+            "{marked}"
+        );
+        let frames = process.threads.iter_mut().flat_map(|one| &mut one.frames);
+        for locals in frames.filter_map(|frame| frame.locals.as_mut()) {
+            locals.state = LocalsState::Omitted;
+            locals.variables.clear();
+        }
+        let omitted = text(&[process], PLAIN);
+        let expected = "leaf (app.py:11)\n        (variables left out)\n    Thing.method";
+        assert!(omitted.contains(expected), "{omitted}");
     }
 }

@@ -118,6 +118,13 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
 
     /// The name that a key gives to its value: its text if it is a string.
     pub(crate) fn key_name(&mut self, key: RemoteAddr) -> Result<Option<String>, ReadError> {
+        if self.reads_ahead {
+            // Of an attribute, the name is all that is read of the key.
+            let (left, full) = (self.left, self.full);
+            let result = self.value(key);
+            (self.left, self.full) = (left, full);
+            return result.map(|()| None);
+        }
         match self.try_key_name(key) {
             Err(error) if error.process_is_gone() => Err(error),
             // The name is unknown, so the value may be a secret.

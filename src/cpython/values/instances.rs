@@ -107,6 +107,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
     fn write_attribute(&mut self, entry: &DictEntry) -> Result<(), ReadError> {
         let name = self.key_name(entry.key)?;
         match &name {
+            None if self.reads_ahead => {}
             Some(name) => self.push(name),
             None => self.value(entry.key)?,
         }

@@ -4,12 +4,14 @@
 //! `Include/internal/pycore_frame.h` and `pycore_code.h` (3.11+), `pycore_stackref.h` (3.14+).
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 
 use python_offsets::semantics::Executable;
 
 use super::object::Objects;
 use super::repr::printable_name;
-use super::{ValueOptions, ValueWriter};
+use super::slots::{Slot, size_of_slots};
+use super::{ValueCache, ValueOptions, ValueWriter};
 use crate::cpython::read::budget::Budget;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{read_i32, read_ptr};
@@ -44,20 +46,26 @@ pub struct Local {
     pub is_argument: bool,
 }
 
-/// One variable of a code object, in the order of `f_localsplus`.
-struct Slot {
-    name: String,
-    /// Its index among the arguments, if it is one.
-    argument: Option<usize>,
-    /// Stored in a cell that is shared with an inner function.
-    in_cell: bool,
-}
-
 /// The content of a slot.
 enum SlotValue {
     Object(RemoteAddr),
     /// An int that is stored in the reference itself (3.14+).
     Int(i64),
+}
+
+/// The variables of a frame, before their values are read.
+pub(crate) struct FrameSlots {
+    slots: Rc<[Slot]>,
+    /// The content of each slot.
+    words: Vec<RemoteAddr>,
+}
+
+impl FrameSlots {
+    /// Its approximate size in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let words = self.words.len().saturating_mul(size_of::<RemoteAddr>());
+        size_of_slots(&self.slots).saturating_add(words)
+    }
 }
 
 impl<M: RemoteMemory> Objects<'_, M> {
@@ -75,24 +83,82 @@ impl<M: RemoteMemory> Objects<'_, M> {
         code: RemoteAddr,
         options: ValueOptions,
     ) -> Result<Vec<Local>, ReadError> {
+        let mut cache = ValueCache::default();
+        let slots = self.frame_slots(frame, code, options, &mut cache)?;
+        self.slot_values(&slots, options, &mut cache)
+    }
+
+    /// The names of a frame's variables, and where their values are. `frame` and `code` as in
+    /// [`Objects::frame_locals`].
+    ///
+    /// # Errors
+    /// When the frame or the names cannot be read.
+    pub(crate) fn frame_slots(
+        &self,
+        frame: RemoteAddr,
+        code: RemoteAddr,
+        options: ValueOptions,
+        cache: &mut ValueCache,
+    ) -> Result<FrameSlots, ReadError> {
         let budget = Budget::new(self.memory, options.max_reads, options.max_bytes());
         let objects = Objects {
             memory: &budget,
             python: self.python,
         };
-        let slots = objects.slots(code)?;
+        let slots = cache.slots_of(code, || objects.slots(code))?;
         let first = frame.offset(self.python.layout.interpreter_frame.localsplus.into());
         let words = objects.pointers(first, slots.len())?;
-        let mut writer = ValueWriter::new(objects, options);
+        Ok(FrameSlots { slots, words })
+    }
+
+    /// Reads what [`Objects::slot_values`] will read, so that there are copies of it.
+    ///
+    /// # Errors
+    /// When the process is gone.
+    pub(crate) fn read_ahead(
+        &self,
+        slots: &FrameSlots,
+        options: ValueOptions,
+        cache: &mut ValueCache,
+    ) -> Result<(), ReadError> {
+        self.written_slots(slots, options, cache, true).map(drop)
+    }
+
+    /// The variables that have a value: see [`Objects::frame_locals`].
+    ///
+    /// # Errors
+    /// When the process is gone. An unreadable value is `<unreadable>`.
+    pub(crate) fn slot_values(
+        &self,
+        slots: &FrameSlots,
+        options: ValueOptions,
+        cache: &mut ValueCache,
+    ) -> Result<Vec<Local>, ReadError> {
+        self.written_slots(slots, options, cache, false)
+    }
+
+    fn written_slots(
+        &self,
+        FrameSlots { slots, words }: &FrameSlots,
+        options: ValueOptions,
+        cache: &mut ValueCache,
+        reads_ahead: bool,
+    ) -> Result<Vec<Local>, ReadError> {
+        let budget = Budget::new(self.memory, options.max_reads, options.max_bytes());
+        let objects = Objects {
+            memory: &budget,
+            python: self.python,
+        };
+        let mut writer = ValueWriter::new(objects, options, cache, reads_ahead);
         let mut locals = Vec::new();
         let mut seen = HashSet::new();
         // From the end: an argument that an inner function uses is in its cell, and in Python 2 its own
         // slot still has the value that was passed.
-        for (slot, word) in slots.into_iter().zip(words).rev() {
-            let Some(content) = objects.slot_value(word, slot.in_cell)? else {
+        for (slot, word) in slots.iter().zip(words).rev() {
+            let Some(content) = objects.slot_value(*word, slot.in_cell)? else {
                 continue;
             };
-            if !seen.insert(slot.name.clone()) {
+            if !seen.insert(slot.name.as_str()) {
                 continue;
             }
             let value = match content {

@@ -14,6 +14,7 @@ pub mod number;
 pub mod object;
 pub mod repr;
 pub mod scalars;
+pub mod slots;
 
 use std::cell::OnceCell;
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::text::secrets::{REDACTED, is_secret_name};
 use class::{Class, Family};
 use object::Objects;
 use repr::printable_name;
+use slots::{Slot, size_of_slots};
 
 /// Replaces everything that is cut off.
 const CUT: &str = "…";
@@ -95,11 +97,69 @@ impl KnownClass {
     }
 }
 
+/// What was learnt from the values of one thread, to be used for those of its next frame.
+#[derive(Default)]
+pub(crate) struct ValueCache {
+    classes: HashMap<RemoteAddr, Rc<KnownClass>>,
+    /// When values are only read ahead: what was read to its end.
+    seen: HashMap<(RemoteAddr, InsideInstance), Seen>,
+    /// The variables of code objects, and the size of their names in bytes.
+    codes: HashMap<RemoteAddr, Rc<[Slot]>>,
+    codes_size: usize,
+}
+
+/// Whether a value is part of an instance's attributes, where other instances have none.
+type InsideInstance = bool;
+
+/// A value that was read to its end.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Around how many others: deeper inside, less of it is shown.
+    depth: usize,
+    /// The length of its text, in characters, at least.
+    chars: usize,
+}
+
+/// The most classes, and the most values that were read ahead, that a [`ValueCache`] has: some 10 MiB.
+const MAX_CACHED: usize = 100_000;
+/// The most bytes of names of variables that it has.
+const MAX_CACHED_NAMES: usize = 8 << 20;
+
+impl ValueCache {
+    /// The variables of a code object, read by `read` if they are not known.
+    fn slots_of(
+        &mut self,
+        code: RemoteAddr,
+        read: impl FnOnce() -> Result<Vec<Slot>, ReadError>,
+    ) -> Result<Rc<[Slot]>, ReadError> {
+        if let Some(slots) = self.codes.get(&code) {
+            return Ok(Rc::clone(slots));
+        }
+        let slots: Rc<[Slot]> = read()?.into();
+        self.codes_size = self.codes_size.saturating_add(size_of_slots(&slots));
+        if self.codes_size > MAX_CACHED_NAMES {
+            self.codes.clear();
+            self.codes_size = 0;
+        }
+        self.codes.insert(code, Rc::clone(&slots));
+        Ok(slots)
+    }
+
+    /// Starts again with an empty one if there is too much in it.
+    fn limit(&mut self) {
+        if self.classes.len() > MAX_CACHED || self.seen.len() > MAX_CACHED {
+            *self = ValueCache::default();
+        }
+    }
+}
+
 /// Writes the values of one frame.
 pub(crate) struct ValueWriter<'o, 'a, M> {
     objects: Objects<'o, Budget<'a, M>>,
     pub(crate) options: ValueOptions,
-    classes: HashMap<RemoteAddr, Rc<KnownClass>>,
+    cache: &'o mut ValueCache,
+    /// Whether the memory is only read, for copies of it, and no text is written.
+    reads_ahead: bool,
     text: String,
     /// Characters that still fit into `text`.
     left: usize,
@@ -112,11 +172,18 @@ pub(crate) struct ValueWriter<'o, 'a, M> {
 }
 
 impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
-    pub fn new(objects: Objects<'o, Budget<'a, M>>, options: ValueOptions) -> Self {
+    pub fn new(
+        objects: Objects<'o, Budget<'a, M>>,
+        options: ValueOptions,
+        cache: &'o mut ValueCache,
+        reads_ahead: bool,
+    ) -> Self {
+        cache.limit();
         ValueWriter {
             objects,
             options,
-            classes: HashMap::new(),
+            cache,
+            reads_ahead,
             text: String::new(),
             left: 0,
             full: false,
@@ -152,6 +219,10 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         if self.full {
             return;
         }
+        if self.reads_ahead {
+            // Escapes make the real text longer.
+            return self.count(text.chars().count());
+        }
         let text = printable_name(text);
         match text.char_indices().nth(self.left) {
             None => {
@@ -166,9 +237,15 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         }
     }
 
+    /// Counts characters instead of writing them.
+    fn count(&mut self, chars: usize) {
+        self.full |= chars > self.left;
+        self.left = self.left.saturating_sub(chars);
+    }
+
     /// The value of something with a name, hidden if the name is that of a secret.
     fn named(&mut self, name: Option<&str>, object: RemoteAddr) -> Result<(), ReadError> {
-        if !self.options.show_secrets && name.is_some_and(is_secret_name) {
+        if !self.reads_ahead && !self.options.show_secrets && name.is_some_and(is_secret_name) {
             self.push(REDACTED);
             return Ok(());
         }
@@ -180,7 +257,11 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         if self.full {
             return Ok(());
         }
-        match self.try_value(object) {
+        let result = match self.reads_ahead {
+            true => self.value_ahead(object),
+            false => self.try_value(object),
+        };
+        match result {
             Err(error) if error.process_is_gone() => Err(error),
             Err(_) if self.objects.memory.is_spent() => {
                 self.push(CUT);
@@ -194,9 +275,27 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
         }
     }
 
+    /// Reads a value, unless all of it was read before.
+    fn value_ahead(&mut self, object: RemoteAddr) -> Result<(), ReadError> {
+        let (depth, left) = (self.enclosing.len(), self.left);
+        let key = (object, self.inside_instance);
+        if let Some(seen) = self.cache.seen.get(&key)
+            && seen.depth <= depth
+        {
+            self.count(seen.chars);
+            return Ok(());
+        }
+        self.try_value(object)?;
+        if !self.full {
+            let chars = left.saturating_sub(self.left);
+            self.cache.seen.insert(key, Seen { depth, chars });
+        }
+        Ok(())
+    }
+
     fn class_of(&mut self, object: RemoteAddr) -> Result<Rc<KnownClass>, ReadError> {
         let addr = self.objects.type_of(object)?;
-        if let Some(known) = self.classes.get(&addr) {
+        if let Some(known) = self.cache.classes.get(&addr) {
             return Ok(Rc::clone(known));
         }
         let class = self.objects.class(addr)?;
@@ -206,7 +305,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
             short_name: self.objects.class_short_name(&class)?,
             full_name: OnceCell::new(),
         });
-        self.classes.insert(addr, Rc::clone(&known));
+        self.cache.classes.insert(addr, Rc::clone(&known));
         Ok(known)
     }
 

@@ -70,6 +70,10 @@ fn is_printable(c: char) -> bool {
 
 /// A name from the target (of a variable, a class) with unprintable characters replaced.
 pub(crate) fn printable_name(name: &str) -> String {
+    // Nearly all text.
+    if name.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return name.to_owned();
+    }
     name.chars()
         .map(|c| {
             if is_printable(c) {

@@ -18,6 +18,9 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         known: &KnownClass,
     ) -> Result<String, ReadError> {
         let objects = &self.objects;
+        if self.reads_ahead {
+            return self.scalar_ahead(object, known);
+        }
         match known.family {
             Family::ShortInt => {
                 let value = objects.short_int(object)?;
@@ -59,6 +62,29 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             }
             _ => Err(ReadError::corrupt("PyObject", object)),
         }
+    }
+
+    /// Reads what [`ValueWriter::scalar`] reads, without the time to write it in Python's way. The text is
+    /// not longer than the real one.
+    fn scalar_ahead(&self, object: RemoteAddr, known: &KnownClass) -> Result<String, ReadError> {
+        let objects = &self.objects;
+        Ok(match known.family {
+            Family::ShortInt => {
+                objects.short_int(object)?;
+                "0".to_owned()
+            }
+            Family::Int => {
+                objects.int(object)?;
+                "0".to_owned()
+            }
+            Family::Str if objects.is_python2() => objects.python2_unicode_start(object)?.text,
+            Family::Str => objects.string_start(object)?.text,
+            _ => {
+                let bytes =
+                    objects.bytes_prefix(object, self.options.max_chars.saturating_add(1))?;
+                bytes.iter().map(|byte| char::from(*byte)).collect()
+            }
+        })
     }
 
     /// A number of a type without a flag in `tp_flags`: float, complex, numpy's scalars.

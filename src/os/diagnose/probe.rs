@@ -15,6 +15,7 @@ use crate::os::permission::PermissionProblem;
 use crate::os::procfs::status::Status;
 use crate::os::ptrace::hold::Hold;
 use crate::os::ptrace::pause::PauseError;
+use crate::os::thread::start::start;
 use crate::os::{Pid, Tid};
 
 /// How long the kernel may take to detach a thread from an ended tracer: it does so at once, unless
@@ -55,14 +56,12 @@ pub fn try_proc_mem(pid: Pid, at: RemoteAddr) -> io::Result<()> {
 /// See [`PauseError`]; `PermissionDenied` also names a tracer that it already has.
 pub fn try_seize(pid: Pid, tid: Tid) -> Result<(), PauseError> {
     let failed = |cause: io::Error| PauseError::Io { tid, cause };
-    let tracer = std::thread::Builder::new()
-        .name("try seize".into())
-        .spawn(move || {
-            let _hold = Hold::begin();
-            let result = ptrace::seize(nix::unistd::Pid::from_raw(tid), ptrace::Options::empty());
-            (nix::unistd::gettid().as_raw(), result)
-        })
-        .map_err(failed)?;
+    let tracer = start("try seize", move || {
+        let _hold = Hold::begin();
+        let result = ptrace::seize(nix::unistd::Pid::from_raw(tid), ptrace::Options::empty());
+        (nix::unistd::gettid().as_raw(), result)
+    })
+    .map_err(|error| failed(io::Error::other(error)))?;
     let (tracer, result) = tracer
         .join()
         .map_err(|_| failed(io::ErrorKind::Other.into()))?;

@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod live;
+pub mod pages;
 pub mod prefetch;
 pub mod tape;
 

@@ -59,17 +59,17 @@ impl ChildProcess {
     pub fn start(program: &OsString, arguments: &[OsString]) -> Result<ChildProcess, LaunchError> {
         let mut command = Command::new(program);
         command.args(arguments);
-        if nix::unistd::geteuid().is_root()
-            && let Some((user, group)) = sudo_user()
-        {
+        let failure = |cause| LaunchError {
+            program: printable(&program.to_string_lossy()).into_owned(),
+            cause,
+        };
+        let user = sudo_user();
+        let user = user.map_err(|bad| failure(io::Error::new(io::ErrorKind::InvalidInput, bad)))?;
+        if let Some((user, group)) = user {
             // The standard library sets both and drops the supplementary groups of root.
             command.uid(user.as_raw()).gid(group.as_raw());
         }
-        let child = command.spawn();
-        let child = child.map_err(|cause| LaunchError {
-            program: printable(&program.to_string_lossy()).into_owned(),
-            cause,
-        })?;
+        let child = command.spawn().map_err(failure)?;
         // The standard library's own wait mistakes a stop by our tracing for the end, so it is not
         // used.
         Ok(ChildProcess {

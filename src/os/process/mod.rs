@@ -230,6 +230,11 @@ impl TargetProcess {
     pub fn age(&self) -> io::Result<Duration> {
         age_of(self.start_ticks)
     }
+
+    /// See [`ProcStat::was_forked`].
+    pub fn was_forked(&self) -> bool {
+        ProcStat::of_process(self.pid).is_ok_and(|stat| stat.was_forked())
+    }
 }
 
 /// A thread of the process that has not ended.

@@ -14,6 +14,7 @@ use crate::os::Pid;
 use crate::os::procfs::read::reread;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
+use crate::os::thread::start::start;
 
 /// Cap on the new ids read one by one. With more, a list of all processes is faster.
 const MAX_NEW: Pid = 512;
@@ -54,7 +55,10 @@ impl NewPids {
     /// Processes started from now on are new. `None` where the kernel does not report the last id:
     /// in some containers the file is made up.
     pub fn start() -> Option<NewPids> {
-        let thread = std::thread::Builder::new().spawn(nix::unistd::gettid);
+        let thread = start("new pids", nix::unistd::gettid).map_err(|error| {
+            // Without it, new processes are found by reading all.
+            log::info!("{error}");
+        });
         let own = thread.ok()?.join().ok()?.as_raw();
         let loadavg = File::open("/proc/loadavg").ok()?;
         let last = last_allocated(&loadavg).ok()?;

@@ -10,6 +10,8 @@ use crate::os::{Pid, Tid, ticks_per_second};
 /// Set in [`ProcStat::flags`] when a task starts to exit (`PF_EXITING` in the kernel's
 /// include/linux/sched.h, stable since 2.6).
 const PF_EXITING: u64 = 0x4;
+/// Set by fork until the next exec (`PF_FORKNOEXEC`, same file; cleared by `begin_new_exec` in fs/exec.c).
+const PF_FORKNOEXEC: u64 = 0x40;
 /// Set for a kernel thread (`PF_KTHREAD`, same file).
 const PF_KTHREAD: u64 = 0x0020_0000;
 
@@ -91,6 +93,12 @@ impl ProcStat {
             threads,
             start_ticks,
         })
+    }
+
+    /// Of a process: whether it was forked and has not called exec since, so that it began with its
+    /// parent's memory.
+    pub fn was_forked(&self) -> bool {
+        self.flags & PF_FORKNOEXEC != 0
     }
 
     pub fn is_kernel_thread(&self) -> bool {

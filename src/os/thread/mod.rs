@@ -4,4 +4,5 @@ pub mod activity;
 pub mod fd_budget;
 pub mod page_faults;
 pub mod realtime;
+pub mod start;
 pub mod state;

@@ -288,7 +288,8 @@ fn new_owner(existing: Option<&Metadata>) -> Option<(Uid, Gid)> {
     {
         return Some((Uid::from_raw(existing.uid()), Gid::from_raw(existing.gid())));
     }
-    sudo_user()
+    // Bad variables are reported by the command.
+    sudo_user().ok().flatten()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! [`capture`]: the stacks of all threads of a process at one moment.
 
 pub mod core;
+pub mod inspect;
+pub mod locals;
 pub mod merge;
 pub mod options;
 pub mod pausing;
@@ -13,12 +15,12 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::cpython::code::frame_table::FrameTable;
-use crate::cpython::frame::RawFrame;
 use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::{ReadError, SampleError, milliseconds};
 use crate::os::deadline::Deadline;
 use crate::os::process::TargetProcess;
 use crate::os::thread::realtime;
+use inspect::Inspect;
 use merge::merge;
 use options::{CaptureOptions, Pausing, Snapshot};
 use pausing::{PtracePauses, ThreadControl};
@@ -30,19 +32,18 @@ use tracked_threads::{TrackedThread, TrackedThreads, distinct};
 const THREADS_PER_QUESTION: usize = 16;
 
 /// Reads the stacks of all Python threads of a process. `tracked` is what was cached by the previous
-/// sample. `inspect` is called for every frame while its thread is still paused, to read what only
-/// holds then, such as local variables.
+/// sample. `inspector` reads what only holds while a thread is paused, such as local variables.
 ///
 /// # Errors
 /// When the process has ended, or its interpreters could not be listed.
-pub fn capture<T>(
+pub fn capture<I: Inspect<TargetProcess>>(
     process: &mut PythonProcess,
     tracked: &mut TrackedThreads,
     frames: &mut FrameTable,
     options: CaptureOptions,
     now: Instant,
-    inspect: impl FnMut(&PythonProcess, &RawFrame) -> T,
-) -> Result<Snapshot<T>, SampleError> {
+    inspector: &mut I,
+) -> Result<Snapshot<I::Value>, SampleError> {
     let deadline = Deadline::after(options.time_limit);
     let mut control = PtracePauses::new(process.pid(), options.pause_limit);
     let (stack_reader, _) = process.reader_and_memory();
@@ -57,7 +58,7 @@ pub fn capture<T>(
         process,
         frames,
         options,
-        inspect,
+        inspector,
         stack: std::mem::take(&mut tracked.stack),
         resumes_early: true,
         queries_all: options.cpu_time || tracked.is_cpu_contended(now),
@@ -143,13 +144,10 @@ fn list(
     }
 }
 
-type Reader<'a, F> = ThreadReader<'a, TargetProcess, PtracePauses, F>;
+type Reader<'a, I> = ThreadReader<'a, TargetProcess, PtracePauses, I>;
 
 /// Queries the states of all threads, as far as there is time.
-fn refresh<F, T>(tracked: &mut TrackedThreads, reader: &mut Reader<'_, F>)
-where
-    F: FnMut(&PythonProcess, &RawFrame) -> T,
-{
+fn refresh<I: Inspect<TargetProcess>>(tracked: &mut TrackedThreads, reader: &mut Reader<'_, I>) {
     for (number, thread) in tracked.threads.iter_mut().enumerate() {
         if number % THREADS_PER_QUESTION == THREADS_PER_QUESTION - 1 {
             if reader.control.deadline().is_over() {
@@ -164,13 +162,10 @@ where
 }
 
 /// Reads all threads, oldest first. Those that are paused are read before the others, which may be many.
-fn read_all<F, T>(
+fn read_all<I: Inspect<TargetProcess>>(
     tracked: &mut TrackedThreads,
-    reader: &mut Reader<'_, F>,
-) -> Result<Vec<ThreadSample<T>>, SampleError>
-where
-    F: FnMut(&PythonProcess, &RawFrame) -> T,
-{
+    reader: &mut Reader<'_, I>,
+) -> Result<Vec<ThreadSample<I::Value>>, SampleError> {
     let all = tracked.threads.len();
     let mut samples = Vec::with_capacity(all);
     let mut paused: Vec<bool> = Vec::new();

@@ -77,8 +77,8 @@ impl Default for CaptureOptions {
 pub struct Snapshot<T> {
     /// The main thread's stack, then the others, oldest thread first.
     pub traces: Vec<StackTrace>,
-    /// The results of `inspect` for each stack's frames, in the same order; empty for a cached stack,
-    /// whose thread has slept since the last sample.
+    /// What [`Inspect`](super::inspect::Inspect) returned for each stack, in the same order; empty for a
+    /// cached stack, whose thread has slept since the last sample.
     pub inspected: Vec<Vec<T>>,
     /// What could not be read. The other threads are not affected.
     pub errors: Vec<String>,

@@ -10,6 +10,9 @@ use crate::os::ptrace::pause::{PauseError, PauseGuard};
 use crate::os::thread::realtime;
 use crate::os::{Pid, Tid};
 
+/// How long frames may be inspected while a thread is paused. It is to be paused for 20 ms at most, of which
+/// the rest is for what comes before and after.
+const INSPECTION_LIMIT: Duration = Duration::from_millis(15);
 /// How long a sample may take under real-time priority, without waits. Most take some 20 µs.
 pub const REALTIME_LIMIT: Duration = Duration::from_millis(1);
 
@@ -22,6 +25,9 @@ pub trait ThreadControl {
     fn pause(&mut self, tids: &[Tid]) -> Result<(), SampleError>;
 
     fn is_paused(&self, tid: Tid) -> bool;
+
+    /// Until when frames may be inspected: without limit while no thread is paused.
+    fn inspection_deadline(&self) -> Deadline;
 
     /// Resumes a thread if it is paused.
     fn resume(&mut self, tid: Tid);
@@ -40,6 +46,8 @@ pub trait ThreadControl {
 pub struct PtracePauses {
     pid: Pid,
     guards: Vec<PauseGuard>,
+    /// Of the threads that are paused.
+    inspection_deadline: Deadline,
     /// How long each thread that was resumed had been paused, at most.
     durations: Vec<Duration>,
     /// For how long threads may still be paused in this sample.
@@ -56,6 +64,7 @@ impl PtracePauses {
         PtracePauses {
             pid,
             guards: Vec::new(),
+            inspection_deadline: Deadline::NEVER,
             durations: Vec::new(),
             left: limit,
             paused_until: Deadline::NEVER,
@@ -103,6 +112,7 @@ impl ThreadControl for PtracePauses {
         if tids.is_empty() {
             return Ok(());
         }
+        let inspection_deadline = Deadline::after(INSPECTION_LIMIT);
         // A thread that lacks a CPU stops late. We sleep meanwhile, and it is not paused yet.
         let realtime_left = self.realtime_until.left();
         let paused = PauseGuard::pause_running(self.pid, tids);
@@ -111,6 +121,8 @@ impl ThreadControl for PtracePauses {
         }
         match paused {
             Ok(guard) => {
+                self.inspection_deadline =
+                    self.inspection_deadline().or_earlier(inspection_deadline);
                 self.guards.push(guard);
                 if self.paused_until == Deadline::NEVER && self.is_any_paused() {
                     self.paused_until = Deadline::after(self.left);
@@ -125,6 +137,13 @@ impl ThreadControl for PtracePauses {
     fn is_paused(&self, tid: Tid) -> bool {
         let mut paused = self.guards.iter().flat_map(PauseGuard::paused);
         paused.any(|paused| paused == tid)
+    }
+
+    fn inspection_deadline(&self) -> Deadline {
+        match self.is_any_paused() {
+            true => self.inspection_deadline.or_earlier(self.deadline()),
+            false => Deadline::NEVER,
+        }
     }
 
     fn resume(&mut self, tid: Tid) {

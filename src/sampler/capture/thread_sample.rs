@@ -23,7 +23,6 @@ impl<T> ThreadSample<T> {
         active: bool,
         pid: Pid,
         frames: Arc<[FrameId]>,
-        inspected: Vec<T>,
         stack: &[RawFrame],
     ) -> ThreadSample<T> {
         let info = ThreadInfo {
@@ -45,7 +44,7 @@ impl<T> ThreadSample<T> {
                 thread: info,
                 frames,
             },
-            inspected,
+            inspected: Vec::new(),
         }
     }
 

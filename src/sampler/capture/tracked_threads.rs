@@ -160,6 +160,14 @@ impl TrackedThreads {
         self.threads.iter_mut().for_each(|one| one.ran = false);
     }
 
+    /// Whether an OS thread has not run since its state was last queried.
+    pub fn has_not_run(&mut self, tid: Option<Tid>) -> bool {
+        let threads = self.threads.iter_mut();
+        let of_thread = threads.filter(|tracked| tracked.thread.os_thread_id == tid);
+        let mut states = of_thread.map(|tracked| tracked.state_after_read(true));
+        tid.is_some() && states.all(|state| state == ThreadState::NotRunSince)
+    }
+
     /// The OS ids of all threads.
     pub fn tids(&self) -> impl Iterator<Item = Tid> {
         let threads = self.threads.iter();

@@ -41,6 +41,9 @@ const OWN_THREAD_CHECK: Duration = Duration::from_secs(10);
 /// How long a root may run another program until the user is notified: a shell may soon `exec` Python.
 const NOTICE_DELAY: Duration = Duration::from_secs(1);
 
+/// How many unreadable processes the user is notified of: a program may start sudo again and again.
+const MAX_UNREADABLE: u32 = 10;
+
 /// See the [module](self).
 pub(crate) struct PendingProcesses {
     root: Pid,
@@ -51,6 +54,8 @@ pub(crate) struct PendingProcesses {
     pending: HashMap<Pid, Pending>,
     /// Messages for the user.
     notices: Vec<String>,
+    /// The number of unreadable processes.
+    unreadable: u32,
 }
 
 /// Finds new descendants.
@@ -100,6 +105,7 @@ impl PendingProcesses {
             checked_at: None,
             pending: HashMap::new(),
             notices: Vec::new(),
+            unreadable: 0,
         };
         if let Root::Other { .. } = root {
             let root = Pending::new(None, now);
@@ -132,8 +138,8 @@ impl PendingProcesses {
     }
 
     /// The processes that run Python now, each with its parent if that is known: pending ones, and new
-    /// descendants of the `sampled` ones. Other programs and unreadable processes are not errors: the
-    /// user did not give them.
+    /// descendants of the `sampled` ones. Other programs and unreadable processes are not errors, since the
+    /// user did not give them; the user is notified of unreadable ones.
     pub fn find(
         &mut self,
         sampled: &[SampledProcess],
@@ -185,8 +191,15 @@ impl PendingProcesses {
                 }
                 Err(error) => {
                     debug!("process {pid}: {error}");
-                    if pid == self.root && pending.should_notify(&error, now) {
-                        self.notices.push(notice(pid, &error));
+                    if pid == self.root {
+                        if pending.should_notify(&error, now) {
+                            self.notices.push(notice(pid, &error));
+                        }
+                    } else if pending.is_unreadable(&error, now) {
+                        pending.notified = true;
+                        self.unreadable = self.unreadable.saturating_add(1);
+                        self.notices
+                            .extend(unreadable(self.unreadable, pid, &error));
                     }
                 }
             }
@@ -202,6 +215,17 @@ fn notice(pid: Pid, error: &AttachError) -> String {
         error => format!("runs another program now: {error}"),
     };
     format!("Process {pid} {what}: waiting until it runs one again, or ends")
+}
+
+/// The message for the unreadable process with this number.
+fn unreadable(number: u32, pid: Pid, error: &AttachError) -> Option<String> {
+    match number {
+        0..MAX_UNREADABLE => Some(format!("Process {pid} is not sampled: {error}")),
+        MAX_UNREADABLE => Some(format!(
+            "Process {pid} is not sampled: {error}; further ones are shown with -vv only"
+        )),
+        _ => None,
+    }
 }
 
 impl Descendants {
@@ -327,6 +351,18 @@ impl Pending {
         }
     }
 
+    /// Whether to notify the user now that it cannot be read, though it may be a Python. Other errors than
+    /// the final ones can come from an attempt in the middle of an `exec`.
+    fn is_unreadable(&self, error: &AttachError, now: Instant) -> bool {
+        let is_settled = now.saturating_duration_since(self.exe_since) >= NOTICE_DELAY;
+        let is_unreadable = match error {
+            AttachError::IsThread { .. } => false,
+            AttachError::BadOffsets { .. } | AttachError::Io { .. } => is_settled,
+            error => error.is_final(),
+        };
+        is_unreadable && !self.notified
+    }
+
     /// Whether to notify the user now that the process is no longer a Python. `true` only once.
     fn should_notify(&mut self, error: &AttachError, now: Instant) -> bool {
         let is_long_ago = |execed_at| now.saturating_duration_since(execed_at) >= NOTICE_DELAY;
@@ -419,6 +455,36 @@ mod tests {
             notice(7, &other),
             "Process 7 runs '/bin/sh' now, which is no Python: waiting until it runs one again, or ends"
         );
+    }
+
+    #[test]
+    fn the_user_is_notified_of_unreadable_children_some_times() {
+        let start = Instant::now();
+        let mut pending = Pending::new(Some(1), start);
+        let denied = AttachError::PermissionDenied {
+            problem: "denied".into(),
+            hint: String::new(),
+        };
+        let io = || AttachError::Io {
+            pid: 7,
+            cause: std::io::ErrorKind::Other.into(),
+        };
+        assert!(pending.is_unreadable(&denied, start));
+        assert!(!pending.is_unreadable(&io(), start));
+        assert!(pending.is_unreadable(&io(), start + NOTICE_DELAY));
+        let other = AttachError::NotPython {
+            pid: 7,
+            what: "/bin/sh".into(),
+        };
+        assert!(!pending.is_unreadable(&other, start + NOTICE_DELAY));
+        pending.notified = true;
+        assert!(!pending.is_unreadable(&denied, start));
+        let texts: Vec<String> = (1..100).filter_map(|n| unreadable(n, 7, &denied)).collect();
+        assert_eq!(texts.len(), 10);
+        let first = texts.first().map(String::as_str);
+        assert_eq!(first, Some("Process 7 is not sampled: denied"));
+        let last = texts.last();
+        assert!(last.is_some_and(|text| text.ends_with("with -vv only")));
     }
 
     #[test]

@@ -182,8 +182,7 @@ impl SampledProcess {
             ..*options
         };
         let (process, threads) = (&mut self.process, &mut self.threads);
-        let mut snapshot = match capture::capture(process, threads, frames, options, now, |_, _| ())
-        {
+        let mut snapshot = match capture::capture(process, threads, frames, options, now, &mut ()) {
             // After an exec, reads of the old program's structures may fail.
             Ok(snapshot)
                 if (snapshot.torn > 0 || !snapshot.errors.is_empty()) && self.has_execed() =>

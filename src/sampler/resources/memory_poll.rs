@@ -7,13 +7,14 @@
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use log::debug;
+use log::warn;
 
 use crate::os::Pid;
 use crate::os::process::TargetProcess;
 use crate::os::procfs::smaps::MemoryFootprint;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::statm::Memory;
+use crate::os::thread::start::start;
 use crate::sampler::sample::MemoryReading;
 
 /// Shortest interval between two rounds.
@@ -61,8 +62,7 @@ impl MemoryPoller {
     pub fn start(now: Instant) -> MemoryPoller {
         let (requests, received) = sync_channel::<Vec<PollTarget>>(1);
         let (sender, rounds) = sync_channel(1);
-        let thread = std::thread::Builder::new().name("memory".to_owned());
-        let started = thread.spawn(move || {
+        let started = start("memory", move || {
             for processes in received {
                 let begin = Instant::now();
                 let readings = processes.into_iter().filter_map(read).collect();
@@ -73,7 +73,7 @@ impl MemoryPoller {
             }
         });
         if let Err(error) = &started {
-            debug!("cannot start the thread that reads PSS and USS: {error}");
+            warn!("PSS and USS are not read: {error}");
         }
         MemoryPoller {
             thread: started.ok().map(|_| (requests, rounds)),

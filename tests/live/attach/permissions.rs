@@ -396,3 +396,94 @@ fn root_of_another_user_namespace() {
     assert!(stderr.contains("is in another user namespace"), "{stderr}");
     assert!(stderr.contains("hint: run it outside"), "{stderr}");
 }
+
+/// As some manuals advise: whoever runs it could read root's processes.
+#[test]
+fn setuid_and_setgid_are_refused() {
+    if !is_root() {
+        return;
+    }
+    let (folder, ours) = folder_of_nobody();
+    let flags = nix::sys::statvfs::statvfs(folder.path()).unwrap().flags();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    if status.contains("NoNewPrivs:\t1") || flags.contains(nix::sys::statvfs::FsFlags::ST_NOSUID) {
+        println!("SKIPPED: no program gets more rights by its file here");
+        return;
+    }
+    let target = Target::start(any(), "lively.py", &[]);
+    let id = target.pid().to_string();
+    chown(&ours, Some(0), Some(0)).unwrap();
+    for mode in [0o4755, 0o2755, 0o6755] {
+        fs::set_permissions(&ours, fs::Permissions::from_mode(mode)).unwrap();
+        for arguments in [&["dump", "-l", "--pid", &id][..], &["--version"]] {
+            let (status, stdout, stderr) = said(as_nobody(&ours).args(arguments));
+            assert_eq!(status, Some(1), "{mode:o}: {stderr}");
+            assert_eq!(stdout, "");
+            assert!(
+                stderr.starts_with("error: ") && stderr.contains("setuid"),
+                "{stderr}"
+            );
+            assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        }
+    }
+    // To root it lends nothing.
+    let (status, _, stderr) = said(Command::new(&ours).args(["dump", "--pid", &id]));
+    assert_eq!(status, Some(0), "{stderr}");
+}
+
+/// Only the debug log had them.
+#[test]
+fn unreadable_children_are_told_once() {
+    if !is_root() {
+        return;
+    }
+    // Without this right nothing reads a process that has forbidden it, and the parent must not have it either.
+    let without = ["setpriv", "--bounding-set=-sys_ptrace"];
+    let script = any().command(&[any().fixture("unreadable_child.py")]);
+    let target = Target::start_command(under(&without, &script));
+    let folder = tempfile::tempdir().unwrap();
+    let mut record = pyspy_rs();
+    record.args(["record", "-s", "-d", "1", "-f", "raw", "-o"]);
+    record.arg(folder.path().join("out.txt"));
+    record.args(["--pid", &target.pid().to_string()]);
+    let (_, _, stderr) = said(&mut under(&without, &record));
+    let child = target.ready["child"].as_u64().unwrap();
+    let told = format!("Process {child} is not sampled: ");
+    assert_eq!(stderr.matches(&told).count(), 1, "{stderr}");
+}
+
+/// Why a thread could not be started was `Resource temporarily unavailable`.
+#[test]
+fn a_limit_of_threads_is_named() {
+    let root = Path::new("/sys/fs/cgroup");
+    let root = match root.join("pids").is_dir() {
+        true => root.join("pids"),
+        false => root.to_owned(),
+    };
+    let group = root.join(format!("pyspy-test-{}", std::process::id()));
+    if !is_root() || fs::create_dir(&group).is_err() {
+        println!("SKIPPED: no control groups can be made here");
+        return;
+    }
+    let limited = fs::write(group.join("pids.max"), "1").is_ok();
+    let target = Target::start(any(), "lively.py", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("sh");
+    command
+        .arg("-c")
+        .arg("echo $$ >\"$0/cgroup.procs\" && exec \"$@\"");
+    command.arg(&group).arg(crate::support::binary());
+    command
+        .args(["record", "-d", "0.1", "-o"])
+        .arg(folder.path().join("x.txt"));
+    let (status, _, stderr) = said(command.args(["--pid", &target.pid().to_string()]));
+    let removed = fs::remove_dir(&group);
+    if !limited {
+        println!("SKIPPED: control groups have no pids.max here");
+        return;
+    }
+    assert_eq!(status, Some(1), "{stderr}");
+    assert!(stderr.contains("the thread \"job control\""), "{stderr}");
+    assert!(stderr.contains("(pids.max is 1)"), "{stderr}");
+    removed.unwrap();
+}

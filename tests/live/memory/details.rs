@@ -108,3 +108,28 @@ fn the_text_has_a_line_for_each() {
         assert!(text.contains("\n\nThread "), "{text}");
     });
 }
+
+/// What a child inherits at its fork was counted as its growth.
+#[test]
+fn a_forked_child_has_not_grown_by_what_it_inherited() {
+    for_each_interpreter("memory-fork", .., |python| {
+        let target = Target::start(python, "forked_memory.py", &[]);
+        let dumps = target.dumps(&["-s"]);
+        let [parent, child] = dumps.as_slice() else {
+            panic!("two processes: {dumps:#?}");
+        };
+        let [parent, child] = [parent, child].map(|dump| dump.json["memory"].clone());
+        assert!(child["rss_bytes"].as_u64() > Some(32 << 20), "{child:#}");
+        assert!(child["rss_bytes_per_minute"].is_null(), "{child:#}");
+        let mut command = pyspy_rs();
+        command.args(["dump", "-s", "--pid", &target.pid().to_string()]);
+        let text = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let lines: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("Memory growth: "))
+            .collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(!lines[0].contains("forked"), "{text}: {parent:#}");
+        assert!(lines[1].starts_with("Memory growth: unknown, since it was forked"));
+    });
+}

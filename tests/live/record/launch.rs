@@ -250,3 +250,37 @@ fn under_sudo_program_and_file_are_the_users() {
     let file = fs::metadata(bench.path("x.svg")).unwrap();
     assert_eq!((file.uid(), file.gid()), (65534, 65533));
 }
+
+/// It ran as root, and files belonged to root, without a word.
+#[test]
+fn bad_variables_of_sudo_launch_nothing() {
+    if !has_root("becoming another user") {
+        return;
+    }
+    for (uid, gid) in [
+        (Some("somebody"), Some("0")),
+        (Some("4294967295"), Some("100")),
+        (Some("-1"), Some("-1")),
+        (Some("65534"), None),
+    ] {
+        let bench = Bench::new("-o x.svg");
+        let mut command = bench.command();
+        uid.map(|uid| command.env("SUDO_UID", uid));
+        gid.map(|gid| command.env("SUDO_GID", gid));
+        command.args(["--", "touch", "launched"]);
+        let output = command.output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("SUDO_UID and SUDO_GID"), "{stderr}");
+        assert!(bench.files().is_empty(), "{uid:?} {gid:?}");
+    }
+    let target = Target::start(python(), "ping.py", &[]);
+    let bench = Bench::new(&format!("-o x.svg -d 0.1 --pid {}", target.pid()));
+    let mut command = bench.command();
+    command.env("SUDO_UID", "somebody").env("SUDO_GID", "0");
+    let output = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.contains("SUDO_UID and SUDO_GID"), "{stderr}");
+    assert_eq!(fs::metadata(bench.path("x.svg")).unwrap().uid(), 0);
+}

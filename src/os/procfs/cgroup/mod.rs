@@ -4,3 +4,4 @@ pub mod cpu;
 pub mod freezer;
 pub mod hierarchy;
 pub mod memory;
+pub mod pids;

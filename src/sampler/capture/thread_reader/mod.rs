@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use log::debug;
 
+use super::inspect::Inspect;
 use super::options::{CaptureOptions, Pausing};
 use super::pausing::ThreadControl;
 use super::retry::{LeafMatch, leaf_addr};
@@ -37,13 +38,19 @@ const RUN_ON: Duration = Duration::from_micros(20);
 /// There was no time left.
 struct OutOfTime;
 
+/// A thread's stack with what was inspected of it.
+type Sample<T, I> = ThreadSample<<I as Inspect<T>>::Value>;
+
+/// The same, and how it was read.
+type Read<T, I> = (Sample<T, I>, Evidence);
+
 /// Reads the threads of a process for one sample.
-pub struct ThreadReader<'a, T, C, F> {
+pub struct ThreadReader<'a, T, C, I> {
     pub process: &'a mut Interpreter<T>,
     pub frames: &'a mut FrameTable,
     pub options: CaptureOptions,
-    /// Called for every frame that is shown, while its thread is still paused.
-    pub inspect: F,
+    /// Called for the frames that are shown, while their thread is still paused.
+    pub inspector: &'a mut I,
     pub control: C,
     /// Buffer for the stack that is being read.
     pub stack: Vec<RawFrame>,
@@ -57,11 +64,11 @@ pub struct ThreadReader<'a, T, C, F> {
     pub torn: u64,
 }
 
-impl<T, C, F, V> ThreadReader<'_, T, C, F>
+impl<T, C, I> ThreadReader<'_, T, C, I>
 where
     T: ProcessImage,
     C: ThreadControl,
-    F: FnMut(&Interpreter<T>, &RawFrame) -> V,
+    I: Inspect<T>,
 {
     /// Reads one thread; `None` when it has ended or could not be read.
     ///
@@ -70,7 +77,7 @@ where
     pub fn read_with_retries<R: ActivitySource>(
         &mut self,
         tracked: &mut TrackedThread<R>,
-    ) -> Result<Option<ThreadSample<V>>, SampleError> {
+    ) -> Result<Option<Sample<T, I>>, SampleError> {
         if tracked.has_ended {
             return Ok(None);
         }
@@ -102,7 +109,7 @@ where
         &mut self,
         tracked: &mut TrackedThread<R>,
         active: bool,
-    ) -> Result<Result<Option<ThreadSample<V>>, OutOfTime>, SampleError> {
+    ) -> Result<Result<Option<Sample<T, I>>, OutOfTime>, SampleError> {
         let waits_for_cpu = tracked.waits_for_cpu();
         let mode = self.mode(active);
         let mut attempts = Attempts::new(mode, active);
@@ -127,6 +134,7 @@ where
             match (decision, read) {
                 (Decision::Accept, Ok(Some((mut sample, _)))) => {
                     sample.trace.thread.waits_for_cpu = waits_for_cpu;
+                    sample.inspected = self.inspect(tracked);
                     if !self.is_paused(&tracked.thread) {
                         tracked.cache_idle_stack(&sample.trace);
                     }
@@ -193,6 +201,27 @@ where
     fn set_deadline(&mut self) {
         let deadline = self.deadline.or_earlier(self.control.deadline());
         self.process.reader_and_memory().0.set_deadline(deadline);
+    }
+
+    /// Inspects the frames of the thread's stack, which was accepted.
+    fn inspect<R: ActivitySource>(&mut self, tracked: &mut TrackedThread<R>) -> Vec<I::Value> {
+        let until = self.control.inspection_deadline();
+        let process = &*self.process;
+        // A frame that runs no code object is left out.
+        let shown = self
+            .stack
+            .iter()
+            .zip(process.reader().shown(&tracked.thread));
+        let shown = shown.filter(|(_, is_shown)| *is_shown);
+        let frames = shown.map(|(frame, _)| frame);
+        let mut inspected = self.inspector.inspect(process, frames, until);
+        let is_unchanged = inspected.is_empty()
+            || self.is_paused(&tracked.thread)
+            || tracked.state_after_read(true) == ThreadState::NotRunSince;
+        if !is_unchanged {
+            self.inspector.may_have_changed(&mut inspected);
+        }
+        inspected
     }
 
     fn mode(&self, active: bool) -> Mode {
@@ -292,8 +321,8 @@ where
         active: bool,
         mode: Mode,
         may_resume: bool,
-        leaf_match: &mut LeafMatch<ThreadSample<V>>,
-    ) -> Result<Option<(ThreadSample<V>, Evidence)>, ReadError> {
+        leaf_match: &mut LeafMatch<Sample<T, I>>,
+    ) -> Result<Option<Read<T, I>>, ReadError> {
         self.set_deadline();
         let (reader, memory) = self.process.reader_and_memory();
         if self.options.fresh_gil_state || self.options.keep_paused {
@@ -314,16 +343,7 @@ where
         if resolved.code_was_read {
             leaf_match.stop_retrying();
         }
-        // A frame that runs no code object is left out of both lists. If nothing is recorded of the frames,
-        // there is no need to visit them.
-        let inspected_len = if size_of::<V>() == 0 { 0 } else { stack.len() };
         let process = &*self.process;
-        let shown = stack.iter().zip(process.reader().shown(thread));
-        let inspected = shown
-            .take(inspected_len)
-            .filter(|(_, is_shown)| *is_shown)
-            .map(|(frame, _)| (self.inspect)(process, frame))
-            .collect();
         let memory = process.target().memory();
         let evidence = Evidence {
             code_was_read: resolved.code_was_read,
@@ -334,7 +354,7 @@ where
             ..walk.evidence
         };
         let frames = resolved.frames;
-        let sample = ThreadSample::new(thread, active, process.pid(), frames, inspected, stack);
+        let sample = ThreadSample::new(thread, active, process.pid(), frames, stack);
         Ok(Some((sample, evidence)))
     }
 }

@@ -1,3 +1,6 @@
+//! Tests on a recorded process whose kernel is made up.
+//!
+//! Long: all tests need the same process and kernel.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -170,6 +173,10 @@ impl ActivitySource for Rc<Kernel> {
 }
 
 impl ThreadControl for Rc<Kernel> {
+    fn inspection_deadline(&self) -> Deadline {
+        Deadline::NEVER
+    }
+
     fn pause(&mut self, _: &[Tid]) -> Result<(), SampleError> {
         if !self.may_pause.get() {
             return Err(SampleError::CannotPause("not permitted".into()));
@@ -316,7 +323,7 @@ impl Scene {
             process: &mut self.process,
             frames: &mut self.frames,
             options,
-            inspect: |_: &_, _: &_| (),
+            inspector: &mut (),
             control,
             stack: Vec::new(),
             resumes_early: true,
