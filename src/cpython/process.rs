@@ -85,6 +85,8 @@ impl PythonProcess {
             return None;
         }
         let target = TargetProcess::open(pid).ok()?;
+        let suspects = self.target.memory().suspects();
+        target.memory().suspects().inherit(suspects);
         let process = Interpreter::new(target, self.found.clone());
         // Either process may have called exec meanwhile.
         let holds =
@@ -192,8 +194,9 @@ impl<T: ProcessImage> Interpreter<T> {
     }
 
     /// Fills in the short filenames of new frames in the table, by searching for packages in the process's
-    /// own root. May wait for a file system: not to be called while threads are paused.
-    pub fn shorten_new(&mut self, frames: &mut FrameTable) {
+    /// own root. May wait for a file system until the deadline: not to be called while threads are paused. A
+    /// name whose file system does not answer stays as it is.
+    pub fn shorten_new(&mut self, frames: &mut FrameTable, deadline: Deadline) {
         let (target, files) = (&self.target, &mut self.short_filenames);
         frames.shorten_new(|filename| {
             if let Some(short) = files.get(filename) {
@@ -202,7 +205,15 @@ impl<T: ProcessImage> Interpreter<T> {
             if files.len() >= MAX_FILES {
                 files.clear();
             }
-            let short = shorten(filename, |path| target.root_path(path).is_file());
+            let mut answers = true;
+            let short = shorten(filename, |path| {
+                let is_file = target.is_file(path, deadline);
+                answers &= is_file.is_some();
+                is_file == Some(true)
+            });
+            if !answers {
+                return Arc::clone(filename);
+            }
             let short: Arc<str> = short.into();
             files.insert(Arc::clone(filename), Arc::clone(&short));
             short

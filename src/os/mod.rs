@@ -6,6 +6,7 @@ pub mod core_file;
 pub mod deadline;
 pub mod diagnose;
 pub mod elf;
+pub mod expendable;
 pub mod memory;
 pub mod permission;
 pub mod process;

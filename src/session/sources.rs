@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use super::errors::without_number;
 use crate::os::Pid;
 use crate::os::container::fs_view::FileView;
+use crate::os::deadline::Deadline;
+use crate::os::expendable::FILE_LIMIT;
 use crate::os::thread::start::start;
 use crate::output::table_options::source::{FileKey, Source};
 
@@ -23,6 +25,7 @@ const MAX_VIEWS: usize = 64;
 const MAX_PROCESSES: usize = 4_096;
 /// Time limit for reading all files. A file system can be remote, or served by the target itself.
 const TIMEOUT: Duration = Duration::from_secs(5);
+const NO_ANSWER: &str = "the file system does not respond";
 
 /// The file system views of a recording's processes: opened while they run, read at the end.
 #[derive(Debug)]
@@ -109,7 +112,7 @@ impl Sources {
             }
         }
         for name in files {
-            let too_late = || Source::missing("the file system does not respond");
+            let too_late = || Source::missing(NO_ANSWER);
             sources.entry(name).or_insert_with(too_late);
         }
         sources
@@ -124,6 +127,10 @@ fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize) -> Source
     }
     let max_bytes = MAX_FILE_BYTES.min(*left as u64);
     let view = views.get(file.root as usize);
+    let limit = Deadline::after(FILE_LIMIT);
+    if view.is_some_and(|view| !view.answers(Path::new(path), max_bytes, limit)) {
+        return Source::missing(NO_ANSWER);
+    }
     let read = view
         .ok_or_else(|| io::ErrorKind::NotFound.into())
         .and_then(|view| view.read(Path::new(path), max_bytes));

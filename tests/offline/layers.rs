@@ -24,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
         "os",
         &[
             "deadline",
+            "expendable",
             "work_budget",
             "procfs",
             "thread",

@@ -316,7 +316,7 @@ impl CodeCache {
             None
         };
         let code = Code {
-            name: objects.string(identity.qualname)?.into(),
+            name: or_reason(objects.string(identity.qualname))?.into(),
             filename,
             first_line: identity.first_line,
             table,
@@ -387,5 +387,15 @@ impl CodeCache {
         let file: Arc<str> = name.into();
         self.files.insert(Arc::clone(&file));
         file
+    }
+}
+
+/// A name, or why it does not answer: one name on a dead file system must not hide a whole stack.
+fn or_reason(name: Result<String, ReadError>) -> Result<String, ReadError> {
+    match name {
+        Err(ReadError::Memory(error)) if error.does_not_answer() => {
+            Ok(format!("<unreadable name: {}>", error.cause))
+        }
+        name => name,
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 /// The part of `filename` below the nearest folder that is not a package:
 /// `/site-packages/pkg/sub/mod.py` is `pkg/sub/mod.py` where `pkg` and `sub` have an `__init__.py`.
 /// `is_file` checks the target's own root. A name that is not a path, such as `<string>`, is unchanged.
-pub fn shorten(filename: &str, is_file: impl Fn(&Path) -> bool) -> &str {
+pub fn shorten(filename: &str, mut is_file: impl FnMut(&Path) -> bool) -> &str {
     let mut start = filename.rfind('/').map_or(0, |slash| slash + 1);
     while let Some(folder) = filename.get(..start).map(|path| path.trim_end_matches('/'))
         && !folder.is_empty()

@@ -56,7 +56,11 @@ impl ReadError {
     /// new `_PyCFrame` is linked to the thread before its fields are set (`_PyEval_EvalFrameDefault`
     /// in Python/ceval.c of v3.12.1), and stale values there can point anywhere.
     pub fn may_pass(&self) -> bool {
-        matches!(self, ReadError::Memory(_) | ReadError::Corrupt { .. })
+        match self {
+            ReadError::Memory(error) => !error.does_not_answer(),
+            ReadError::Corrupt { .. } => true,
+            ReadError::ThreadEnded | ReadError::TooMuch(_) | ReadError::OutOfTime => false,
+        }
     }
 
     /// Whether the process is gone, so that every further read fails too.

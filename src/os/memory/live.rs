@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 
 use super::address::RemoteAddr;
+use super::suspect::SuspectMemory;
 use super::{MemoryError, RemoteMemory};
 use crate::os::Pid;
 use crate::os::procfs::stat::ProcStat;
@@ -32,6 +34,8 @@ pub struct LiveMemory {
     start_ticks: Option<u64>,
     /// Cleared for good when the system refuses `process_vm_readv`, as some sandboxes do.
     vectored: AtomicBool,
+    /// What may block whoever reads it.
+    suspects: Arc<SuspectMemory>,
 }
 
 impl LiveMemory {
@@ -49,7 +53,18 @@ impl LiveMemory {
             mem,
             start_ticks: ProcStat::of_process(pid).ok().map(|stat| stat.start_ticks),
             vectored: AtomicBool::new(true),
+            suspects: Arc::default(),
         })
+    }
+
+    /// The thread through whose /proc entry it is read.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// The memory that may block whoever reads it.
+    pub fn suspects(&self) -> &Arc<SuspectMemory> {
+        &self.suspects
     }
 
     /// Whether the program that was opened is gone: its process has ended or executed another.
@@ -157,6 +172,9 @@ impl LiveMemory {
 
 impl RemoteMemory for LiveMemory {
     fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        if self.suspects.is_any() && self.suspects.includes(addr.0, buf.len()) {
+            return self.read_suspect(addr, buf);
+        }
         let mut at = addr;
         let mut rest = buf;
         while !rest.is_empty() {
@@ -187,6 +205,44 @@ impl RemoteMemory for LiveMemory {
     }
 
     fn read_many(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> Result<(), MemoryError> {
+        if !self.suspects.is_any() {
+            return self.read_directly(parts);
+        }
+        let mut rest = parts;
+        loop {
+            let is_suspect =
+                |(addr, part): &(RemoteAddr, &mut [u8])| self.suspects.includes(addr.0, part.len());
+            let direct = rest.iter().position(is_suspect).unwrap_or(rest.len());
+            let (before, after) = rest.split_at_mut(direct);
+            self.read_directly(before)?;
+            let Some(((addr, part), others)) = after.split_first_mut() else {
+                return Ok(());
+            };
+            self.read_suspect(*addr, part)?;
+            rest = others;
+        }
+    }
+}
+
+impl LiveMemory {
+    /// Reads what may block, by a process that can be given up.
+    #[cold]
+    fn read_suspect(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        let len = buf.len();
+        let read = self.suspects.read(self.mem.as_ref(), self.pid, addr.0, buf);
+        read.map_err(|error| MemoryError {
+            addr,
+            len,
+            cause: match error.kind() {
+                io::ErrorKind::UnexpectedEof => self.why_empty(),
+                _ if error.raw_os_error() == Some(Errno::ESRCH as i32) => self.why_empty(),
+                _ => error,
+            },
+        })
+    }
+
+    /// Reads parts of which none may block.
+    fn read_directly(&self, parts: &mut [(RemoteAddr, &mut [u8])]) -> Result<(), MemoryError> {
         for chunk in parts.chunks_mut(MAX_PARTS) {
             let done = match chunk {
                 // For one part the plain read is as good, and its descriptor is safe from pid

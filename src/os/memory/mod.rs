@@ -4,9 +4,11 @@ pub mod address;
 pub mod live;
 pub mod pages;
 pub mod prefetch;
+pub mod suspect;
 pub mod tape;
 
 use address::RemoteAddr;
+use suspect::NotRead;
 
 /// Why memory of the target could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -29,7 +31,7 @@ impl MemoryError {
 
     /// Whether there was no time left for the read.
     pub fn is_out_of_time(&self) -> bool {
-        self.cause.kind() == std::io::ErrorKind::TimedOut
+        self.cause.kind() == std::io::ErrorKind::TimedOut && !self.does_not_answer()
     }
 
     /// Whether the process has ended, as opposed to a bad address.
@@ -37,6 +39,12 @@ impl MemoryError {
         // ESRCH: process_vm_readv found no such process. A read of /proc/PID/mem of an ended
         // process returns 0 bytes, which the reader reports as ESRCH, too.
         self.cause.raw_os_error() == Some(nix::libc::ESRCH)
+    }
+
+    /// Whether whoever serves the memory does not answer, so that another attempt would not succeed either.
+    pub fn does_not_answer(&self) -> bool {
+        let cause = self.cause.get_ref();
+        cause.is_some_and(|cause| cause.is::<NotRead>())
     }
 
     /// Whether the process lives but has executed another program (exec), so that it must be opened

@@ -28,6 +28,12 @@ pub trait ProcessImage {
     /// A path in the process's own root, as a path in ours.
     fn root_path(&self, path: &Path) -> PathBuf;
 
+    /// Whether there is a regular file at a path in its root; `None` when the file system does not answer by
+    /// the deadline, which is waited for only where a live process decides what that file system is.
+    fn is_file(&self, path: &Path, _deadline: Deadline) -> Option<bool> {
+        Some(self.root_path(path).is_file())
+    }
+
     /// Its tasks, as pairs of the id in its own PID namespace and the id in ours.
     fn tasks(&self) -> Vec<(Tid, Tid)>;
 
@@ -56,6 +62,10 @@ impl ProcessImage for TargetProcess {
 
     fn root_path(&self, path: &Path) -> PathBuf {
         self.root_path(path)
+    }
+
+    fn is_file(&self, path: &Path, deadline: Deadline) -> Option<bool> {
+        self.is_file(path, deadline)
     }
 
     fn tasks(&self) -> Vec<(Tid, Tid)> {

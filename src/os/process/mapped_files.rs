@@ -5,11 +5,13 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use super::files::open_if_it_answers;
 use crate::os::Pid;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::procfs::maps::Mapping;
 use crate::os::procfs::paths::{open_regular, root_path};
+use crate::os::procfs::suspicion::may_block;
 
 /// How much of a file is compared with the memory it should be mapped in.
 const COMPARED_BYTES: usize = 4096;
@@ -22,7 +24,7 @@ const COMPARED_BYTES: usize = 4096;
 /// equals the memory, because some file systems (btrfs, overlays) report other numbers in `stat`.
 ///
 /// # Errors
-/// The error of the first way, when none succeeds.
+/// The error of the first way, when none succeeds; `TimedOut` when its file system does not answer.
 pub fn open_mapped(pid: Pid, mapping: &Mapping, memory: &dyn RemoteMemory) -> io::Result<File> {
     let path = mapping
         .file_path()
@@ -31,8 +33,14 @@ pub fn open_mapped(pid: Pid, mapping: &Mapping, memory: &dyn RemoteMemory) -> io
 
     let mut candidates = Vec::new();
     let mut first_error = None;
+    // A path may lead anywhere by now, and the file itself may be on a file system that does not answer.
+    let may_block = may_block(pid);
+    let open = |path: &Path| match may_block {
+        true => open_if_it_answers(path),
+        false => open_regular(path),
+    };
     for path in [root_path(pid, path), path.to_path_buf()] {
-        match open_regular(&path) {
+        match open(&path) {
             Ok(file) if is_it(&file) => return Ok(file),
             Ok(file) => candidates.push(file),
             Err(error) => {
@@ -41,10 +49,10 @@ pub fn open_mapped(pid: Pid, mapping: &Mapping, memory: &dyn RemoteMemory) -> io
         }
     }
     let range = format!("{:x}-{:x}", mapping.start, mapping.end);
-    if let Ok(file) = open_regular(Path::new(&format!("/proc/{pid}/map_files/{range}"))) {
+    if let Ok(file) = open(Path::new(&format!("/proc/{pid}/map_files/{range}"))) {
         return Ok(file);
     }
-    if let Ok(file) = open_regular(Path::new(&format!("/proc/{pid}/exe"))) {
+    if let Ok(file) = open(Path::new(&format!("/proc/{pid}/exe"))) {
         if is_it(&file) {
             return Ok(file);
         }

@@ -1,6 +1,7 @@
 //! [`TargetProcess`]: an opened process, and what can be read about it.
 
 pub mod exec_rights;
+pub mod files;
 pub mod image;
 pub mod job_control;
 pub mod launch;
@@ -15,7 +16,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
@@ -24,11 +25,11 @@ use super::deadline::Deadline;
 use super::memory::live::LiveMemory;
 use super::permission::PermissionProblem;
 use super::procfs::maps::{self, Mapping};
-use super::procfs::paths::{open_regular, root_path};
-use super::procfs::read::read_capped;
+use super::procfs::paths::root_path;
 use super::procfs::stat::{ProcStat, age_of};
 use super::procfs::statm::RssReader;
 use super::procfs::status::Status;
+use super::procfs::suspicion::read_answering;
 use super::procfs::tasks;
 use super::thread::state::RunState;
 use super::{Pid, Tid, container};
@@ -36,6 +37,8 @@ use tree::{Child, descendants};
 
 /// Cap on a command line, in bytes.
 const MAX_COMMAND_LINE: u64 = 64 << 10;
+/// The time for reading it.
+const COMMAND_LINE_LIMIT: Duration = Duration::from_millis(250);
 
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -70,6 +73,7 @@ pub struct TargetProcess {
     rss: RssReader,
     start_ticks: u64,
     other_pid_namespace: bool,
+    paths: files::Paths,
 }
 
 impl TargetProcess {
@@ -118,6 +122,7 @@ impl TargetProcess {
             rss: RssReader::open(view).map_err(open_error)?,
             start_ticks: stat.start_ticks,
             other_pid_namespace: !container::has_same_pid_namespace(pid).unwrap_or(true),
+            paths: files::Paths::default(),
         })
     }
 
@@ -145,7 +150,15 @@ impl TargetProcess {
     /// # Errors
     /// When it has ended or may not be read; `TimedOut` when the deadline is over.
     pub fn maps(&self, deadline: Deadline) -> io::Result<Vec<Mapping>> {
-        maps::read_mappings(self.view, deadline)
+        let mappings = maps::read_mappings(self.view, deadline)?;
+        self.memory.suspects().find(self.view, &mappings);
+        Ok(mappings)
+    }
+
+    /// Searches again for memory that may block whoever reads it, if there is a reason and the last time is long
+    /// ago. Not to be called while threads are paused.
+    pub fn search_suspects(&self, now: Instant) {
+        self.memory.suspects().search_if_due(self.view, now);
     }
 
     /// Opens the file of a mapping, even if it was deleted or is under another root.
@@ -158,7 +171,14 @@ impl TargetProcess {
 
     /// Opens the program that it executes, even if it was deleted.
     pub fn open_exe(&self) -> io::Result<File> {
-        open_regular(Path::new(&format!("/proc/{}/exe", self.view)))
+        let path = PathBuf::from(format!("/proc/{}/exe", self.view));
+        files::open_answering(self.view, &path)
+    }
+
+    /// Whether there is a regular file at a path in its root; `None` when the file system does not answer by
+    /// the deadline.
+    pub fn is_file(&self, path: &Path, deadline: Deadline) -> Option<bool> {
+        self.paths.is_file(self.view, path, deadline)
     }
 
     /// Translates a path in its root to a path for us.
@@ -243,9 +263,11 @@ fn living_thread(pid: Pid) -> Option<Tid> {
     tids.find(|tid| ProcStat::of_thread(pid, *tid).is_ok_and(|stat| !stat.has_ended()))
 }
 
-/// The arguments of a process, lossy, cut after 64 KiB.
+/// The arguments of a process, lossy, cut after 64 KiB. Empty when the kernel does not answer: it reads them in
+/// the memory of the process, under the lock of its memory map.
 pub fn command_line(pid: Pid) -> Vec<String> {
-    let bytes = read_capped(format!("/proc/{pid}/cmdline"), MAX_COMMAND_LINE).unwrap_or_default();
+    let bytes = read_answering(pid, "cmdline", MAX_COMMAND_LINE, COMMAND_LINE_LIMIT);
+    let bytes = bytes.unwrap_or_default();
     let trimmed = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if trimmed.is_empty() {
         return Vec::new();
@@ -263,7 +285,7 @@ pub fn exe_path(pid: Pid) -> PathBuf {
     };
     match path.as_os_str().as_bytes().strip_suffix(b" (deleted)") {
         // A program may really have such a name.
-        Some(bytes) if !root_path(pid, &path).exists() => {
+        Some(bytes) if !files::exists(pid, &root_path(pid, &path)) => {
             PathBuf::from(std::ffi::OsString::from_vec(bytes.to_vec()))
         }
         _ => path,

@@ -3,6 +3,7 @@
 pub mod cgroup;
 pub mod maps;
 pub mod mm_layout;
+pub mod mounts;
 pub mod paths;
 pub mod read;
 pub mod schedstat;
@@ -10,4 +11,5 @@ pub mod smaps;
 pub mod stat;
 pub mod statm;
 pub mod status;
+pub mod suspicion;
 pub mod tasks;

@@ -1,12 +1,18 @@
 //! [`MemoryFootprint`]: PSS, USS and swap of a process, from `/proc/PID/smaps_rollup`.
 
 use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::read::read_capped;
+use super::suspicion::read_answering;
 use crate::os::Pid;
+use crate::os::deadline::Deadline;
+use crate::os::expendable;
 
 /// A rollup has one line for each of about 25 sums.
 const MAX_ROLLUP: u64 = 1 << 14;
+/// The time for reading it: enough for some hundred GiB.
+const ROLLUP_LIMIT: Duration = Duration::from_secs(3);
 
 /// Parts of the resident memory, as defined by proc_pid_smaps(5).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,7 +35,7 @@ impl MemoryFootprint {
     /// `NotFound` when there is no such process, or the kernel (before 4.14) has no such file;
     /// `InvalidData` for a process without memory, or a file that is not as documented.
     pub fn read(pid: Pid) -> io::Result<MemoryFootprint> {
-        let text = read_capped(format!("/proc/{pid}/smaps_rollup"), MAX_ROLLUP)?;
+        let text = read_answering(pid, "smaps_rollup", MAX_ROLLUP, ROLLUP_LIMIT)?;
         let text = String::from_utf8_lossy(&text);
         MemoryFootprint::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
@@ -59,6 +65,49 @@ impl MemoryFootprint {
             ..footprint
         })
     }
+}
+
+/// Cap on the file, in bytes: some 25 lines for each mapping.
+const MAX_SMAPS: u64 = 256 << 20;
+
+/// The mappings whose page faults a userfaultfd serves, as (first address, first address after it): those with
+/// one of the `VmFlags` `um` (missing pages), `uw` (write-protected) and `ui` (minor faults), see
+/// fs/proc/task_mmu.c.
+///
+/// The kernel visits every resident page for this file, which takes some ten milliseconds per GiB, so it is
+/// read only with a reason. It is read by the expendable child, as `maps` is.
+///
+/// # Errors
+/// When there is no such process, or no reply by the deadline.
+pub fn userfault_ranges(pid: Pid, deadline: Deadline) -> io::Result<Vec<(u64, u64)>> {
+    let path = PathBuf::from(format!("/proc/{pid}/smaps"));
+    Ok(parse_userfault(&expendable::read_file(
+        &path, MAX_SMAPS, deadline,
+    )??))
+}
+
+fn parse_userfault(text: &[u8]) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    let mut range = None;
+    for line in text.split(|&byte| byte == b'\n') {
+        if let Some(flags) = line.strip_prefix(b"VmFlags:") {
+            let mut flags = flags.split(|&byte| byte == b' ');
+            if flags.any(|flag| [&b"um"[..], b"uw", b"ui"].contains(&flag)) {
+                found.extend(range);
+            }
+        } else if let Some(header) = parse_range(line) {
+            range = Some(header);
+        }
+    }
+    found
+}
+
+/// The addresses at the start of a line such as `7f00-7f10 r--p ...`.
+fn parse_range(line: &[u8]) -> Option<(u64, u64)> {
+    let range = std::str::from_utf8(line.split(|&byte| byte == b' ').next()?).ok()?;
+    let (start, end) = range.split_once('-')?;
+    let parse = |text| u64::from_str_radix(text, 16).ok();
+    Some((parse(start)?, parse(end)?))
 }
 
 #[cfg(test)]
@@ -101,5 +150,16 @@ mod tests {
             MemoryFootprint::read(0).unwrap_err().kind(),
             io::ErrorKind::NotFound
         );
+    }
+
+    #[test]
+    fn ranges_of_a_userfaultfd_are_found_by_their_flags() {
+        let text = b"7f00-7f10 rw-p 00000000 00:00 0 \nSize: 4 kB\nVmFlags: rd wr mr mw me um \n\
+            7f10-7f20 rw-p 00000000 00:00 0 [um]\nVmFlags: rd wr mr\n\
+            7f20-7f30 rw-p 00000000 00:00 0\nVmFlags: rd uw\n\
+            7f30-7f40 rw-p 00000000 00:00 0\nVmFlags: ui\nVmFlags:";
+        let expected = [(0x7f00, 0x7f10), (0x7f20, 0x7f30), (0x7f30, 0x7f40)];
+        assert_eq!(parse_userfault(text), expected);
+        assert_eq!(parse_userfault(b"VmFlags: um\n-\n-1-2 \n"), []);
     }
 }

@@ -2,11 +2,13 @@
 //! is paused or retried.
 
 use super::merge::merge;
+use super::options::NAMING_LIMIT;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::core::{CoreStack, PythonCore, StackEnd};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::{ReadError, SampleError};
 use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
+use crate::os::deadline::Deadline;
 
 /// The stacks in a core file.
 #[derive(Debug)]
@@ -91,7 +93,7 @@ pub fn capture_from_core<T>(
             inspected,
         ));
     }
-    core.shorten_new(frames);
+    core.shorten_new(frames, Deadline::after(NAMING_LIMIT));
     let (traces, inspected) = merge(samples, several);
     Ok(PostMortem {
         traces,

@@ -22,7 +22,7 @@ use crate::os::process::TargetProcess;
 use crate::os::thread::realtime;
 use inspect::Inspect;
 use merge::merge;
-use options::{CaptureOptions, Pausing, Snapshot};
+use options::{CaptureOptions, NAMING_LIMIT, Pausing, Snapshot};
 use pausing::{PtracePauses, ThreadControl};
 use thread_reader::ThreadReader;
 use thread_sample::ThreadSample;
@@ -88,7 +88,8 @@ pub fn capture<I: Inspect<TargetProcess>>(
         add_names(reader.process, &mut samples, deadline);
     }
     let pauses = reader.control.finish();
-    reader.process.shorten_new(reader.frames);
+    let naming = Deadline::after(NAMING_LIMIT);
+    reader.process.shorten_new(reader.frames, naming);
     tracked.stack = reader.stack;
     tracked.note_pauses(&pauses, now);
     let mut on_cpu_ns = HashMap::new();

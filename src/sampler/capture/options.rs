@@ -6,6 +6,8 @@ use std::time::Duration;
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Tid;
 
+/// The time that one sample may wait for file systems to find the short names of new files.
+pub const NAMING_LIMIT: Duration = Duration::from_millis(100);
 /// How long a sample of one process may take.
 pub const TIME_LIMIT: Duration = Duration::from_millis(250);
 /// How long threads may be paused in it, all pauses together.

@@ -162,6 +162,7 @@ impl SampledProcess {
                 return Ok(self.mark_execed(now));
             }
             self.exec_checked_at = Some(now);
+            self.process.target().search_suspects(now);
         }
         let start = Instant::now();
         let reads_start = options.memory && self.rss_tracker.needs_start();

@@ -7,4 +7,5 @@ mod locals;
 mod objects;
 mod stacks;
 mod threads;
+mod unanswered;
 mod variants;

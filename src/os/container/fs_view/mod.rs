@@ -22,8 +22,11 @@ use nix::sys::statfs::{self, FsType};
 use nix::unistd::Uid;
 
 use crate::os::Pid;
+use crate::os::deadline::Deadline;
+use crate::os::expendable;
 use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::status::Status;
+use crate::os::procfs::suspicion::may_block;
 
 /// Cap on the symbolic links followed in one path, as in Linux.
 const MAX_LINKS: usize = 40;
@@ -60,6 +63,8 @@ pub struct FileView {
     names: [PathBuf; 3],
     permissions: Permissions,
     started: Option<SystemTime>,
+    /// Whether a file may never be answered.
+    may_block: bool,
 }
 
 impl FileView {
@@ -81,6 +86,7 @@ impl FileView {
             started: started
                 .ok()
                 .and_then(|age| SystemTime::now().checked_sub(age)),
+            may_block: may_block(pid),
         })
     }
 
@@ -96,6 +102,7 @@ impl FileView {
             names: Default::default(),
             permissions: Permissions { limited_to: None },
             started: None,
+            may_block: false,
         })
     }
 
@@ -123,6 +130,22 @@ impl FileView {
             bytes,
             is_newer: self.is_newer(&meta),
         })
+    }
+
+    /// Whether the file system answers when a file is read, be it with an error. Asked by the expendable child,
+    /// before [`FileView::read`] is called, which would block with it. A symbolic link with an absolute target
+    /// leads the child to another file, so that such a file may still block.
+    pub fn answers(&self, path: &Path, max_bytes: u64, deadline: Deadline) -> bool {
+        if !self.may_block && !expendable::has_blocked() {
+            return true;
+        }
+        let (start, inside) = match (path.strip_prefix("/"), &self.working) {
+            (Ok(inside), _) => (&self.root, inside),
+            (Err(_), Some(working)) => (working, path),
+            (Err(_), None) => return true,
+        };
+        let start = format!("/proc/{}/fd/{}", std::process::id(), start.as_raw_fd());
+        expendable::file_answers(&Path::new(&start).join(inside), max_bytes, deadline)
     }
 
     /// Opens a file for reading, with the checks of [`FileView::read`].

@@ -14,6 +14,7 @@ fn view_of(root: &Path, working: &Path) -> FileView {
         _mounts: None,
         names: Default::default(),
         permissions: Permissions { limited_to: None },
+        may_block: false,
         started: None,
     }
 }

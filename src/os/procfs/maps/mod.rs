@@ -8,21 +8,40 @@ use std::io::{self, BufReader, Read as _, Seek as _};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::os::Pid;
 use crate::os::deadline::Deadline;
+use crate::os::expendable::{self, NoReply};
+use crate::os::procfs::suspicion::may_block;
 pub use mapping::Mapping;
 use parse::{Paths, parse_dev, split_deleted};
 
 /// Up to this size, proc-maps reads the list as one text. An ordinary process has 10 to 100 KiB.
 const ONE_TEXT: usize = 256 << 10;
+/// Cap on what the expendable child reads: a list that is longer is refused.
+const MAX_BYTES: u64 = 128 << 20;
+/// The time for that; some 100 MiB are read in a second.
+const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// The mappings of a process, in order of address.
 ///
 /// # Errors
 /// When the process has ended or may not be read; `TimedOut` when the deadline is over. A process without
 /// memory (a kernel thread, a zombie) has no mappings, which is no error.
+///
+/// The kernel makes the file under the lock of the process's memory map, which a page fault that is never
+/// served can hold. If such a fault is possible, the file is read by the expendable child.
 pub fn read_mappings(pid: Pid, deadline: Deadline) -> io::Result<Vec<Mapping>> {
+    if may_block(pid) {
+        let path = format!("/proc/{pid}/maps");
+        let limit = deadline.or_earlier(Deadline::after(READ_LIMIT));
+        match expendable::read_file(Path::new(&path), MAX_BYTES, limit) {
+            Ok(text) => return parse::parse(text?.as_slice(), deadline),
+            Err(NoReply::CannotStart) => {}
+            Err(why) => return Err(why.into()),
+        }
+    }
     let mut file = File::open(format!("/proc/{pid}/maps"))?;
     // proc-maps reads any list as a whole, so its length is checked first.
     let mut start = vec![0; ONE_TEXT];

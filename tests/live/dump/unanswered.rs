@@ -1,0 +1,69 @@
+//! Memory and files that never answer: a userfaultfd that no one serves, and FUSE. The dump ends, shows the other
+//! threads, and says what did not answer.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::require::{has, has_root};
+use crate::support::{Dump, Target, for_each_at_once};
+
+/// A dump waits for some 100 ms; the rest is for a loaded machine.
+const LIMIT: Duration = Duration::from_secs(20);
+
+/// Dumps a program of which something does not answer, on every version that has `co_qualname`.
+fn dump(mode: &str, check: impl Fn(&Dump) + Sync) {
+    if !has_root("a userfaultfd or a FUSE mount") {
+        return;
+    }
+    for_each_at_once(&format!("unanswered-{mode}"), (3, 11).., |python| {
+        let target = Target::start(python, "unanswered.py", &[mode]);
+        let refused = target.ready["refused"].as_str();
+        if !has(
+            "namespaces",
+            refused.is_none(),
+            format_args!("{mode}: {refused:?}"),
+        ) {
+            return;
+        }
+        let begin = Instant::now();
+        let dump = target.dump(&[]);
+        assert!(begin.elapsed() < LIMIT, "it took {:?}", begin.elapsed());
+        dump.thread("waits").frame("waits");
+        check(&dump);
+        let stat = fs::read_to_string(format!("/proc/{}/stat", target.pid())).expect("it runs");
+        let state = stat.rsplit_once(") ").expect("a name").1.chars().next();
+        assert_ne!(state, Some('t'), "it is left stopped: {stat}");
+    });
+}
+
+#[test]
+fn memory_of_a_userfaultfd_costs_a_name() {
+    dump("userfaultfd", |dump| {
+        let name = &dump.thread("MainThread").frames[0].name;
+        assert!(
+            name.contains("a userfaultfd, which does not answer"),
+            "{name}"
+        );
+    });
+}
+
+#[test]
+fn a_mapped_file_that_does_not_answer_costs_a_name() {
+    dump("mapped", |dump| {
+        let name = &dump.thread("MainThread").frames[0].name;
+        assert!(
+            name.contains("a file on fuse, which does not answer"),
+            "{name}"
+        );
+    });
+}
+
+/// The `stat` of its folder hung the dump before its first line.
+#[test]
+fn a_folder_that_does_not_answer_costs_a_short_name() {
+    dump("path", |dump| {
+        let frame = dump.thread("MainThread").frame("victim");
+        assert_eq!(frame.filename, "/mnt/hangs/x.py");
+        assert_eq!(frame.short_filename, frame.filename);
+    });
+}
