@@ -136,7 +136,7 @@ fn list(
         process.reader_and_memory().0.set_deadline(until);
         match tracked.list(process, now, deadline) {
             Err(SampleError::TornRead(ReadError::OutOfTime)) => {
-                if !control.let_go() {
+                if !control.end_pausing() {
                     return Err(SampleError::OutOfTime(options.time_limit));
                 }
             }
@@ -152,7 +152,7 @@ fn refresh<I: Inspect<TargetProcess>>(tracked: &mut TrackedThreads, reader: &mut
     for (number, thread) in tracked.threads.iter_mut().enumerate() {
         if number % THREADS_PER_QUESTION == THREADS_PER_QUESTION - 1 {
             if reader.control.deadline().is_over() {
-                reader.control.let_go();
+                reader.control.end_pausing();
             }
             if reader.is_over() {
                 return;

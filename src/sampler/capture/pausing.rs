@@ -35,11 +35,11 @@ pub trait ThreadControl {
     /// Lets a resumed thread run for a while.
     fn wait(&mut self, time: Duration);
 
-    /// When everything that is held must be let go: never while nothing is.
+    /// When all threads must be resumed, and a real-time priority be left: never while there is neither.
     fn deadline(&self) -> Deadline;
 
-    /// Resumes all threads, then leaves a real-time priority. Returns whether anything was held.
-    fn let_go(&mut self) -> bool;
+    /// Resumes all threads, then leaves a real-time priority. Returns whether there was either.
+    fn end_pausing(&mut self) -> bool;
 }
 
 /// The threads of one process that are paused by ptrace during one sample.
@@ -163,7 +163,7 @@ impl ThreadControl for PtracePauses {
         self.paused_until.or_earlier(self.realtime_until)
     }
 
-    fn let_go(&mut self) -> bool {
+    fn end_pausing(&mut self) -> bool {
         let holds = self.is_any_paused() || self.realtime_until != Deadline::NEVER;
         self.resume_all();
         realtime::leave();

@@ -433,7 +433,7 @@ fn setuid_and_setgid_are_refused() {
 
 /// Only the debug log had them.
 #[test]
-fn unreadable_children_are_told_once() {
+fn unreadable_children_are_reported_once() {
     if !is_root() {
         return;
     }
@@ -448,8 +448,8 @@ fn unreadable_children_are_told_once() {
     record.args(["--pid", &target.pid().to_string()]);
     let (_, _, stderr) = said(&mut under(&without, &record));
     let child = target.ready["child"].as_u64().unwrap();
-    let told = format!("Process {child} is not sampled: ");
-    assert_eq!(stderr.matches(&told).count(), 1, "{stderr}");
+    let notice = format!("Process {child} is not sampled: ");
+    assert_eq!(stderr.matches(&notice).count(), 1, "{stderr}");
 }
 
 /// Why a thread could not be started was `Resource temporarily unavailable`.

@@ -93,7 +93,7 @@ where
         loop {
             match self.read_in_time(tracked, active)? {
                 Ok(sample) => return Ok(sample),
-                Err(OutOfTime) if self.let_go() => {}
+                Err(OutOfTime) if self.end_pausing() => {}
                 Err(OutOfTime) => break,
             }
         }
@@ -183,8 +183,8 @@ where
     }
 
     /// Resumes all threads; the rest is read without pausing. Returns whether that gives more time.
-    fn let_go(&mut self) -> bool {
-        let held = self.control.let_go();
+    fn end_pausing(&mut self) -> bool {
+        let held = self.control.end_pausing();
         if held {
             debug!("pausing has taken too long: the rest of the sample is read without");
             self.options.pausing = Pausing::Never;

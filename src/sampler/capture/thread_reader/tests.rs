@@ -120,7 +120,7 @@ struct Kernel {
     wakeups: Cell<u32>,
     may_pause: Cell<bool>,
     paused: Cell<bool>,
-    /// When a thread that is paused must be let go; `None`: never.
+    /// When a thread that is paused must be resumed; `None`: never.
     paused_until: Cell<Option<Deadline>>,
     /// Calls of `pause`, `resume` of a paused thread, and `wait`.
     pauses: Cell<u32>,
@@ -205,7 +205,7 @@ impl ThreadControl for Rc<Kernel> {
         until.unwrap_or(Deadline::NEVER)
     }
 
-    fn let_go(&mut self) -> bool {
+    fn end_pausing(&mut self) -> bool {
         let holds = self.paused.get();
         self.resume(1);
         holds
