@@ -10,7 +10,7 @@ use super::options::{Program, Sampling};
 use super::sources::Sources;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
-use crate::os::ptrace::pause::PauseGuard;
+use crate::os::ptrace::pause::{PauseGuard, SETTLE_LIMIT};
 use crate::output::meta::Meta;
 use crate::output::table_options::TableOptions;
 use crate::profile::Profile;
@@ -152,6 +152,8 @@ impl Run {
             is_exhausted: false,
         };
         let observed = observer(&mut samples);
+        // Writing the file takes time: a thread that stops late must not stay paused meanwhile.
+        PauseGuard::settle_within(SETTLE_LIMIT);
         let Samples {
             sampler,
             sources,

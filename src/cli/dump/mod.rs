@@ -28,7 +28,7 @@ use crate::os::Pid;
 use crate::os::process::exec_rights;
 use crate::os::process::list::ProcessSummary;
 use crate::os::process::tree::descendants;
-use crate::os::ptrace::pause::PauseGuard;
+use crate::os::ptrace::pause::{PauseGuard, SETTLE_LIMIT};
 use crate::os::work_budget::EXAMINE;
 use crate::sampler::capture::capture as take_sample;
 use crate::sampler::capture::locals::{LOCALS_LIMIT, LocalsReader};
@@ -268,7 +268,7 @@ fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump,
         ));
     }
     // All that follows takes time: resume all threads first.
-    PauseGuard::settle();
+    PauseGuard::settle_within(SETTLE_LIMIT);
     let locals = locals.finish(process, &snapshot.traces, snapshot.inspected, |trace| {
         tracked.has_not_run(trace.thread.os_thread_id)
     });

@@ -107,20 +107,8 @@ pub fn read_memory(
 /// # Errors
 /// When there is no reply.
 pub fn is_file(path: &Path, deadline: Deadline) -> Result<bool, NoReply> {
-    let request = of_path(Operation::Mode, 0);
-    let mut found = false;
-    ask(
-        &request,
-        Some(path.as_os_str()),
-        None,
-        deadline,
-        Patience::Starved,
-        |reply, _| {
-            let kind = outcome(reply).map(|mode| mode as libc::mode_t & libc::S_IFMT);
-            found = kind.is_ok_and(|kind| kind == libc::S_IFREG);
-        },
-    )?;
-    Ok(found)
+    let mode = mode_of(path, deadline)?;
+    Ok(mode.is_ok_and(|mode| mode as libc::mode_t & libc::S_IFMT == libc::S_IFREG))
 }
 
 /// Whether anything is at a path.
@@ -128,19 +116,23 @@ pub fn is_file(path: &Path, deadline: Deadline) -> Result<bool, NoReply> {
 /// # Errors
 /// When there is no reply.
 pub fn exists(path: &Path, deadline: Deadline) -> Result<bool, NoReply> {
+    Ok(mode_of(path, deadline)?.is_ok())
+}
+
+/// The type and mode of what is at a path (stat(2)).
+fn mode_of(path: &Path, deadline: Deadline) -> Result<io::Result<u64>, NoReply> {
     let request = of_path(Operation::Mode, 0);
-    let mut found = false;
+    let path = Some(path.as_os_str());
+    let mut mode = Ok(0);
     ask(
         &request,
-        Some(path.as_os_str()),
+        path,
         None,
         deadline,
         Patience::Starved,
-        |reply, _| {
-            found = outcome(reply).is_ok();
-        },
+        |reply, _| mode = outcome(reply),
     )?;
-    Ok(found)
+    Ok(mode)
 }
 
 /// Reads a file of /proc, at most `max` bytes of it.

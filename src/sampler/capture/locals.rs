@@ -17,6 +17,7 @@ use crate::cpython::values::{ValueCache, ValueOptions};
 use crate::os::deadline::Deadline;
 use crate::os::memory::pages::Pages;
 use crate::os::process::image::ProcessImage;
+use crate::os::ptrace::pause::PauseGuard;
 
 /// How long the variables of all frames of all processes of a dump may take.
 pub const LOCALS_LIMIT: Duration = Duration::from_secs(5);
@@ -100,6 +101,8 @@ impl LocalsReader {
             let mut was_late = Vec::with_capacity(frames.len());
             let mut all = Vec::with_capacity(frames.len());
             for variables in frames {
+                // This takes seconds in all: a thread that stops late must not stay paused meanwhile.
+                PauseGuard::settle();
                 let pages = Rc::clone(&variables.pages);
                 let locals = self.read(process, variables, &mut cache);
                 was_late.push(pages.has_read_later());

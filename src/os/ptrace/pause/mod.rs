@@ -50,6 +50,8 @@ const CONTENDED_FACTOR: u32 = 3;
 /// The bounds of the sleep between two checks whether a thread has stopped.
 const MIN_SLEEP: Duration = Duration::from_micros(20);
 const MAX_SLEEP: Duration = Duration::from_millis(1);
+/// How long to wait before other work for threads that could not be detached yet.
+pub const SETTLE_LIMIT: Duration = Duration::from_millis(200);
 /// The maximum wait of a dropped guard for threads that are being killed.
 const EXIT_LIMIT: Duration = Duration::from_millis(10);
 
@@ -165,6 +167,16 @@ impl PauseGuard {
             stragglers.retain(|(thread, _)| !thread.try_detach());
             stragglers.is_empty()
         })
+    }
+
+    /// As [`settle`](PauseGuard::settle), and waits for so long at most until none is left: before work
+    /// during which that is not called again. A thread that only lacks a CPU stops, and is detached,
+    /// as soon as it gets one.
+    pub fn settle_within(limit: Duration) {
+        let deadline = Deadline::after(limit);
+        while !PauseGuard::settle() && !deadline.is_over() {
+            std::thread::sleep(MAX_SLEEP);
+        }
     }
 
     /// Seizes all first, so that they stop at the same time, then waits for each.
