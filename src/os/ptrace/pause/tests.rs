@@ -25,9 +25,10 @@ fn paused_threads_are_stopped_and_run_on() {
     let tids = program.tids();
     assert_eq!(tids.len(), 4);
     for _ in 0..20 {
-        let guard = PauseGuard::pause(program.pid(), &tids).unwrap();
+        // On a crowded machine one may not stop within the limit for a group.
+        let mut guards = (0..100).map(|_| PauseGuard::pause(program.pid(), &tids).unwrap());
+        let guard = guards.find(|guard| guard.not_paused().is_empty()).unwrap();
         assert!(guard.paused().eq(tids.iter().copied()));
-        assert_eq!(guard.not_paused(), []);
         for &tid in &tids {
             let state = RunState::of_thread(program.pid(), tid).unwrap();
             assert_eq!(state, RunState::Traced);
@@ -181,11 +182,16 @@ input()",
     let pid = program.pid();
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            let mut pauses = 0;
             while !done.load(Ordering::Relaxed) {
                 let tids = thread_ids(pid).unwrap();
                 let guard = PauseGuard::pause(pid, &tids).unwrap();
-                assert!(guard.paused().count() >= 1);
+                // On a crowded machine perhaps none stops in time. Each is reported, one way or the other.
+                let paused = guard.paused().count();
+                assert_eq!(paused + guard.not_paused().len(), tids.len());
+                pauses += paused;
             }
+            assert!(pauses > 0);
         });
         assert_eq!(program.line(), "done");
         done.store(true, Ordering::Relaxed);
