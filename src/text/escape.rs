@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::io;
+
+use serde_json::ser::{Formatter, PrettyFormatter};
 
 use super::sanitize::is_unsafe;
 
@@ -50,6 +53,42 @@ pub fn in_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(safe)
 }
 
+/// Writes JSON in lines, as [`PrettyFormatter`] does, and its strings as [`in_json`] does: for JSON that is
+/// written while it is made.
+#[derive(Default)]
+pub struct SafeJson(PrettyFormatter<'static>);
+
+/// Methods that [`PrettyFormatter`] has its own version of.
+macro_rules! as_pretty {
+    ($($method:ident($($argument:ident: $type:ty)?);)*) => {
+        $(fn $method<W: ?Sized + io::Write>(&mut self, out: &mut W $(, $argument: $type)?) -> io::Result<()> {
+            self.0.$method(out $(, $argument)?)
+        })*
+    };
+}
+
+impl Formatter for SafeJson {
+    as_pretty! {
+        begin_array();
+        end_array();
+        begin_array_value(first: bool);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first: bool);
+        begin_object_value();
+        end_object_value();
+    }
+
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        out.write_all(in_json(fragment).as_bytes())
+    }
+}
+
 /// A command line on one line, its words joined by spaces without quotes, as py-spy prints it.
 pub fn command_line<S: AsRef<str>>(words: &[S]) -> String {
     let words: Vec<_> = words
@@ -61,6 +100,8 @@ pub fn command_line<S: AsRef<str>>(words: &[S]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize as _;
+
     use super::*;
 
     #[test]
@@ -85,6 +126,18 @@ mod tests {
         let safe = in_json(&text);
         assert!(safe.chars().all(|c| c == '\n' || !is_unsafe(c)));
         assert_eq!(serde_json::from_str::<serde_json::Value>(&safe)?, value);
+        Ok(())
+    }
+
+    #[test]
+    fn json_that_is_written_while_it_is_made_is_the_same_text() -> Result<(), serde_json::Error> {
+        let value = serde_json::json!({"name": "a\u{7f}\"\u{202e}\n", "all": [1, [], {}, null, {"b": [2.5]}]});
+        let mut written = Vec::new();
+        let formatter = SafeJson::default();
+        let mut serializer = serde_json::Serializer::with_formatter(&mut written, formatter);
+        value.serialize(&mut serializer)?;
+        let text = serde_json::to_string_pretty(&value)?;
+        assert_eq!(String::from_utf8_lossy(&written), in_json(&text));
         Ok(())
     }
 }

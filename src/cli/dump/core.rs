@@ -1,5 +1,7 @@
 //! `dump --core`: what a process was doing when its core file was written.
 
+use std::cell::RefCell;
+use std::iter;
 use std::path::Path;
 
 use super::collect;
@@ -38,11 +40,11 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
             mib(whole)
         ));
     }
-    let mut dump = [read(&mut core, file, options)?];
-    if options.locals > 0 || dump.iter().any(|dump| !dump.errors.is_empty()) {
+    let dump = read(&mut core, file, options)?;
+    if options.locals > 0 || !dump.errors.is_empty() {
         warn_of_missing_files(&core);
     }
-    print(&mut dump, &[], options)
+    print(iter::once(dump), &RefCell::default(), options)
 }
 
 /// Core files omit memory that is mapped from the program and its libraries, such as names of built-in

@@ -93,25 +93,27 @@
 //! Threads, frames and locals use py-spy's keys where py-spy has them.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::io::{self, Write};
 
-use serde::Serialize;
+use serde::ser::SerializeSeq as _;
+use serde::{Serialize, Serializer};
 
 use super::core_json::{self, Core};
 use super::model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
 use crate::cpython::values::locals;
 use crate::os::procfs::cgroup::hierarchy::Version;
 use crate::sampler::capture::locals::LocalsState;
-use crate::text::escape::in_json;
+use crate::text::escape::SafeJson;
 
 /// The version of the schema.
 const SCHEMA: u32 = 1;
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct Document<'a, P> {
     schema: u32,
-    processes: Vec<Process<'a>>,
-    errors: &'a [String],
+    processes: P,
+    errors: &'a RefCell<Vec<String>>,
 }
 
 #[derive(Serialize)]
@@ -202,18 +204,37 @@ struct Local<'a> {
     repr: &'a str,
 }
 
-/// Prints the processes, parents first, and the errors.
+/// Prints the processes, parents first, each as soon as it comes; then the errors, which may be added
+/// meanwhile.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(out: &mut impl Write, processes: &[ProcessDump], errors: &[String]) -> io::Result<()> {
+pub fn write(
+    out: &mut impl Write,
+    processes: impl Iterator<Item = ProcessDump>,
+    errors: &RefCell<Vec<String>>,
+) -> io::Result<()> {
     let document = Document {
         schema: SCHEMA,
-        processes: processes.iter().map(process).collect(),
+        processes: Coming(RefCell::new(processes)),
         errors,
     };
-    let json = serde_json::to_string_pretty(&document)?;
-    writeln!(out, "{}", in_json(&json))
+    let mut serializer = serde_json::Serializer::with_formatter(&mut *out, SafeJson::default());
+    document.serialize(&mut serializer)?;
+    writeln!(out)
+}
+
+/// Processes that are dumped while they are written.
+struct Coming<I>(RefCell<I>);
+
+impl<I: Iterator<Item = ProcessDump>> Serialize for Coming<I> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut array = serializer.serialize_seq(None)?;
+        for dump in &mut *self.0.borrow_mut() {
+            array.serialize_element(&process(&dump))?;
+        }
+        array.end()
+    }
 }
 
 fn process(process: &ProcessDump) -> Process<'_> {
@@ -338,8 +359,12 @@ mod tests {
         let mut child = samples::process();
         child.parent = Some((8172, vec![]));
         let mut out = Vec::new();
-        let errors = ["process 8300: gone".to_owned()];
-        assert!(write(&mut out, &[samples::process(), child], &errors).is_ok());
+        // It becomes known while the processes are written.
+        let errors = RefCell::default();
+        let processes = [samples::process(), child].into_iter().inspect(|_| {
+            errors.replace(vec!["process 8300: gone".to_owned()]);
+        });
+        assert!(write(&mut out, processes, &errors).is_ok());
         // The name's bell and direction override do not reach a terminal.
         let text = String::from_utf8_lossy(&out);
         assert!(!text.contains(['\u{202e}', '\x1b', '\x07']), "{text}");

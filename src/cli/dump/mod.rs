@@ -12,6 +12,7 @@ pub mod print;
 pub mod samples;
 pub mod text;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -75,10 +76,10 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         frames: FrameTable::default(),
         locals_time: LOCALS_LIMIT,
     };
-    let (mut processes, mut errors) = (Vec::new(), Vec::new());
+    let errors = RefCell::new(Vec::new());
     let root = attach::attach_tree(pid, options.subprocesses)?;
     // Not Python, such as a shell: its Python children are shown instead.
-    let other = match root {
+    let (first, other) = match root {
         Root::Python(process) => {
             let first = dump(*process, &mut run).map_err(|problem| match problem {
                 Problem::Attach(error) => error.into(),
@@ -86,15 +87,18 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
                     anyhow::Error::from(advise(pid, &error, options.nonblocking))
                 }
             })?;
-            processes.push(first);
-            None
+            (Some(first), None)
         }
-        Root::Other { target, .. } => Some(target),
+        Root::Other { target, .. } => (None, Some(target)),
     };
-    if options.subprocesses {
-        add_children(pid, &mut run, &mut processes, &mut errors);
-    }
-    if let (Some(target), true) = (other, processes.is_empty()) {
+    let children = options
+        .subprocesses
+        .then(|| dump_children(pid, &mut run, &errors));
+    let mut processes = first
+        .into_iter()
+        .chain(children.into_iter().flatten())
+        .peekable();
+    if let (Some(target), None) = (other, processes.peek()) {
         let command = command_line(&target.command_line());
         return Err(UserError::failure(
             format!("process {pid} ({command}) is not a Python process, and its Python children have ended"),
@@ -102,7 +106,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         )
         .into());
     }
-    print(&mut processes, &errors, options)
+    print(processes, &errors, options)
 }
 
 fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> UserError {
@@ -142,16 +146,16 @@ fn dump(mut process: PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, Pr
     }
 }
 
-fn add_children(
+/// Dumps the descendants, one after the other as they are asked for.
+fn dump_children<'a>(
     root: Pid,
-    run: &mut Run<'_>,
-    processes: &mut Vec<ProcessDump>,
-    errors: &mut Vec<String>,
-) {
+    run: &'a mut Run<'_>,
+    errors: &'a RefCell<Vec<String>>,
+) -> impl Iterator<Item = ProcessDump> + 'a {
     // One time limit for all children that are starting.
     let patience = Instant::now() + attach::PATIENCE;
     let mut commands: HashMap<Pid, Vec<String>> = HashMap::new();
-    for child in descendants(&[root]) {
+    descendants(&[root]).into_iter().filter_map(move |child| {
         let command = commands
             .entry(child.parent)
             .or_insert_with(|| command_line_of(child.parent));
@@ -159,19 +163,25 @@ fn add_children(
             .map_err(Problem::Attach)
             .and_then(|process| dump(process, run));
         match result {
-            Ok(dump) => processes.push(ProcessDump {
-                parent: Some((child.parent, command.clone())),
-                ..dump
-            }),
+            Ok(dump) => {
+                return Some(ProcessDump {
+                    parent: Some((child.parent, command.clone())),
+                    ..dump
+                });
+            }
             // Not Python, or already ended.
             Err(Problem::Attach(error)) if error.is_no_python() => log::info!("skipped: {error}"),
-            Err(Problem::Attach(error)) => errors.push(error.to_string()),
+            Err(Problem::Attach(error)) => errors.borrow_mut().push(error.to_string()),
             Err(Problem::Sample(SampleError::ProcessExited)) => {
                 log::info!("skipped: process {} ended", child.pid);
             }
-            Err(Problem::Sample(error)) => errors.push(format!("process {}: {error}", child.pid)),
+            Err(Problem::Sample(error)) => {
+                let error = format!("process {}: {error}", child.pid);
+                errors.borrow_mut().push(error);
+            }
         }
-    }
+        None
+    })
 }
 
 fn command_line_of(pid: Pid) -> Vec<String> {

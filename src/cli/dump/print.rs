@@ -1,22 +1,32 @@
 //! Prints a dump.
 
+use std::cell::{Cell, RefCell};
+
 use super::model::ProcessDump;
 use super::{json, text};
 use crate::cli::options::DumpOptions;
 use crate::cli::stdout::to_stdout;
 use crate::session::errors::{FAILURE, print_stderr};
 
-/// Prints processes on stdout, and errors on stderr. Returns the exit status: a dump that shows no thread is
-/// a failure, though it is printed.
+/// Prints processes on stdout, each as soon as it is dumped, so that one at a time is in memory and one that
+/// takes long delays no other; then errors on stderr, `errors` after those of the processes. Returns the exit
+/// status: a dump that shows no thread is a failure, though it is printed.
 ///
 /// # Errors
 /// When stdout cannot be written.
 pub fn print(
-    processes: &mut [ProcessDump],
-    errors: &[String],
+    processes: impl Iterator<Item = ProcessDump>,
+    errors: &RefCell<Vec<String>>,
     options: &DumpOptions,
 ) -> anyhow::Result<u8> {
-    let is_empty = explain_missing(processes);
+    let of_processes = RefCell::new(Vec::new());
+    let is_empty = Cell::new(true);
+    let processes = processes.map(|process| {
+        let process = explain_missing(process);
+        is_empty.set(is_empty.get() && process.threads.is_empty());
+        of_processes.borrow_mut().extend_from_slice(&process.errors);
+        process
+    });
     to_stdout(|out| {
         if options.json {
             json::write(out, processes, errors)
@@ -28,25 +38,33 @@ pub fn print(
             text::write(out, processes, text)
         }
     })?;
-    let of_threads = processes.iter().flat_map(|process| &process.errors);
-    let kind = if is_empty { "error" } else { "warning" };
-    for error in of_threads.chain(errors) {
+    let kind = if is_empty.get() { "error" } else { "warning" };
+    for error in folded(&of_processes.into_inner()).chain(folded(&errors.borrow())) {
         print_stderr(&format!("{kind}: {error}"));
     }
-    Ok(if is_empty { FAILURE } else { 0 })
+    Ok(if is_empty.get() { FAILURE } else { 0 })
 }
 
-/// Adds an error to each process without threads that has none. Returns whether no process has threads.
-fn explain_missing(processes: &mut [ProcessDump]) -> bool {
-    for process in &mut *processes {
-        if process.threads.is_empty() && process.errors.is_empty() {
-            let pid = process.pid;
-            process.errors.push(format!(
-                "no Python thread was found in process {pid}: its interpreter may be starting or ending"
-            ));
-        }
+/// Each run of equal errors as one: all thread states of a thread may have the same.
+fn folded(errors: &[String]) -> impl Iterator<Item = String> {
+    errors
+        .chunk_by(|a, b| a == b)
+        .filter_map(|equal| match equal {
+            [] => None,
+            [error] => Some(error.clone()),
+            [error, ..] => Some(format!("{error} ({} times)", equal.len())),
+        })
+}
+
+/// Adds an error to a process without threads that has none.
+fn explain_missing(mut process: ProcessDump) -> ProcessDump {
+    if process.threads.is_empty() && process.errors.is_empty() {
+        let pid = process.pid;
+        process.errors.push(format!(
+            "no Python thread was found in process {pid}: its interpreter may be starting or ending"
+        ));
     }
-    processes.iter().all(|process| process.threads.is_empty())
+    process
 }
 
 fn wants_colour() -> bool {
@@ -61,7 +79,7 @@ mod tests {
 
     /// Such a dump was a success, and said nothing.
     #[test]
-    fn a_dump_without_threads_is_a_failure() {
+    fn a_process_without_threads_says_why() {
         let whole = || ProcessDump {
             errors: Vec::new(),
             ..samples::process()
@@ -70,20 +88,23 @@ mod tests {
             threads: Vec::new(),
             ..whole()
         };
-        let mut dump = [whole(), empty()];
-        assert!(!explain_missing(&mut dump));
-        let [first, second] = dump.map(|process| process.errors);
-        assert!(first.is_empty());
-        assert_eq!(second.len(), 1, "{second:?}");
-        assert!(second.concat().contains("process 8172"), "{second:?}");
-        assert!(explain_missing(&mut [empty(), empty()]));
+        assert!(explain_missing(whole()).errors.is_empty());
+        let errors = explain_missing(empty()).errors;
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors.concat().contains("process 8172"), "{errors:?}");
         // The reason is known.
-        let torn = ProcessDump {
+        let torn = explain_missing(ProcessDump {
             threads: Vec::new(),
             ..samples::process()
-        };
-        let mut dump = [torn];
-        assert!(explain_missing(&mut dump));
-        assert!(dump.iter().all(|process| process.errors.len() == 1));
+        });
+        assert_eq!(torn.errors.len(), 1);
+    }
+
+    /// One thread with 1,024 states had a line for each.
+    #[test]
+    fn equal_errors_are_one_line() {
+        let errors = ["late", "late", "torn", "late"].map(str::to_owned);
+        let lines: Vec<_> = folded(&errors).collect();
+        assert_eq!(lines, ["late (2 times)", "torn", "late"]);
     }
 }

@@ -1,5 +1,6 @@
 //! A dump as text: py-spy's format, to the space, with additional lines about memory.
 
+use std::borrow::Borrow;
 use std::io::{self, Write};
 
 use anstyle::{AnsiColor, Style};
@@ -39,22 +40,23 @@ impl Palette {
     }
 }
 
-/// Prints the processes, parents first, with a rule between them.
+/// Prints the processes, parents first, with a rule between them, each as soon as it comes.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub fn write(
     out: &mut impl Write,
-    processes: &[ProcessDump],
+    processes: impl Iterator<Item: Borrow<ProcessDump>>,
     options: TextOptions,
 ) -> io::Result<()> {
     let palette = Palette::new(options.colour);
-    for (i, process) in processes.iter().enumerate() {
+    for (i, process) in processes.enumerate() {
         if i > 0 {
             let Palette { faint, .. } = &palette;
             writeln!(out, "\n{faint}{}{faint:#}", "-".repeat(80))?;
         }
-        write_process(out, process, options, &palette)?;
+        write_process(out, process.borrow(), options, &palette)?;
+        out.flush()?;
     }
     Ok(())
 }
@@ -284,7 +286,7 @@ mod tests {
 
     fn text(processes: &[ProcessDump], options: TextOptions) -> String {
         let mut out = Vec::new();
-        assert!(write(&mut out, processes, options).is_ok());
+        assert!(write(&mut out, processes.iter(), options).is_ok());
         String::from_utf8_lossy(&out).into_owned()
     }
 
