@@ -20,5 +20,6 @@ mod dump;
 mod memory;
 mod record;
 mod slow;
+mod soak;
 mod top;
 mod tree;

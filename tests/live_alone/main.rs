@@ -13,3 +13,4 @@ use test_support as support;
 
 mod accuracy;
 mod core_changed;
+mod split;

@@ -97,7 +97,7 @@ fn weight_in(profile: &Profile, function: &str) -> u64 {
 fn sums_up(mode: &str, pausing: Pausing) {
     for_each_interpreter(&format!("cpu-{mode}-{pausing:?}"), .., |python| {
         let target = Target::start(python, "cpu_time.py", &[mode]);
-        let (profile, with_gil, used) = record_cpu_time(&target, pausing, 1.2);
+        let (profile, with_gil, used) = record_cpu_time(&target, pausing, 0.8);
         let weight = profile.total_weight();
         let off = weight as f64 / used as f64 - 1.0;
         let in_work = weight_in(&profile, "work") as f64 / weight as f64;
