@@ -11,12 +11,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::support::require::has_root;
-use crate::support::{Target, fixtures, interpreters, pyspy_rs, wait_until};
+use crate::support::{Target, Terminal, binary, fixtures, interpreters, pyspy_rs, wait_until};
 
 /// Processes of each of the two kinds.
 const EACH: usize = 20;
@@ -83,7 +81,6 @@ const COMMANDS: &[(u64, &str)] = &[
         "record -s -d 2 --cpu --gc -f lines -o FILE.txt --pid PID",
     ),
     (2, "memory -s -d 2 -o FILE.html --pid PID"),
-    (2, "top -s --pid PID"),
 ];
 
 /// The tree, and what is in it.
@@ -221,7 +218,7 @@ fn entries(folder: &str) -> Vec<u32> {
 
 /// The processes that run our binary.
 fn ours() -> BTreeSet<u32> {
-    let binary = Path::new(crate::support::binary());
+    let binary = Path::new(binary());
     let runs = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
     entries("/proc").into_iter().filter(runs).collect()
 }
@@ -240,11 +237,10 @@ struct Outcome {
     status: Option<i32>,
 }
 
-/// Waits for a command, which is told to end after its time if it is one that goes on.
-fn watch(child: &mut Child, seconds: u64, goes_on: bool, limit: Duration) -> Option<Outcome> {
+/// Waits for a command; `None` when it does not end within the limit.
+fn watch(child: &mut Child, limit: Duration) -> Option<Outcome> {
     let begin = Instant::now();
     let mut peak = 0;
-    let mut is_told = !goes_on;
     loop {
         peak = peak.max(peak_kib(child.id()).unwrap_or(0));
         if let Some(status) = child.try_wait().unwrap() {
@@ -253,10 +249,6 @@ fn watch(child: &mut Child, seconds: u64, goes_on: bool, limit: Duration) -> Opt
                 peak_kib: peak,
                 status: status.code(),
             });
-        }
-        if !is_told && begin.elapsed() >= Duration::from_secs(seconds) {
-            is_told = true;
-            kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
         }
         if begin.elapsed() > limit {
             return None;
@@ -285,7 +277,7 @@ fn run(tree: &Tree, seconds: u64, line: &str) -> Outcome {
         .spawn()
         .unwrap();
     let limit = Duration::from_secs(seconds) + LIMIT;
-    let Some(outcome) = watch(&mut child, seconds, words[0] == "top", limit) else {
+    let Some(outcome) = watch(&mut child, limit) else {
         let stack = fs::read_to_string(format!("/proc/{}/stack", child.id()));
         let _ = child.kill();
         panic!("{line} does not end: {stack:?}");
@@ -323,6 +315,20 @@ fn run(tree: &Tree, seconds: u64, line: &str) -> Outcome {
     tree.assert_runs(line);
     wait_until("no process of ours is left", || ours().is_empty());
     outcome
+}
+
+/// Shows the tree in a terminal until the table is there; then `q` ends it.
+fn watch_live(tree: &Tree) {
+    let Some(terminal) = Terminal::open("soak") else {
+        return;
+    };
+    let words = [binary(), "top", "-s", "--delay", "0.2", "--pid"].join(" ");
+    terminal.run(&format!("{words} {}", tree.root.pid()));
+    terminal.wait_for("the table", |screen| screen.contains("%Own"));
+    terminal.key("q");
+    terminal.wait_for("the shell", |_| terminal.modes() == (false, false));
+    tree.assert_runs("top");
+    wait_until("no process of ours is left", || ours().is_empty());
 }
 
 fn said_to(mut stderr: fs::File) -> String {
@@ -365,6 +371,7 @@ fn hostile_and_ordinary_processes_by_turns() {
             }
             tree.turn();
         }
+        watch_live(&tree);
     }
     let mut table = format!(
         "{runs} commands, {} hostile processes; the worst:\n",
