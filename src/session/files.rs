@@ -1,5 +1,6 @@
 //! [`PendingFiles`]: the files of a recording, from before it starts until they are written.
 
+use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -7,7 +8,8 @@ use super::errors::UserError;
 use crate::output::file::OutputFile;
 
 /// The files of a recording, created before the target is attached to or launched, so that a wrong path
-/// fails at once. Shared with the signal thread, so that a second signal leaves no temporary files.
+/// fails at once. Shared with the signal thread, so that a second signal leaves no temporary names
+/// on file systems that need them.
 pub struct PendingFiles(Arc<Mutex<Option<Files>>>);
 
 pub struct Files {
@@ -21,7 +23,12 @@ impl PendingFiles {
     pub fn create(recording: &Path, summary: Option<&Path>) -> Result<PendingFiles, UserError> {
         let create = |path: &Path, option: &str| {
             OutputFile::create(path).map_err(|error| {
-                let hint = format!("use a file in an existing, writable directory: {option} FILE");
+                let hint = match error.kind() {
+                    io::ErrorKind::BrokenPipe => {
+                        format!("start its reader first, or use a file: {option} FILE")
+                    }
+                    _ => format!("use a file in an existing, writable directory: {option} FILE"),
+                };
                 UserError::failure(error.to_string(), hint)
             })
         };
@@ -36,7 +43,8 @@ impl PendingFiles {
     pub fn discard(&self) -> impl FnOnce() + Send + 'static {
         let files = Arc::clone(&self.0);
         move || {
-            // Locked while they are written: the temporary file then remains.
+            // Locked while they are written. A file without a name leaves nothing; one that is being overwritten
+            // stays short, and a temporary name remains on file systems that need one.
             if let Ok(mut files) = files.try_lock() {
                 drop(files.take());
             }

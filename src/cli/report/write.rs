@@ -79,6 +79,7 @@ fn expect_closed_pipe(to_pipe: bool, error: &io::Error, option: &str) -> anyhow:
         return Ok(());
     }
     let hint = match option {
+        "-o" if is_closed_pipe(error) => "the recording is lost; use a file: -o FILE",
         "-o" => "the recording is lost; free disk space, or use another file: -o FILE",
         _ => "the recording is written; free disk space, or use another file: --summary FILE",
     };

@@ -1,29 +1,46 @@
-//! [`OutputFile`]: a file that is written completely or not at all.
+//! [`OutputFile`]: a file that appears when it is complete.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+mod in_place;
+mod place;
+mod temporary;
+mod trust;
+
+use std::ffi::OsString;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use nix::unistd::{Gid, Uid};
-use tempfile::NamedTempFile;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
-use crate::os::process::sudo::sudo_user;
-
-/// Most symbolic links that are followed: the limit of Linux.
-const MAX_LINKS: usize = 40;
-
-/// The mode of a new file, before the umask.
-const NEW_FILE_MODE: u32 = 0o666;
+use in_place::InPlace;
+use place::{Directory, Found, Place};
+use temporary::Temporary;
+use trust::{Heir, Us};
 
 /// The output of a recording, opened before the recording starts so that a path that cannot be written
 /// is reported at once.
 ///
-/// A regular file appears complete at [`commit`](OutputFile::commit). If it is dropped before, nothing of
-/// it remains and an existing file is unchanged. A replaced file retains its mode and, unless it belongs to
-/// root, its owner; under sudo, other files belong to the user who called sudo. Symbolic links are
-/// followed and stay in place. Pipes, devices and `-` (standard output) are written directly, because a
-/// write to them cannot be undone.
+/// The path is resolved once, at [`create`](OutputFile::create). Afterwards the directory and the file are open, and
+/// what other users put at the path is of no effect. If the output is dropped before [`commit`](OutputFile::commit),
+/// nothing of it remains and an existing file is unchanged.
+///
+/// - **No such file:** a file without a name is written, and gets the name at the commit. So nothing remains if this
+///   process is killed. What has appeared under that name meanwhile is replaced, and not written into. Under sudo, the
+///   file belongs to the user who called sudo, if the directory belongs to that user or to root, and others cannot make
+///   files in it. Only its owner may open it before the commit; then it gets the mode of the umask.
+/// - **A regular file:** is overwritten at the commit, from the complete output, whoever owns it: owner, mode and hard
+///   links stay, and who has it open gets the content. A kill in that moment leaves it short. If it has been moved or
+///   removed by then, the name gets a new file. If it has several names and other users can make names in the
+///   directory, one of them could have put another user's file there: it is replaced by a new file of the same mode.
+/// - **Pipes, devices, open files (`/dev/fd/3`) and `-` (standard output):** are written directly, because a write to
+///   them cannot be undone. A pipe that nobody reads is an error.
+/// - **Symbolic links:** are followed, and stay in place.
+///
+/// Other users cannot make us write what they cannot write: in a sticky directory that they may write to (/tmp), their
+/// files and pipes are refused, and their links. If we are root, a link of another user is followed only to files of
+/// that user, anywhere.
 #[derive(Debug)]
 pub struct OutputFile {
     path: PathBuf,
@@ -32,16 +49,8 @@ pub struct OutputFile {
 
 #[derive(Debug)]
 enum Target {
-    /// A temporary file in the same directory, which is renamed.
-    Replace {
-        temporary: BufWriter<NamedTempFile>,
-        destination: PathBuf,
-    },
-    /// For a writable file in a read-only directory: an unnamed temporary file that is copied into it.
-    Overwrite {
-        spool: BufWriter<File>,
-        destination: File,
-    },
+    New(BufWriter<NewFile>),
+    InPlace(BufWriter<InPlace>, Us),
     /// Written directly.
     Stream(BufWriter<File>),
     Stdout(BufWriter<io::Stdout>),
@@ -51,10 +60,15 @@ impl OutputFile {
     /// Opens `path`; `-` is standard output.
     ///
     /// # Errors
-    /// If the path cannot be written: its directory is missing or not writable, it is a directory, or the
-    /// existing file is read-only. The message contains the path.
+    /// If the path cannot be written: its directory is missing or not writable, it is a directory, the
+    /// existing file is read-only, it is a trap of another user, or a pipe that nobody reads (of the kind
+    /// `BrokenPipe`). The message contains the path.
     pub fn create(path: &Path) -> io::Result<OutputFile> {
-        let target = Target::open(path).map_err(|error| name_path(path, &error))?;
+        OutputFile::create_for(path, Us::current())
+    }
+
+    fn create_for(path: &Path, us: Us) -> io::Result<OutputFile> {
+        let target = Target::open(path, us).map_err(|error| name_path(path, &error))?;
         Ok(OutputFile {
             path: path.to_owned(),
             target,
@@ -84,22 +98,12 @@ impl OutputFile {
 
 impl Write for OutputFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = match &mut self.target {
-            Target::Replace { temporary, .. } => temporary.write(bytes),
-            Target::Overwrite { spool, .. } => spool.write(bytes),
-            Target::Stream(file) => file.write(bytes),
-            Target::Stdout(stdout) => stdout.write(bytes),
-        };
+        let written = self.target.writer().write(bytes);
         written.map_err(|error| name_path(&self.path, &error))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        let flushed = match &mut self.target {
-            Target::Replace { temporary, .. } => temporary.flush(),
-            Target::Overwrite { spool, .. } => spool.flush(),
-            Target::Stream(file) => file.flush(),
-            Target::Stdout(stdout) => stdout.flush(),
-        };
+        let flushed = self.target.writer().flush();
         flushed.map_err(|error| name_path(&self.path, &error))
     }
 }
@@ -115,13 +119,13 @@ fn name_path(path: &Path, error: &io::Error) -> io::Error {
 }
 
 impl Target {
-    fn open(path: &Path) -> io::Result<Target> {
-        // Opening one of these would overwrite a redirected file from its start.
+    fn open(path: &Path, us: Us) -> io::Result<Target> {
+        // These need no /proc.
         if ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"]
             .iter()
             .any(|name| path == Path::new(name))
         {
-            return Ok(Target::Stdout(BufWriter::new(io::stdout())));
+            return Ok(Target::stdout());
         }
         if path.as_os_str().is_empty() {
             return Err(io::Error::new(
@@ -129,168 +133,134 @@ impl Target {
                 "the path is empty",
             ));
         }
-        let existing = match fs::metadata(path) {
-            Ok(metadata) => Some(metadata),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(error),
-        };
-        match &existing {
-            Some(metadata) if metadata.is_dir() => return Err(is_directory()),
-            None if path.to_string_lossy().ends_with('/') => return Err(is_directory()),
-            Some(metadata) if !metadata.is_file() || is_descriptor(path) => {
-                let file = OpenOptions::new().append(true).open(path)?;
-                return Ok(Target::Stream(BufWriter::new(file)));
-            }
-            _ => {}
+        let mut place = Place::find(path, &us)?;
+        // Opening it would overwrite a redirected file from its start.
+        if place.is_stdout() {
+            return Ok(Target::stdout());
         }
-        let destination = resolve_links(path)?;
-        let Some(existing) = existing else {
-            return Ok(Target::replace(
-                temporary_beside(&destination, None)?,
-                destination,
-            ));
+        let Some(found) = place.found.take() else {
+            let Place {
+                directory, name, ..
+            } = place;
+            return Ok(Target::new(NewFile::create(directory, name, None, &us)?));
         };
-        // A rename needs only write access to the directory, but a read-only file must not be replaced.
-        let old = OpenOptions::new().write(true).open(&destination)?;
-        match temporary_beside(&destination, Some(&existing)) {
-            Ok(temporary) => Ok(Target::replace(temporary, destination)),
-            Err(error) if is_read_only_directory(&error) => Ok(Target::Overwrite {
-                spool: BufWriter::new(tempfile::tempfile()?),
-                destination: old,
-            }),
-            Err(error) => Err(error),
+        if found.is_descriptor {
+            return Ok(Target::Stream(BufWriter::new(open_stream(&found)?)));
+        }
+        us.may_write(&found.meta, &place.directory.meta)?;
+        if !found.meta.is_file() {
+            return Ok(Target::Stream(BufWriter::new(open_stream(&found)?)));
+        }
+        if us.may_be_a_trap(&found.meta, &place.directory.meta) {
+            // A read-only file must not be replaced.
+            found.open(OpenOptions::new().write(true))?;
+            let Place {
+                directory, name, ..
+            } = place;
+            let file = NewFile::create(directory, name, Some(&found.meta), &us)?;
+            return Ok(Target::new(file));
+        }
+        let file = InPlace::open(&found, place)?;
+        Ok(Target::InPlace(BufWriter::new(file), us))
+    }
+
+    fn new(file: NewFile) -> Target {
+        Target::New(BufWriter::new(file))
+    }
+
+    fn stdout() -> Target {
+        Target::Stdout(BufWriter::new(io::stdout()))
+    }
+
+    fn writer(&mut self) -> &mut dyn Write {
+        match self {
+            Target::New(file) => file,
+            Target::InPlace(file, _) => file,
+            Target::Stream(file) => file,
+            Target::Stdout(stdout) => stdout,
         }
     }
 
-    fn replace(temporary: NamedTempFile, destination: PathBuf) -> Target {
-        Target::Replace {
-            temporary: BufWriter::new(temporary),
-            destination,
+    fn commit(mut self) -> io::Result<()> {
+        self.writer().flush()?;
+        match self {
+            Target::New(file) => into_inner(file)?.commit(),
+            Target::InPlace(file, us) => into_inner(file)?.commit(&us),
+            Target::Stream(_) | Target::Stdout(_) => Ok(()),
         }
+    }
+}
+
+fn into_inner<W: Write>(writer: BufWriter<W>) -> io::Result<W> {
+    writer.into_inner().map_err(io::IntoInnerError::into_error)
+}
+
+/// A file for a name that is free, or for one whose file must not be written into.
+#[derive(Debug)]
+struct NewFile {
+    temporary: Temporary,
+    name: OsString,
+    heir: Option<Heir>,
+    mode: u32,
+}
+
+impl NewFile {
+    fn create(
+        directory: Directory,
+        name: OsString,
+        replaced: Option<&Metadata>,
+        us: &Us,
+    ) -> io::Result<NewFile> {
+        let temporary = Temporary::create(&directory, &name)?;
+        let mode = match replaced {
+            Some(replaced) => replaced.mode() & 0o777,
+            None => Temporary::ordinary_mode(&directory, &name)?,
+        };
+        Ok(NewFile {
+            temporary,
+            heir: us.heir(replaced, &directory.meta),
+            name,
+            mode,
+        })
     }
 
     fn commit(self) -> io::Result<()> {
-        match self {
-            Target::Replace {
-                temporary,
-                destination,
-            } => {
-                let temporary = temporary
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)?;
-                match temporary.persist(&destination) {
-                    Ok(_) => Ok(()),
-                    // A file that is a mount point, as in containers, can be written but not replaced.
-                    Err(failed) if failed.error.kind() == io::ErrorKind::ResourceBusy => {
-                        let old = OpenOptions::new().write(true).open(&destination)?;
-                        overwrite(failed.file.into_file(), old)
-                    }
-                    Err(failed) => Err(failed.error),
-                }
-            }
-            Target::Overwrite { spool, destination } => overwrite(
-                spool.into_inner().map_err(io::IntoInnerError::into_error)?,
-                destination,
-            ),
-            Target::Stream(mut file) => file.flush(),
-            Target::Stdout(mut stdout) => stdout.flush(),
-        }
+        self.temporary.hand_over(self.heir, self.mode);
+        self.temporary.publish(&self.name)
     }
 }
 
-/// Whether the path is an alias of an open file.
-fn is_descriptor(path: &Path) -> bool {
-    path.starts_with("/dev/fd") || path.starts_with("/proc") || path == Path::new("/dev/stderr")
-}
-
-fn is_directory() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::IsADirectory,
-        "it is a directory; name a file in it",
-    )
-}
-
-fn is_read_only_directory(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
-    )
-}
-
-fn overwrite(mut spool: File, mut destination: File) -> io::Result<()> {
-    spool.seek(SeekFrom::Start(0))?;
-    destination.set_len(0)?;
-    io::copy(&mut spool, &mut destination)?;
-    Ok(())
-}
-
-/// Follows the symbolic links of a path, whose last target need not exist.
-fn resolve_links(path: &Path) -> io::Result<PathBuf> {
-    let mut at = path.to_owned();
-    for _ in 0..MAX_LINKS {
-        match fs::read_link(&at) {
-            // `join` with an absolute path returns that path.
-            Ok(target) => at = directory_of(&at).join(target),
-            Err(_) => return Ok(at),
-        }
+impl Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.temporary.write(bytes)
     }
-    Err(io::Error::other("too many symbolic links"))
-}
 
-fn directory_of(path: &Path) -> &Path {
-    match path.parent() {
-        Some(directory) if !directory.as_os_str().is_empty() => directory,
-        _ => Path::new("."),
+    fn flush(&mut self) -> io::Result<()> {
+        self.temporary.flush()
     }
 }
 
-/// A new file in the directory of `destination`, with the mode and the owner for `destination`. It is
-/// created with `O_EXCL`, so that no existing file or link is opened.
-fn temporary_beside(destination: &Path, existing: Option<&Metadata>) -> io::Result<NamedTempFile> {
-    let name = destination
-        .file_name()
-        .unwrap_or_default()
-        .to_string_lossy();
-    // Name, prefix, six random characters and suffix must together be shorter than 255 bytes.
-    let name: String = name.chars().take(50).collect();
-    let temporary = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(".tmp")
-        .permissions(Permissions::from_mode(NEW_FILE_MODE))
-        .tempfile_in(directory_of(destination))
+/// Opens a pipe, a device or an open file for writing. Opening does not wait, writing does.
+fn open_stream(found: &Found) -> io::Result<File> {
+    let kind = found.meta.file_type();
+    if kind.is_socket() {
+        let text = "it is a socket; use a file or a pipe";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    let file = found
+        .open(OpenOptions::new().append(true))
         .map_err(|error| {
-            // Omit the path of the temporary file from the message.
-            let text = error.to_string();
-            io::Error::new(
-                error.kind(),
-                text.split(" at path ").next().unwrap_or(&text),
-            )
+            match error.raw_os_error() == Some(Errno::ENXIO as i32) && kind.is_fifo() {
+                true => io::Error::new(io::ErrorKind::BrokenPipe, "no program reads this pipe"),
+                false => error,
+            }
         })?;
-    if let Some((uid, gid)) = new_owner(existing) {
-        nix::unistd::fchown(temporary.as_file(), Some(uid), Some(gid))?;
-    }
-    if let Some(existing) = existing {
-        // After the owner, because chown clears bits of the mode.
-        temporary
-            .as_file()
-            .set_permissions(Permissions::from_mode(existing.mode() & 0o777))?;
-    }
-    Ok(temporary)
-}
-
-/// Owner of the new file, if not the current user. Only root can change it.
-fn new_owner(existing: Option<&Metadata>) -> Option<(Uid, Gid)> {
-    if !Uid::effective().is_root() {
-        return None;
-    }
-    if let Some(existing) = existing
-        && existing.uid() != 0
-    {
-        return Some((Uid::from_raw(existing.uid()), Gid::from_raw(existing.gid())));
-    }
-    // Bad variables are reported by the command.
-    sudo_user().ok().flatten()
+    let flags = OFlag::from_bits_retain(fcntl(&file, FcntlArg::F_GETFL)?);
+    fcntl(&file, FcntlArg::F_SETFL(flags - OFlag::O_NONBLOCK))?;
+    Ok(file)
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;
