@@ -27,6 +27,9 @@ impl PendingFiles {
                     io::ErrorKind::BrokenPipe => {
                         format!("start its reader first, or use a file: {option} FILE")
                     }
+                    io::ErrorKind::PermissionDenied => {
+                        format!("use a file in a directory that belongs to you: {option} FILE")
+                    }
                     _ => format!("use a file in an existing, writable directory: {option} FILE"),
                 };
                 UserError::failure(error.to_string(), hint)

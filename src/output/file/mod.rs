@@ -111,7 +111,10 @@ impl Write for OutputFile {
 fn name_path(path: &Path, error: &io::Error) -> io::Error {
     // The error number is of no interest to users, and the kind has the same information for code.
     let text = error.to_string();
-    let reason = text.split(" (os error").next().unwrap_or(&text);
+    let reason = match error.raw_os_error() {
+        Some(number) if number == Errno::EPIPE as i32 => "the program that reads it has ended",
+        _ => text.split(" (os error").next().unwrap_or(&text),
+    };
     io::Error::new(
         error.kind(),
         format!("cannot write '{}': {reason}", path.display()),

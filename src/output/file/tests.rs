@@ -188,6 +188,7 @@ fn a_pipe_that_nobody_reads_is_an_error_at_once() {
     file.write_all(b"text").unwrap();
     let error = file.commit().unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    assert!(error.to_string().contains("has ended"), "{error}");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use crate::support::bench::{Bench, fixture, python, wait, words};
 use crate::support::require::has_root;
 use crate::support::{Target, fixtures, until};
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, mkfifo};
 
 #[test]
 fn success_is_passed_on_and_the_file_is_there() {
@@ -160,6 +161,18 @@ fn a_place_that_cannot_be_written_is_found_before_the_launch() {
     }
 }
 
+/// It waited for a reader, without a word.
+#[test]
+fn a_pipe_that_nobody_reads_is_found_before_the_launch() {
+    let bench = Bench::new("-o pipe");
+    mkfifo(&bench.path("pipe"), Mode::S_IRWXU).unwrap();
+    let (bench, done) = bench.run(words(&["touch", "started"]));
+    done.assert_code(1);
+    done.assert_wrote("error: cannot write 'pipe': no program reads this pipe\n");
+    done.assert_wrote("hint: start its reader first, or use a file: -o FILE\n");
+    assert_eq!(bench.files(), ["pipe"]);
+}
+
 #[test]
 fn a_full_disk_is_a_failure_but_a_failing_program_counts_more() {
     let (_bench, done) = Bench::new("-o /dev/full").run(fixture("exit.py", &["0"]));
@@ -177,7 +190,7 @@ fn a_full_disk_is_a_failure_but_a_failing_program_counts_more() {
 }
 
 #[test]
-fn an_existing_file_is_replaced_or_left_whole() {
+fn an_existing_file_is_overwritten_or_left_whole() {
     let bench = Bench::new("-o x.txt -r 1000");
     fs::write(bench.path("x.txt"), "old").unwrap();
     let (bench, done) = bench.run(words(&["true"]));

@@ -2,7 +2,10 @@
 
 use std::fs;
 use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
+
+use nix::fcntl::OFlag;
 
 use crate::support::chains::{Chains, assert_possible};
 use crate::support::{
@@ -189,6 +192,13 @@ fn kill_recordings(python: &Interpreter, rounds: u64, seed: u64) {
             target.say("ping");
             assert_eq!(target.next_line(), "pong");
         }
+    }
+    // `.recording.XXXXXX.tmp` remained. Overlays of older kernels have no files without a name.
+    let mut options = fs::OpenOptions::new();
+    options.write(true).custom_flags(OFlag::O_TMPFILE.bits());
+    if options.open(folder.path()).is_ok() {
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert!(left.is_empty(), "{left:?}");
     }
 }
 
