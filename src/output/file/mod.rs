@@ -50,7 +50,7 @@ pub struct OutputFile {
 #[derive(Debug)]
 enum Target {
     New(BufWriter<NewFile>),
-    InPlace(BufWriter<InPlace>, Us),
+    InPlace(Box<BufWriter<InPlace>>, Us),
     /// Written directly.
     Stream(BufWriter<File>),
     Stdout(BufWriter<io::Stdout>),
@@ -164,7 +164,7 @@ impl Target {
             return Ok(Target::new(file));
         }
         let file = InPlace::open(&found, place)?;
-        Ok(Target::InPlace(BufWriter::new(file), us))
+        Ok(Target::InPlace(Box::new(BufWriter::new(file)), us))
     }
 
     fn new(file: NewFile) -> Target {
@@ -188,7 +188,7 @@ impl Target {
         self.writer().flush()?;
         match self {
             Target::New(file) => into_inner(file)?.commit(),
-            Target::InPlace(file, us) => into_inner(file)?.commit(&us),
+            Target::InPlace(file, us) => into_inner(*file)?.commit(&us),
             Target::Stream(_) | Target::Stdout(_) => Ok(()),
         }
     }
