@@ -237,7 +237,9 @@ fn a_link_to_standard_output_is_standard_output() {
     let link = folder.path().join("out.log");
     symlink("/dev/stdout", &link).unwrap();
     assert!(OutputFile::create(&link).unwrap().is_stdout());
-    symlink("/proc/self/fd/2", folder.path().join("err.log")).unwrap();
+    let other = tempfile::tempfile().unwrap();
+    let name = format!("/proc/self/fd/{}", other.as_raw_fd());
+    symlink(name, folder.path().join("err.log")).unwrap();
     let file = OutputFile::create(&folder.path().join("err.log")).unwrap();
     assert!(matches!(file.target, Target::Stream(_)), "{file:?}");
 }
