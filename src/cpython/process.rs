@@ -70,12 +70,15 @@ impl PythonProcess {
     ) -> Result<PythonProcess, AttachError> {
         let target =
             TargetProcess::open(pid).map_err(|error| AttachError::from_open(pid, error))?;
+        if let Some(parent) = target.memory_lender() {
+            return Err(AttachError::InVfork { pid, parent });
+        }
         let found = find(&target, budget)?;
         Ok(Interpreter::new(target, found))
     }
 
     /// Attaches to a process that was forked from this one and has not called exec since: all addresses
-    /// are the same and need not be located. `None` when that does not hold.
+    /// are the same and need not be located. `None` when that does not hold, or in a vfork.
     pub fn attach_to_fork(&self, pid: Pid) -> Option<PythonProcess> {
         let is_fork = || {
             let space = MmLayout::of(pid);
@@ -85,6 +88,9 @@ impl PythonProcess {
             return None;
         }
         let target = TargetProcess::open(pid).ok()?;
+        if target.memory_lender().is_some() {
+            return None;
+        }
         let suspects = self.target.memory().suspects();
         target.memory().suspects().inherit(suspects);
         let process = Interpreter::new(target, self.found.clone());
@@ -176,8 +182,8 @@ impl<T: ProcessImage> Interpreter<T> {
         self.reader.threads(target.memory(), || target.tasks())
     }
 
-    /// Whether one of the interpreter's threads is one of the process's own tasks. After a vfork, and for a
-    /// moment after a fork, the threads are still those of the parent.
+    /// Whether one of the interpreter's threads is one of the process's own tasks. For a moment after a fork
+    /// they are still those of the parent.
     pub fn owns_a_thread(&mut self) -> bool {
         self.threads().is_ok_and(|list| {
             let mut threads = list.threads.iter();

@@ -28,6 +28,14 @@ pub enum AttachError {
         /// Its process.
         pid: Pid,
     },
+    /// The process runs in the memory of its parent: it is the child of a vfork and has not called exec yet.
+    #[error("process {pid} runs in the memory of its parent {parent} until it calls exec (vfork)")]
+    InVfork {
+        /// Which process.
+        pid: Pid,
+        /// Its parent.
+        parent: Pid,
+    },
     /// Permission to read the process is missing.
     #[error("{problem}")]
     PermissionDenied {
@@ -105,6 +113,9 @@ impl AttachError {
                 format!("a zombie has no memory to read; show its parent with ps -fp {parent}")
             }
             AttachError::IsThread { pid, .. } => format!("give the process: --pid {pid}"),
+            AttachError::InVfork { parent, .. } => format!(
+                "give its parent: --pid {parent}; or wait, its program may be on a slow disk"
+            ),
             AttachError::NotPython { pid, .. } => format!(
                 "give the pid of the Python process itself; list the children of a wrapper with \
                  pstree -p {pid}"
@@ -145,7 +156,9 @@ impl AttachError {
             self,
             // A Python whose libraries are not mapped yet cannot be distinguished from another of
             // that name.
-            AttachError::StillStarting(_) | AttachError::NotFound { .. }
+            AttachError::StillStarting(_)
+                | AttachError::NotFound { .. }
+                | AttachError::InVfork { .. }
         )
     }
 
@@ -184,6 +197,7 @@ impl AttachError {
             AttachError::NotPython { .. }
                 | AttachError::NoSuchProcess(_)
                 | AttachError::Ended { .. }
+                | AttachError::InVfork { .. }
         )
     }
 }

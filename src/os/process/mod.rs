@@ -11,6 +11,7 @@ pub mod new_pids;
 pub mod sudo;
 pub mod tree;
 pub mod usage;
+mod vfork;
 
 use std::fs::{self, File};
 use std::io;

@@ -330,7 +330,7 @@ impl Pending {
         let attached = fork.map_or_else(|| PythonProcess::examine(pid), Ok);
         self.next_attach = Some(now + attach_interval(age, begin.elapsed()));
         match attached {
-            // After a vfork the process still has its parent's memory, and no stack of its own.
+            // For a moment after a fork the process has no stack of its own.
             Ok(mut process) => {
                 let is_own = age > OWN_THREAD_CHECK || process.owns_a_thread();
                 Ok(if is_own {
@@ -345,6 +345,9 @@ impl Pending {
             Err(error) => {
                 if error.is_final() {
                     self.next_attach = None;
+                } else if let AttachError::InVfork { .. } = error {
+                    // Cheap to ask again, and the program may be the same after the exec.
+                    self.next_attach = Some(self.next_check);
                 }
                 Err(error)
             }

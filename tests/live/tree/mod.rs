@@ -3,3 +3,4 @@
 mod children;
 mod exec;
 mod recordings;
+mod vfork;
