@@ -21,7 +21,7 @@ use super::stack::data_stack;
 use super::stack::evidence::{Evidence, Mode};
 use super::stack::walk::decode::clears_executable_on_return;
 use super::stack::walk::{self, Walker};
-use super::threads::list::{PythonThread, ThreadList, identify_threads, list_threads};
+use super::threads::list::{Ends, PythonThread, ThreadList, identify_threads, list_threads};
 use super::threads::names::ThreadNames;
 use super::threads::tid_map::ThreadIds;
 use super::threads::{gc, gil, interpreter};
@@ -44,6 +44,10 @@ const MAX_SAMPLE_TEXT: usize = 32 << 20;
 /// The most bytes of stacks that are cached to prefetch the next ones: 1,000 threads take some 20 MiB.
 /// Above it the cache is cleared.
 const MAX_CACHED_BYTES: usize = 24 << 20;
+/// How many times the list of threads is read at most until its end is certain.
+const LIST_READS: usize = 4;
+/// How many times the names of threads are read at most while they change.
+const NAME_READS: usize = 3;
 /// How the lists of interpreters and threads are prefetched: nearby fields together.
 const LISTS: PrefetchPolicy = PrefetchPolicy {
     gap: 256,
@@ -58,6 +62,8 @@ pub struct StackReader {
     ids: ThreadIds,
     names: ThreadNames,
     lists: Prefetch,
+    /// Where the list of threads ended when it was last read.
+    ends: Ends,
     copies: BTreeMap<RemoteAddr, ThreadCopy>,
     /// Approximate size of the copies in bytes.
     cached_bytes: usize,
@@ -125,6 +131,7 @@ impl StackReader {
             ids: ThreadIds::default(),
             names: ThreadNames::default(),
             lists: Prefetch::new(LISTS),
+            ends: Ends::new(),
             copies: BTreeMap::new(),
             cached_bytes: 0,
             named: None,
@@ -175,31 +182,27 @@ impl StackReader {
 
     /// Lists the threads of all interpreters. `tasks` returns the process's tasks as pairs of the id
     /// in its own PID namespace and the id in ours; it is called when there is an unknown thread.
+    /// Unless the list ends as the one before, it is read again: see [`Ends`].
     ///
     /// # Errors
     /// When the interpreters themselves cannot be listed.
     pub fn threads<T: IntoIterator<Item = (Tid, Tid)>>(
         &mut self,
         memory: &impl RemoteMemory,
-        tasks: impl FnMut() -> T,
+        mut tasks: impl FnMut() -> T,
     ) -> Result<ThreadList, SampleError> {
-        let (python, ids) = (&self.python, &mut self.ids);
-        self.lists.prepare();
-        let mut parts = Vec::new();
-        self.lists.add_parts(&mut parts);
-        let filled = memory.read_many(&mut parts).is_ok();
-        self.lists.filled(filled);
-        let list = self.budget.within(&self.lists.over(memory), |memory| {
-            let mut list = list_threads(memory, python)?;
-            list.cap_states(|thread| Some(thread.state.pthread_id));
-            identify_threads(memory, ids, tasks, &mut list.threads);
-            list.cap_states(|thread| thread.os_thread_id);
-            if memory.is_spent() {
-                // Some threads are not identified.
-                return Err(SampleError::TornRead(ReadError::OutOfTime));
+        let mut reads = 1;
+        let list = loop {
+            let list = self.list_once(memory, &mut tasks)?;
+            let is_certain = list.ends == self.ends;
+            if list.errors.is_empty() {
+                self.ends.clone_from(&list.ends);
             }
-            Ok(list)
-        })?;
+            if is_certain || !list.errors.is_empty() || reads == LIST_READS {
+                break list;
+            }
+            reads += 1;
+        };
         if self.copies.len() > list.threads.len() {
             let states: HashSet<_> = list
                 .threads
@@ -210,6 +213,30 @@ impl StackReader {
             self.cached_bytes = self.copies.values().map(ThreadCopy::size).sum();
         }
         Ok(list)
+    }
+
+    fn list_once<T: IntoIterator<Item = (Tid, Tid)>>(
+        &mut self,
+        memory: &impl RemoteMemory,
+        tasks: impl FnMut() -> T,
+    ) -> Result<ThreadList, SampleError> {
+        let (python, ids) = (&self.python, &mut self.ids);
+        self.lists.prepare();
+        let mut parts = Vec::new();
+        self.lists.add_parts(&mut parts);
+        let filled = memory.read_many(&mut parts).is_ok();
+        self.lists.filled(filled);
+        self.budget.within(&self.lists.over(memory), |memory| {
+            let mut list = list_threads(memory, python)?;
+            list.cap_states(|thread| Some(thread.state.pthread_id));
+            identify_threads(memory, ids, tasks, &mut list.threads);
+            list.cap_states(|thread| thread.os_thread_id);
+            if memory.is_spent() {
+                // Some threads are not identified.
+                return Err(SampleError::TornRead(ReadError::OutOfTime));
+            }
+            Ok(list)
+        })
     }
 
     /// Whether a thread holds its interpreter's GIL right now; `None` where that cannot be read. A
@@ -354,17 +381,26 @@ impl StackReader {
             return known;
         }
         let (python, names) = (&self.python, &mut self.names);
-        let refreshed = self.budget.within(memory, |memory| {
-            names.refresh(&Objects { memory, python }, interpreter)
-        });
-        if let Err(error) = refreshed {
-            debug!("names of threads: {error}");
-            if let (ReadError::OutOfTime, Some(named)) = (error, &mut self.named) {
-                // There may be more time for it soon.
-                named.remove(&interpreter);
+        // The dict of threads changes whenever one starts or ends.
+        for _ in 0..NAME_READS {
+            let refreshed = self.budget.within(memory, |memory| {
+                names.refresh(&Objects { memory, python }, interpreter)
+            });
+            if let Err(error) = &refreshed {
+                debug!("names of threads: {error}");
+            }
+            let name = names.name(interpreter, thread.state.pthread_id);
+            match (refreshed, &mut self.named) {
+                (Err(ReadError::OutOfTime), Some(named)) => {
+                    // There may be more time for it soon.
+                    named.remove(&interpreter);
+                    return name;
+                }
+                _ if name.is_some() => return name,
+                _ => {}
             }
         }
-        self.names.name(interpreter, thread.state.pthread_id)
+        None
     }
 
     /// Pass 2: names for the frames of this thread's last walk. Short filenames follow later: see
@@ -447,5 +483,116 @@ impl StackReader {
         let length: usize = locals.iter().map(length).sum();
         let text = &self.budget.text;
         text.set(text.get().saturating_sub(length));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
+
+    use std::collections::HashMap;
+
+    use python_offsets::layout::Offset;
+    use python_offsets::{Description, LayoutSource, PythonVersion, describe};
+
+    use super::*;
+    use crate::cpython::runtime::RuntimeAddresses;
+    use crate::os::memory::MemoryError;
+
+    const ROOT: u64 = 0x1000;
+    const INTERPRETER: u64 = 0x10_0000;
+    const NEWEST: u64 = 0x2000;
+    const MAIN: u64 = 0x4000;
+
+    /// Words by address, and zeros elsewhere. One of them reads as zero as often as asked.
+    struct Changing {
+        words: HashMap<u64, u64>,
+        missing: u64,
+        times: Cell<u32>,
+        /// How often the root was read.
+        lists: Cell<u32>,
+    }
+
+    impl RemoteMemory for Changing {
+        fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+            let range = addr.0..addr.0 + buf.len() as u64;
+            if range.contains(&ROOT) {
+                self.lists.set(self.lists.get() + 1);
+            }
+            for (at, byte) in range.clone().zip(buf) {
+                let word = self.words.get(&(at & !7)).copied().unwrap_or(0);
+                *byte = word.to_le_bytes()[(at & 7) as usize];
+                if at & !7 == self.missing && self.times.get() > 0 {
+                    *byte = 0;
+                }
+            }
+            if range.contains(&self.missing) {
+                self.times.set(self.times.get().saturating_sub(1));
+            }
+            Ok(())
+        }
+    }
+
+    /// A main thread and a newer one.
+    fn two_threads() -> (StackReader, Changing) {
+        let version = PythonVersion::parse("3.12.0").unwrap();
+        let Description {
+            layout, semantics, ..
+        } = describe(version, None).unwrap();
+        let (state, interpreter) = (&layout.thread_state, &layout.interpreter_state);
+        let field = |addr: u64, offset: Offset| addr + u64::from(offset);
+        let next = field(NEWEST, state.next);
+        let words = HashMap::from([
+            (ROOT, INTERPRETER),
+            (field(INTERPRETER, interpreter.threads_head), NEWEST),
+            (next, MAIN),
+            (field(NEWEST, state.interp), INTERPRETER),
+            (field(MAIN, state.interp), INTERPRETER),
+        ]);
+        let memory = Changing {
+            words,
+            missing: next,
+            times: Cell::new(0),
+            lists: Cell::new(0),
+        };
+        let python = Runtime {
+            version,
+            layout,
+            semantics,
+            layout_source: LayoutSource::Table,
+            roots: RuntimeAddresses {
+                interpreters_head: RemoteAddr(ROOT),
+                runtime: None,
+                tstate_current: None,
+                next_func_version: None,
+                unicode_unit: 4,
+            },
+        };
+        (StackReader::new(python), memory)
+    }
+
+    fn list(reader: &mut StackReader, memory: &Changing) -> Vec<u64> {
+        let list = reader.threads(memory, Vec::new).unwrap();
+        assert!(list.errors.is_empty());
+        list.threads.iter().map(|one| one.state.addr.0).collect()
+    }
+
+    /// One of a thousand dumps of a program that starts threads all the time found no thread at all: the state
+    /// of one that had just ended was freed while it was read.
+    #[test]
+    fn a_list_that_a_freed_state_ended_is_read_again() {
+        let (mut reader, memory) = two_threads();
+        memory.times.set(1);
+        assert_eq!(list(&mut reader, &memory), [NEWEST, MAIN]);
+
+        // The true end is known by now: once is enough, unless it is another one.
+        let before = memory.lists.get();
+        assert_eq!(list(&mut reader, &memory), [NEWEST, MAIN]);
+        assert_eq!(memory.lists.get(), before + 1);
+        memory.times.set(1);
+        assert_eq!(list(&mut reader, &memory), [NEWEST, MAIN]);
+        // A list that stays short is the list.
+        memory.times.set(u32::MAX);
+        assert_eq!(list(&mut reader, &memory), [NEWEST]);
     }
 }

@@ -62,7 +62,14 @@ pub struct ThreadList {
     pub errors: Vec<ReadError>,
     /// What was left out because there is too much of it, one message each.
     pub left_out: Vec<String>,
+    /// See [`Ends`].
+    pub(crate) ends: Ends,
 }
+
+/// Where the list of each interpreter's threads ended: the address of the interpreter, and that of the oldest
+/// state, of a main thread as a rule. A state that is freed while it is read may have no `next`, and then the
+/// list ends there without an error. The true end is the same in the list before, or when read again.
+pub(crate) type Ends = Vec<(RemoteAddr, Option<RemoteAddr>)>;
 
 impl ThreadList {
     /// Leaves out the states beyond [`MAX_STATES`] of each OS thread, which `thread` names as far as it is
@@ -110,6 +117,8 @@ pub(crate) fn list_threads(
         let known = list.threads.len();
         let (states, error) = interpreter::threads(memory, python, interpreter, known);
         list.errors.extend(error);
+        let oldest = states.last().map(|state| state.addr);
+        list.ends.push((interpreter.addr, oldest));
         let lock = gil::lock_of(memory, python, interpreter)?;
         let holder = gil::holder(memory, python, lock)?;
         let collection = gc::collection(memory, python, interpreter)?;
