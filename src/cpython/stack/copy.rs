@@ -35,6 +35,11 @@ const ROOTS: PrefetchPolicy = PrefetchPolicy {
     before: 0,
 };
 
+/// A copy of more bytes than this takes so long, 0.1 ms and more, that a running thread may have returned
+/// from frames that were copied first and called others: the mark of an executing leaf, which is copied
+/// last, does not exclude that.
+const LARGE: usize = 1 << 20;
+
 /// A thread's copied state and stack.
 pub struct ThreadCopy {
     pub roots: Prefetch,
@@ -171,10 +176,11 @@ impl ThreadCopy {
         let root = self.cache.root();
         let root = self.root_history.observe(root, self.roots_unchanged);
         let is_compared = mode == Mode::Running && self.clears_executable_on_return;
+        let is_large = self.frames.bytes().len() > LARGE;
         Evidence {
             roots_unchanged: self.roots_unchanged,
             fully_copied: self.roots.misses() == 0 && self.frames.misses() == 0,
-            leaf,
+            leaf: if is_large { LeafState::Unknown } else { leaf },
             root: if is_compared {
                 root
             } else {
@@ -194,5 +200,64 @@ impl ThreadCopy {
 
     pub fn roots_unchanged(&self) -> bool {
         self.roots_unchanged
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+
+    use python_offsets::{Description, LayoutSource, PythonVersion, describe};
+
+    use super::*;
+    use crate::cpython::runtime::RuntimeAddresses;
+    use crate::os::memory::MemoryError;
+
+    /// Zeros everywhere.
+    struct Zeros;
+
+    impl RemoteMemory for Zeros {
+        fn read(&self, _: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+            buf.fill(0);
+            Ok(())
+        }
+    }
+
+    /// Nothing of a stack of more than 1 MiB was copied.
+    #[test]
+    fn a_large_stack_is_copied_whole_but_its_leaf_proves_little() {
+        let version = PythonVersion::parse("3.12.0").unwrap();
+        let Description {
+            layout, semantics, ..
+        } = describe(version, None).unwrap();
+        let python = Runtime {
+            version,
+            layout,
+            semantics,
+            layout_source: LayoutSource::Table,
+            roots: RuntimeAddresses {
+                interpreters_head: RemoteAddr::NULL,
+                runtime: None,
+                tstate_current: None,
+                next_func_version: None,
+                unicode_unit: 4,
+            },
+        };
+        for (kib, leaf) in [(1000, LeafState::Executing), (4000, LeafState::Unknown)] {
+            let mut copy = ThreadCopy::new(&python);
+            let stack = RemoteAddr(0x7000_0000);
+            // The first sample reads frame after frame, leaf first, and the next one has a copy of all.
+            for _ in 0..2 {
+                copy.fill(&Zeros, RemoteAddr(0x1000), None, RemoteAddr::NULL);
+                let memory = copy.frames.over(&Zeros);
+                for frame in (0..kib).rev() {
+                    let mut bytes = [0; 1024];
+                    memory.read(stack.offset(frame * 1024), &mut bytes).unwrap();
+                }
+            }
+            let evidence = copy.evidence(LeafState::Executing, Mode::Running, &[]);
+            assert!(evidence.fully_copied, "{kib} KiB");
+            assert_eq!(evidence.leaf, leaf, "{kib} KiB");
+        }
     }
 }

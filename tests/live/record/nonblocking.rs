@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::chains::Chains;
 use crate::support::shares::at_most;
-use crate::support::{Interpreter, Recording, Target, for_each_interpreter};
+use crate::support::{Interpreter, Recording, Target, for_each_interpreter, for_each_kind};
 
 /// Samples by leaf function, those with an impossible stack, and those that failed.
 #[derive(Debug, Default)]
@@ -97,5 +97,19 @@ fn a_call_storm_without_pausing_has_hardly_an_impossible_stack() {
 fn calls_through_c_without_pausing_have_hardly_an_impossible_stack() {
     for_each_interpreter("storm-through-c-nonblocking", (3, 14).., |python| {
         has_hardly_an_impossible_stack(python, "storm_through_c.py", &Chains::of_storm(3, 5));
+    });
+}
+
+/// Of a stack of more than 1 MiB nothing was copied, so that each frame was read while the thread ran on:
+/// no such stack was ever consistent.
+#[test]
+fn a_deep_stack_is_seen_without_pausing() {
+    const DEPTH: usize = 9_000;
+    for_each_kind("deep-busy", |python| {
+        let target = Target::start(python, "deep_busy.py", &[&DEPTH.to_string()]);
+        let dump = target.dump(&["--nonblocking"]);
+        let frames = &dump.thread("deep").frames;
+        let depth = frames.iter().filter(|frame| frame.name == "down").count();
+        assert_eq!(depth, DEPTH);
     });
 }

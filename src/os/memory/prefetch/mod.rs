@@ -22,7 +22,8 @@ use readable::readable;
 const SHRINK_INTERVAL: u32 = 64;
 /// Caps on the remembered ranges. Other addresses are read when needed.
 const MAX_RANGES: usize = 4096;
-const MAX_BYTES: u64 = 1 << 20;
+/// Room for 17,000 frames that are heap objects (to 3.10), and for four times as many on a data stack.
+const MAX_BYTES: u64 = 8 << 20;
 /// With more ranges than this, unreadable parts are not searched for: a thread may be paused
 /// meanwhile, and each range takes up to ten reads. A data stack has a handful.
 const MAX_CHECKED: usize = 16;
