@@ -304,7 +304,7 @@ impl CodeCache {
             });
         }
         let layout = &objects.python.layout.code_object;
-        let filename = self.file(objects.string(identity.filename)?);
+        let filename = self.file(or_reason(objects.string(identity.filename))?);
         let table_len = identity.line_table_len();
         let room = (MAX_CACHED_BYTES + MAX_NEW_BYTES).saturating_sub(self.bytes);
         // The stack is worth more than its lines. An impossible length is that of something else: an error.

@@ -82,11 +82,24 @@ impl Identity {
         let head = u64::from(objects.python.layout.pyobject.size);
         let [name, filename, linetable] = &mut identity.contents;
         // Length and hash follow the object's head in `str` and in `bytes`, in every version.
-        objects.memory.read_many(&mut [
+        let mut parts: [(RemoteAddr, &mut [u8]); 3] = [
             (identity.name.offset(head), name),
             (identity.filename.offset(head), filename),
             (identity.linetable.offset(head), linetable),
-        ])?;
+        ];
+        match objects.memory.read_many(&mut parts) {
+            Err(error) if error.does_not_answer() => {}
+            read => return read.map(|()| identity).map_err(ReadError::from),
+        }
+        // A name that does not answer distinguishes nothing. The line table decides on the lines.
+        let [name, filename, (addr, linetable)] = parts;
+        for (addr, part) in [name, filename] {
+            match objects.memory.read(addr, part) {
+                Err(error) if error.does_not_answer() => part.fill(0),
+                read => read?,
+            }
+        }
+        objects.memory.read(addr, linetable)?;
         Ok(identity)
     }
 

@@ -47,6 +47,18 @@ fn memory_of_a_userfaultfd_costs_a_name() {
     });
 }
 
+/// Only the qualified name cost no more than itself.
+#[test]
+fn memory_of_a_userfaultfd_costs_all_three_names() {
+    dump("names", |dump| {
+        let frames = &dump.thread("MainThread").frames;
+        let reason = "a userfaultfd, which does not answer";
+        assert!(frames[0].name.contains(reason), "{frames:#?}");
+        assert!(frames[0].filename.contains(reason), "{frames:#?}");
+        assert_eq!(frames[1].name, "main");
+    });
+}
+
 #[test]
 fn a_mapped_file_that_does_not_answer_costs_a_name() {
     dump("mapped", |dump| {
