@@ -11,7 +11,7 @@
 //! use std::process::{Command, Stdio};
 //! use std::sync::Arc;
 //!
-//! use pyspy_rs::{CaptureOptions, Pid, PythonProcess, Sampler, SamplerOptions};
+//! use pyspy_rs::{CaptureOptions, Pid, PythonProcess, Sampler, SamplerOptions, Secrets};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let program = "\
@@ -36,6 +36,7 @@
 //!     subprocesses: false,
 //!     stop: Arc::default(),
 //!     duration: None,
+//!     secrets: Secrets::Hidden,
 //! };
 //! let mut sampler = Sampler::new(process, options);
 //! let sample = sampler.next().ok_or("the process has ended")?;
@@ -85,6 +86,7 @@ pub use sampler::capture::options::{CaptureOptions, Pausing};
 pub use sampler::sample::{ProcessSample, RssChange, Sample};
 pub use sampler::stats::SamplerStats;
 pub use sampler::{Sampler, SamplerOptions};
+pub use text::secrets::Secrets;
 
 #[cfg(test)]
 mod testing;

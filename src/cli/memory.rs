@@ -25,7 +25,7 @@ use crate::tui::terminal::term;
 /// # Errors
 /// When the process cannot be sampled, or the file cannot be written.
 pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
-    let process = resolve::process(&options.record.target)?;
+    let process = resolve::process(&options.record.target, options.record.sampling.secrets)?;
     let files = match options.record.output {
         Some(_) => Some(create_files(&options.record, &process)?),
         None => None,
@@ -54,7 +54,7 @@ fn watch(
     let stop = signals.stop_flag();
     let view = MemoryView {
         title: Title {
-            command: command_line(&root.target().command_line()),
+            command: command_line(&root.target().command_line().words(record.sampling.secrets)),
             pid: root.pid(),
             version: root.version().to_string(),
         },

@@ -22,7 +22,7 @@ use crate::session::signals::StopSignals;
 /// # Errors
 /// When the process cannot be sampled, or the file cannot be written.
 pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
-    let process = resolve::process(&options.target)?;
+    let process = resolve::process(&options.target, options.sampling.secrets)?;
     let files = create_files(options, &process)?;
     let signals = StopSignals::catch(files.discard())?;
     let is_launched = matches!(process, Process::Launch(_));
@@ -31,7 +31,9 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
         let profile = Profile::new(options.profile_options());
         let (run, profile) = match started {
             Started::Attached(root) => sample(root, options, &signals, profile, is_launched),
-            Started::EndedEarly(program) => (Run::ended_early(program), profile),
+            Started::EndedEarly(program) => {
+                (Run::ended_early(program, options.sampling.secrets), profile)
+            },
         };
         let ending = run.ending;
         let recording = run.into_recording(profile, options.tables.clone());

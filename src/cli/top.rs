@@ -21,7 +21,7 @@ use crate::tui::top;
 /// # Errors
 /// When there is no terminal, or the process cannot be sampled.
 pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
-    let process = resolve::process(&options.target)?;
+    let process = resolve::process(&options.target, options.sampling.secrets)?;
     let signals = StopSignals::catch(term::leave)?;
     let subprocesses = options.sampling.subprocesses;
     run_command(&process, subprocesses, &signals, |started| match started {
@@ -34,7 +34,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
     let sampling = options.sampling;
     let view = top::TopOptions {
         title: Title {
-            command: command_line(&root.target().command_line()),
+            command: command_line(&root.target().command_line().words(sampling.secrets)),
             pid: root.pid(),
             version: root.version().to_string(),
         },

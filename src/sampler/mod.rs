@@ -18,6 +18,7 @@ use crate::os::Pid;
 use crate::os::process::TargetProcess;
 use crate::os::ptrace::hold;
 use crate::os::ptrace::pause::PauseGuard;
+use crate::text::secrets::Secrets;
 
 use capture::options::{CaptureOptions, Pausing};
 use processes::names::{ProcessDescription, ProcessNames};
@@ -56,6 +57,8 @@ pub struct SamplerOptions {
     pub stop: Arc<AtomicBool>,
     /// Time from the sampler's start after which sampling ends; `None`: no limit.
     pub duration: Option<Duration>,
+    /// Whether the command lines of processes keep their secrets.
+    pub secrets: Secrets,
 }
 
 /// Samples a process (and its children). As an iterator it waits for the next tick, and ends when all
@@ -87,7 +90,7 @@ impl Sampler {
         let seed = u64::from(std::process::id()) ^ root.target().start_time();
         let mut sampler = Sampler {
             processes: Vec::new(),
-            names: ProcessNames::default(),
+            names: ProcessNames::new(options.secrets),
             pending: PendingProcesses::new(&root, options.subprocesses, start),
             memory: options.capture.memory.then(|| MemoryPoller::start(start)),
             frames: FrameTable::default(),
@@ -125,7 +128,7 @@ impl Sampler {
         let description = ProcessDescription {
             pid: process.pid(),
             parent,
-            command: process.command_line().join(" "),
+            command: process.command_line().words(self.options.secrets).join(" "),
         };
         let sampled = self.processes.iter().map(|one| one.process.pid());
         self.names.add(description, sampled);

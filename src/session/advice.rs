@@ -7,6 +7,7 @@ use crate::os::Pid;
 use crate::os::process::tree::descendants;
 use crate::text::escape::command_line;
 use crate::text::sanitize::shorten;
+use crate::text::secrets::Secrets;
 
 /// Time limit for the search.
 const SEARCH_TIME: Duration = Duration::from_secs(1);
@@ -34,12 +35,13 @@ pub fn advice_on_children(pid: Pid) -> Option<String> {
         0 => String::new(),
         more => format!(", and {more} more descendants"),
     };
+    let command = first.target().command_line();
     Some(format!(
         "{relation} {} runs Python {} ({}){more}: use --pid {}, or add -s (--subprocesses) to \
          include all child processes",
         first.pid(),
         first.version(),
-        shorten(&command_line(&first.target().command_line()), MAX_COMMAND),
+        shorten(&command_line(&command.words(Secrets::Hidden)), MAX_COMMAND),
         first.pid(),
     ))
 }

@@ -18,6 +18,7 @@ use crate::sampler::processes::launch;
 use crate::sampler::processes::root::Root;
 use crate::session::options::Sampling;
 use crate::text::escape::command_line;
+use crate::text::secrets::Secrets;
 
 /// Time limit for a process that is still starting.
 pub const PATIENCE: Duration = Duration::from_secs(2);
@@ -159,7 +160,7 @@ pub fn attach_launched(
             "warning: the program is not Python but has started a Python process ({}: {}): add -s \
              (--subprocesses) to include it",
             child.pid(),
-            command_line(&child.command_line())
+            command_line(&child.command_line().words(Secrets::Hidden))
         ));
     };
     if let Some(root) = launch::attach_launched(pid, subprocesses, is_running, warn)? {

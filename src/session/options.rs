@@ -8,6 +8,7 @@ use crate::os::Pid;
 use crate::profile::options::{Selection, Weights};
 use crate::sampler::SamplerOptions;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
+use crate::text::secrets::Secrets;
 
 /// The target as the user specified it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,6 +67,7 @@ pub struct Sampling {
     pub weights: Weights,
     pub nonblocking: bool,
     pub subprocesses: bool,
+    pub secrets: Secrets,
 }
 
 impl Sampling {
@@ -89,6 +91,7 @@ impl Sampling {
             subprocesses: self.subprocesses,
             stop: Arc::clone(stop),
             duration: None,
+            secrets: self.secrets,
         }
     }
 }

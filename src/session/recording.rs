@@ -20,6 +20,8 @@ use crate::sampler::sample::Sample;
 use crate::sampler::stats::SamplerStats;
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::text::escape::{command_line, for_terminal};
+use crate::text::secrets::Secrets;
+use crate::text::secrets::command::CommandLine;
 use crate::tui::model::SampleSource;
 
 /// Why the sampling ended.
@@ -134,10 +136,11 @@ impl Run {
     ) -> (Run, T) {
         warn_without_gc(&root, &options.sampling);
         warn_without_gil(&root, &options.sampling);
-        let command = command_line(&root.target().command_line());
+        let secrets = options.sampling.secrets;
+        let command = command_line(&root.target().command_line().words(secrets));
         let python_version = root.version().to_string();
         let start = SystemTime::now();
-        let mut sources = Sources::new(options.wants_sources);
+        let mut sources = Sources::new(options.wants_sources, secrets);
         // The first root directory has the number 0, which is every process's default.
         sources.add_process(root.pid());
         let sampling = SamplerOptions {
@@ -184,18 +187,19 @@ impl Run {
     }
 
     /// A program that ended before its interpreter was initialized: nothing wrong, but no samples.
-    pub fn ended_early(program: &Program) -> Run {
+    pub fn ended_early(program: &Program, secrets: Secrets) -> Run {
         let words = std::iter::once(&program.file).chain(&program.args);
-        let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
+        let words = words.map(|word| word.to_string_lossy().into_owned());
+        let command = CommandLine::new(words.collect());
         Run {
             stats: SamplerStats::default(),
             ending: Ending::ProgramEnded,
             last_error: None,
-            command: command_line(&words),
+            command: command_line(&command.words(secrets)),
             python_version: None,
             start: None,
             duration: None,
-            sources: Sources::new(false),
+            sources: Sources::new(false, secrets),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::os::deadline::Deadline;
 use crate::os::expendable::FILE_LIMIT;
 use crate::os::thread::start::start;
 use crate::output::table_options::source::{FileKey, Source};
+use crate::text::secrets::Secrets;
 
 /// Largest file that is read. Generated modules of 2 MiB exist.
 const MAX_FILE_BYTES: u64 = 8 << 20;
@@ -31,6 +32,7 @@ const NO_ANSWER: &str = "the file system does not respond";
 #[derive(Debug)]
 pub struct Sources {
     is_wanted: bool,
+    secrets: Secrets,
     /// Indices into `views`.
     by_pid: HashMap<Pid, u32>,
     /// Distinct views, in the order in which they were added.
@@ -39,9 +41,10 @@ pub struct Sources {
 
 impl Sources {
     /// No views; unless `is_wanted`, none are added.
-    pub fn new(is_wanted: bool) -> Sources {
+    pub fn new(is_wanted: bool, secrets: Secrets) -> Sources {
         Sources {
             is_wanted,
+            secrets,
             by_pid: HashMap::new(),
             views: Vec::new(),
         }
@@ -88,10 +91,11 @@ impl Sources {
         let (sender, receiver) = mpsc::channel();
         let views = self.views.clone();
         let names = files.clone();
+        let secrets = self.secrets;
         let reader = move || {
             let mut left = MAX_BYTES;
             for name in names {
-                let source = read_one(&views, &name, &mut left);
+                let source = read_one(&views, &name, &mut left, secrets);
                 // The receiver is dropped after the time limit.
                 if sender.send((name, source)).is_err() {
                     break;
@@ -119,7 +123,12 @@ impl Sources {
     }
 }
 
-fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize) -> Source {
+fn read_one(
+    views: &[Arc<FileView>],
+    file: &FileKey,
+    left: &mut usize,
+    secrets: Secrets,
+) -> Source {
     let path = &file.path;
     // Built-in code, and code compiled from a string.
     if path.starts_with('<') && path.ends_with('>') {
@@ -141,7 +150,7 @@ fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize) -> Source
                 "the file is newer than the process and may differ from the code that runs"
                     .to_owned()
             });
-            Source::of_bytes(&contents.bytes, note)
+            Source::of_bytes(&contents.bytes, note, secrets)
         }
         Err(error) => Source::missing(&match error.kind() {
             io::ErrorKind::NotFound => "no such file in the process's file system".to_owned(),
@@ -163,7 +172,7 @@ mod tests {
         std::fs::write(path("empty.py"), "").unwrap();
         nix::unistd::mkfifo(Path::new(&path("fifo.py")), nix::sys::stat::Mode::S_IRWXU).unwrap();
         let files = ["a.py", "empty.py", "fifo.py", "none.py"].map(path);
-        let mut sources = Sources::new(true);
+        let mut sources = Sources::new(true, Secrets::Hidden);
         let own = std::process::id().cast_signed();
         assert_eq!(
             (sources.add_process(own), sources.add_process(own)),
@@ -201,7 +210,7 @@ mod tests {
 
     #[test]
     fn unwanted_views_are_not_opened() {
-        let mut sources = Sources::new(false);
+        let mut sources = Sources::new(false, Secrets::Hidden);
         assert_eq!(sources.add_process(std::process::id().cast_signed()), None);
         assert!(sources.views.is_empty());
         let passwd = FileKey {

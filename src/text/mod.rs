@@ -2,7 +2,6 @@
 
 pub mod align;
 pub mod escape;
-pub mod redact_command;
 pub mod sanitize;
 pub mod secrets;
 pub mod units;

@@ -9,6 +9,7 @@ use crate::accuracy::alone;
 use crate::support::cores::{crash, kernel_dumps};
 use crate::support::for_each_kind;
 use pyspy_rs::FrameTable;
+use pyspy_rs::Secrets;
 use pyspy_rs::internals::{CoreFile, CoreOptions, PythonCore, ValueOptions, capture_from_core};
 
 /// All that a dump reads, in this process. Whatever the file holds, it ends, with a result or an error.
@@ -16,7 +17,7 @@ fn read_all(core: &Path) -> Result<usize, String> {
     let core = CoreFile::open(core, &CoreOptions::default()).map_err(|e| e.to_string())?;
     let mut core = PythonCore::find(core).map_err(|e| e.to_string())?;
     let mut frames = FrameTable::default();
-    let options = ValueOptions::level(1, false);
+    let options = ValueOptions::level(1, Secrets::Hidden);
     let inspect = |core: &PythonCore, frame: &_| core.frame_locals(frame, options).is_ok();
     let snapshot = capture_from_core(&mut core, &mut frames, inspect).map_err(|e| e.to_string())?;
     Ok(snapshot.traces.iter().map(|trace| trace.frames.len()).sum())

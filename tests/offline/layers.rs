@@ -17,7 +17,6 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "secrets",
             "units",
             "escape",
-            "redact_command",
         ],
     ),
     (

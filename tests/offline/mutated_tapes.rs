@@ -273,12 +273,12 @@ fn read_mutated(places: &Places<'_>, number: u64) -> Outcome {
     let memory = places.mutated(number);
     // Usually the first items of everything, which are read as all others are.
     let options = if number.is_multiple_of(20) {
-        ValueOptions::level(2, false)
+        ValueOptions::level(2, Secrets::Hidden)
     } else {
         ValueOptions {
             attributes: true,
             max_items: 5,
-            ..ValueOptions::level(1, true)
+            ..ValueOptions::level(1, Secrets::Shown)
         }
     };
     let before = USED.get();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pyspy_rs::Secrets;
 use pyspy_rs::internals::{Local, TapeMetadata, ValueOptions};
 use serde_json::Value;
 
@@ -20,7 +21,7 @@ impl Recorded {
         } = self;
         let attached = TapeMetadata::from_tape(tape, tape).unwrap();
         assert_eq!(attached.python.version.to_string(), *version);
-        let parsed = parse(&attached, tape, ValueOptions::level(2, true)).unwrap();
+        let parsed = parse(&attached, tape, ValueOptions::level(2, Secrets::Shown)).unwrap();
         let dump = Dump {
             pid: u64::try_from(attached.pid).unwrap(),
             version: version.clone(),
@@ -42,7 +43,7 @@ impl Recorded {
         );
         assert_locals(&main_locals(&parsed), &truth["locals"]);
 
-        let hidden = parse(&attached, tape, ValueOptions::level(2, false)).unwrap();
+        let hidden = parse(&attached, tape, ValueOptions::level(2, Secrets::Hidden)).unwrap();
         let shown = format!("{:?}", main_locals(&hidden));
         for secret in truth["secrets"].as_array().unwrap() {
             assert!(!shown.contains(secret.as_str().unwrap()), "{secret}");

@@ -34,4 +34,8 @@ pub struct DoctorArgs {
     /// Print JSON
     #[arg(short, long, help_heading = "Output")]
     pub json: bool,
+
+    /// Show secrets in command lines instead of <redacted>
+    #[arg(long, help_heading = "Output")]
+    pub show_secrets: bool,
 }

@@ -159,7 +159,7 @@ pub struct DumpArgs {
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]
     pub locals: u8,
 
-    /// Show the values of variables named like secrets instead of <redacted>
+    /// Show secrets in command lines and variables instead of <redacted>
     #[arg(long, help_heading = "Output")]
     pub show_secrets: bool,
 
@@ -282,6 +282,10 @@ pub struct RecordArgs {
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
 
+    /// Show secrets in command lines and source lines instead of <redacted>
+    #[arg(long, help_heading = "Output")]
+    pub show_secrets: bool,
+
     /// Hide the progress bar
     #[arg(long, help_heading = "Output")]
     pub hideprogress: bool,
@@ -304,6 +308,10 @@ pub struct TopArgs {
     /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
+
+    /// Show secrets in command lines instead of <redacted>
+    #[arg(long, help_heading = "Output")]
+    pub show_secrets: bool,
 }
 
 /// Arguments of `memory`.
@@ -339,6 +347,10 @@ pub struct MemoryArgs {
     /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]
     pub full_filenames: bool,
+
+    /// Show secrets in command lines instead of <redacted>
+    #[arg(long, help_heading = "Output")]
+    pub show_secrets: bool,
 }
 
 /// Arguments of `completions`.

@@ -25,7 +25,7 @@ use crate::os::thread::state::RunState;
 use crate::os::work_budget::{ATTACH, EXAMINE};
 use crate::os::{Pid, Tid};
 use crate::session::errors::without_number;
-use crate::text::redact_command::redact_command;
+use crate::text::secrets::Secrets;
 
 /// Most interpreters that are listed, names of native threads, and native threads whose names are read.
 const MAX_INTERPRETERS: usize = 100;
@@ -59,7 +59,7 @@ fn seccomp(mode: u8) -> &'static str {
     }
 }
 
-pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
+pub fn process(pid: Pid, facts: &ProcessFacts, secrets: Secrets) -> Process {
     let (executable, executable_is) = match &facts.program {
         Program::Unknown => (None, None),
         Program::Present(path) => (Some(path), Some("present")),
@@ -69,7 +69,7 @@ pub fn process(pid: Pid, facts: &ProcessFacts) -> Process {
     let kinds = facts.namespaces.iter();
     let limit = facts.limit.as_ref();
     Process {
-        command: redact_command(&facts.command),
+        command: facts.command.words(secrets).into_owned(),
         name: facts.name.clone(),
         executable: executable.map(|path| path.display().to_string()),
         executable_is,

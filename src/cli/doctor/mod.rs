@@ -32,8 +32,8 @@ use report::{AccessMethod, Problem, Report, SCHEMA, Verdict};
 /// # Errors
 /// When no process was given and there is not exactly one, or stdout cannot be written.
 pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
-    let pid = running_process(&options.target)?;
-    let report = inspect(pid, options.nonblocking);
+    let pid = running_process(&options.target, options.secrets)?;
+    let report = inspect(pid, options);
     if options.json {
         let text = serde_json::to_string_pretty(&report)?;
         to_stdout(|out| writeln!(out, "{}", in_json(&text)))?;
@@ -44,7 +44,8 @@ pub fn run(options: &DoctorOptions) -> anyhow::Result<u8> {
 }
 
 /// Collects the report. This never fails: unknown parts are `None`.
-fn inspect(pid: Pid, nonblocking: bool) -> Report {
+fn inspect(pid: Pid, options: &DoctorOptions) -> Report {
+    let nonblocking = options.nonblocking;
     let own = OwnFacts::gather(Path::new("/"));
     let patience = Instant::now() + attach::PATIENCE;
     let attached = attach::attach_until(patience, ATTACH, pid);
@@ -53,7 +54,7 @@ fn inspect(pid: Pid, nonblocking: bool) -> Report {
         schema: SCHEMA,
         pid,
         pyspy_rs: facts::own(&own),
-        process: facts.as_ref().map(|facts| facts::process(pid, facts)),
+        process: facts.as_ref().map(|facts| facts::process(pid, facts, options.secrets)),
         ..Report::default()
     };
     let pause_error = facts

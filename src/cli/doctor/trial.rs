@@ -12,6 +12,7 @@ use crate::cpython::process::PythonProcess;
 use crate::cpython::stack::trace::StackTrace;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::{Sampler, SamplerOptions};
+use crate::text::secrets::Secrets;
 
 /// Samples per second, the default of `record`.
 const RATE_HZ: u32 = 100;
@@ -36,6 +37,8 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
             subprocesses: false,
             stop: Arc::new(AtomicBool::new(false)),
             duration: Some(DURATION),
+            // Its command line is not shown.
+            secrets: Secrets::Hidden,
         },
     );
     let mut test = TestSample {

@@ -61,7 +61,7 @@ fn warn_of_missing_files(core: &PythonCore) {
 }
 
 fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Result<ProcessDump> {
-    let values = ValueOptions::level(options.locals, options.show_secrets);
+    let values = ValueOptions::level(options.locals, options.secrets);
     let end = Deadline::after(LOCALS_LIMIT);
     let locals = |core: &PythonCore, frame: &RawFrame| {
         let is_omitted = end.is_over() || core.reader().text_is_spent();
@@ -105,7 +105,7 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     Ok(ProcessDump {
         pid: core.pid(),
         parent: None,
-        command: core.command_line().to_vec(),
+        command: core.command_line().words(options.secrets).into_owned(),
         version,
         executable: core.exe_path().to_string_lossy().into_owned(),
         memory: None,

@@ -41,6 +41,7 @@ use crate::sampler::schedule::throttle::ThrottleWatch;
 use crate::session::attach;
 use crate::session::errors::{UserError, print_stderr};
 use crate::text::escape::command_line;
+use crate::text::secrets::Secrets;
 use model::{MemoryDump, ProcessDump};
 use print::print;
 
@@ -70,7 +71,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
     if let Some(file) = &options.core.core {
         return core::run(file, options);
     }
-    let pid = running_process(&options.target)?;
+    let pid = running_process(&options.target, options.secrets)?;
     let mut run = Run {
         options,
         frames: FrameTable::default(),
@@ -99,7 +100,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         .chain(children.into_iter().flatten())
         .peekable();
     if let (Some(target), None) = (other, processes.peek()) {
-        let command = command_line(&target.command_line());
+        let command = command_line(&target.command_line().words(options.secrets));
         return Err(UserError::failure(
             format!("process {pid} ({command}) is not a Python process, and its Python children have ended"),
             "try again, or use `record -s`, which also samples children that start later",
@@ -158,7 +159,7 @@ fn dump_children<'a>(
     descendants(&[root]).into_iter().filter_map(move |child| {
         let command = commands
             .entry(child.parent)
-            .or_insert_with(|| command_line_of(child.parent));
+            .or_insert_with(|| command_line_of(child.parent, run.options.secrets));
         let result = attach::attach_until(patience, EXAMINE, child.pid)
             .map_err(Problem::Attach)
             .and_then(|process| dump(process, run));
@@ -184,8 +185,11 @@ fn dump_children<'a>(
     })
 }
 
-fn command_line_of(pid: Pid) -> Vec<String> {
-    ProcessSummary::of(pid).map_or_else(Vec::new, |process| process.command_line)
+fn command_line_of(pid: Pid, secrets: Secrets) -> Vec<String> {
+    let process = ProcessSummary::of(pid);
+    process.map_or_else(Vec::new, |process| {
+        process.command_line.words(secrets).into_owned()
+    })
 }
 
 /// Warns that threads cannot be paused.
@@ -236,7 +240,7 @@ fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump,
     let (options, frames) = (run.options, &mut run.frames);
     let capture = capture_options(process.pid(), options);
     let values =
-        (options.locals > 0).then(|| ValueOptions::level(options.locals, options.show_secrets));
+        (options.locals > 0).then(|| ValueOptions::level(options.locals, options.secrets));
     let mut locals = LocalsReader::new(values, run.locals_time);
     let mut tracked = TrackedThreads::default();
     let begin = Instant::now();
@@ -290,7 +294,7 @@ fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump,
     Ok(ProcessDump {
         pid: process.pid(),
         parent: None,
-        command: target.command_line(),
+        command: target.command_line().words(options.secrets).into_owned(),
         version: process.version().to_string(),
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),

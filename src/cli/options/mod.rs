@@ -14,6 +14,7 @@ use crate::output::table_options::TableOptions;
 use crate::profile::options::{ProfileOptions, Selection, Weights};
 use crate::session::options::{Sampling, Target};
 use crate::session::recording::SamplesOptions;
+use crate::text::secrets::Secrets;
 
 /// A subcommand with its options.
 #[derive(Debug)]
@@ -45,7 +46,7 @@ pub struct DumpOptions {
     pub json: bool,
     /// 0: no locals; 1: short values; 2 and above: longer values.
     pub locals: u8,
-    pub show_secrets: bool,
+    pub secrets: Secrets,
     pub subprocesses: bool,
     pub full_filenames: bool,
     pub nonblocking: bool,
@@ -135,7 +136,7 @@ fn dump(args: DumpArgs) -> DumpOptions {
         core: args.core,
         json: args.json,
         locals: args.locals,
-        show_secrets: args.show_secrets,
+        secrets: Secrets::shown_if(args.show_secrets),
         subprocesses: args.subprocesses,
         full_filenames: args.full_filenames,
         nonblocking: args.nonblocking,
@@ -148,7 +149,8 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         .or_else(|| args.output.as_deref().and_then(Format::from_path))
         .unwrap_or_default();
     let memory = args.memory || format.needs_memory();
-    let sampling = sampling(&args.sampling, &args.target, memory);
+    let secrets = Secrets::shown_if(args.show_secrets);
+    let sampling = sampling(&args.sampling, &args.target, memory, secrets);
     let tables = tables(&args, format)?;
     let target = target(args.target, "record")?;
     // A table is for reading at once.
@@ -219,7 +221,8 @@ fn is_csv(path: &Path) -> bool {
 
 fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     // Memory is one column of several here, not worth 1000 samples per second.
-    let mut sampling = sampling(&args.sampling, &args.target, false);
+    let secrets = Secrets::shown_if(args.show_secrets);
+    let mut sampling = sampling(&args.sampling, &args.target, false, secrets);
     sampling.weights.rss = true;
     Ok(TopOptions {
         sampling,
@@ -241,6 +244,7 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
                 weights: Weights::RSS,
                 nonblocking: args.nonblocking,
                 subprocesses,
+                secrets: Secrets::shown_if(args.show_secrets),
             },
             duration: match args.duration {
                 RecordFor::Unlimited => None,
@@ -270,7 +274,12 @@ const RATE_HZ: u32 = 100;
 /// Default samples per second for memory: bursts of allocations are short.
 const MEMORY_RATE_HZ: u32 = 1_000;
 
-fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampling {
+fn sampling(
+    sampling: &SamplingArgs,
+    target: &TargetArgs,
+    memory: bool,
+    secrets: Secrets,
+) -> Sampling {
     Sampling {
         rate_hz: sampling
             .rate
@@ -286,6 +295,7 @@ fn sampling(sampling: &SamplingArgs, target: &TargetArgs, memory: bool) -> Sampl
         },
         nonblocking: sampling.nonblocking,
         subprocesses: target.subprocesses,
+        secrets,
     }
 }
 
@@ -295,6 +305,7 @@ pub struct DoctorOptions {
     /// Never a program to launch.
     pub target: Target,
     pub json: bool,
+    pub secrets: Secrets,
     pub nonblocking: bool,
 }
 
@@ -303,6 +314,7 @@ impl From<DoctorArgs> for DoctorOptions {
         DoctorOptions {
             target: running(args.pid.or(args.pid_option), args.in_container),
             json: args.json,
+            secrets: Secrets::shown_if(args.show_secrets),
             nonblocking: args.nonblocking,
         }
     }

@@ -93,7 +93,7 @@ fn dump_and_top_accept_all_spellings_of_py_spy() {
         assert_eq!(options.target, Target::Pid(12));
         assert_eq!(options.locals, 2);
         assert!(options.json && options.subprocesses && options.full_filenames);
-        assert!(options.nonblocking && !options.show_secrets);
+        assert!(options.nonblocking && options.secrets.are_hidden());
     }
     for line in [
         "pyspy-rs top --pid 12 --rate 7 --subprocesses --full-filenames --gil --idle --delay 0.5 \

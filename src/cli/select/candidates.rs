@@ -18,6 +18,7 @@ use crate::os::work_budget::{EXAMINE, GaveUp, WorkBudget};
 use crate::session::errors::{USAGE, UserError, print_stderr};
 use crate::text::align::{Align, columns, more};
 use crate::text::escape::command_line;
+use crate::text::secrets::Secrets;
 use crate::text::units::{mib, rough_duration};
 
 /// Most processes that are listed.
@@ -38,7 +39,7 @@ struct Candidate {
 /// # Errors
 /// A usage error when there is none or more than one, or one that may be Python as well; these are
 /// listed on stderr.
-pub fn only_one() -> Result<Pid, UserError> {
+pub fn only_one(secrets: Secrets) -> Result<Pid, UserError> {
     let mut search = Search::start();
     let candidates: Vec<Candidate> = all_processes()
         .unwrap_or_default()
@@ -51,7 +52,7 @@ pub fn only_one() -> Result<Pid, UserError> {
             print_stderr(&format!(
                 "Using process {}, the only Python process: {}",
                 one.process.pid,
-                command_line(&one.process.command_line)
+                command_line(&one.process.command_line.words(secrets))
             ));
             return Ok(one.process.pid);
         }
@@ -67,7 +68,7 @@ pub fn only_one() -> Result<Pid, UserError> {
         (several, _) => format!("{} Python processes are running", several.len()),
     };
     if !candidates.is_empty() {
-        for line in table(&candidates) {
+        for line in table(&candidates, secrets) {
             print_stderr(&line);
         }
     }
@@ -199,7 +200,7 @@ fn looks_like_python(process: &ProcessSummary, budget: &WorkBudget) -> bool {
             .is_ok_and(|maps| maps.iter().filter_map(Mapping::file_path).any(is_python))
 }
 
-fn table(candidates: &[Candidate]) -> Vec<String> {
+fn table(candidates: &[Candidate], secrets: Secrets) -> Vec<String> {
     const HEADINGS: [(&str, Align); 5] = [
         ("PID", Align::Right),
         ("VERSION", Align::Left),
@@ -213,7 +214,7 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
             one.version.clone(),
             mib(one.process.rss_bytes),
             rough_duration(one.process.age),
-            command_line(&one.process.command_line),
+            command_line(&one.process.command_line.words(secrets)),
         ]
     });
     let mut lines = columns(&HEADINGS, &rows.collect::<Vec<_>>());
@@ -224,6 +225,7 @@ fn table(candidates: &[Candidate]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::secrets::command::CommandLine;
 
     #[test]
     fn lists_what_is_needed_to_choose() {
@@ -232,14 +234,14 @@ mod tests {
                 pid: 8172,
                 parent: 1,
                 exe: "/usr/bin/python3.11".into(),
-                command_line: vec!["python".to_owned(), "app.py\n".to_owned()],
+                command_line: CommandLine::new(vec!["python".to_owned(), "app.py\n".to_owned()]),
                 rss_bytes: 59_873_690,
                 age: Duration::from_secs(200),
             },
             version: "3.11.7".to_owned(),
         };
         assert_eq!(
-            table(std::slice::from_ref(&one)),
+            table(std::slice::from_ref(&one), Secrets::Hidden),
             [
                 " PID  VERSION       RSS     AGE  COMMAND",
                 "8172  3.11.7   57.1 MiB  3m 20s  python app.py\\n",
@@ -247,7 +249,7 @@ mod tests {
         );
         let many = vec![one; MAX_LISTED + 3];
         assert_eq!(
-            table(&many).last().map(String::as_str),
+            table(&many, Secrets::Hidden).last().map(String::as_str),
             Some("… and 3 more")
         );
     }

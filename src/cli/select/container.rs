@@ -9,6 +9,7 @@ use crate::session::options::ContainerTarget;
 use crate::text::align::{Align, columns, more};
 use crate::text::escape::command_line;
 use crate::text::sanitize::shorten;
+use crate::text::secrets::Secrets;
 
 /// Most lines of a list.
 const MAX_LISTED: usize = 50;
@@ -25,7 +26,7 @@ const COMMAND: (&str, Align) = ("COMMAND", Align::Left);
 /// # Errors
 /// When there is no such container, or not exactly one such process. The containers or processes to
 /// choose from are listed on stderr.
-pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
+pub fn find(wanted: &ContainerTarget, secrets: Secrets) -> Result<Pid, UserError> {
     let containers = Containers::read().map_err(|error| {
         UserError::failure(
             format!("cannot list containers: {error}"),
@@ -34,7 +35,7 @@ pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
     })?;
     let processes = containers.processes_in(&wanted.container);
     if processes.is_empty() {
-        return Err(no_container(&wanted.container, &containers));
+        return Err(no_container(&wanted.container, &containers, secrets));
     }
     let mut search = Search::start();
     let is_wanted = |one: &ContainerProcess| match wanted.pid {
@@ -56,16 +57,16 @@ pub fn find(wanted: &ContainerTarget) -> Result<Pid, UserError> {
                 "Process {} of {container} is process {} here: {}",
                 one.inside,
                 one.pid,
-                command(one.pid)
+                command(one.pid, secrets)
             ));
             Ok(one.pid)
         }
-        [] => Err(no_process(wanted, processes)),
-        several => Err(ambiguous(wanted, several, &containers)),
+        [] => Err(no_process(wanted, processes, secrets)),
+        several => Err(ambiguous(wanted, several, &containers, secrets)),
     }
 }
 
-fn no_container(name: &str, containers: &Containers) -> UserError {
+fn no_container(name: &str, containers: &Containers, secrets: Secrets) -> UserError {
     let list = containers.list();
     let hidden = match containers.hidden {
         0 => String::new(),
@@ -88,7 +89,7 @@ fn no_container(name: &str, containers: &Containers) -> UserError {
             one.label(),
             one.processes.to_string(),
             one.first.to_string(),
-            command(one.first),
+            command(one.first, secrets),
         ]
     });
     UserError::failure(
@@ -100,14 +101,18 @@ fn no_container(name: &str, containers: &Containers) -> UserError {
     )
 }
 
-fn no_process(wanted: &ContainerTarget, mut processes: Vec<ContainerProcess>) -> UserError {
+fn no_process(
+    wanted: &ContainerTarget,
+    mut processes: Vec<ContainerProcess>,
+    secrets: Secrets,
+) -> UserError {
     let name = &wanted.container;
     processes.sort_by_key(|one| one.inside);
     print_list(&[INSIDE, HERE, COMMAND], &processes, |one| {
         vec![
             one.inside.to_string(),
             one.pid.to_string(),
-            command(one.pid),
+            command(one.pid, secrets),
         ]
     });
     match wanted.pid {
@@ -126,6 +131,7 @@ fn ambiguous(
     wanted: &ContainerTarget,
     found: &[ContainerProcess],
     containers: &Containers,
+    secrets: Secrets,
 ) -> UserError {
     let name = &wanted.container;
     print_list(&[INSIDE, HERE, CONTAINER, COMMAND], found, |one| {
@@ -135,7 +141,7 @@ fn ambiguous(
             one.inside.to_string(),
             one.pid.to_string(),
             label,
-            command(one.pid),
+            command(one.pid, secrets),
         ]
     });
     match wanted.pid {
@@ -163,8 +169,8 @@ fn print_list<T>(headings: &[(&str, Align)], list: &[T], row: impl Fn(&T) -> Vec
 }
 
 /// A process's command, shortened for a list.
-fn command(pid: Pid) -> String {
+fn command(pid: Pid, secrets: Secrets) -> String {
     let process = ProcessSummary::of(pid);
-    let command = process.map_or(String::new(), |process| command_line(&process.command_line));
+    let command = process.map_or(String::new(), |process| command_line(&process.command_line.words(secrets)));
     shorten(&command, MAX_COMMAND)
 }

@@ -4,15 +4,16 @@ use super::{candidates, container};
 use crate::os::Pid;
 use crate::session::errors::UserError;
 use crate::session::options::{Process, Target};
+use crate::text::secrets::Secrets;
 
 /// The running process or the program of a target.
 ///
 /// # Errors
 /// When there is no such process, or more than one.
-pub fn process(target: &Target) -> Result<Process, UserError> {
+pub fn process(target: &Target, secrets: Secrets) -> Result<Process, UserError> {
     match target {
         Target::Program(program) => Ok(Process::Launch(program.clone())),
-        running => running_process(running).map(Process::Running),
+        running => running_process(running, secrets).map(Process::Running),
     }
 }
 
@@ -20,10 +21,10 @@ pub fn process(target: &Target) -> Result<Process, UserError> {
 ///
 /// # Errors
 /// When there is no such process, or more than one.
-pub fn running_process(target: &Target) -> Result<Pid, UserError> {
+pub fn running_process(target: &Target, secrets: Secrets) -> Result<Pid, UserError> {
     match target {
         Target::Pid(pid) => Ok(*pid),
-        Target::ContainerTarget(wanted) => container::find(wanted),
-        Target::OnlyOne | Target::Program(_) => candidates::only_one(),
+        Target::ContainerTarget(wanted) => container::find(wanted, secrets),
+        Target::OnlyOne | Target::Program(_) => candidates::only_one(secrets),
     }
 }

@@ -17,8 +17,9 @@ pub(crate) struct Class {
     pub basicsize: i64,
     pub itemsize: i64,
     pub dictoffset: i64,
+    pub base: RemoteAddr,
     /// Null for static types (3.12+).
-    dict: RemoteAddr,
+    pub dict: RemoteAddr,
     name: RemoteAddr,
 }
 
@@ -102,6 +103,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
             basicsize: head.i64(layout.tp_basicsize)?,
             itemsize: head.i64(itemsize)?,
             dictoffset: head.i64(layout.tp_dictoffset)?,
+            // In every version tp_base directly precedes tp_dict.
+            base: head.ptr(layout.tp_dict.saturating_sub(8))?,
             dict: head.ptr(layout.tp_dict)?,
             name: head.ptr(layout.tp_name)?,
         })

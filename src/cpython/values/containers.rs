@@ -2,11 +2,13 @@
 
 use super::class::Family;
 use super::object::Objects;
+use super::secrets::value_name;
 use super::{CUT, KnownClass, ValueWriter};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::{RecordBuffer, span};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
+use crate::text::secrets::command::Next;
 
 /// Maximum number of slots of a set that are searched.
 const MAX_SET_SLOTS: u64 = 1 << 16;
@@ -28,14 +30,17 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             head.ptr(layout.ob_item)?,
             self.shown_count("PyListObject", object, total)?,
         )?;
-        self.inside(object, ("[", "]"), |writer| writer.items(&items, total))
+        self.inside(object, ("[", "]"), |writer| writer.items(&items, total, &[]))
     }
 
-    pub(crate) fn tuple(&mut self, object: RemoteAddr) -> Result<(), ReadError> {
+    /// A tuple; `names` are those of a named tuple's items.
+    pub(crate) fn tuple(&mut self, object: RemoteAddr, names: &[String]) -> Result<(), ReadError> {
         let (items, total) = self.tuple_items(object)?;
         // As in `(1,)`.
         let close = if total == 1 { ",)" } else { ")" };
-        self.inside(object, ("(", close), |writer| writer.items(&items, total))
+        self.inside(object, ("(", close), |writer| {
+            writer.items(&items, total, names)
+        })
     }
 
     /// The first items of a tuple, and its length.
@@ -67,13 +72,21 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         Ok(usize::try_from(total).map_or(max, |total| total.min(max)))
     }
 
-    /// Items separated by commas, and `…` for those that are not shown.
-    pub(crate) fn items(&mut self, items: &[RemoteAddr], total: u64) -> Result<(), ReadError> {
+    /// Items separated by commas, and `…` for those that are not shown. `names`: what is known of them.
+    pub(crate) fn items(
+        &mut self,
+        items: &[RemoteAddr],
+        total: u64,
+        names: &[String],
+    ) -> Result<(), ReadError> {
         // A header or an option as a pair: `(b'authorization', b'Bearer ...')`.
         let pair_name = match items {
-            [name, _] if total == 2 => self.key_name(*name)?,
+            [name, _] if total == 2 && names.is_empty() => self.key_name(*name)?,
             _ => None,
         };
+        let named: Vec<_> = names.iter().map(String::as_str).zip(items.iter().copied()).collect();
+        let names_secret = self.name_a_secret(&named)?;
+        let mut announced = Next::default();
         for (index, item) in items.iter().enumerate() {
             if self.full {
                 return Ok(());
@@ -81,8 +94,11 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             if index > 0 {
                 self.push(", ");
             }
-            let name = pair_name.as_deref().filter(|_| index == 1);
-            self.named(name, *item)?;
+            let name = match names.get(index) {
+                Some(name) => Some(value_name(name, names_secret)),
+                None => pair_name.as_deref().filter(|_| index == 1),
+            };
+            announced = self.argument(announced, |writer| writer.named(name, *item))?;
         }
         self.rest(items.len(), total);
         Ok(())
@@ -98,6 +114,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
     pub(crate) fn dict(&mut self, object: RemoteAddr) -> Result<(), ReadError> {
         let items = self.objects.dict_items(object, self.options.max_items)?;
         let total = self.objects.dict_len(object)?;
+        let names_secret = self.keys_name_a_secret(&items)?;
         self.inside(object, ("{", "}"), |writer| {
             for (index, (key, value)) in items.iter().enumerate() {
                 if writer.full {
@@ -109,7 +126,8 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                 writer.value(*key)?;
                 writer.push(": ");
                 let name = writer.key_name(*key)?;
-                writer.named(name.as_deref(), *value)?;
+                let name = name.as_deref().map(|name| value_name(name, names_secret));
+                writer.named(name, *value)?;
             }
             writer.rest(items.len(), total);
             Ok(())
@@ -133,7 +151,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         }
     }
 
-    fn try_key_name(&mut self, key: RemoteAddr) -> Result<Option<String>, ReadError> {
+    pub(crate) fn try_key_name(&mut self, key: RemoteAddr) -> Result<Option<String>, ReadError> {
         let known = self.class_of(key)?;
         Ok(match known.family {
             Family::Str if self.objects.is_python2() => Some(self.objects.python2_unicode(key)?),
@@ -143,6 +161,8 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                 let bytes = self.objects.bytes_prefix(key, MAX_KEY_BYTES)?;
                 Some(String::from_utf8_lossy(&bytes).into_owned())
             }
+            // `("db", "password")` names one, too.
+            Family::Tuple => return self.name_in_tuple(key),
             _ => None,
         })
     }

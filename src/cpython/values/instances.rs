@@ -3,7 +3,7 @@
 use super::class::Family;
 use super::dict::DictEntry;
 use super::object::Objects;
-use super::repr::quote_bytes;
+use super::secrets::value_name;
 use super::{KnownClass, ValueWriter};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::read_ptr;
@@ -35,7 +35,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             "range" => return self.range(object),
             "bytearray" => {
                 let bytes = self.objects.bytearray(object, self.options.max_chars)?;
-                format!("bytearray(b{})", quote_bytes(&bytes))
+                format!("bytearray(b{})", self.quoted_bytes(&bytes))
             }
             "frozendict" => {
                 self.push("frozendict(");
@@ -88,6 +88,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         entries: &[DictEntry],
         first: &str,
     ) -> Result<(), ReadError> {
+        let names_secret = self.attributes_name_a_secret(entries)?;
         let outside = !self.inside_instance;
         self.inside_instance = true;
         let mut separator = first;
@@ -98,13 +99,13 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             }
             self.push(separator);
             separator = ", ";
-            result = self.write_attribute(entry);
+            result = self.write_attribute(entry, names_secret);
         }
         self.inside_instance = !outside;
         result
     }
 
-    fn write_attribute(&mut self, entry: &DictEntry) -> Result<(), ReadError> {
+    fn write_attribute(&mut self, entry: &DictEntry, names_secret: bool) -> Result<(), ReadError> {
         let name = self.key_name(entry.key)?;
         match &name {
             None if self.reads_ahead => {}
@@ -112,7 +113,8 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             None => self.value(entry.key)?,
         }
         self.push("=");
-        self.named(name.as_deref(), entry.value)
+        let name = name.as_deref().map(|name| value_name(name, names_secret));
+        self.named(name, entry.value)
     }
 
     /// Whether an instance shows its attributes here: not inside another instance, where they would
@@ -146,7 +148,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         let items = [start?, stop?, step];
         let shown = items.get(..if is_one { 2 } else { 3 }).unwrap_or(&items);
         self.inside(object, ("range(", ")"), |writer| {
-            writer.items(shown, shown.len() as u64)
+            writer.items(shown, shown.len() as u64, &[])
         })
     }
 
@@ -167,7 +169,7 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         let attributes = self.attributes(object, known)?;
         self.push(&name);
         self.inside(object, ("(", ")"), |writer| {
-            writer.items(&items, total)?;
+            writer.items(&items, total, &[])?;
             writer.write_attributes(&attributes, if total > 0 { ", " } else { "" })
         })
     }

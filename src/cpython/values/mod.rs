@@ -14,6 +14,7 @@ pub mod number;
 pub mod object;
 pub mod repr;
 pub mod scalars;
+pub mod secrets;
 pub mod slots;
 
 use std::cell::OnceCell;
@@ -24,7 +25,8 @@ use super::read::budget::Budget;
 use super::read::error::ReadError;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
-use crate::text::secrets::{REDACTED, is_secret_name};
+use crate::text::secrets::names::secrecy;
+use crate::text::secrets::{REDACTED, Secrets};
 use class::{Class, Family};
 use object::Objects;
 use repr::printable_name;
@@ -44,15 +46,15 @@ pub struct ValueOptions {
     pub max_items: usize,
     /// Whether instances show their attributes.
     pub attributes: bool,
-    /// Whether values are shown whose names suggest a secret.
-    pub show_secrets: bool,
+    /// Whether secrets are shown.
+    pub secrets: Secrets,
     /// Maximum number of reads for the variables of one frame.
     pub max_reads: usize,
 }
 
 impl ValueOptions {
     /// The options of `-l` (1) and `-ll` (2 and more).
-    pub fn level(level: u8, show_secrets: bool) -> ValueOptions {
+    pub fn level(level: u8, secrets: Secrets) -> ValueOptions {
         if level <= 1 {
             // As py-spy's for one -l.
             ValueOptions {
@@ -60,7 +62,7 @@ impl ValueOptions {
                 max_depth: 4,
                 max_items: 40,
                 attributes: false,
-                show_secrets,
+                secrets,
                 max_reads: 10_000,
             }
         } else {
@@ -69,7 +71,7 @@ impl ValueOptions {
                 max_depth: 8,
                 max_items: 400,
                 attributes: true,
-                show_secrets,
+                secrets,
                 max_reads: 100_000,
             }
         }
@@ -88,6 +90,8 @@ pub(crate) struct KnownClass {
     /// `tp_name`.
     pub short_name: String,
     full_name: OnceCell<String>,
+    /// The names of a named tuple's items; empty for other classes.
+    field_names: OnceCell<Rc<[String]>>,
 }
 
 impl KnownClass {
@@ -206,7 +210,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
 
     /// The text of a variable whose value is an int that is stored in the frame itself.
     pub fn int_variable(&self, name: &str, value: i64) -> String {
-        if !self.options.show_secrets && is_secret_name(name) {
+        if self.options.secrets.are_hidden() && secrecy(name).hides(true) {
             REDACTED.to_owned()
         } else {
             value.to_string()
@@ -245,7 +249,9 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
 
     /// The value of something with a name, hidden if the name is that of a secret.
     fn named(&mut self, name: Option<&str>, object: RemoteAddr) -> Result<(), ReadError> {
-        if !self.reads_ahead && !self.options.show_secrets && name.is_some_and(is_secret_name) {
+        if let Some(name) = name
+            && self.is_hidden(name, object)?
+        {
             self.push(REDACTED);
             return Ok(());
         }
@@ -304,6 +310,7 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
             family: self.objects.family(&class),
             short_name: self.objects.class_short_name(&class)?,
             full_name: OnceCell::new(),
+            field_names: OnceCell::new(),
         });
         self.cache.classes.insert(addr, Rc::clone(&known));
         Ok(known)
@@ -332,7 +339,10 @@ impl<'o, 'a, M: RemoteMemory> ValueWriter<'o, 'a, M> {
                 })
             }
             Family::List => self.wrapped(object, &known, |writer| writer.list(object)),
-            Family::Tuple => self.wrapped(object, &known, |writer| writer.tuple(object)),
+            Family::Tuple => {
+                let names = self.field_names(&known)?;
+                self.wrapped(object, &known, |writer| writer.tuple(object, &names))
+            }
             Family::Dict => self.wrapped(object, &known, |writer| writer.dict(object)),
             Family::Exception => self.exception(object, &known),
             Family::Type => self.class_object(object),

@@ -28,10 +28,9 @@ pub(crate) fn quote(text: &str, escape: Escape) -> String {
     quoted
 }
 
-/// Bytes in quotes, without the `b`.
-pub(crate) fn quote_bytes(bytes: &[u8]) -> String {
-    let latin1: String = bytes.iter().map(|byte| char::from(*byte)).collect();
-    quote(&latin1, Escape::NonAscii)
+/// Bytes in quotes, without the `b`. Each character stands for the byte of its number.
+pub(crate) fn quote_latin1(bytes: &str) -> String {
+    quote(bytes, Escape::NonAscii)
 }
 
 fn push_char(quoted: &mut String, c: char, mark: char, escape: Escape) {
@@ -112,7 +111,7 @@ mod tests {
 
     #[test]
     fn bytes_and_python_2_are_ascii() {
-        assert_eq!(quote_bytes(b"a\x00\xff'"), "\"a\\x00\\xff'\"");
+        assert_eq!(quote_latin1("a\0\u{ff}'"), "\"a\\x00\\xff'\"");
         assert_eq!(
             quote("é змея 🐍", Escape::NonAscii),
             "'\\xe9 \\u0437\\u043c\\u0435\\u044f \\U0001f40d'"

@@ -3,7 +3,7 @@
 use super::class::Family;
 use super::number::{float_repr, float32_repr};
 use super::object::Objects;
-use super::repr::{Escape, quote, quote_bytes};
+use super::repr::{Escape, quote};
 use super::{CUT, KnownClass, ValueWriter};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::RecordBuffer;
@@ -51,14 +51,15 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                     (objects.string_start(object)?, "", Escape::Unprintable)
                 };
                 let rest = if start.is_cut { CUT } else { "" };
-                Ok(format!("{prefix}{}{rest}", quote(&start.text, escape)))
+                let text = self.without_secrets(&start.text, start.is_cut);
+                Ok(format!("{prefix}{}{rest}", quote(&text, escape)))
             }
             Family::Bytes => {
                 // A byte takes at least one character: reading one byte too many makes the text end in `…`.
                 let bytes =
                     objects.bytes_prefix(object, self.options.max_chars.saturating_add(1))?;
                 let prefix = if objects.is_python2() { "" } else { "b" };
-                Ok(format!("{prefix}{}", quote_bytes(&bytes)))
+                Ok(format!("{prefix}{}", self.quoted_bytes(&bytes)))
             }
             _ => Err(ReadError::corrupt("PyObject", object)),
         }

@@ -24,6 +24,7 @@ use super::process::image::ProcessImage;
 use super::procfs::maps::Mapping;
 use super::procfs::paths::open_regular;
 use super::{Pid, Tid};
+use crate::text::secrets::command::CommandLine;
 use files::{CoreOptions, MappedFile, Search};
 use headers::Load;
 use notes::{CoreThread, Notes};
@@ -61,7 +62,7 @@ pub struct CoreFile {
     threads: Vec<CoreThread>,
     pid: Pid,
     exe: PathBuf,
-    command: Vec<String>,
+    command: CommandLine,
     signal: Option<Signal>,
     writer: Writer,
     size: u64,
@@ -92,6 +93,7 @@ impl CoreFile {
             let words = notes.arguments.split_whitespace();
             words.map(str::to_owned).collect()
         });
+        let command = CommandLine::new(command);
         Ok(CoreFile {
             mappings: mappings(&headers.loads, &notes),
             pid: notes.pid.unwrap_or(first.tid),
@@ -115,7 +117,7 @@ impl CoreFile {
     }
 
     /// Its arguments, which it may have changed. Empty when they are unknown.
-    pub fn command_line(&self) -> &[String] {
+    pub fn command_line(&self) -> &CommandLine {
         &self.command
     }
 

@@ -18,6 +18,7 @@ use crate::os::procfs::status::Status;
 use crate::os::thread::activity::ActivityReader;
 use crate::os::thread::state::RunState;
 use crate::os::{Pid, Tid, container};
+use crate::text::secrets::command::CommandLine;
 
 /// `CAP_SYS_ADMIN`, which permits opening the links of `/proc/PID/map_files`, and `CAP_SYS_NICE`,
 /// which permits real-time priority for the sampler (include/uapi/linux/capability.h).
@@ -123,7 +124,7 @@ pub struct ProcessFacts {
     /// The name of its main thread: foreign text, 64 characters at most.
     pub name: String,
     /// Its arguments: foreign text.
-    pub command: Vec<String>,
+    pub command: CommandLine,
     pub program: Program,
     /// Real and effective user.
     pub uids: Option<(u32, u32)>,
@@ -232,6 +233,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
     use crate::os::test_support::Cat;
+    use crate::text::secrets::Secrets;
     use std::process::Command;
 
     #[test]
@@ -284,8 +286,8 @@ mod tests {
         let facts = ProcessFacts::gather(cat.pid()).unwrap();
         assert_eq!(facts.parent, std::process::id().cast_signed());
         assert_eq!(
-            (&*facts.name, facts.command),
-            ("cat", vec!["cat".into(), "-".into()])
+            (&*facts.name, &*facts.command.words(Secrets::Shown)),
+            ("cat", &["cat".to_owned(), "-".to_owned()][..])
         );
         assert!(facts.namespaces.iter().all(|(_, same)| *same == Some(true)));
         assert_eq!((facts.tracer, facts.same_root), (None, Some(true)));

@@ -9,6 +9,7 @@ use crate::os::Pid;
 use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::procfs::statm::RssReader;
 use crate::os::procfs::tasks::process_ids;
+use crate::text::secrets::command::CommandLine;
 
 /// The entry of a process in a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +18,8 @@ pub struct ProcessSummary {
     pub parent: Pid,
     /// Its program; empty when not permitted.
     pub exe: PathBuf,
-    /// Its arguments, lossy.
-    pub command_line: Vec<String>,
+    /// Its arguments.
+    pub command_line: CommandLine,
     /// Resident memory in bytes.
     pub rss_bytes: u64,
     /// Time since its start.
@@ -57,6 +58,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
     use crate::os::test_support::Cat;
+    use crate::text::secrets::Secrets;
 
     #[test]
     fn a_child_is_listed_and_we_are_not() {
@@ -70,7 +72,7 @@ mod tests {
             .into_iter()
             .find(|process| process.pid == pid)
             .unwrap();
-        assert_eq!(found.command_line, ["cat", "-"]);
+        assert_eq!(*found.command_line.words(Secrets::Shown), ["cat", "-"]);
         assert_eq!(found.parent, own);
         assert!(found.rss_bytes > 0);
         assert!(found.exe.is_absolute());

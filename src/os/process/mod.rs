@@ -34,6 +34,7 @@ use super::procfs::suspicion::read_answering;
 use super::procfs::tasks;
 use super::thread::state::RunState;
 use super::{Pid, Tid, container};
+use crate::text::secrets::command::CommandLine;
 use tree::{Child, descendants};
 
 /// Cap on a command line, in bytes.
@@ -136,7 +137,7 @@ impl TargetProcess {
     }
 
     /// Its arguments, which it may have changed. Empty when it has none or has ended.
-    pub fn command_line(&self) -> Vec<String> {
+    pub fn command_line(&self) -> CommandLine {
         command_line(self.view)
     }
 
@@ -266,17 +267,17 @@ fn living_thread(pid: Pid) -> Option<Tid> {
 
 /// The arguments of a process, lossy, cut after 64 KiB. Empty when the kernel does not answer: it reads them in
 /// the memory of the process, under the lock of its memory map.
-pub fn command_line(pid: Pid) -> Vec<String> {
+pub fn command_line(pid: Pid) -> CommandLine {
     let bytes = read_answering(pid, "cmdline", MAX_COMMAND_LINE, COMMAND_LINE_LIMIT);
     let bytes = bytes.unwrap_or_default();
     let trimmed = bytes.strip_suffix(b"\0").unwrap_or(&bytes);
     if trimmed.is_empty() {
-        return Vec::new();
+        return CommandLine::default();
     }
-    trimmed
+    let words = trimmed
         .split(|&byte| byte == 0)
-        .map(|argument| String::from_utf8_lossy(argument).into_owned())
-        .collect()
+        .map(|argument| String::from_utf8_lossy(argument).into_owned());
+    CommandLine::new(words.collect())
 }
 
 /// The program of a process without the kernel's "(deleted)"; empty when unknown.

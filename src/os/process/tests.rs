@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::os::test_support::Cat;
+use crate::text::secrets::Secrets;
 use nix::sys::signal::Signal;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
@@ -16,7 +17,8 @@ fn own_pid() -> Pid {
 fn facts_about_a_child() {
     let child = Cat::start(Command::new("cat").args(["-", "a b", "", "-"]));
     let target = child.open();
-    assert_eq!(target.command_line(), ["cat", "-", "a b", "", "-"]);
+    let command = target.command_line();
+    assert_eq!(*command.words(Secrets::Shown), ["cat", "-", "a b", "", "-"]);
     assert!(target.exe_path().is_absolute());
     let exe = target.open_exe().unwrap().metadata().unwrap();
     assert_eq!(exe.ino(), fs::metadata(target.exe_path()).unwrap().ino());
@@ -38,7 +40,7 @@ fn facts_about_a_child() {
     drop(child);
     assert!(!target.is_same_process());
     assert!(target.rss().is_err() && target.maps(Deadline::NEVER).is_err());
-    assert!(target.command_line().is_empty());
+    assert!(target.command_line().words(Secrets::Shown).is_empty());
     assert!(matches!(
         TargetProcess::open(target.pid()),
         Err(OpenError::NoSuchProcess(_))

@@ -9,6 +9,7 @@ use super::tests::{MIB, in_first, profile, written};
 use crate::output::format::Format;
 use crate::output::table_options::TableOptions;
 use crate::output::table_options::source::Source;
+use crate::text::secrets::Secrets;
 
 /// Rows of CSV, as RFC 4180 reads them.
 fn parse(text: &str) -> Vec<Vec<String>> {
@@ -46,7 +47,7 @@ fn check(name: &str, file: &str, line: u32, first_line: u32, source: &str) {
         sort: None,
         sources: HashMap::from([(
             in_first(shown_file),
-            Source::of_bytes(source.as_bytes(), None),
+            Source::of_bytes(source.as_bytes(), None, Secrets::Hidden),
         )]),
     };
     let unsafe_in = |c: &char| c.is_control() && *c != '\n';

@@ -13,6 +13,7 @@ use crate::output::table_options::source::{FileKey, Source};
 use crate::profile::Profile;
 use crate::profile::options::{ProcessLabel, ProfileOptions};
 use crate::testing::{frame_in, main_thread, process, sample_of};
+use crate::text::secrets::Secrets;
 
 const PATH: &str = "/srv/app.py";
 
@@ -54,7 +55,7 @@ fn files_at_one_path_are_separate_by_file_system() {
     );
     let files = lines::source_files(&profile, &TableOptions::default());
     assert_eq!(files, [first.clone(), second.clone()]);
-    let source = |text: &str| Source::of_bytes(text.as_bytes(), None);
+    let source = |text: &str| Source::of_bytes(text.as_bytes(), None, Secrets::Hidden);
     let options = TableOptions {
         sources: HashMap::from([
             (first, source("def serve():\n    return 'old'\n")),

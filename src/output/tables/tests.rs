@@ -15,6 +15,7 @@ use crate::output::write;
 use crate::profile::Profile;
 use crate::profile::options::{ProfileOptions, Weights};
 use crate::testing::{frame_in, grown_process, main_thread, sample_of};
+use crate::text::secrets::Secrets;
 
 pub(crate) const MIB: i64 = 1 << 20;
 
@@ -92,7 +93,7 @@ class Thing:
 ";
 
 fn sources() -> HashMap<FileKey, Source> {
-    HashMap::from([(in_first(APP), Source::of_bytes(SOURCE.as_bytes(), None))])
+    HashMap::from([(in_first(APP), Source::of_bytes(SOURCE.as_bytes(), None, Secrets::Hidden))])
 }
 
 /// Four samples: three in `load`, one of which calls a comprehension in `Thing.load`.
@@ -346,7 +347,7 @@ fn long_functions_are_shown_around_their_lines_and_changed_ones_with_a_note() {
         .collect();
     let sampled = |line| -> Profile { profile(false, &[(&[("load", APP, line, 1)], 0)]) };
     let text = |source: &str, line: u32| {
-        let sources = HashMap::from([(in_first(APP), Source::of_bytes(source.as_bytes(), None))]);
+        let sources = HashMap::from([(in_first(APP), Source::of_bytes(source.as_bytes(), None, Secrets::Hidden))]);
         let options = TableOptions {
             sources,
             ..TableOptions::default()

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::os::Pid;
 use crate::os::process::list::ProcessSummary;
+use crate::text::secrets::Secrets;
 
 /// Number of names from which on those of ended processes are dropped.
 const MAX_NAMES: usize = 4096;
@@ -17,35 +18,46 @@ pub struct ProcessDescription {
     pub pid: Pid,
     /// Its parent, if that has a description too.
     pub parent: Option<Pid>,
-    /// Its arguments, joined by spaces.
+    /// Its arguments, joined by spaces, as [`SamplerOptions::secrets`](crate::SamplerOptions::secrets)
+    /// says.
     pub command: String,
 }
 
 /// Descriptions of the sampled processes, of some that have ended, and of those between them.
 #[derive(Debug, Default)]
-pub(crate) struct ProcessNames(HashMap<Pid, ProcessDescription>);
+pub(crate) struct ProcessNames {
+    names: HashMap<Pid, ProcessDescription>,
+    secrets: Secrets,
+}
 
 impl ProcessNames {
+    pub fn new(secrets: Secrets) -> ProcessNames {
+        ProcessNames {
+            names: HashMap::new(),
+            secrets,
+        }
+    }
+
     pub fn get(&self, pid: Pid) -> Option<&ProcessDescription> {
-        self.0.get(&pid)
+        self.names.get(&pid)
     }
 
     /// Reads the command line of a process again, after an `exec`.
     pub fn refresh(&mut self, pid: Pid) {
-        if let Some(known) = self.0.get_mut(&pid)
+        if let Some(known) = self.names.get_mut(&pid)
             && let Some(process) = ProcessSummary::of(pid)
         {
-            known.command = process.command_line.join(" ");
+            known.command = process.command_line.words(self.secrets).join(" ");
         }
     }
 
     /// Adds a description. Those of processes that are neither in `sampled` nor ancestors of these may
     /// be dropped.
     pub fn add(&mut self, new: ProcessDescription, sampled: impl Iterator<Item = Pid>) {
-        if self.0.len() >= MAX_NAMES {
+        if self.names.len() >= MAX_NAMES {
             self.drop_ended(sampled);
         }
-        self.0.insert(new.pid, new);
+        self.names.insert(new.pid, new);
     }
 
     /// Drops processes that have ended, unless they are ancestors of sampled ones. The number of
@@ -55,17 +67,17 @@ impl ProcessNames {
         for pid in sampled {
             let mut next = Some(pid);
             while let Some(pid) = next.filter(|pid| needed.insert(*pid)) {
-                next = self.0.get(&pid).and_then(|known| known.parent);
+                next = self.names.get(&pid).and_then(|known| known.parent);
             }
         }
-        self.0.retain(|pid, _| needed.contains(pid));
+        self.names.retain(|pid, _| needed.contains(pid));
     }
 
     /// Adds the processes between a new child's parent and the known ones, such as a shell.
     pub fn add_ancestors(&mut self, parent: Pid) {
         let mut between = Vec::new();
         let mut pid = parent;
-        while !self.0.contains_key(&pid) {
+        while !self.names.contains_key(&pid) {
             let Some(process) = ProcessSummary::of(pid) else {
                 return;
             };
@@ -75,11 +87,11 @@ impl ProcessNames {
             between.push(ProcessDescription {
                 pid,
                 parent: Some(process.parent),
-                command: process.command_line.join(" "),
+                command: process.command_line.words(self.secrets).join(" "),
             });
             pid = process.parent;
         }
-        self.0
+        self.names
             .extend(between.into_iter().map(|process| (process.pid, process)));
     }
 }
@@ -104,7 +116,7 @@ mod tests {
         for pid in 10..20_000 {
             names.add(description(pid, Some(1)), sampled());
         }
-        assert!(names.0.len() <= MAX_NAMES);
+        assert!(names.names.len() <= MAX_NAMES);
         assert!(
             [1, 2, 3, 19_999]
                 .iter()

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 
 use pyspy_rs::PythonProcess;
+use pyspy_rs::Secrets;
 use pyspy_rs::internals::{MemoryError, Mode, Objects, RemoteAddr, RemoteMemory, ValueOptions};
 
 use crate::support::{Target, for_each_at_once};
@@ -91,7 +92,7 @@ fn lying_memory_is_survived() {
             for frame in &stack {
                 lying.reads.set(0);
                 let level = if seed % 2 == 0 { 1 } else { 2 };
-                let options = ValueOptions::level(level, true);
+                let options = ValueOptions::level(level, Secrets::Shown);
                 let locals = objects.frame_locals(frame.addr, frame.executable, options);
                 assert!(lying.reads.get() <= options.max_reads);
                 for local in locals.into_iter().flatten() {

@@ -146,7 +146,7 @@ fn locals_are_what_the_program_says() {
         let target = Target::start(python, "locals.py", &[]);
         let mut process = attach(&target);
         let mut table = FrameTable::default();
-        let options = ValueOptions::level(2, true);
+        let options = ValueOptions::level(2, Secrets::Shown);
         let all = main_thread_locals(&mut process, &mut table, options);
         assert_locals(&all, &target.ready["locals"]);
 
@@ -174,7 +174,7 @@ fn secrets_are_hidden() {
         let mut process = attach(&target);
         let mut table = FrameTable::default();
         for level in [1, 2] {
-            let options = ValueOptions::level(level, false);
+            let options = ValueOptions::level(level, Secrets::Hidden);
             let all = format!(
                 "{:?}",
                 main_thread_locals(&mut process, &mut table, options)
@@ -275,7 +275,7 @@ fn odd_values_are_shown() {
         let target = Target::start(python, "odd_values.py", &[]);
         let mut process = attach(&target);
         let mut table = FrameTable::default();
-        let options = ValueOptions::level(2, false);
+        let options = ValueOptions::level(2, Secrets::Hidden);
         let all = main_thread_locals(&mut process, &mut table, options);
         let is_2 = python.version.major == 2;
         let orders = if is_2 { &[] } else { ODD_ORDERS };

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyspy_rs::{CaptureOptions, Pausing, PythonProcess, Sampler, SamplerOptions};
+use pyspy_rs::{CaptureOptions, Pausing, PythonProcess, Sampler, SamplerOptions, Secrets};
 
 use crate::support::Target;
 use crate::support::bench::{Bench, python};
@@ -72,6 +72,7 @@ fn the_time_is_over_between_two_samples() {
         subprocesses: false,
         stop: Arc::default(),
         duration: Some(Duration::from_millis(50)),
+        secrets: Secrets::Hidden,
     };
     let mut sampler = Sampler::new(process, options);
     assert_eq!(sampler.by_ref().count(), 1);
@@ -92,6 +93,7 @@ fn a_process_ends_between_two_samples() {
         subprocesses: false,
         stop: Arc::default(),
         duration: None,
+        secrets: Secrets::Hidden,
     };
     let mut sampler = Sampler::new(process, options);
     assert!(sampler.next().is_some());

@@ -60,6 +60,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
             subprocesses: false,
             stop: Arc::clone(&stop),
             duration: None,
+            secrets: Secrets::Hidden,
         };
         let mut sampler = Sampler::new(PythonProcess::attach(pid).unwrap(), options);
         let before = process_time(clock);

@@ -4,9 +4,12 @@
 //! by the indentation of logical lines, which brackets, strings and backslashes can join from several
 //! lines.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use crate::text::sanitize::{MAX_LABEL_CHARS, clean};
+use crate::text::secrets::source::find_in_source;
+use crate::text::secrets::{Secrets, replace};
 
 /// Width of a tab stop, in Python and on a terminal.
 const TAB: usize = 8;
@@ -25,32 +28,41 @@ pub struct FileKey {
 pub struct Source {
     /// Without line ends.
     lines: Vec<String>,
+    /// Those with secrets, by index, as they are shown.
+    redacted: BTreeMap<usize, String>,
     /// Note for the user: that the file is newer than the process, or why there are no lines.
     pub note: Option<String>,
 }
 
 impl Source {
     /// Splits a file into lines. Invalid UTF-8 becomes replacement characters.
-    pub fn of_bytes(bytes: &[u8], note: Option<String>) -> Source {
+    pub fn of_bytes(bytes: &[u8], note: Option<String>, secrets: Secrets) -> Source {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
         Source {
             lines: text.lines().map(str::to_owned).collect(),
+            redacted: match secrets {
+                Secrets::Hidden => redacted_lines(&text),
+                Secrets::Shown => BTreeMap::new(),
+            },
             note,
         }
     }
 
     pub fn missing(why: &str) -> Source {
         Source {
-            lines: Vec::new(),
             note: Some(format!("no source: {why}")),
+            ..Source::default()
         }
     }
 
     /// A line for display, counted from 1; empty beyond the end.
     pub fn line(&self, line: u32) -> String {
-        self.raw(line).map_or_else(String::new, printable)
+        let index = (line as usize).checked_sub(1);
+        let redacted = index.and_then(|index| self.redacted.get(&index));
+        let text = redacted.map(String::as_str).or_else(|| self.raw(line));
+        text.map_or_else(String::new, printable)
     }
 
     fn raw(&self, line: u32) -> Option<&str> {
@@ -124,6 +136,25 @@ impl Source {
             Some(logical)
         })
     }
+}
+
+/// The lines of a file that contain secrets, without them, by index.
+fn redacted_lines(text: &str) -> BTreeMap<usize, String> {
+    let mut secrets = find_in_source(text).into_iter().peekable();
+    let mut lines = BTreeMap::new();
+    let mut start = 0;
+    for (index, line) in text.split_inclusive('\n').enumerate() {
+        let end = start + line.len();
+        let mut inside = Vec::new();
+        while let Some(secret) = secrets.next_if(|secret| secret.start < end) {
+            inside.push(secret.start.saturating_sub(start)..secret.end.saturating_sub(start));
+        }
+        if !inside.is_empty() {
+            lines.insert(index, replace(line, &inside).trim_end_matches('\n').to_owned());
+        }
+        start = end;
+    }
+    lines
 }
 
 /// A logical line: a statement, or the head of a compound statement, with all its lines.

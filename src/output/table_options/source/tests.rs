@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
 
 use super::*;
+use crate::text::secrets::Secrets;
 
 fn source(text: &str) -> Source {
-    Source::of_bytes(text.as_bytes(), None)
+    Source::of_bytes(text.as_bytes(), None, Secrets::Hidden)
 }
 
 /// Last line of the function with this name and first line.
@@ -116,7 +117,7 @@ fn lines_are_safe_to_display() {
     assert_eq!(source_of_lines.line(0), "");
     assert_eq!(source_of_lines.line(u32::MAX), "");
     assert_eq!(
-        Source::of_bytes(b"\xff\xfe", None).line(1),
+        Source::of_bytes(b"\xff\xfe", None, Secrets::Hidden).line(1),
         "\u{fffd}\u{fffd}"
     );
     let long = source(&"x".repeat(100_000)).line(1);

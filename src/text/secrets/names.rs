@@ -6,121 +6,58 @@
 //! - one word is, or ends in, the word for a secret (`password`, `dbpassword`, `access_token`), or
 //!   begins with one that nothing else begins with (`passwords`, `cookiejar`), or
 //! - two adjacent words name a key or an id that grants access (`api key`, `session id`), written
-//!   together or apart,
+//!   together or apart.
 //!
-//! unless its first or last word shows that the value is a measure of the secret or a boolean about
-//! it (`token_count`, `max_tokens`, `has_password`). In doubt a value is hidden: a hidden parser
-//! `token` costs a minute in the source, a shown password costs a password.
+//! Its first or last word can say that the value is a measure of the secret or a boolean about it
+//! (`token_count`, `max_tokens`, `has_password`). Then the value is shown if it is one: a number, a bool or
+//! None.
 
-/// Replaces a secret.
-pub const REDACTED: &str = "<redacted>";
+use super::words::{BEGINNINGS, ENDINGS, MEASURES, PAIRS, QUESTIONS, WORDS};
 
-/// A word that ends in one of these (with `s` or digits after it, too) is secret.
-const ENDINGS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "passcode",
-    "pwd",
-    "secret",
-    "token",
-    "apikey",
-    "authkey",
-    "accesskey",
-    "privatekey",
-    "secretkey",
-    "sessionkey",
-    "encryptionkey",
-    "signingkey",
-    "authorization",
-    "authorisation",
-    "credential",
-    "cookie",
-    "sessionid",
-    "sessid",
-    "csrf",
-    "xsrf",
-    "oauth",
-];
+/// What a name says about its value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrecy {
+    /// Nothing.
+    Public,
+    /// That it is a secret, unless it is a number, a bool or None: `token_count`.
+    Measure,
+    /// That it is a secret.
+    Secret,
+}
 
-/// A word that begins with one of these is secret.
-const BEGINNINGS: &[&str] = &[
-    "password",
-    "passwd",
-    "passphrase",
-    "authorization",
-    "credential",
-    "cookie",
-    "apikey",
-    "privatekey",
-    "secretkey",
-    "secretaccess",
-];
-
-/// Secret only as a whole word: parts of too many others.
-const WORDS: &[&str] = &[
-    "auth", "pass", "passw", "pw", "pswd", "creds", "cred", "bearer", "jwt", "otp", "totp", "cvv",
-    "cvc", "ssn", "dsn", "passkey", "kerberos",
-];
-
-/// Two adjacent words that are secret together.
-const PAIRS: &[(&str, &str)] = &[
-    ("api", "key"),
-    ("access", "key"),
-    ("private", "key"),
-    ("secret", "key"),
-    ("session", "key"),
-    ("session", "id"),
-    ("auth", "key"),
-    ("encryption", "key"),
-    ("decryption", "key"),
-    ("signing", "key"),
-    ("master", "key"),
-    ("shared", "key"),
-    ("account", "key"),
-    ("storage", "key"),
-    ("service", "key"),
-    ("license", "key"),
-    ("ssh", "key"),
-    ("rsa", "key"),
-    ("aes", "key"),
-    ("hmac", "key"),
-    ("fernet", "key"),
-    ("crypto", "key"),
-    ("pass", "word"),
-    ("pass", "phrase"),
-    ("pass", "code"),
-    ("connection", "string"),
-    ("conn", "str"),
-];
-
-/// A last word that makes the value a measure of the secret.
-const MEASURES: &[&str] = &[
-    "count", "counts", "len", "length", "size", "index", "idx", "limit", "total", "max", "min",
-    "ttl", "timeout", "expiry", "expires", "age", "type", "kind",
-];
-
-/// A first word that makes the value a number of secrets, or a boolean about one.
-const QUESTIONS: &[&str] = &["max", "min", "num", "n", "total", "count", "is", "has"];
+impl Secrecy {
+    /// Whether a value is hidden. `is_plain`: it is a number, a bool or None.
+    pub fn hides(self, is_plain: bool) -> bool {
+        match self {
+            Secrecy::Public => false,
+            Secrecy::Measure => !is_plain,
+            Secrecy::Secret => true,
+        }
+    }
+}
 
 /// Whether a variable, a dict key or an attribute of this name holds a secret.
-pub fn is_secret_name(name: &str) -> bool {
+pub fn secrecy(name: &str) -> Secrecy {
     // Names are shorter. Longer text is a dict key, not a name.
     if name.len() > 256 {
-        return false;
+        return Secrecy::Public;
     }
     let words = words(name);
-    if let [first, .., last] = words.as_slice()
-        && (MEASURES.contains(&last.as_str()) || QUESTIONS.contains(&first.as_str()))
-    {
-        return false;
-    }
     let mut pairs = words.iter().zip(words.iter().skip(1));
-    words.iter().any(|word| is_secret_word(word))
+    let is_secret = words.iter().any(|word| is_secret_word(word))
         || pairs.any(|(one, two)| {
             let two = singular(two);
             PAIRS.contains(&(one.as_str(), two))
-        })
+        });
+    match words.as_slice() {
+        _ if !is_secret => Secrecy::Public,
+        [first, .., last]
+            if MEASURES.contains(&last.as_str()) || QUESTIONS.contains(&first.as_str()) =>
+        {
+            Secrecy::Measure
+        }
+        _ => Secrecy::Secret,
+    }
 }
 
 fn is_secret_word(word: &str) -> bool {
@@ -236,9 +173,25 @@ mod tests {
             "bearer",
             "otp",
             "connection_string",
+            "Passwort",
+            "benutzer_passwort",
+            "mot_de_passe",
+            "contraseña",
+            "CLAVE_SECRETA",
+            "senha_do_banco",
+            "chiavePrivata",
+            "wachtwoord",
+            "hasło",
+            "пароль",
+            "ПарольБазы",
+            "токен",
+            "用户密码",
+            "密钥",
+            "パスワード",
+            "비밀번호",
         ];
         for name in secret {
-            assert!(is_secret_name(name), "{name} is shown");
+            assert_eq!(secrecy(name), Secrecy::Secret, "{name}");
         }
     }
 
@@ -257,12 +210,6 @@ mod tests {
             "keyword",
             "tokenizer",
             "tokenize",
-            "token_count",
-            "max_tokens",
-            "num_tokens",
-            "password_length",
-            "has_password",
-            "is_secret",
             "author",
             "authors",
             "authority",
@@ -286,10 +233,35 @@ mod tests {
             "accessories",
             "class",
             "pos",
+            "clave_primaria",
+            "Schlüssel",
+            "primaryschluessel",
+            "chave",
+            "parola",
+            "ключ",
+            "主键",
+            "word_count",
         ];
         for name in plain {
-            assert!(!is_secret_name(name), "{name} is hidden");
+            assert_eq!(secrecy(name), Secrecy::Public, "{name}");
         }
+    }
+
+    #[test]
+    fn measures_of_secrets_are_shown_if_they_are_numbers() {
+        for name in [
+            "token_count",
+            "max_tokens",
+            "num_tokens",
+            "password_length",
+            "password_type",
+            "has_password",
+            "is_secret",
+        ] {
+            assert_eq!(secrecy(name), Secrecy::Measure, "{name}");
+        }
+        assert!(Secrecy::Measure.hides(false) && !Secrecy::Measure.hides(true));
+        assert!(Secrecy::Secret.hides(true) && !Secrecy::Public.hides(false));
     }
 
     #[test]
