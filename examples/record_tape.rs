@@ -13,6 +13,7 @@
 use std::fs;
 
 use pyspy_rs::PythonProcess;
+use pyspy_rs::Secrets;
 use pyspy_rs::internals::{RecordingMemory, Runtime, Tape, TapeMetadata, ValueOptions};
 use serde_json::Value;
 
@@ -27,9 +28,9 @@ const LOADER: &str = "import sys; \
 /// What is read for a tape: with secrets, to compare all values, and as users do.
 fn options() -> [ValueOptions; 3] {
     [
-        ValueOptions::level(2, true),
-        ValueOptions::level(2, false),
-        ValueOptions::level(1, false),
+        ValueOptions::level(2, Secrets::Shown),
+        ValueOptions::level(2, Secrets::Hidden),
+        ValueOptions::level(1, Secrets::Hidden),
     ]
 }
 

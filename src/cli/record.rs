@@ -33,7 +33,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
             Started::Attached(root) => sample(root, options, &signals, profile, is_launched),
             Started::EndedEarly(program) => {
                 (Run::ended_early(program, options.sampling.secrets), profile)
-            },
+            }
         };
         let ending = run.ending;
         let recording = run.into_recording(profile, options.tables.clone());

@@ -123,12 +123,7 @@ impl Sources {
     }
 }
 
-fn read_one(
-    views: &[Arc<FileView>],
-    file: &FileKey,
-    left: &mut usize,
-    secrets: Secrets,
-) -> Source {
+fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize, secrets: Secrets) -> Source {
     let path = &file.path;
     // Built-in code, and code compiled from a string.
     if path.starts_with('<') && path.ends_with('>') {

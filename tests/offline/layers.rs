@@ -9,16 +9,7 @@ use std::path::Path;
 /// The floors, lowest first, each with its rooms and files, lowest first. A floor may import the
 /// floors before it, a room the rooms before it. `output` and `tui` may not import each other.
 const FLOORS: [(&str, &[&str]); 10] = [
-    (
-        "text",
-        &[
-            "align",
-            "sanitize",
-            "secrets",
-            "units",
-            "escape",
-        ],
-    ),
+    ("text", &["align", "sanitize", "secrets", "units", "escape"]),
     (
         "os",
         &[

@@ -10,6 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
+use pyspy_rs::Secrets;
 use pyspy_rs::internals::{
     MAX_SAMPLE_READS, MemoryError, RemoteAddr, RemoteMemory, Tape, TapeMetadata, ValueOptions,
 };

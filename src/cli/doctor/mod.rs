@@ -54,7 +54,9 @@ fn inspect(pid: Pid, options: &DoctorOptions) -> Report {
         schema: SCHEMA,
         pid,
         pyspy_rs: facts::own(&own),
-        process: facts.as_ref().map(|facts| facts::process(pid, facts, options.secrets)),
+        process: facts
+            .as_ref()
+            .map(|facts| facts::process(pid, facts, options.secrets)),
         ..Report::default()
     };
     let pause_error = facts

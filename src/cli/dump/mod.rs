@@ -239,8 +239,7 @@ fn capture_options(pid: Pid, options: &DumpOptions) -> CaptureOptions {
 fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, SampleError> {
     let (options, frames) = (run.options, &mut run.frames);
     let capture = capture_options(process.pid(), options);
-    let values =
-        (options.locals > 0).then(|| ValueOptions::level(options.locals, options.secrets));
+    let values = (options.locals > 0).then(|| ValueOptions::level(options.locals, options.secrets));
     let mut locals = LocalsReader::new(values, run.locals_time);
     let mut tracked = TrackedThreads::default();
     let begin = Instant::now();

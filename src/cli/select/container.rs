@@ -171,6 +171,8 @@ fn print_list<T>(headings: &[(&str, Align)], list: &[T], row: impl Fn(&T) -> Vec
 /// A process's command, shortened for a list.
 fn command(pid: Pid, secrets: Secrets) -> String {
     let process = ProcessSummary::of(pid);
-    let command = process.map_or(String::new(), |process| command_line(&process.command_line.words(secrets)));
+    let command = process.map_or(String::new(), |process| {
+        command_line(&process.command_line.words(secrets))
+    });
     shorten(&command, MAX_COMMAND)
 }

@@ -30,7 +30,9 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             head.ptr(layout.ob_item)?,
             self.shown_count("PyListObject", object, total)?,
         )?;
-        self.inside(object, ("[", "]"), |writer| writer.items(&items, total, &[]))
+        self.inside(object, ("[", "]"), |writer| {
+            writer.items(&items, total, &[])
+        })
     }
 
     /// A tuple; `names` are those of a named tuple's items.
@@ -84,7 +86,11 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             [name, _] if total == 2 && names.is_empty() => self.key_name(*name)?,
             _ => None,
         };
-        let named: Vec<_> = names.iter().map(String::as_str).zip(items.iter().copied()).collect();
+        let named: Vec<_> = names
+            .iter()
+            .map(String::as_str)
+            .zip(items.iter().copied())
+            .collect();
         let names_secret = self.name_a_secret(&named)?;
         let mut announced = Next::default();
         for (index, item) in items.iter().enumerate() {

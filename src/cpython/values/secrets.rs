@@ -135,7 +135,10 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
                 continue;
             }
             let name = self.try_key_name(item)?;
-            if name.as_deref().is_some_and(|name| secrecy(name) != Secrecy::Public) {
+            if name
+                .as_deref()
+                .is_some_and(|name| secrecy(name) != Secrecy::Public)
+            {
                 return Ok(name);
             }
         }
@@ -171,7 +174,10 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         for (key, value) in items {
             names.push((self.key_name(*key)?.unwrap_or_default(), *value));
         }
-        let named: Vec<_> = names.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+        let named: Vec<_> = names
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value))
+            .collect();
         self.name_a_secret(&named)
     }
 
@@ -211,7 +217,9 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
             if !class.is_heap_type() || class.dict.is_null() {
                 break;
             }
-            let fields = self.objects.dict_get(class.dict, "_fields", MAX_CLASS_ATTRIBUTES)?;
+            let fields = self
+                .objects
+                .dict_get(class.dict, "_fields", MAX_CLASS_ATTRIBUTES)?;
             if let Some(fields) = fields {
                 return self.read_names(fields);
             }
@@ -228,7 +236,11 @@ impl<M: RemoteMemory> ValueWriter<'_, '_, M> {
         let mut names = Vec::new();
         for item in items.into_iter().take(MAX_FIELDS) {
             let is_name = self.objects.is_string(item)?;
-            names.push(if is_name { self.objects.string(item)? } else { String::new() });
+            names.push(if is_name {
+                self.objects.string(item)?
+            } else {
+                String::new()
+            });
         }
         Ok(names)
     }

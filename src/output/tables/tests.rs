@@ -93,7 +93,10 @@ class Thing:
 ";
 
 fn sources() -> HashMap<FileKey, Source> {
-    HashMap::from([(in_first(APP), Source::of_bytes(SOURCE.as_bytes(), None, Secrets::Hidden))])
+    HashMap::from([(
+        in_first(APP),
+        Source::of_bytes(SOURCE.as_bytes(), None, Secrets::Hidden),
+    )])
 }
 
 /// Four samples: three in `load`, one of which calls a comprehension in `Thing.load`.
@@ -347,7 +350,10 @@ fn long_functions_are_shown_around_their_lines_and_changed_ones_with_a_note() {
         .collect();
     let sampled = |line| -> Profile { profile(false, &[(&[("load", APP, line, 1)], 0)]) };
     let text = |source: &str, line: u32| {
-        let sources = HashMap::from([(in_first(APP), Source::of_bytes(source.as_bytes(), None, Secrets::Hidden))]);
+        let sources = HashMap::from([(
+            in_first(APP),
+            Source::of_bytes(source.as_bytes(), None, Secrets::Hidden),
+        )]);
         let options = TableOptions {
             sources,
             ..TableOptions::default()

@@ -36,7 +36,11 @@ pub enum Secrets {
 impl Secrets {
     /// Of `--show-secrets`.
     pub fn shown_if(show: bool) -> Secrets {
-        if show { Secrets::Shown } else { Secrets::Hidden }
+        if show {
+            Secrets::Shown
+        } else {
+            Secrets::Hidden
+        }
     }
 
     /// Whether they are hidden.

@@ -77,8 +77,24 @@ const TOKENS: &[(&str, usize)] = &[
 
 /// The beginnings of the hash of a password, as in /etc/shadow or in a framework's database.
 const HASHES: &[&str] = &[
-    "$1$", "$5$", "$6$", "$y$", "$2a$", "$2b$", "$2y$", "$argon2", "$apr1$", "$pbkdf2", "$scrypt$",
-    "pbkdf2_sha256$", "pbkdf2_sha1$", "pbkdf2:sha", "scrypt:", "argon2$", "bcrypt$", "bcrypt_sha256$",
+    "$1$",
+    "$5$",
+    "$6$",
+    "$y$",
+    "$2a$",
+    "$2b$",
+    "$2y$",
+    "$argon2",
+    "$apr1$",
+    "$pbkdf2",
+    "$scrypt$",
+    "pbkdf2_sha256$",
+    "pbkdf2_sha1$",
+    "pbkdf2:sha",
+    "scrypt:",
+    "argon2$",
+    "bcrypt$",
+    "bcrypt_sha256$",
 ];
 
 /// In a URL: all that follows is the secret.
@@ -117,9 +133,7 @@ pub(crate) fn at_word(text: &str, is_cut: bool, kind: Kind) -> Option<Shape> {
 }
 
 fn token(text: &str, is_cut: bool) -> Option<Shape> {
-    let (prefix, run) = TOKENS
-        .iter()
-        .find(|(prefix, _)| text.starts_with(prefix))?;
+    let (prefix, run) = TOKENS.iter().find(|(prefix, _)| text.starts_with(prefix))?;
     let is_part = |byte| is_alphanumeric(byte) || b"_-.+/=~".contains(&byte);
     let compared = compared(text, is_part);
     let token = text.get(prefix.len()..compared).unwrap_or_default();
@@ -132,7 +146,9 @@ fn token(text: &str, is_cut: bool) -> Option<Shape> {
         Shape {
             shown: 0,
             // The end of a sentence.
-            secret: text.get(..secret).map_or(secret, |token| token.trim_end_matches('.').len()),
+            secret: text
+                .get(..secret)
+                .map_or(secret, |token| token.trim_end_matches('.').len()),
         }
     })
 }
@@ -221,7 +237,9 @@ pub(crate) fn closes_pem(text: &str) -> bool {
 
 /// The part after the colon of a bot's token of Telegram, `123456789:AA…`.
 pub(crate) fn bot_token(after_colon: &str) -> usize {
-    let run = run_of(after_colon, |byte| is_alphanumeric(byte) || b"_-".contains(&byte));
+    let run = run_of(after_colon, |byte| {
+        is_alphanumeric(byte) || b"_-".contains(&byte)
+    });
     match after_colon.starts_with("AA") && run >= 30 {
         true => run,
         false => 0,

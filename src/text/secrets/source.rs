@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::names::{Secrecy, secrecy};
 use super::scan::{Kind, find, is_placeholder};
 use super::shapes::{closes_pem, opens_pem};
-use super::words::{NAME_KEYS, VALUE_KEYS};
+use super::words::{NAME_KEYS, USER_OPTIONS, VALUE_KEYS};
 
 /// Opening and closing quotes of strings, longest first.
 const QUOTES: [&str; 4] = ["\"\"\"", "'''", "\"", "'"];
@@ -20,6 +20,7 @@ const BEFORE_EQUALS: &[char] = &['+', '!', ':', '%', '|', '&', '/', '*', '-'];
 pub fn find_in_source(text: &str) -> Vec<Range<usize>> {
     let mut reader = Reader {
         text,
+        starts: true,
         ..Reader::default()
     };
     let mut at = 0;
@@ -46,6 +47,8 @@ struct Reader<'t> {
     last: Last<'t>,
     /// What a literal is a secret of: the depth and kind of the name that it is assigned to.
     assigned: Option<(usize, Secrecy)>,
+    /// Whether a literal here is compared with a secret: `password == "x"`.
+    compared: bool,
     /// The name of `name: type = value`, and its depth.
     annotated: Option<(usize, &'t str)>,
     /// Whether a name would be the first of a statement or of a parameter.
@@ -79,6 +82,7 @@ impl<'t> Reader<'t> {
         if c.is_alphanumeric() || c == '_' {
             return self.name(at, rest);
         }
+        self.compared &= c == ' ';
         let opened = std::mem::take(&mut self.opened);
         let starts = std::mem::take(&mut self.starts);
         match c {
@@ -120,6 +124,8 @@ impl<'t> Reader<'t> {
         let end = rest.find(ends).unwrap_or(rest.len());
         let name = rest.get(..end).unwrap_or_default();
         self.last = Last::Name(name);
+        // The prefix of a literal: b'x'.
+        self.compared &= name.len() <= 2;
         if std::mem::take(&mut self.starts) {
             self.annotated = Some((self.depth, name)).filter(|_| !is_keyword(name));
         }
@@ -153,7 +159,18 @@ impl<'t> Reader<'t> {
     }
 
     fn equals(&mut self, at: usize, rest: &str) -> usize {
-        let length = if rest.starts_with("==") { 2 } else { 1 };
+        let is_comparison = rest.starts_with("==")
+            || at
+                .checked_sub(1)
+                .is_some_and(|before| self.text.get(before..at) == Some("!"));
+        if is_comparison {
+            let (Last::Name(name) | Last::Literal(name)) = self.last else {
+                return at + 2;
+            };
+            self.compared = secrecy(name) != Secrecy::Public;
+            self.last = Last::Other;
+            return at + if rest.starts_with("==") { 2 } else { 1 };
+        }
         match (self.annotated.take(), self.last) {
             (Some((depth, name)), _) if depth == self.depth && secrecy(name) != Secrecy::Public => {
                 self.assign(name);
@@ -163,7 +180,7 @@ impl<'t> Reader<'t> {
             (None, Last::Other) => {}
         }
         self.last = Last::Other;
-        at + length
+        at + 1
     }
 
     /// What follows is the value of this name.
@@ -195,7 +212,11 @@ impl<'t> Reader<'t> {
             self.hide(start, inside);
             self.in_pem = !closes_pem(inside);
         } else {
-            self.scan(start, inside, if is_long { Kind::Prose } else { Kind::Text });
+            self.scan(
+                start,
+                inside,
+                if is_long { Kind::Prose } else { Kind::Text },
+            );
             self.in_pem = opens_pem(inside);
         }
         if std::mem::take(&mut self.is_name_key) {
@@ -203,9 +224,11 @@ impl<'t> Reader<'t> {
         }
         // The first argument of a call or of a tuple, or an option.
         let is_first = std::mem::take(&mut self.opened) || inside.starts_with('-');
-        let is_named = is_first && !inside.contains(['=', ' ']) && secrecy(inside) == Secrecy::Secret;
+        let is_secret = !inside.contains(['=', ' ']) && secrecy(inside) == Secrecy::Secret;
+        let is_named = is_first && (is_secret || USER_OPTIONS.contains(&inside));
         self.pair = is_named.then_some(Pair::Named);
         self.last = Last::Literal(inside);
+        self.compared = false;
         self.starts = false;
         start + length + if closes { quotes.len() } else { 0 }
     }
@@ -215,7 +238,7 @@ impl<'t> Reader<'t> {
         if !inside.contains(char::is_alphanumeric) || is_placeholder(inside) {
             return false;
         }
-        if self.pair == Some(Pair::AfterComma) && !inside.starts_with("--") {
+        if self.compared || self.pair == Some(Pair::AfterComma) && !inside.starts_with("--") {
             return true;
         }
         match self.assigned {
@@ -289,24 +312,79 @@ mod tests {
         for (code, expected) in [
             ("password = 'hunter2'", "password = '<redacted>'"),
             ("password: str = 'hunter2'", "password: str = '<redacted>'"),
-            ("self.password = b\"hunter2\"", "self.password = b\"<redacted>\""),
-            ("os.environ['TOKEN'] = 'abc'", "os.environ['TOKEN'] = '<redacted>'"),
-            ("if token == 'abc': go('x')", "if token == '<redacted>': go('x')"),
+            (
+                "self.password = b\"hunter2\"",
+                "self.password = b\"<redacted>\"",
+            ),
+            (
+                "os.environ['TOKEN'] = 'abc'",
+                "os.environ['TOKEN'] = '<redacted>'",
+            ),
+            (
+                "if token == 'abc': go('x')",
+                "if token == '<redacted>': go('x')",
+            ),
             ("if token != 'abc':", "if token != '<redacted>':"),
-            ("f(a='x', password='abc', b='y')", "f(a='x', password='<redacted>', b='y')"),
-            ("def f(password='abc', b='y'): pass", "def f(password='<redacted>', b='y'): pass"),
-            ("d = {'password': 'abc', 'user': 'y'}", "d = {'password': '<redacted>', 'user': 'y'}"),
-            ("{'name': 'password', 'value': 'abc'}", "{'name': 'password', 'value': '<redacted>'}"),
-            ("Env(name='TOKEN', value='abc')", "Env(name='TOKEN', value='<redacted>')"),
-            ("run(['app', '--password', 'abc'])", "run(['app', '--password', '<redacted>'])"),
-            ("h = [('Authorization', 'abc')]", "h = [('Authorization', '<redacted>')]"),
-            ("getenv('API_KEY', 'abc')", "getenv('API_KEY', '<redacted>')"),
-            ("password = decode('abc')", "password = decode('<redacted>')"),
-            ("tokens = [\n    'abc',\n    'def',\n]", "tokens = [\n    '<redacted>',\n    '<redacted>',\n]"),
-            ("password = ('abc'\n    'def')", "password = ('<redacted>'\n    '<redacted>')"),
-            ("x = 'mysql://root:abc@db/'", "x = 'mysql://root:<redacted>@db/'"),
-            ("c = 'host=db password=abc x=1'", "c = 'host=db password=<redacted> x=1'"),
-            ("x = 1  # password: hunter2", "x = 1  # password: <redacted>"),
+            (
+                "f(a='x', password='abc', b='y')",
+                "f(a='x', password='<redacted>', b='y')",
+            ),
+            (
+                "def f(password='abc', b='y'): pass",
+                "def f(password='<redacted>', b='y'): pass",
+            ),
+            (
+                "d = {'password': 'abc', 'user': 'y'}",
+                "d = {'password': '<redacted>', 'user': 'y'}",
+            ),
+            (
+                "{'name': 'password', 'value': 'abc'}",
+                "{'name': 'password', 'value': '<redacted>'}",
+            ),
+            (
+                "Env(name='TOKEN', value='abc')",
+                "Env(name='TOKEN', value='<redacted>')",
+            ),
+            (
+                "run(['app', '--password', 'abc'])",
+                "run(['app', '--password', '<redacted>'])",
+            ),
+            (
+                "run(['curl', '-u', 'bob:abc'])",
+                "run(['curl', '-u', '<redacted>'])",
+            ),
+            (
+                "h = [('Authorization', 'abc')]",
+                "h = [('Authorization', '<redacted>')]",
+            ),
+            (
+                "getenv('API_KEY', 'abc')",
+                "getenv('API_KEY', '<redacted>')",
+            ),
+            (
+                "password = decode('abc')",
+                "password = decode('<redacted>')",
+            ),
+            (
+                "tokens = [\n    'abc',\n    'def',\n]",
+                "tokens = [\n    '<redacted>',\n    '<redacted>',\n]",
+            ),
+            (
+                "password = ('abc'\n    'def')",
+                "password = ('<redacted>'\n    '<redacted>')",
+            ),
+            (
+                "x = 'mysql://root:abc@db/'",
+                "x = 'mysql://root:<redacted>@db/'",
+            ),
+            (
+                "c = 'host=db password=abc x=1'",
+                "c = 'host=db password=<redacted> x=1'",
+            ),
+            (
+                "x = 1  # password: hunter2",
+                "x = 1  # password: <redacted>",
+            ),
             ("пароль = 'abc'", "пароль = '<redacted>'"),
         ] {
             assert_eq!(shown(code), expected);
@@ -318,9 +396,13 @@ mod tests {
         let key = "K = '''-----BEGIN RSA PRIVATE KEY-----\nMIIEabc\ndef==\n-----END RSA PRIVATE KEY-----'''\nx = 'y'";
         let hidden = "K = '''-----BEGIN RSA PRIVATE KEY-----\n<redacted>\n<redacted>\n-----END RSA PRIVATE KEY-----'''\nx = 'y'";
         assert_eq!(shown(key), hidden);
-        let key = "K = ('-----BEGIN PRIVATE KEY-----\\n'\n 'MIIEabc'\n '-----END PRIVATE KEY-----', 'x')";
+        let key =
+            "K = ('-----BEGIN PRIVATE KEY-----\\n'\n 'MIIEabc'\n '-----END PRIVATE KEY-----', 'x')";
         let shown = shown(key);
-        assert!(!shown.contains("MIIEabc") && shown.ends_with("'x')"), "{shown}");
+        assert!(
+            !shown.contains("MIIEabc") && shown.ends_with("'x')"),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -13,7 +13,10 @@ const MAX_USER: usize = 20;
 pub(super) fn secret_of(text: &str, colon: usize, is_cut: bool) -> Option<Range<usize>> {
     let start = colon.checked_add(3)?;
     let rest = text.get(start..)?;
-    let url = rest.get(..end_of(rest))?;
+    let end = end_of(rest, MAX_URL);
+    // Its end is not known, or far away.
+    let is_open = end >= MAX_URL || is_cut && end == rest.len();
+    let url = rest.get(..end)?;
     let authority = url.get(..url.find(['/', '?', '#']).unwrap_or(url.len()))?;
     let name_end = authority.find(':');
     let port = name_end.and_then(|at| authority.get(at.checked_add(1)?..));
@@ -25,7 +28,7 @@ pub(super) fn secret_of(text: &str, colon: usize, is_cut: bool) -> Option<Range<
         (None, Some(port)) if !port.bytes().all(|byte| byte.is_ascii_digit()) => {
             match url.rfind('@') {
                 Some(at) => at,
-                None if is_cut && url.len() == rest.len() && !authority.starts_with('[') => url.len(),
+                None if is_open && !authority.starts_with('[') => end_of(rest, usize::MAX),
                 None => return None,
             }
         }
@@ -33,7 +36,7 @@ pub(super) fn secret_of(text: &str, colon: usize, is_cut: bool) -> Option<Range<
         (None, Some(_)) if is_cut && authority.len() == rest.len() => authority.len(),
         (None, _) => return None,
     };
-    let user = url.get(..at)?;
+    let user = rest.get(..at)?;
     let secret = match user.split_once(':') {
         Some((name, password)) if is_token(name) || password.is_empty() => 0..at,
         Some((name, _)) => name.len() + 1..at,
@@ -46,10 +49,10 @@ pub(super) fn secret_of(text: &str, colon: usize, is_cut: bool) -> Option<Range<
 }
 
 /// Where a URL ends: at a space, a quote, or a bracket of the text around it.
-fn end_of(rest: &str) -> usize {
+fn end_of(rest: &str, max: usize) -> usize {
     let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'`<>\\".contains(c);
     let mut chars = rest.char_indices();
-    let end = chars.find(|(at, c)| ends(*c) || *at >= MAX_URL);
+    let end = chars.find(|(at, c)| ends(*c) || *at >= max);
     end.map_or(rest.len(), |(at, _)| at)
 }
 

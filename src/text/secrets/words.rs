@@ -136,8 +136,28 @@ pub const BEGINNINGS: &[&str] = &[
 
 /// Secret only as a whole word: parts of too many others.
 pub const WORDS: &[&str] = &[
-    "auth", "pass", "passw", "pw", "pswd", "creds", "cred", "bearer", "jwt", "otp", "totp", "cvv",
-    "cvc", "ssn", "dsn", "passkey", "kerberos", "geheim", "geheimnis", "mdp", "hasel", "sifre",
+    "auth",
+    "pass",
+    "passw",
+    "pw",
+    "pswd",
+    "creds",
+    "cred",
+    "bearer",
+    "jwt",
+    "otp",
+    "totp",
+    "cvv",
+    "cvc",
+    "ssn",
+    "dsn",
+    "passkey",
+    "kerberos",
+    "geheim",
+    "geheimnis",
+    "mdp",
+    "hasel",
+    "sifre",
 ];
 
 /// Two adjacent words that are secret together.
@@ -232,7 +252,14 @@ pub const HEADERS: &[&str] = &[
 
 /// In a mapping of a name and a value: the keys of the name, and those of the value.
 pub const NAME_KEYS: &[&str] = &[
-    "name", "key", "field", "param", "parameter", "header", "variable", "option",
+    "name",
+    "key",
+    "field",
+    "param",
+    "parameter",
+    "header",
+    "variable",
+    "option",
 ];
 /// See [`NAME_KEYS`].
 pub const VALUE_KEYS: &[&str] = &["value", "val", "content", "data", "values", "default"];

@@ -5,6 +5,7 @@ mod core;
 mod hostile_memory;
 mod locals;
 mod objects;
+mod secrets;
 mod stacks;
 mod threads;
 mod unanswered;

@@ -8,7 +8,7 @@ use pyspy_rs::internals::{
     Local, MemoryError, Mode, Objects, PythonThread, RemoteAddr, RemoteMemory, ThreadNames,
     ValueOptions,
 };
-use pyspy_rs::{FrameTable, PythonProcess};
+use pyspy_rs::{FrameTable, PythonProcess, Secrets};
 
 use crate::support::{Target, assert_locals, for_each_interpreter};
 

@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use pyspy_rs::{
     CaptureOptions, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler,
-    SamplerOptions, Selection, Weights,
+    SamplerOptions, Secrets, Selection, Weights,
 };
 use serde_json::Value;
 

@@ -150,7 +150,10 @@ fn redacted_lines(text: &str) -> BTreeMap<usize, String> {
             inside.push(secret.start.saturating_sub(start)..secret.end.saturating_sub(start));
         }
         if !inside.is_empty() {
-            lines.insert(index, replace(line, &inside).trim_end_matches('\n').to_owned());
+            lines.insert(
+                index,
+                replace(line, &inside).trim_end_matches('\n').to_owned(),
+            );
         }
         start = end;
     }

@@ -18,6 +18,8 @@ const MAX_SPACES: usize = 16;
 const MAX_VALUE: usize = 16 << 10;
 /// Longest value that can be a placeholder.
 const MAX_PLACEHOLDER: usize = 256;
+/// `:` and `=` as East Asian text writes them.
+const WIDE_SIGNS: [char; 2] = ['：', '＝'];
 
 /// Where a text is from, which decides where a secret without quotes ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +49,11 @@ pub fn find(text: &str, kind: Kind, is_cut: bool) -> Vec<Range<usize>> {
             continue;
         };
         at = secret.end.max(at + 1);
-        if scan.text.get(secret.clone()).is_some_and(|secret| !secret.is_empty()) {
+        if scan
+            .text
+            .get(secret.clone())
+            .is_some_and(|secret| !secret.is_empty())
+        {
             found.push(secret);
         }
     }
@@ -86,10 +92,9 @@ impl<'t> Scan<'t> {
     /// The secret that the sign or the word at this place announces.
     fn at(&mut self, at: usize) -> Option<Range<usize>> {
         match self.byte(at) {
-            b':' if self.rest(at).starts_with("://") => {
-                url::secret_of(self.text, at, self.is_cut)
-            }
-            b'=' | b':' => self.assigned(at),
+            b':' if self.rest(at).starts_with("://") => url::secret_of(self.text, at, self.is_cut),
+            b'=' | b':' => self.assigned(at, 1),
+            0xef if self.rest(at).starts_with(WIDE_SIGNS) => self.assigned(at, 3),
             b'>' => self.element(at),
             b'-' if self.rest(at).starts_with("-----B") => {
                 let key = pem(self.rest(at))?;
@@ -98,8 +103,10 @@ impl<'t> Scan<'t> {
             }
             b'-' => self.option(at),
             b'"' | b'\'' => self.pair(at),
-            byte if is_word(self.before(at)) || (!is_alphanumeric(byte) && byte != b'$') => None,
-            _ => self.word(at),
+            b'$' => self.word(at),
+            byte if is_alphanumeric(byte) && !is_alphanumeric(self.before(at)) => self.word(at),
+            byte if !byte.is_ascii() && !is_word(self.before(at)) => self.word(at),
+            _ => None,
         }
     }
 
@@ -137,8 +144,8 @@ impl<'t> Scan<'t> {
     }
 
     /// The value after `name=`, `name: ` and the like.
-    fn assigned(&mut self, at: usize) -> Option<Range<usize>> {
-        let next = self.byte(at + 1);
+    fn assigned(&mut self, at: usize, length: usize) -> Option<Range<usize>> {
+        let next = self.byte(at + length);
         if self.byte(at) == b':' && self.before(at).is_ascii_digit() {
             let token = bot_token(self.rest(at + 1));
             if token > 0 {
@@ -150,11 +157,13 @@ impl<'t> Scan<'t> {
             return None;
         }
         let (name, start) = self.name_before(at)?;
-        let after = at + 1 + usize::from(next == b'>');
+        let after = at + length + usize::from(next == b'>');
         let key = name.to_ascii_lowercase();
         let is_parameter = matches!(self.before(start), b'?' | b'&');
         let secrecy = match secrecy(name) {
-            Secrecy::Public if is_parameter && PARAMETERS.contains(&key.as_str()) => Secrecy::Secret,
+            Secrecy::Public if is_parameter && PARAMETERS.contains(&key.as_str()) => {
+                Secrecy::Secret
+            }
             Secrecy::Public if self.names_secret && VALUE_KEYS.contains(&key.as_str()) => {
                 self.names_secret = false;
                 Secrecy::Secret
@@ -184,9 +193,15 @@ impl<'t> Scan<'t> {
         let from = (from..=sign).find(|from| self.text.is_char_boundary(*from))?;
         let before = self.text.get(from..sign)?;
         // `==`, `!=`, `:=`, `+=`
-        let before = before.trim_end_matches(['=', '!', ':', '+']).trim_end_matches([' ', '\t']);
+        let before = before
+            .trim_end_matches(['=', '!', ':', '+'])
+            .trim_end_matches([' ', '\t']);
         let bare = before.trim_end_matches(['"', '\'', ']', ')', '\\', '`', ' ']);
-        if let Some(quote) = before.get(bare.len()..)?.chars().find(|c| "\"'`".contains(*c)) {
+        if let Some(quote) = before
+            .get(bare.len()..)?
+            .chars()
+            .find(|c| "\"'`".contains(*c))
+        {
             let start = bare.rfind(quote).map_or(0, |at| at + 1);
             let name = bare.get(start..)?;
             return Some((name, from + start));
@@ -217,7 +232,11 @@ impl<'t> Scan<'t> {
         if let Some(secret) = self.quoted(quote, MAX_VALUE) {
             let is_whole = self.kind == Kind::Argument;
             return Some(Value {
-                secret: secret.start..if is_whole { self.text.len() } else { secret.end },
+                secret: secret.start..if is_whole {
+                    self.text.len()
+                } else {
+                    secret.end
+                },
                 is_quoted: true,
             });
         }
@@ -264,13 +283,21 @@ impl<'t> Scan<'t> {
                 false => 0,
             },
             (true, _) if secrecy(name) == Secrecy::Measure && is_plain(word) => word.len(),
+            // `password = %s AND id = %s`
+            (true, _) if is_placeholder(word) => word.len(),
             (true, _) => {
-                let ends = [", ", "; ", "} ", "\"}"].iter().filter_map(|end| line.find(end));
+                let ends = [", ", "; ", "} ", "\"}"]
+                    .iter()
+                    .filter_map(|end| line.find(end));
                 ends.min().unwrap_or(line.trim_end().len())
             }
             (false, _) => word.find(';').unwrap_or(word.len()),
         };
-        at + line.get(..end).unwrap_or_default().trim_end_matches([',', ';']).len()
+        at + line
+            .get(..end)
+            .unwrap_or_default()
+            .trim_end_matches([',', ';'])
+            .len()
     }
 
     /// The length of the name that starts here, at most [`MAX_NAME`].
@@ -283,7 +310,9 @@ impl<'t> Scan<'t> {
     /// the rest.
     fn quoted(&self, at: usize, max: usize) -> Option<Range<usize>> {
         let rest = self.rest(at);
-        let quotes = ["\\\"", "\\'", "\"\"\"", "'''", "\"", "'", "`", "“", "‘", "«", "「"];
+        let quotes = [
+            "\\\"", "\\'", "\"\"\"", "'''", "\"", "'", "`", "“", "‘", "«", "「",
+        ];
         let quote = quotes.into_iter().find(|quote| rest.starts_with(quote))?;
         let close = match quote {
             "“" => "”",
@@ -345,7 +374,9 @@ impl<'t> Scan<'t> {
         if opens != b'(' {
             return None;
         }
-        let name = self.quoted(quote, MAX_NAME).filter(|name| name.len() <= MAX_NAME)?;
+        let name = self
+            .quoted(quote, MAX_NAME)
+            .filter(|name| name.len() <= MAX_NAME)?;
         if secrecy(self.text.get(name.clone())?) != Secrecy::Secret {
             return None;
         }
@@ -395,7 +426,9 @@ fn ends_with_word(text: &str, word: &str) -> bool {
 pub(super) fn user_secret(text: &str) -> Option<Range<usize>> {
     let colon = text.find(':')?;
     let secret = text.get(colon + 1..)?;
-    let is_number = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b':');
+    let is_number = text
+        .bytes()
+        .all(|byte| byte.is_ascii_digit() || byte == b':');
     let is_secret = !secret.is_empty() && !is_number && !is_placeholder(secret);
     is_secret.then(|| colon + 1..text.len())
 }
@@ -428,7 +461,9 @@ pub(super) fn is_option(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("--") else {
         return false;
     };
-    let name = rest.split(|c: char| c.is_whitespace() || "\"',".contains(c)).next();
+    let name = rest
+        .split(|c: char| c.is_whitespace() || "\"',".contains(c))
+        .next();
     let name = name.unwrap_or_default();
     name.is_empty()
         || name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -444,7 +479,19 @@ pub(super) fn is_plain(text: &str) -> bool {
 /// No value, or one that cannot be a secret.
 fn is_nothing(text: &str) -> bool {
     let text = text.trim().trim_end_matches([',', ')', '}', ']']);
-    ["", "None", "null", "NULL", "nil", "True", "False", "true", "false", "undefined"].contains(&text)
+    [
+        "",
+        "None",
+        "null",
+        "NULL",
+        "nil",
+        "True",
+        "False",
+        "true",
+        "false",
+        "undefined",
+    ]
+    .contains(&text)
 }
 
 /// Whether a value stands for one that is put in later, or was hidden before.
@@ -453,12 +500,14 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     if text.len() > MAX_PLACEHOLDER {
         return false;
     }
-    let is_identifier = |text: &str| {
-        !text.is_empty() && text.chars().all(|c| is_name(c) && !c.is_uppercase())
-    };
+    let is_identifier =
+        |text: &str| !text.is_empty() && text.chars().all(|c| is_name(c) && !c.is_uppercase());
     let is_variable = |text: &str| {
         let rest = text.chars();
-        !text.is_empty() && rest.clone().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
+        !text.is_empty()
+            && rest
+                .clone()
+                .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_')
     };
     let inside = |open: &str, close: &str| text.strip_prefix(open)?.strip_suffix(close);
     let is_name_of_secret = |name: &str| {
@@ -468,13 +517,18 @@ pub(super) fn is_placeholder(text: &str) -> bool {
     };
     text.is_empty()
         || text.contains(super::REDACTED)
-        || text.chars().all(|c| matches!(c, '*' | '.' | '…' | '?' | 'x' | 'X' | '•'))
+        || text
+            .chars()
+            .all(|c| matches!(c, '*' | '.' | '…' | '?' | '•'))
+        || text.len() > 3 && text.chars().all(|c| matches!(c, 'x' | 'X'))
         || ["%s", "%r", "%d", "%v"].contains(&text)
         || inside("${", "}").is_some_and(|name| name.chars().all(|c| is_name(c) || c == ':'))
         || inside("%(", ")s").is_some_and(|name| name.chars().all(is_name))
         || inside("{", "}").is_some_and(is_name_of_secret)
         || inside("<", ">").is_some_and(is_name_of_secret)
-        || text.strip_prefix(':').is_some_and(|name| is_identifier(name) && is_name_of_secret(name))
+        || text
+            .strip_prefix(':')
+            .is_some_and(|name| is_identifier(name) && is_name_of_secret(name))
         || text.strip_prefix('$').is_some_and(is_variable)
 }
 
