@@ -10,8 +10,9 @@
 
 use std::borrow::Cow;
 
+use super::lexis::{Kind, is_name, is_option, is_placeholder, is_plain, user_secret};
 use super::names::{Secrecy, secrecy};
-use super::scan::{Kind, find, is_name, is_option, is_placeholder, is_plain, user_secret};
+use super::scan::find;
 use super::words::USER_OPTIONS;
 use super::{REDACTED, Secrets, replace};
 

@@ -8,6 +8,7 @@
 //! a password.
 
 pub mod command;
+pub mod lexis;
 pub mod names;
 pub mod scan;
 pub mod shapes;
@@ -18,10 +19,10 @@ pub mod words;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use scan::{Kind, find};
+use lexis::Kind;
+use scan::find;
 
-/// Replaces a secret.
-pub const REDACTED: &str = "<redacted>";
+pub use words::REDACTED;
 
 /// Whether secrets are shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Shapes of secrets that are recognized without a name: tokens of well-known services, keys in PEM,
 //! credentials of HTTP.
 
-use super::scan::{Kind, is_alphanumeric};
+use super::lexis::{Kind, is_alphanumeric, run_of};
 
 /// A token: its prefix, and the fewest letters and digits in a row in what follows it. `sk-container-id-12`
 /// has fewer.
@@ -250,11 +250,6 @@ pub(crate) fn bot_token(after_colon: &str) -> usize {
 fn compared(text: &str, is_part: impl Fn(u8) -> bool) -> usize {
     let bytes = text.bytes().take(MAX_COMPARED);
     bytes.take_while(|byte| is_part(*byte)).count()
-}
-
-/// Bytes at the beginning of a text for which `is_part` holds.
-pub(crate) fn run_of(text: &str, is_part: impl Fn(u8) -> bool) -> usize {
-    text.bytes().take_while(|byte| is_part(*byte)).count()
 }
 
 fn starts_with_word(text: &str, word: &str) -> bool {

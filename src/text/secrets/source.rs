@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
+use super::lexis::{Kind, is_placeholder};
 use super::names::{Secrecy, secrecy};
-use super::scan::{Kind, find, is_placeholder};
+use super::scan::find;
 use super::shapes::{closes_pem, opens_pem};
 use super::words::{NAME_KEYS, USER_OPTIONS, VALUE_KEYS};
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::scan::{is_alphanumeric, is_placeholder};
+use super::lexis::{is_alphanumeric, is_placeholder};
 
 /// Longest URL that is read.
 const MAX_URL: usize = 512;

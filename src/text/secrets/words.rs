@@ -3,6 +3,9 @@
 //! Words of other languages are listed where they mean nothing else in a program: German *Schlüssel* and
 //! Spanish *clave* are any key, so only pairs such as *clave secreta* count.
 
+/// Replaces a secret.
+pub const REDACTED: &str = "<redacted>";
+
 /// A word that ends in one of these (with `s` or digits after it, too) is secret.
 pub const ENDINGS: &[&str] = &[
     "password",
