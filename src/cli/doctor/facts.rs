@@ -69,7 +69,7 @@ pub fn process(pid: Pid, facts: &ProcessFacts, secrets: Secrets) -> Process {
     let kinds = facts.namespaces.iter();
     let limit = facts.limit.as_ref();
     Process {
-        command: facts.command.words(secrets).into_owned(),
+        command: facts.command.excerpt(secrets),
         name: facts.name.clone(),
         executable: executable.map(|path| path.display().to_string()),
         executable_is,

@@ -15,10 +15,11 @@ use super::names::{Secrecy, secrecy};
 use super::scan::find;
 use super::words::USER_OPTIONS;
 use super::{REDACTED, Secrets, replace};
+use crate::text::sanitize::shorten;
 
-/// Most arguments that are shown.
+/// Most arguments of an excerpt.
 const MAX_WORDS: usize = 256;
-/// Most characters of an argument that are read.
+/// Most characters of each.
 const MAX_WORD: usize = 4096;
 
 /// The arguments of a process as it has them. They can only be compared, or shown by
@@ -32,12 +33,23 @@ impl CommandLine {
         CommandLine(words)
     }
 
-    /// The arguments to be shown: all as they are, or the first [`MAX_WORDS`] with every secret replaced.
+    /// The arguments to be shown, with every secret replaced if they are hidden.
     pub fn words(&self, secrets: Secrets) -> Cow<'_, [String]> {
         match secrets {
             Secrets::Shown => Cow::Borrowed(&self.0),
             Secrets::Hidden => Cow::Owned(without_secrets(&self.0)),
         }
+    }
+
+    /// The same for a report: at most [`MAX_WORDS`] of them, and [`MAX_WORD`] characters of each.
+    pub fn excerpt(&self, secrets: Secrets) -> Vec<String> {
+        let words = self.words(secrets);
+        let first = words.iter().take(MAX_WORDS);
+        let mut shown: Vec<String> = first.map(|word| shorten(word, MAX_WORD)).collect();
+        if words.len() > MAX_WORDS {
+            shown.push(format!("… ({} more)", words.len() - MAX_WORDS));
+        }
+        shown
     }
 }
 
@@ -50,15 +62,8 @@ impl std::fmt::Debug for CommandLine {
 
 fn without_secrets(words: &[String]) -> Vec<String> {
     let mut next = Next::Plain;
-    let mut shown: Vec<String> = words
-        .iter()
-        .take(MAX_WORDS)
-        .map(|word| redact_word(word, &mut next))
-        .collect();
-    if words.len() > MAX_WORDS {
-        shown.push(format!("… ({} more)", words.len() - MAX_WORDS));
-    }
-    shown
+    let words = words.iter();
+    words.map(|word| redact_word(word, &mut next)).collect()
 }
 
 /// The kind of the next word, as announced by the previous one.
@@ -73,14 +78,11 @@ pub enum Next {
 }
 
 fn redact_word(word: &str, next: &mut Next) -> String {
-    let cut: String = word.chars().take(MAX_WORD).collect();
-    let is_cut = cut.len() < word.len();
-    let end = if is_cut { "…" } else { "" };
-    if let Some(hidden) = redact_announced(&cut, std::mem::take(next)) {
+    if let Some(hidden) = redact_announced(word, std::mem::take(next)) {
         return hidden;
     }
-    *next = announced_by(&cut);
-    replace(&cut, &find(&cut, Kind::Argument, is_cut)).into_owned() + end
+    *next = announced_by(word);
+    replace(word, &find(word, Kind::Argument, false)).into_owned()
 }
 
 /// An argument as the previous one says that it is shown; `None`: as any other.
@@ -125,6 +127,7 @@ pub(crate) fn announced_by(word: &str) -> Next {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
 
     fn shown(words: &[&str]) -> String {
@@ -206,10 +209,13 @@ mod tests {
 
     #[test]
     fn long_command_lines_are_cut() {
-        let long = "x".repeat(100_000);
-        assert!(shown(&[&long]).len() < 5_000);
-        let many = vec!["x"; 1_000];
-        assert!(shown(&many).ends_with("… (744 more)"));
+        let excerpt = |words: Vec<String>| CommandLine::new(words).excerpt(Secrets::Hidden);
+        let long = excerpt(vec!["x".repeat(100_000)]);
+        assert!(long[0].len() < 5_000 && long[0].ends_with('…'));
+        let many = excerpt(vec!["x".to_owned(); 1_000]);
+        assert_eq!((many.len(), &*many[256]), (257, "… (744 more)"));
+        // Other output has all of them.
+        assert_eq!(shown(&["x"; 1_000]).len(), 1_999);
         // The cut does not separate a name from its secret.
         let secret = format!("{} --password HUSH", "x ".repeat(3_000));
         assert!(!shown(&[&secret]).contains("HUSH"));
