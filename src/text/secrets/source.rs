@@ -374,6 +374,14 @@ mod tests {
                 "password = ('abc'\n    'def')",
                 "password = ('<redacted>'\n    '<redacted>')",
             ),
+        ] {
+            assert_eq!(shown(code), expected);
+        }
+    }
+
+    #[test]
+    fn shapes_in_literals_and_comments_are_hidden() {
+        for (code, expected) in [
             (
                 "x = 'mysql://root:abc@db/'",
                 "x = 'mysql://root:<redacted>@db/'",
