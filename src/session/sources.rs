@@ -18,7 +18,7 @@ use crate::text::secrets::Secrets;
 
 /// Largest file that is read. Generated modules of 2 MiB exist.
 const MAX_FILE_BYTES: u64 = 8 << 20;
-/// Most bytes in total.
+/// Most bytes of memory in total.
 const MAX_BYTES: usize = 64 << 20;
 /// Most distinct views of the file system. Each uses three file descriptors.
 const MAX_VIEWS: usize = 64;
@@ -140,12 +140,13 @@ fn read_one(views: &[Arc<FileView>], file: &FileKey, left: &mut usize, secrets: 
         .and_then(|view| view.read(Path::new(path), max_bytes));
     match read {
         Ok(contents) => {
-            *left = left.saturating_sub(contents.bytes.len());
             let note = contents.is_newer.then(|| {
                 "the file is newer than the process and may differ from the code that runs"
                     .to_owned()
             });
-            Source::of_bytes(&contents.bytes, note, secrets)
+            let source = Source::of_bytes(&contents.bytes, note, secrets);
+            *left = left.saturating_sub(source.size());
+            source
         }
         Err(error) => Source::missing(&match error.kind() {
             io::ErrorKind::NotFound => "no such file in the process's file system".to_owned(),

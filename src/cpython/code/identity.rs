@@ -54,7 +54,7 @@ pub struct Identity {
     pub linetable: RemoteAddr,
     pub first_line: i32,
     /// `ob_size` or `length`, and the hash, of name, file and line table.
-    contents: [[u8; 16]; 3],
+    contents: [[u8; CONTENTS]; 3],
 }
 
 impl Identity {
@@ -95,7 +95,7 @@ impl Identity {
         let [name, filename, (addr, linetable)] = parts;
         for (addr, part) in [name, filename] {
             match objects.memory.read(addr, part) {
-                Err(error) if error.does_not_answer() => part.fill(0),
+                Err(error) if error.does_not_answer() => part.copy_from_slice(&NO_ANSWER),
                 read => read?,
             }
         }
@@ -148,6 +148,13 @@ pub struct Known<'a> {
     pub line_table: &'a [u8],
 }
 
+/// Bytes of a length and a hash.
+const CONTENTS: usize = 16;
+
+/// The length and hash of a name that does not answer. A function or file whose name is empty has the same, and
+/// then they are not compared either.
+const NO_ANSWER: [u8; CONTENTS] = [0; CONTENTS];
+
 /// The most bytes of line tables that one read compares, the last table aside: a thread may be paused
 /// meanwhile, and the limit on time is asked before each read.
 const MAX_COMPARED: usize = 1 << 20;
@@ -174,7 +181,6 @@ pub fn are_same<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -
 }
 
 fn are_same_at_once<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>]) -> Vec<bool> {
-    const CONTENTS: usize = 16;
     let layout = &objects.python.layout;
     let head = u64::from(layout.pyobject.size);
     let head_len = head_len(objects.python);
@@ -195,11 +201,15 @@ fn are_same_at_once<M: RemoteMemory>(objects: Objects<'_, M>, known: &[Known<'_>
             one.identity.filename.offset(head),
             one.identity.linetable.offset(head),
         ];
-        for (addr, len) in addrs.into_iter().zip(lens(one)) {
+        let [name, filename, _] = &one.identity.contents;
+        let answers = [true, *name != NO_ANSWER, *filename != NO_ANSWER, true];
+        for ((addr, len), answers) in addrs.into_iter().zip(lens(one)).zip(answers) {
             let Some((part, after)) = std::mem::take(&mut rest).split_at_mut_checked(len) else {
                 break;
             };
-            parts.push((addr, part));
+            if answers {
+                parts.push((addr, part));
+            }
             rest = after;
         }
     }

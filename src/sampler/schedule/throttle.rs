@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use crate::os::Pid;
 use crate::os::procfs::cgroup::cpu::CpuQuota;
 
-/// Interval of reading the kernel's count. A read takes some microseconds.
-const INTERVAL: Duration = Duration::from_millis(250);
+/// Interval of reading the kernel's count: half of the usual period of a quota, after which it may stop us again.
+/// A read takes some microseconds.
+const INTERVAL: Duration = Duration::from_millis(50);
 /// How long nothing is paused after the last time that the quota stopped us.
 const HOLD: Duration = Duration::from_secs(10);
 
@@ -101,7 +102,7 @@ mod tests {
         assert!(!state.update(at(300), || 7));
         assert!(!state.notice());
         // Not read again so soon.
-        assert!(!state.update(at(400), || 8));
+        assert!(!state.update(at(340), || 8));
         assert!(state.update(at(600), || 8));
         assert!(state.notice() && !state.notice());
         assert!(state.update(at(900), || 9));

@@ -26,8 +26,9 @@ pub struct FileKey {
 /// Lines of a source file, or the reason why there are none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Source {
-    /// Without line ends.
-    lines: Vec<String>,
+    text: String,
+    /// Where each line starts in `text`. A string for each line would take 1.5 GiB for 64 MiB of line ends.
+    starts: Vec<u32>,
     /// Those with secrets, by index, as they are shown.
     redacted: BTreeMap<usize, String>,
     /// Note for the user: that the file is newer than the process, or why there are no lines.
@@ -40,14 +41,30 @@ impl Source {
         let text = String::from_utf8_lossy(bytes);
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
         let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        let mut starts = Vec::new();
+        let mut start = 0;
+        for line in text.split_inclusive('\n') {
+            // Files are smaller than 4 GiB: those beyond have no such line.
+            let Ok(at) = u32::try_from(start) else { break };
+            starts.push(at);
+            start += line.len();
+        }
         Source {
-            lines: text.lines().map(str::to_owned).collect(),
+            starts,
             redacted: match secrets {
                 Secrets::Hidden => redacted_lines(&text),
                 Secrets::Shown => BTreeMap::new(),
             },
+            text,
             note,
         }
+    }
+
+    /// Bytes of memory that it takes, roughly.
+    pub fn size(&self) -> usize {
+        let redacted = self.redacted.values();
+        let redacted = redacted.map(|line| line.len() + size_of::<(usize, String)>());
+        self.text.len() + size_of_val(self.starts.as_slice()) + redacted.sum::<usize>()
     }
 
     pub fn missing(why: &str) -> Source {
@@ -66,17 +83,22 @@ impl Source {
     }
 
     fn raw(&self, line: u32) -> Option<&str> {
-        let line = (line as usize).checked_sub(1)?;
-        self.lines.get(line).map(String::as_str)
+        let index = (line as usize).checked_sub(1)?;
+        let start = *self.starts.get(index)?;
+        let end = self.starts.get(index + 1).map(|end| *end as usize);
+        let line = self
+            .text
+            .get(start as usize..end.unwrap_or(self.text.len()))?;
+        Some(line.strip_suffix('\n').unwrap_or(line))
     }
 
     /// Number of lines.
     pub fn len(&self) -> u32 {
-        u32::try_from(self.lines.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.starts.len()).unwrap_or(u32::MAX)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.lines.is_empty()
+        self.starts.is_empty()
     }
 
     /// The lines of the function with this qualified name and first line. `None` if there is no such

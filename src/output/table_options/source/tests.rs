@@ -133,3 +133,11 @@ fn a_hostile_file_takes_linear_time() {
         assert!(end(&text, "f", 1).is_some());
     }
 }
+
+/// A recording with ten files of a million empty lines took 237 MiB.
+#[test]
+fn an_empty_line_takes_five_bytes() {
+    let source = source(&"\n".repeat(1_000_000));
+    assert_eq!(source.len(), 1_000_000);
+    assert_eq!(source.size(), 5_000_000);
+}
