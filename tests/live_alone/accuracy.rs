@@ -90,7 +90,7 @@ fn split_is_right(mode: &str) {
         let _alone = alone();
         let mut target = Target::start(python, "shares.py", &[mode]);
         let shares = calmly(&[0.0; 3], || {
-            let seen = Seen::record(&mut target, 2000, 1.0, 700.0);
+            let seen = Seen::record(&mut target, 2000, 0.7, 700.0);
             let stacks = &seen.stacks;
             let spent = |clock: &str| [0, 1, 2].map(|i| seen.gone(|answer| &answer[clock][i]));
             let (cpu, wall) = (spent("cpu"), spent("wall"));
@@ -170,7 +170,7 @@ fn threads_that_sleep_in_short_steps_are_active_as_long_as_they_run() {
         let _alone = alone();
         let mut target = Target::start(python, "duty.py", &["naps"]);
         let mut nap = || {
-            let seen = Seen::record(&mut target, 1000, 1.0, 700.0);
+            let seen = Seen::record(&mut target, 1000, 0.8, 700.0);
             // Missed ticks can hide naps that ended, but show none.
             let share = Share {
                 missed: 0.0,
@@ -199,7 +199,7 @@ fn a_quarter_busy_is_a_quarter_active() {
         let mut target = Target::start(python, "duty.py", &["quarters"]);
         let functions = ["quarter_of_4_ms", "quarter_of_20_ms", "quarter_of_100_ms"];
         let shares = calmly(&[3.0; 3], || {
-            let seen = Seen::record(&mut target, 2000, 1.5, 1000.0);
+            let seen = Seen::record(&mut target, 2000, 1.0, 1000.0);
             functions.map(|function| {
                 let share = active_share(function, &seen, 1);
                 println!("{} {function}: {}", python.label(), share.describe());
