@@ -56,9 +56,7 @@ fn a_thread_and_a_wrapper_lead_to_the_process() {
 
     let mut shell = Command::new("sh");
     shell.args(["-c", r#""$@"; exit 0"#, "sh"]);
-    shell
-        .arg(&python.executable)
-        .arg(python.fixture("ping.py"));
+    shell.arg(&python.executable).arg(python.fixture("ping.py"));
     let target = Target::start_command(shell);
     let id = target.started_pid();
     let child = fs::read_to_string(format!("/proc/{id}/task/{id}/children")).unwrap();
