@@ -56,45 +56,30 @@ measure()
 
 
 class Group:
-    """A control group that freezes, or one that throttles: of version 1 in a hierarchy of its own, or of 2."""
+    """A control group with a file that freezes or throttles: of version 1 in a hierarchy of its own, or of 2."""
 
-    def __init__(self, hierarchy):
+    def __init__(self, hierarchy, version_1, version_2):
+        """The versions are each a file, and what is written to it for on and off."""
         above = os.path.join("/sys/fs/cgroup", hierarchy)
-        if not os.path.isdir(above):
-            above = "/sys/fs/cgroup"
-        self.folder = os.path.join(above, "halts-%s-%d" % (hierarchy, os.getpid()))
+        is_1 = os.path.isdir(above)
+        self.file, self.on, self.off = version_1 if is_1 else version_2
+        name = "halts-%s-%d" % (hierarchy, os.getpid())
+        self.folder = os.path.join(above if is_1 else "/sys/fs/cgroup", name)
         os.mkdir(self.folder)
 
     def write(self, file, text):
-        path = os.path.join(self.folder, file)
-        if os.path.exists(path):
-            with open(path, "w") as out:
-                out.write(text)
+        with open(os.path.join(self.folder, file), "w") as out:
+            out.write(text)
 
     def enter(self):
         """For a process before it executes the profiler: afterwards its real-time threads are refused."""
         self.write("cgroup.procs", "0")
 
+    def set(self, on):
+        self.write(self.file, self.on if on else self.off)
+
     def remove(self):
         os.rmdir(self.folder)
-
-
-class Freezer(Group):
-    def __init__(self):
-        super().__init__("freezer")
-
-    def set(self, on):
-        self.write("freezer.state", "FROZEN" if on else "THAWED")
-        self.write("cgroup.freeze", "1" if on else "0")
-
-
-class Quota(Group):
-    def __init__(self):
-        super().__init__("cpu")
-
-    def set(self, on):
-        self.write("cpu.cfs_quota_us", "2000" if on else "-1")
-        self.write("cpu.max", "2000 100000" if on else "max 100000")
 
 
 class Target:
@@ -166,7 +151,10 @@ def main():
     arguments = parser.parse_args()
     kinds = ["nobody", "undisturbed", "kill", "ctrl-z", "stop", "freeze", "throttle"]
     gaps = {kind: [] for kind in kinds}
-    target, groups = Target(arguments.python), {"freeze": Freezer(), "throttle": Quota()}
+    target = Target(arguments.python)
+    freezer = ("freezer.state", "FROZEN", "THAWED"), ("cgroup.freeze", "1", "0")
+    quota = ("cpu.cfs_quota_us", "2000", "-1"), ("cpu.max", "2000 100000", "max 100000")
+    groups = {"freeze": Group("freezer", *freezer), "throttle": Group("cpu", *quota)}
     try:
         with tempfile.TemporaryDirectory() as folder:
             for _ in range(arguments.times):
