@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::os::hold::watchdog;
 use crate::os::process::sudo::has_lent_ids;
 use crate::os::procfs::cgroup::cpu::note_counts;
 use crate::session::errors;
@@ -52,6 +53,13 @@ pub fn run() -> ExitCode {
 
 fn perform(action: Action) -> anyhow::Result<u8> {
     note_counts();
+    if !matches!(action, Action::Completions(_)) {
+        let has_screen = matches!(action, Action::Top(_) | Action::Memory(_)) && memory::can_draw();
+        // Before the first thread.
+        if let Err(error) = watchdog::start(has_screen) {
+            log::info!("no watchdog: {error}");
+        }
+    }
     match action {
         // Reads no process.
         Action::Completions(_) => {}

@@ -7,6 +7,8 @@ pub mod deadline;
 pub mod diagnose;
 pub mod elf;
 pub mod expendable;
+pub mod forked;
+pub mod hold;
 pub mod memory;
 pub mod permission;
 pub mod process;

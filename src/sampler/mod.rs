@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
+use crate::os::hold;
 use crate::os::process::TargetProcess;
-use crate::os::ptrace::hold;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::text::secrets::Secrets;
 

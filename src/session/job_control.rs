@@ -1,16 +1,17 @@
 //! Ctrl-Z, and the stops of a background process that uses the terminal: they wait until no thread of
-//! the target is paused.
+//! the target is paused. A SIGSTOP that did not wait is made up for: the watchdog continues this process, which
+//! then stops itself.
 //!
 //! A launched program is in the same process group, so it receives the terminal's Ctrl-Z itself.
 
 use anyhow::Context;
 use nix::sys::signal::Signal;
-use signal_hook::consts::{SIGTSTP, SIGTTIN, SIGTTOU};
+use signal_hook::consts::{SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU};
 use signal_hook::iterator::Signals;
 
+use crate::os::hold;
 use crate::os::process::job_control::stop_self;
 use crate::os::process::launch::is_ignored;
-use crate::os::ptrace::hold;
 use crate::os::thread::start;
 
 const CANNOT_CATCH: &str = "cannot catch the signals of job control";
@@ -22,13 +23,15 @@ const CANNOT_CATCH: &str = "cannot catch the signals of job control";
 /// # Errors
 /// When the system refuses a handler or a thread.
 pub fn start(has_screen: bool) -> anyhow::Result<()> {
-    let all = [SIGTTIN, SIGTTOU, SIGTSTP].into_iter();
+    let all = [SIGTTIN, SIGTTOU, SIGTSTP, SIGCONT].into_iter();
     let ours = all.filter(|signal| !(has_screen && *signal == SIGTSTP));
     let mut incoming = Signals::new(ours.filter(|one| !is_ignored(*one))).context(CANNOT_CATCH)?;
     start::start("job control", move || {
         for signal in &mut incoming {
-            let Ok(signal) = Signal::try_from(signal) else {
-                continue;
+            let signal = match Signal::try_from(signal) {
+                Ok(Signal::SIGCONT) if hold::take_stop_request() => Signal::SIGSTOP,
+                Ok(Signal::SIGCONT) | Err(_) => continue,
+                Ok(signal) => signal,
             };
             hold::while_nothing_is_held(|| {
                 if let Err(error) = stop_self(signal) {

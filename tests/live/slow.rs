@@ -71,7 +71,8 @@ fn ten_seconds_of_each_concurrency_model_without_an_error() {
 #[ignore = "slow: a minute, and needs two CPUs; a program that waits for one is seen in one place again and again"]
 fn a_call_storm_without_pausing_has_the_same_leaves() {
     for_each_interpreter("storm-leaves", .., |python| {
-        let (paused, free) = storm(python, "storm.py", &Chains::of_storm(4, 4));
+        let modes: [&[&str]; 2] = [&[], &["--nonblocking"]];
+        let [paused, free] = storm(python, "storm.py", &Chains::of_storm(4, 4), modes);
         let mut worst = 0.0_f64;
         for leaf in paused.leaves.keys().chain(free.leaves.keys()) {
             let (truth, share) = (paused.share(leaf), free.share(leaf));

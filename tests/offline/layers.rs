@@ -14,10 +14,12 @@ const FLOORS: [(&str, &[&str]); 10] = [
         "os",
         &[
             "deadline",
+            "forked",
             "expendable",
             "work_budget",
             "procfs",
             "thread",
+            "hold",
             "memory",
             "container",
             "permission",

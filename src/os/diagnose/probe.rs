@@ -10,10 +10,10 @@ use nix::errno::Errno;
 use nix::sys::ptrace;
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 
+use crate::os::hold::Hold;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::permission::PermissionProblem;
 use crate::os::procfs::status::Status;
-use crate::os::ptrace::hold::Hold;
 use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::start::start;
 use crate::os::{Pid, Tid};

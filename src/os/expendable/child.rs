@@ -10,10 +10,8 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 use nix::libc;
 
+use super::super::forked;
 use super::wire::{self, MAX_DATA, MAX_REQUEST, Operation, REQUEST_HEADER, Reply, Request};
-
-/// The most descriptors that are closed one by one where the kernel has no close_range (before 5.9).
-const MAX_DESCRIPTORS: libc::c_int = 1 << 16;
 
 /// Serves until the socket is closed.
 ///
@@ -22,8 +20,8 @@ const MAX_DESCRIPTORS: libc::c_int = 1 << 16;
 pub unsafe fn serve(socket: RawFd, parent: libc::pid_t) -> ! {
     // SAFETY: as the caller promises, nothing else in this process uses its files.
     unsafe {
-        close_all_but(socket);
-        detach(parent);
+        forked::close_all_but(socket..=socket);
+        forked::detach(parent, c"pyspy-rs reader");
     }
     let mut request = [0; MAX_REQUEST];
     loop {
@@ -31,76 +29,27 @@ pub unsafe fn serve(socket: RawFd, parent: libc::pid_t) -> ! {
         let room = request.get_mut(..MAX_REQUEST - 1).unwrap_or_default();
         let (len, fd) = match wire::receive(socket, room, 0) {
             Ok((len @ 1.., fd)) => (len, fd),
-            _ => exit(),
+            _ => forked::exit(),
         };
         if let Some(rest) = request.get_mut(len..) {
             rest.fill(0);
         }
         let served = match Request::decode(&request) {
             Some(header) => answer(socket, header, request.get(REQUEST_HEADER..), fd),
-            None => exit(),
+            None => forked::exit(),
         };
         if let Some(fd) = fd {
             close(fd);
         }
         if served.is_err() {
-            exit();
+            forked::exit();
         }
     }
-}
-
-fn exit() -> ! {
-    // SAFETY: it ends this process without the exit handlers of the program it was forked from.
-    unsafe { libc::_exit(0) }
 }
 
 fn close(fd: RawFd) {
     // SAFETY: `fd` was opened by, or sent to, this process and is not used afterwards.
     unsafe { libc::close(fd) };
-}
-
-/// Closes inherited files: our own standard output, for instance, must not stay open when this process is
-/// abandoned, or who reads it would wait for ever.
-unsafe fn close_all_but(socket: RawFd) {
-    let number = socket.cast_unsigned();
-    // SAFETY: as the caller promises. The ranges are those below and above the socket.
-    unsafe {
-        let below = number == 0 || libc::syscall(libc::SYS_close_range, 0, number - 1, 0) == 0;
-        let above = libc::syscall(libc::SYS_close_range, number + 1, libc::c_uint::MAX, 0) == 0;
-        if below && above {
-            return;
-        }
-        for fd in (0..MAX_DESCRIPTORS).filter(|fd| *fd != socket) {
-            libc::close(fd);
-        }
-    }
-}
-
-/// Makes it independent of the terminal and of the working directory, and lets it die with its parent.
-unsafe fn detach(parent: libc::pid_t) {
-    // SAFETY: these calls take numbers and static strings. An ignored signal has no handler that could
-    // run code of the parent.
-    unsafe {
-        // A session of its own: Ctrl-C and Ctrl-Z of the terminal do not reach it.
-        libc::setsid();
-        for signal in [
-            libc::SIGINT,
-            libc::SIGTERM,
-            libc::SIGHUP,
-            libc::SIGQUIT,
-            libc::SIGTSTP,
-            libc::SIGPIPE,
-            libc::SIGWINCH,
-        ] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
-        libc::chdir(c"/".as_ptr());
-        libc::prctl(libc::PR_SET_NAME, c"pyspy-rs reader".as_ptr());
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        if libc::getppid() != parent {
-            exit();
-        }
-    }
 }
 
 /// Serves one request; an error means that the other side is gone.

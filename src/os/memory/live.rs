@@ -13,6 +13,7 @@ use super::address::RemoteAddr;
 use super::suspect::SuspectMemory;
 use super::{MemoryError, RemoteMemory};
 use crate::os::Pid;
+use crate::os::hold::Reading;
 use crate::os::procfs::stat::ProcStat;
 
 /// Cap on the parts of one vectored call: the kernel refuses more than `UIO_MAXIOV` (1024).
@@ -79,6 +80,7 @@ impl LiveMemory {
 
     /// One attempt to read at `addr`: the number of bytes read, possibly too few.
     fn read_some(&self, addr: RemoteAddr, buf: &mut [u8]) -> io::Result<usize> {
+        let _watched = Reading::begin(self.pid);
         if let Some(mem) = &self.mem {
             return mem.read_at(buf, addr.0);
         }
@@ -151,7 +153,10 @@ impl LiveMemory {
             return 0;
         };
         let pid = nix::unistd::Pid::from_raw(self.pid);
-        let mut left = match process_vm_readv(pid, local, remote) {
+        let watched = Reading::begin(self.pid);
+        let read = process_vm_readv(pid, local, remote);
+        drop(watched);
+        let mut left = match read {
             Ok(bytes) => bytes,
             Err(Errno::ENOSYS | Errno::EPERM) => {
                 self.vectored.store(false, Ordering::Relaxed);

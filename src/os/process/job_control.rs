@@ -6,11 +6,14 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, raise, si
 
 /// Gives a caught stop signal (SIGTSTP, SIGTTIN, SIGTTOU) its default effect once, and returns when
 /// the process has been continued. The kernel decides whether it stops: not in an orphaned process
-/// group, which no shell would continue (POSIX 3.264).
+/// group, which no shell would continue (POSIX 3.264). SIGSTOP, which cannot be caught, always stops it.
 ///
 /// # Errors
 /// Those of `sigaction`.
 pub fn stop_self(signal: Signal) -> io::Result<()> {
+    if signal == Signal::SIGSTOP {
+        return Ok(raise(signal)?);
+    }
     let default = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
     // SAFETY: no handler of ours is called by the default action.
     let caught = unsafe { sigaction(signal, &default) }?;

@@ -1,6 +1,5 @@
 //! Pausing threads by ptrace, and resuming them in all cases.
 
-pub mod hold;
 pub mod pause;
 pub mod syscall_restart;
 pub mod wait;

@@ -4,8 +4,11 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
+use std::os::unix::process::ExitStatusExt;
+
+use crate::support::bench::python;
 use crate::support::require::{has, has_root};
-use crate::support::{Dump, Target, for_each_at_once};
+use crate::support::{Dump, Target, for_each_at_once, pyspy_rs, wait_until};
 
 /// A dump waits for some 100 ms; the rest is for a loaded machine.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -30,10 +33,13 @@ fn dump(mode: &str, check: impl Fn(&Dump) + Sync) {
         assert!(begin.elapsed() < LIMIT, "it took {:?}", begin.elapsed());
         dump.thread("waits").frame("waits");
         check(&dump);
-        let stat = fs::read_to_string(format!("/proc/{}/stat", target.pid())).expect("it runs");
-        let state = stat.rsplit_once(") ").expect("a name").1.chars().next();
-        assert_ne!(state, Some('t'), "it is left stopped: {stat}");
+        assert_ne!(state(&target), Some('t'), "it is left stopped");
     });
+}
+
+fn state(target: &Target) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", target.pid())).expect("it runs");
+    stat.rsplit_once(") ").expect("a name").1.chars().next()
 }
 
 #[test]
@@ -78,4 +84,36 @@ fn a_folder_that_does_not_answer_costs_a_short_name() {
         assert_eq!(frame.filename, "/mnt/hangs/x.py");
         assert_eq!(frame.short_filename, frame.filename);
     });
+}
+
+/// Nothing tells that this memory does not answer, so the read blocks where only the end of the reader ends it,
+/// and with it the thread that is paused. The watchdog process ends both.
+#[test]
+fn memory_that_is_not_known_to_block_holds_the_target_for_a_second() {
+    if !has_root("a userfaultfd") {
+        return;
+    }
+    let target = Target::start(python(), "unanswered.py", &["handed"]);
+    let refused = target.ready["refused"].as_str();
+    if !has(
+        "userfaultfd",
+        refused.is_none(),
+        format_args!("{refused:?}"),
+    ) {
+        return;
+    }
+    let begin = Instant::now();
+    let mut command = pyspy_rs();
+    let dump = command.args(["dump", "--pid", &target.pid().to_string()]);
+    let output = dump.output().expect("it is run");
+    assert!(begin.elapsed() < LIMIT, "it took {:?}", begin.elapsed());
+    assert_eq!(output.status.signal(), Some(9), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let read = format!("error: a read of the memory of process {}", target.pid());
+    assert!(
+        said.contains(&format!("{read} has blocked for 1 s while it was paused")),
+        "{said}"
+    );
+    // The kernel resumes it when the last thread of the killed tracer has ended.
+    wait_until("the target runs", || state(&target) != Some('t'));
 }

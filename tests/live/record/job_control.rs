@@ -1,4 +1,5 @@
-//! Ctrl-Z: we stop only while no thread of the target is paused, and go on as if nothing had been.
+//! Ctrl-Z and SIGSTOP: we are stopped only while no thread of the target is paused, and go on as if nothing had
+//! been.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -89,6 +90,41 @@ fn a_stopped_recording_pauses_nothing() {
     assert_eq!(wait(&mut record).code(), Some(0));
     let summary = read_summary(&folder.path().join("out.txt.summary.json"));
     assert!(summary["missed_ticks"].as_u64().unwrap() > 0, "{summary}");
+    assert!(fs::read_to_string(&file).unwrap().contains("spin ("));
+}
+
+/// SIGSTOP cannot be caught: the watchdog process continues us until the thread is resumed. Without it, one in
+/// twenty of these stops held a thread of the target until we were continued.
+#[test]
+fn sigstop_ends_a_pause() {
+    let target = Target::start(python(), "gil.py", &["1"]);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("out.txt");
+    let pid = ["--pid".into(), target.pid().to_string().into()];
+    let mut command = Recording::command(&file, &["-r", "5000", "-f", "raw"], &pid);
+    let mut record = command.stderr(Stdio::piped()).spawn().unwrap();
+    let _said = until_it_samples(&mut record);
+    let mut random = u64::from(target.pid());
+    for _ in 0..200 {
+        pass(&mut random, Duration::from_millis(4));
+        send(&record, Signal::SIGSTOP);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        // In this order: what a stopped process does not hold, it cannot hold later.
+        while states(record.id()).iter().any(|state| *state != b'T')
+            || states(target.pid()).contains(&b't')
+        {
+            if Instant::now() > deadline {
+                // Before the test fails: a target that a stopped tracer holds cannot be killed and reaped.
+                send(&record, Signal::SIGKILL);
+                let _ = record.wait();
+                panic!("it is not stopped, or a thread of the target is");
+            }
+            std::thread::yield_now();
+        }
+        send(&record, Signal::SIGCONT);
+    }
+    send(&record, Signal::SIGINT);
+    assert_eq!(wait(&mut record).code(), Some(0));
     assert!(fs::read_to_string(&file).unwrap().contains("spin ("));
 }
 

@@ -1,4 +1,4 @@
-//! `record --nonblocking` on a call storm, against a recording of the same process that pauses.
+//! `record --nonblocking` on a call storm. `sampling.rs` checks the recordings that pause.
 
 use std::collections::BTreeMap;
 
@@ -35,31 +35,38 @@ impl Tally {
     }
 }
 
-/// Records a call storm with and without pausing, in turn, so that both see the same program on the
-/// same machine.
-pub fn storm(python: &Interpreter, fixture: &str, chains: &Chains) -> (Tally, Tally) {
+/// Records a call storm with each of these options in turn, so that all see the same program on the same
+/// machine, until each has 4,000 stacks.
+pub fn storm<const N: usize>(
+    python: &Interpreter,
+    fixture: &str,
+    chains: &Chains,
+    modes: [&[&str]; N],
+) -> [Tally; N] {
     let target = Target::start(python, fixture, &[]);
     target.until_it_reads_stdin();
-    let options = ["-f", "raw", "-F", "-r", "5000", "-d", "0.5"];
-    let (mut paused, mut free) = (Tally::default(), Tally::default());
+    let mut tallies: [Tally; N] = std::array::from_fn(|_| Tally::default());
+    let least = |tallies: &[Tally; N]| tallies.iter().map(Tally::all).min().unwrap();
     for _ in 0..20 {
-        paused.add(&Recording::of_pid(target.pid(), &options), chains);
-        let nonblocking = [&options[..], &["--nonblocking"]].concat();
-        free.add(&Recording::of_pid(target.pid(), &nonblocking), chains);
-        if paused.all().min(free.all()) >= 4_000 {
+        for (tally, mode) in tallies.iter_mut().zip(modes) {
+            let options = [&["-f", "raw", "-F", "-r", "5000", "-d", "0.5"][..], mode].concat();
+            tally.add(&Recording::of_pid(target.pid(), &options), chains);
+        }
+        if least(&tallies) >= 4_000 {
             break;
         }
     }
-    println!(
-        "{}: {} stacks without pausing, {:.2} % impossible, {:.2} % errors; {} with pausing",
-        python.label(),
-        free.all(),
-        free.impossible as f64 / free.all() as f64 * 100.0,
-        free.errors as f64 / (free.all() + free.errors) as f64 * 100.0,
-        paused.all(),
-    );
-    assert!(paused.all().min(free.all()) >= 4_000, "{paused:?} {free:?}");
-    (paused, free)
+    for (tally, mode) in tallies.iter().zip(modes) {
+        println!(
+            "{} {mode:?}: {} stacks, {:.2} % impossible, {:.2} % errors",
+            python.label(),
+            tally.all(),
+            tally.impossible as f64 / tally.all() as f64 * 100.0,
+            tally.errors as f64 / (tally.all() + tally.errors) as f64 * 100.0,
+        );
+    }
+    assert!(least(&tallies) >= 4_000, "{tallies:?}");
+    tallies
 }
 
 /// The most processes that are recorded until one is within the limits.
@@ -72,9 +79,7 @@ const PROCESSES: usize = 5;
 fn has_hardly_an_impossible_stack(python: &Interpreter, fixture: &str, chains: &Chains) {
     let mut free = Tally::default();
     for _ in 0..PROCESSES {
-        let (paused, without_pausing) = storm(python, fixture, chains);
-        assert_eq!(paused.impossible, 0, "{paused:?}");
-        free = without_pausing;
+        [free] = storm(python, fixture, chains, [&["--nonblocking"]]);
         let impossible = free.impossible as f64;
         let errors = free.errors as f64;
         if impossible <= at_most(0.003, free.all()) && errors <= at_most(0.02, free.all()) {

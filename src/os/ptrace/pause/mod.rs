@@ -32,10 +32,10 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::ptrace;
 
-use super::hold::Hold;
 use super::syscall_restart;
 use super::wait::{self, Event, WaitFor};
 use crate::os::deadline::Deadline;
+use crate::os::hold::Hold;
 use crate::os::permission::PermissionProblem;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::thread::state::RunState;

@@ -3,20 +3,26 @@
 //!
 //! A thread of the target that is paused when Ctrl-Z stops us stays paused until we are continued,
 //! as only the tracing task can resume it. So Ctrl-Z first closes this gate: no pause begins, the
-//! ones that exist end within milliseconds, and then the stop follows. SIGSTOP and the freezer of a
-//! control group ask no process first, so against those this does nothing.
+//! ones that exist end within milliseconds, and then the stop follows. SIGSTOP asks no process first:
+//! the [`watchdog`] continues us, and the stop is then made up for in the same way. Against the freezer
+//! of a control group this does nothing.
+
+mod board;
+pub mod watchdog;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use board::board;
+
+pub use board::Reading;
 
 /// Interval of checks while one side waits for the other.
 const NAP: Duration = Duration::from_micros(200);
 
-/// What all OS threads of this process hold.
-static HELD: AtomicUsize = AtomicUsize::new(0);
 /// Whether the gate is closed.
 static CLOSED: AtomicBool = AtomicBool::new(false);
 
@@ -49,7 +55,8 @@ impl Hold {
     }
 
     fn another() -> Hold {
-        HELD.fetch_add(1, Ordering::SeqCst);
+        board().held.fetch_add(1, Ordering::SeqCst);
+        board::watch_this_thread();
         OWN.set(OWN.get().saturating_add(1));
         Hold {
             _bound_to_thread: PhantomData,
@@ -66,7 +73,7 @@ impl Clone for Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         OWN.set(OWN.get().saturating_sub(1));
-        HELD.fetch_sub(1, Ordering::SeqCst);
+        board().held.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -81,11 +88,17 @@ pub fn must_wait() -> bool {
 /// called by an OS thread that pauses nothing.
 pub fn while_nothing_is_held(stop: impl FnOnce()) {
     CLOSED.store(true, Ordering::SeqCst);
-    while HELD.load(Ordering::SeqCst) != 0 {
+    while board().held.load(Ordering::SeqCst) != 0 {
         thread::sleep(NAP);
     }
     stop();
     CLOSED.store(false, Ordering::SeqCst);
+}
+
+/// Whether the watchdog has continued this process after a SIGSTOP, so that it is to be stopped again while
+/// nothing is held. `true` only once for each.
+pub fn take_stop_request() -> bool {
+    board().stop_again.swap(false, Ordering::SeqCst)
 }
 
 #[cfg(test)]

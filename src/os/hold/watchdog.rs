@@ -1,0 +1,277 @@
+//! The watchdog: a process of ours that sees to it that what we hold is let go, if we cannot.
+//!
+//! Only the tracing thread can resume what it has paused. It cannot while it is stopped (SIGSTOP), nor while
+//! a read of the target's memory blocks: then every thread of ours may be alive, and none can help. Another
+//! process can. It wakes up each [`INTERVAL`], and
+//!
+//! - **continues us after a SIGSTOP** if we held something, and leaves a note that we are to stop again once
+//!   nothing is held ([`Board::stop_again`]);
+//! - **kills us when a read blocks**, after [`HELD_LIMIT`] if we hold something, else after
+//!   [`FREE_LIMIT`]: the kernel resumes all threads of a dead tracer. What was recorded is lost. A target that
+//!   stays paused would be worse, and a thread that is blocked there can be woken by nothing else. What is
+//!   known to block is not read directly ([`crate::os::memory::suspect`]), so this is the last resort.
+//!
+//! It reads no target, and shares our user and our control group: where that is frozen, or has no CPU time
+//! left, it cannot help. It ends with us.
+//!
+//! It is forked before we start a thread, but makes only calls that are safe after a fork of a process with
+//! threads: library users and tests have some.
+
+use std::ffi::CStr;
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
+
+use nix::libc;
+use nix::sys::termios::tcgetattr;
+
+use super::board::{self, Board, board};
+use crate::os::Pid;
+use crate::os::forked;
+
+/// Time between two checks. With a pause that SIGSTOP meets, this is what it takes longer.
+const INTERVAL: Duration = Duration::from_millis(10);
+/// How long a read may block while something is held. A read of some 100 KiB from a swap disk takes less.
+const HELD_LIMIT: Duration = Duration::from_secs(1);
+/// The same while nothing is held; twice what attaching may take.
+const FREE_LIMIT: Duration = Duration::from_secs(10);
+
+/// The files of the watchdog: for its message, and of the terminal with a view.
+const STDERR: RawFd = 2;
+const TERMINAL: RawFd = 3;
+
+/// The process, to be ended when we end; 0 without one.
+static WATCHDOG: AtomicI32 = AtomicI32::new(0);
+
+/// Starts the watchdog of this process, for reads by this OS thread and those that hold something. Does nothing
+/// the second time. `has_screen`: a view on the terminal is to be shown, which the watchdog removes before it
+/// kills us.
+///
+/// # Errors
+/// When the system refuses memory or a process: we can go on without it.
+pub fn start(has_screen: bool) -> io::Result<()> {
+    if WATCHDOG.load(Ordering::Relaxed) != 0 {
+        return Ok(());
+    }
+    board::share()?;
+    board::watch_this_thread();
+    // Before the view is shown.
+    let screen = if has_screen { Screen::save() } else { None };
+    // SAFETY: it takes nothing.
+    let parent = unsafe { libc::getpid() };
+    // SAFETY: the child calls nothing but `watch`, which makes only calls that are safe after a fork of a
+    // process with threads, and never returns.
+    match unsafe { libc::fork() } {
+        0 => watch(parent, screen.as_ref()),
+        pid if pid > 0 => {
+            WATCHDOG.store(pid, Ordering::Relaxed);
+            // SAFETY: the function has no arguments and may run at any time.
+            let _ = unsafe { libc::atexit(end) };
+            Ok(())
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends and reaps it. Else it would end right after us and be left to process 1, which reaps nothing in many
+/// containers.
+extern "C" fn end() {
+    let pid = WATCHDOG.swap(0, Ordering::Relaxed);
+    if pid > 0 {
+        // SAFETY: it is our child and has not been reaped; no status is asked for.
+        unsafe {
+            libc::kill(pid, libc::SIGKILL);
+            libc::waitpid(pid, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// What to do about a read that is going on.
+#[derive(Debug, Default)]
+struct ReadWatch {
+    number: u64,
+    /// For how long it has been observed. Checks are counted, not time: this process does not run either while
+    /// it is frozen or has no CPU.
+    checks: u32,
+}
+
+impl ReadWatch {
+    /// Notes one more check; returns whether the same read has been going on for its limit.
+    fn is_over(&mut self, number: u64, holds: bool) -> bool {
+        if self.number != number {
+            *self = ReadWatch { number, checks: 0 };
+        }
+        self.checks = self.checks.saturating_add(1);
+        let limit = if holds { HELD_LIMIT } else { FREE_LIMIT };
+        INTERVAL * self.checks >= limit
+    }
+}
+
+fn watch(parent: libc::pid_t, screen: Option<&Screen>) -> ! {
+    // SAFETY: this process was just forked, and uses these two descriptors only.
+    unsafe {
+        if let Some(screen) = screen {
+            libc::dup2(screen.file.as_raw_fd(), TERMINAL);
+        }
+        forked::close_all_but(STDERR..=TERMINAL);
+        forked::detach(parent, c"pyspy watchdog");
+    }
+    let board = board();
+    let mut reads = ReadWatch::default();
+    loop {
+        sleep();
+        // SAFETY: it takes nothing.
+        if unsafe { libc::getppid() } != parent {
+            forked::exit();
+        }
+        let holds = board.held.load(Ordering::SeqCst) != 0;
+        if holds && state_of(format_args!("/proc/{parent}/stat\0")) == Some(b'T') {
+            reads = ReadWatch::default();
+            board.stop_again.store(true, Ordering::SeqCst);
+            // SAFETY: numbers only. The pid is our parent's, which was alive just now.
+            unsafe { libc::kill(parent, libc::SIGCONT) };
+            continue;
+        }
+        let Some((number, tid, target)) = board.reading() else {
+            reads = ReadWatch::default();
+            continue;
+        };
+        let is_blocked = || {
+            let state = state_of(format_args!("/proc/{parent}/task/{tid}/stat\0"));
+            matches!(state, Some(b'D' | b'S'))
+        };
+        if reads.is_over(number, holds) && is_blocked() {
+            kill(parent, board, number, || {
+                if let Some(screen) = screen {
+                    screen.restore();
+                }
+                tell(target, holds);
+            });
+        }
+    }
+}
+
+/// Kills our parent, if it still blocks in this read.
+fn kill(parent: libc::pid_t, board: &Board, number: u64, before: impl FnOnce()) {
+    if board.reading().is_none_or(|(now, ..)| now != number) {
+        return;
+    }
+    before();
+    // SAFETY: numbers only. If the parent had ended meanwhile, so would this process have.
+    unsafe { libc::kill(parent, libc::SIGKILL) };
+}
+
+fn tell(target: Pid, holds: bool) {
+    let (limit, held) = if holds {
+        (HELD_LIMIT, " while it was paused; it runs on now")
+    } else {
+        (FREE_LIMIT, "")
+    };
+    let mut text = [0; 400];
+    let text = format_into(
+        &mut text,
+        format_args!(
+            "error: a read of the memory of process {target} has blocked for {} s{held}. Nothing but the end of \
+             pyspy-rs ends such a read, so its watchdog ended it, and what it had recorded is lost\n",
+            limit.as_secs()
+        ),
+    );
+    // SAFETY: `text` is readable for its whole length.
+    unsafe { libc::write(STDERR, text.as_ptr().cast(), text.len()) };
+}
+
+/// Text without an allocation; cut where `buffer` ends.
+fn format_into<'b>(buffer: &'b mut [u8], text: std::fmt::Arguments<'_>) -> &'b [u8] {
+    let size = buffer.len();
+    let mut rest = &mut *buffer;
+    let _ = rest.write_fmt(text);
+    let len = size.saturating_sub(rest.len());
+    buffer.get(..len).unwrap_or_default()
+}
+
+fn sleep() {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: INTERVAL.subsec_nanos().into(),
+    };
+    // SAFETY: `time` is valid, and the rest is not asked for.
+    unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
+}
+
+/// The state of the process or thread with this stat file, as one letter (proc_pid_stat(5)). `path` ends in a NUL.
+fn state_of(path: std::fmt::Arguments<'_>) -> Option<u8> {
+    let mut name = [0; 64];
+    let name = CStr::from_bytes_with_nul(format_into(&mut name, path)).ok()?;
+    // The state follows the name, which has at most 64 bytes.
+    let mut stat = [0; 128];
+    // SAFETY: `name` ends in a NUL, `stat` is writable for its whole length, and the descriptor has no
+    // other owner.
+    let len = unsafe {
+        let file = libc::open(name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+        if file < 0 {
+            return None;
+        }
+        let len = libc::read(file, stat.as_mut_ptr().cast(), stat.len());
+        libc::close(file);
+        len
+    };
+    let stat = stat.get(..usize::try_from(len).ok()?)?;
+    let after = stat.iter().rposition(|byte| *byte == b')')?;
+    stat.get(after.checked_add(2)?).copied()
+}
+
+/// The terminal, as it is before a view is shown.
+struct Screen {
+    file: File,
+    mode: libc::termios,
+}
+
+impl Screen {
+    fn save() -> Option<Screen> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open("/dev/tty")
+            .ok()?;
+        let mode = tcgetattr(&file).ok()?.into();
+        Some(Screen { file, mode })
+    }
+
+    /// Shows the cursor, leaves the alternate screen (xterm's private modes 25 and 1049), and restores the mode.
+    /// In the watchdog, where the file has another number.
+    fn restore(&self) {
+        let text = b"\x1b[0m\x1b[?25h\x1b[?1049l";
+        // SAFETY: `text` is readable for its whole length, and `mode` was filled in by the kernel.
+        unsafe {
+            libc::write(TERMINAL, text.as_ptr().cast(), text.len());
+            libc::tcsetattr(TERMINAL, libc::TCSANOW, &raw const self.mode);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_read_is_over_after_its_limit() {
+        let mut reads = ReadWatch::default();
+        let mut checks = |number, holds| (1..).find(|_| reads.is_over(number, holds));
+        assert_eq!(checks(1, true), Some(100));
+        assert_eq!(checks(2, false), Some(1000));
+        assert_eq!(checks(2, false), Some(1), "it goes on");
+        assert_eq!(checks(3, true), Some(100), "another read begins anew");
+    }
+
+    #[test]
+    fn states_are_read_without_an_allocation() {
+        // This thread runs while it reads.
+        let own = format_args!("/proc/thread-self/stat\0");
+        assert_eq!(state_of(own), Some(b'R'));
+        assert_eq!(state_of(format_args!("/proc/self/nothing\0")), None);
+        let long = "x".repeat(100);
+        assert_eq!(state_of(format_args!("/proc/{long}\0")), None);
+    }
+}
