@@ -125,11 +125,13 @@ def trial(kind, arguments, target, groups, folder):
     profiler = subprocess.Popen(
         [arguments.pyspy] + words + ["--pid", str(target.process.pid)],
         stdin=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # Earlier versions say there that they sample.
+        stderr=subprocess.STDOUT,
         text=True,
         preexec_fn=group.enter if group else None,
     )
-    for line in profiler.stderr:
+    for line in profiler.stdout:
         if "Sampling process" in line:
             break
     time.sleep(0.02 + random.random() / 10)

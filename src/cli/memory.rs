@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::options::MemoryOptions;
 use super::record::create_files;
+use super::report::announce::Announcer;
 use super::report::{memory_lines, timing, write};
 use super::select::resolve;
 use crate::sampler::processes::root::Root;
@@ -73,7 +74,9 @@ fn watch(
     let ending = run.ending;
     let recording = run.into_recording(state.into_profile(), record.tables.clone());
     // What was recorded is written even if it could not be shown.
-    let written = files.map_or(Ok(()), |files| write::write(recording, files, record));
+    let written = files.map_or(Ok(()), |files| {
+        write::write(recording, files, record, &Announcer::on_stderr())
+    });
     match shown {
         Ok(()) => Outcome {
             ending,

@@ -38,13 +38,19 @@ pub fn run() -> ExitCode {
         return ExitCode::from(errors::FAILURE);
     }
     let parsed = Cli::try_parse().and_then(|cli| {
+        let native = cli.command.asks_for_native();
         let action = Action::resolve(cli.command)?;
-        Ok((cli.verbose, action))
+        Ok((cli.verbose, native, action))
     });
     let status = match parsed {
         Err(error) => args::usage::usage(&error),
-        Ok((verbose, action)) => {
+        Ok((verbose, native, action)) => {
             logging::start(verbose);
+            if native {
+                errors::print_stderr(
+                    "warning: --native is not available yet: stacks have Python frames only",
+                );
+            }
             perform(action).unwrap_or_else(|error| errors::report(&error))
         }
     };

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use super::options::RecordOptions;
+use super::report::announce::Announcer;
 use super::report::progress::{Progress, Status};
 use super::report::{timing, write};
 use super::select::resolve;
@@ -13,7 +14,7 @@ use crate::sampler::processes::root::Root;
 use crate::session::errors::print_stderr;
 use crate::session::files::PendingFiles;
 use crate::session::options::Process;
-use crate::session::recording::{Ending, Run, Samples};
+use crate::session::recording::{Run, Samples};
 use crate::session::run::{Outcome, Started, run as run_command};
 use crate::session::signals::StopSignals;
 
@@ -27,10 +28,23 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     let signals = StopSignals::catch(files.discard())?;
     let is_launched = matches!(process, Process::Launch(_));
     let subprocesses = options.sampling.subprocesses;
+    let mut announcer = Announcer::of_record(files.use_stdout());
     run_command(&process, subprocesses, &signals, |started| {
         let profile = Profile::new(options.profile_options());
         let (run, profile) = match started {
-            Started::Attached(root) => sample(root, options, &signals, profile, is_launched),
+            Started::Attached(root) => {
+                announcer.started(options.sampling.rate_hz, options.duration);
+                let sampled = sample(
+                    root,
+                    options,
+                    &signals,
+                    profile,
+                    is_launched,
+                    &mut announcer,
+                );
+                announcer.stopped(sampled.0.ending);
+                sampled
+            }
             Started::EndedEarly(program) => {
                 (Run::ended_early(program, options.sampling.secrets), profile)
             }
@@ -39,7 +53,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
         let recording = run.into_recording(profile, options.tables.clone());
         Outcome {
             ending,
-            result: write::write(recording, &files, options),
+            result: write::write(recording, &files, options, &announcer),
         }
     })
 }
@@ -67,33 +81,25 @@ fn sample(
     signals: &StopSignals,
     mut profile: Profile,
     is_launched: bool,
+    announcer: &mut Announcer,
 ) -> (Run, Profile) {
-    let pid = root.pid();
-    if !is_launched {
-        let duration = match options.duration {
-            Some(time) => format!(" for {} seconds", time.as_secs_f64()),
-            None => String::new(),
-        };
-        print_stderr(&format!(
-            "Sampling process {pid} {} times a second{duration}. Press Control-C to exit.",
-            options.sampling.rate_hz
-        ));
-    }
     let stop = signals.stop_flag();
     let (run, ()) = Run::observe(root, &options.samples(), &stop, |samples| {
         let hide_progress = is_launched || options.hide_progress;
         let progress = Progress::start(options.duration, hide_progress);
-        add_all(samples, &mut profile, &progress);
+        add_all(samples, &mut profile, &progress, announcer);
         progress.finish();
     });
     log::info!("{}", timing::pauses(&run.stats.pauses));
-    if !is_launched && run.ending == Ending::ProgramEnded {
-        print_stderr(&format!("Stopped sampling because process {pid} has ended"));
-    }
     (run, profile)
 }
 
-fn add_all(samples: &mut Samples, profile: &mut Profile, progress: &Progress) {
+fn add_all(
+    samples: &mut Samples,
+    profile: &mut Profile,
+    progress: &Progress,
+    announcer: &mut Announcer,
+) {
     while let Some(sample) = samples.next() {
         for error in &sample.errors {
             log::info!("{error}");
@@ -101,6 +107,7 @@ fn add_all(samples: &mut Samples, profile: &mut Profile, progress: &Progress) {
         for notice in &sample.notices {
             progress.print_stderr(notice);
         }
+        announcer.missed(sample.missed_ticks, profile.options().rate_hz);
         samples.add_to(profile, &sample);
         let counts = profile.counts();
         progress.update(&Status {

@@ -42,6 +42,16 @@ impl PendingFiles {
         Ok(PendingFiles(Arc::new(Mutex::new(Some(files)))))
     }
 
+    /// Whether one of them is standard output.
+    pub fn use_stdout(&self) -> bool {
+        let files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_stdout = |files: &Files| {
+            let summary = files.summary.as_ref();
+            files.recording.is_stdout() || summary.is_some_and(OutputFile::is_stdout)
+        };
+        files.as_ref().is_some_and(is_stdout)
+    }
+
     /// Discards the files, from any thread.
     pub fn discard(&self) -> impl FnOnce() + Send + 'static {
         let files = Arc::clone(&self.0);

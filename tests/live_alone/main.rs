@@ -13,4 +13,5 @@ use test_support as support;
 
 mod accuracy;
 mod core_changed;
+mod py_spy_suite;
 mod split;

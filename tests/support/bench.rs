@@ -51,8 +51,26 @@ pub struct Running {
 /// `record`, done.
 pub struct Done {
     pub status: ExitStatus,
+    /// What a launched program wrote to stdout, or the file itself.
     pub stdout: String,
+    /// Our own lines on stdout.
+    pub announced: String,
     pub stderr: String,
+}
+
+/// How our own lines on stdout start.
+const ANNOUNCED: &str = "pyspy-rs> ";
+
+/// Takes our own lines, and the empty ones beside them, from what is on stdout. Returns the rest and these.
+pub fn split_announced(stdout: &str) -> (String, String) {
+    let (ours, rest): (Vec<&str>, Vec<&str>) = stdout
+        .split_inclusive('\n')
+        .partition(|line| line.starts_with(ANNOUNCED));
+    if ours.is_empty() {
+        return (stdout.to_owned(), String::new());
+    }
+    let rest = rest.into_iter().filter(|line| *line != "\n").collect();
+    (rest, ours.concat())
 }
 
 impl Bench {
@@ -140,9 +158,14 @@ impl Running {
 
     /// The next line of the program.
     pub fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.as_mut().unwrap().read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        let stdout = self.stdout.as_mut().unwrap();
+        loop {
+            let mut line = String::new();
+            let length = stdout.read_line(&mut line).unwrap();
+            if length == 0 || !(line == "\n" || line.starts_with(ANNOUNCED)) {
+                return line.trim_end().to_owned();
+            }
+        }
     }
 
     /// Waits for `ready PID`.
@@ -165,9 +188,11 @@ impl Running {
         let mut stderr = String::new();
         self.stderr.rewind().unwrap();
         self.stderr.read_to_string(&mut stderr).unwrap();
+        let (stdout, announced) = split_announced(&stdout);
         Done {
             status,
             stdout,
+            announced,
             stderr,
         }
     }
@@ -181,10 +206,12 @@ impl Done {
 
     #[track_caller]
     pub fn assert_wrote(&self, what: &str) {
+        let Done {
+            announced, stderr, ..
+        } = self;
         assert!(
-            self.stderr.contains(what),
-            "{what:?} is not in: {}",
-            self.stderr
+            stderr.contains(what) || announced.contains(what),
+            "{what:?} is not in: {announced}{stderr}",
         );
     }
 }

@@ -39,7 +39,9 @@ pub use interpreters::{
 };
 pub use locals::assert_locals;
 pub use packages::cache;
-pub use recording::{Pool, Recording, Sampling, Stack, read_summary, samples, until};
+pub use recording::{
+    Pool, Recording, Sampling, Stack, read_summary, samples, until, wait_until_it_samples,
+};
 pub use tape::{Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tapes_folder};
 pub use target::{Target, wait_until};
 pub use terminal::Terminal;

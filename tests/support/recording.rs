@@ -5,13 +5,14 @@ use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::bench::split_announced;
 use super::{Interpreter, pyspy_rs};
 
 /// A recording that has succeeded.
@@ -19,7 +20,7 @@ use super::{Interpreter, pyspy_rs};
 pub struct Recording {
     /// The file's contents.
     pub file: String,
-    /// What we and a launched program wrote.
+    /// What a launched program wrote to stdout.
     pub stdout: String,
     pub stderr: String,
     /// What `--summary` says of it.
@@ -62,10 +63,25 @@ impl Stack {
     }
 }
 
+/// Waits until `record` says on stdout that it samples.
+///
+/// # Panics
+/// If it ends without.
+pub fn wait_until_it_samples(stdout: &mut impl BufRead) {
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    assert!(
+        line.starts_with("pyspy-rs> Sampling process "),
+        "it never samples: {line:?}"
+    );
+}
+
 /// A recording of a running process that goes on until it is stopped.
 pub struct Sampling {
     folder: TempDir,
     child: Child,
+    /// Open until it ends: a few lines, for which the pipe has room.
+    _stdout: BufReader<ChildStdout>,
     stderr: BufReader<ChildStderr>,
     said: String,
 }
@@ -79,19 +95,20 @@ impl Sampling {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let target = ["--pid".into(), pid.to_string().into()];
         let mut child = Recording::command(&folder.path().join("recording"), options, &target)
+            .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("our binary runs");
         let stderr = BufReader::new(child.stderr.take().expect("it is piped"));
-        let mut sampling = Self {
+        let mut stdout = BufReader::new(child.stdout.take().expect("it is piped"));
+        wait_until_it_samples(&mut stdout);
+        Self {
             folder,
             child,
+            _stdout: stdout,
             stderr,
             said: String::new(),
-        };
-        // With -v there are lines before.
-        sampling.wait_until_said("Sampling process ");
-        sampling
+        }
     }
 
     /// Waits until it has said this.
@@ -265,7 +282,7 @@ impl Recording {
     /// # Panics
     /// If it has failed.
     pub fn finished(path: &Path, output: &Output) -> Self {
-        let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+        let (stdout, _) = split_announced(&String::from_utf8_lossy(&output.stdout));
         let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(
             output.status.success(),

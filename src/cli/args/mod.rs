@@ -151,6 +151,10 @@ pub struct DumpArgs {
     #[arg(long, help_heading = "Target")]
     pub nonblocking: bool,
 
+    /// Not available yet: stacks have Python frames only. Accepted for scripts that use py-spy
+    #[arg(short, long, help_heading = "Output")]
+    pub native: bool,
+
     /// Print JSON
     #[arg(short, long, help_heading = "Output")]
     pub json: bool,
@@ -218,6 +222,10 @@ pub struct SamplingArgs {
     /// then dropped and counted as torn
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
+
+    /// Not available yet: stacks have Python frames only. Accepted for scripts that use py-spy
+    #[arg(short, long, help_heading = "Sampling")]
+    pub native: bool,
 }
 
 /// Arguments of `record`.
@@ -358,4 +366,16 @@ pub struct MemoryArgs {
 pub struct CompletionsArgs {
     /// Shell
     pub shell: Shell,
+}
+
+impl Command {
+    /// Whether `--native` is given.
+    pub fn asks_for_native(&self) -> bool {
+        match self {
+            Command::Record(args) => args.sampling.native,
+            Command::Top(args) => args.sampling.native,
+            Command::Dump(args) => args.native,
+            Command::Memory(_) | Command::Doctor(_) | Command::Completions(_) => false,
+        }
+    }
 }

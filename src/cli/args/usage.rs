@@ -27,10 +27,6 @@ fn unavailable(error: &clap::Error) -> Option<(&'static str, &'static str)> {
         return None;
     };
     match argument.as_str() {
-        "--native" | "-n" => Some((
-            "--native is not available yet",
-            "remove it: stacks then have Python frames only",
-        )),
         "--capture" => Some((
             "--capture is not available",
             "remove it: the program's output is not captured",
@@ -59,8 +55,6 @@ mod tests {
     #[test]
     fn missing_options_of_py_spy_have_a_hint() {
         for (line, has_hint) in [
-            ("pyspy-rs record --native -p 1", true),
-            ("pyspy-rs record -n -p 1", true),
             ("pyspy-rs record --capture python x.py", true),
             // The `--` before the program is missing: clap's own error explains that.
             ("pyspy-rs record python -c x", false),

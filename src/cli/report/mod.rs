@@ -1,5 +1,6 @@
 //! What commands print while they run and at the end.
 
+pub mod announce;
 pub mod memory;
 pub mod memory_lines;
 pub mod progress;

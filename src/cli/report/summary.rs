@@ -1,4 +1,4 @@
-//! The closing lines of a recording: the file, the counts, and warnings about them.
+//! The closing lines of a recording on stderr: rates, memory, and warnings about them.
 
 use std::path::Path;
 
@@ -22,11 +22,11 @@ pub struct Closing<'a> {
     pub last_error: Option<&'a str>,
 }
 
-/// The lines to print after the file was written; at least one.
+/// The lines to print after the file was written.
 pub fn lines(closing: Closing<'_>) -> Vec<String> {
     let Closing { profile, stats, .. } = closing;
     let rate_hz = profile.options().rate_hz;
-    let mut lines = vec![closing_line(closing)];
+    let mut lines: Vec<String> = closing_line(closing).into_iter().collect();
     if !closing.format.needs_memory() {
         lines.extend(emptiness(profile, closing.last_error));
     }
@@ -36,43 +36,22 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     lines
 }
 
-/// py-spy's closing line, followed by rate, CPU time and memory.
-fn closing_line(closing: Closing<'_>) -> String {
-    let Closing {
-        profile,
-        stats,
-        format,
-        path,
-        ..
-    } = closing;
-    let what = match format {
-        Format::Flamegraph => "flamegraph data",
-        Format::Raw => "raw flamegraph data",
-        Format::Speedscope => "speedscope file",
-        Format::Chrometrace => "chrome trace",
-        Format::Timeline => "timeline",
-        Format::Mprof => "mprof data",
-        Format::Lines => "table of lines",
-        Format::Functions => "table of functions",
-    };
+/// Torn stacks, rate, CPU time and memory; `None` if nothing is known of these.
+fn closing_line(closing: Closing<'_>) -> Option<String> {
+    let Closing { profile, stats, .. } = closing;
     let (counts, rate_hz) = (profile.counts(), profile.options().rate_hz);
-    let mut line = format!(
-        "Wrote {what} to '{}'. Samples: {} Errors: {}",
-        path.display(),
-        counts.samples,
-        counts.errors.saturating_add(counts.torn)
-    );
+    let mut parts = Vec::new();
     if counts.torn > 0 {
-        line += &format!(" ({} torn)", counts.torn);
+        parts.push(format!("Torn: {}", counts.torn));
     }
     if let Some(rate) = achieved_hz(profile) {
-        line += &format!(" Rate: {rate:.1} of {rate_hz} per second");
+        parts.push(format!("Rate: {rate:.1} of {rate_hz} per second"));
     }
     if counts.missed_ticks > 0 {
-        line += &format!(" Missed: {}", counts.missed_ticks);
+        parts.push(format!("Missed: {}", counts.missed_ticks));
     }
     if let Some(late) = timing::lateness(stats, rate_hz) {
-        line += &format!(" Late: {late}");
+        parts.push(format!("Late: {late}"));
     }
     if profile.options().weights.cpu_time {
         #[allow(
@@ -80,26 +59,26 @@ fn closing_line(closing: Closing<'_>) -> String {
             reason = "seconds shown with two decimals"
         )]
         let seconds = counts.cpu_ns as f64 / 1e9;
-        line += &format!(" CPU: {seconds:.2} s");
+        parts.push(format!("CPU: {seconds:.2} s"));
     }
     if profile.options().weights.rss {
         let growth = profile.total_growth();
-        line += &format!(
-            " RSS added: {} released: {}",
+        parts.push(format!(
+            "RSS added: {} released: {}",
             mib(growth.grown_bytes),
             mib(growth.released_bytes)
-        );
+        ));
     }
     let rss = profile.rss();
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
-        line += &format!(
-            " RSS: {} first, {} last, {} peak",
+        parts.push(format!(
+            "RSS: {} first, {} last, {} peak",
             mib(first),
             mib(last),
             mib(peak)
-        );
+        ));
     }
-    line
+    (!parts.is_empty()).then(|| parts.join(" "))
 }
 
 /// Ticks per second; `None` with fewer than three.
@@ -190,13 +169,12 @@ mod tests {
     }
 
     #[test]
-    fn the_closing_line_extends_py_spys() {
+    fn rate_and_memory_are_told() {
         let profile = profile(true, 0, ProfileOptions::default());
         assert_eq!(
             plain(&profile, None),
             [
-                "Wrote flamegraph data to '/tmp/o.svg'. Samples: 101 Errors: 0 Rate: 100.0 of 100 \
-                 per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak",
+                "Rate: 100.0 of 100 per second RSS: 10.0 MiB first, 110.0 MiB last, 110.0 MiB peak",
                 "Memory: inconclusive: 1.0 s is too short"
             ]
         );
@@ -224,7 +202,7 @@ mod tests {
         let all = closing_lines(&profile, &stats, None);
         assert!(
             all[0].contains(
-                "Samples: 101 Errors: 5 (4 torn) Rate: 101.0 of 100 per second Missed: 3 \
+                "Torn: 4 Rate: 101.0 of 100 per second Missed: 3 \
                  Late: 2.00 ms median, 2.00 ms p99 CPU: 0.00 s RSS:"
             ),
             "{all:?}"

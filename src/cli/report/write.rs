@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use super::announce::Announcer;
 use super::{summary, summary_json};
 use crate::cli::options::RecordOptions;
 use crate::output;
@@ -12,7 +13,7 @@ use crate::session::errors::{UserError, is_closed_pipe, print_stderr};
 use crate::session::files::{Files, PendingFiles};
 use crate::session::recording::Recording;
 
-/// Writes the files, and prints the closing lines on stderr.
+/// Writes the files, says so, and prints the closing lines on stderr.
 ///
 /// # Errors
 /// When a file cannot be written. A pipe that its reader has closed is not an error.
@@ -20,17 +21,23 @@ pub fn write(
     mut recording: Recording,
     files: &PendingFiles,
     options: &RecordOptions,
+    announcer: &Announcer,
 ) -> anyhow::Result<()> {
     if options.format == Format::Lines {
         let names = lines::source_files(&recording.profile, &recording.meta.tables);
         recording.meta.tables.sources = recording.sources.read(names);
     }
     files
-        .write(|files| write_files(&recording, files, options))
+        .write(|files| write_files(&recording, files, options, announcer))
         .unwrap_or(Ok(()))
 }
 
-fn write_files(recording: &Recording, files: Files, options: &RecordOptions) -> anyhow::Result<()> {
+fn write_files(
+    recording: &Recording,
+    files: Files,
+    options: &RecordOptions,
+    announcer: &Announcer,
+) -> anyhow::Result<()> {
     let Files {
         recording: mut file,
         summary,
@@ -66,6 +73,9 @@ fn write_files(recording: &Recording, files: Files, options: &RecordOptions) -> 
     if is_truncated {
         return Ok(());
     }
+    let counts = profile.counts();
+    let errors = counts.errors.saturating_add(counts.torn);
+    announcer.wrote(options.format, &path, counts.samples, errors);
     let lines = summary::lines(closing).into_iter();
     for line in lines.chain(unmatched(profile, &meta.tables)) {
         print_stderr(&line);

@@ -7,8 +7,8 @@
 //! With [`rss`](crate::profile::options::Weights::rss) the first two profiles are the RSS growth and
 //! the released RSS of all threads by stack, in bytes.
 //!
-//! The fields and their order are those of py-spy 0.4, except for its `null`s, which the format's schema
-//! does not allow: unknown numbers are omitted. The additional field `memory` has the verdict on memory; the
+//! The fields and their order are those of py-spy 0.4, with its `null`s for an unknown line and column: its users
+//! read all four fields of a frame. The schema does not allow these `null`s; the viewer does. The additional field `memory` has the verdict on memory; the
 //! schema allows additional fields. The schema is part of the speedscope npm package.
 
 use std::borrow::Cow;
@@ -80,6 +80,7 @@ impl Serialize for Frames<'_> {
             name: profile.name(id),
             file: profile.file(id).unwrap_or_default(),
             line: profile.json_line(id),
+            col: None,
         }))
     }
 }
@@ -88,8 +89,9 @@ impl Serialize for Frames<'_> {
 struct FrameEntry<'a> {
     name: Cow<'a, str>,
     file: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<u32>,
+    /// As in py-spy, which never has one.
+    col: Option<u32>,
 }
 
 /// Profiles of the threads that have samples.

@@ -2,13 +2,15 @@
 //! been.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::BufReader;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::bench::{python, wait};
-use crate::support::{Recording, Target, pyspy_rs, read_summary, wait_until};
+use crate::support::{
+    Recording, Target, pyspy_rs, read_summary, wait_until, wait_until_it_samples,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -58,11 +60,9 @@ fn stop(process: &mut Child, target: &Target) -> bool {
 }
 
 /// Waits until `record` says that it samples; the rest of what it says.
-fn until_it_samples(record: &mut Child) -> BufReader<ChildStderr> {
-    let mut said = BufReader::new(record.stderr.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    assert!(line.starts_with("Sampling process"), "{line}");
+fn until_it_samples(record: &mut Child) -> BufReader<ChildStdout> {
+    let mut said = BufReader::new(record.stdout.take().unwrap());
+    wait_until_it_samples(&mut said);
     said
 }
 
@@ -76,7 +76,7 @@ fn a_stopped_recording_pauses_nothing() {
     // A group of its own with its parent outside, as a shell's job has: else the kernel ignores SIGTSTP.
     let mut record = command
         .process_group(0)
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let _said = until_it_samples(&mut record);
@@ -102,7 +102,7 @@ fn sigstop_ends_a_pause() {
     let file = folder.path().join("out.txt");
     let pid = ["--pid".into(), target.pid().to_string().into()];
     let mut command = Recording::command(&file, &["-r", "5000", "-f", "raw"], &pid);
-    let mut record = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut record = command.stdout(Stdio::piped()).spawn().unwrap();
     let _said = until_it_samples(&mut record);
     let mut random = u64::from(target.pid());
     for _ in 0..200 {
@@ -172,7 +172,7 @@ fn records_on(script: &str, program: &str) {
             &target.pid().to_string(),
         ])
         .current_dir(folder.path())
-        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let _said = until_it_samples(&mut record);

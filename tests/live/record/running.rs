@@ -18,7 +18,7 @@ fn a_process_that_ends_ends_the_recording() {
     let done = record.finish();
     // It may have ended before it could be attached to.
     if done.status.success() {
-        done.assert_wrote("has ended");
+        done.assert_wrote("Stopped sampling because process exited");
         assert_eq!(bench.files(), ["x.txt"]);
     } else {
         done.assert_code(1);
@@ -32,13 +32,17 @@ fn a_pipe_gets_no_progress() {
     let options = format!("-o x.txt -i -d 0.3 --pid {}", target.pid());
     let (_bench, done) = Bench::new(&options).run(vec![]);
     done.assert_code(0);
-    let mut lines = done.stderr.lines();
-    assert!(
-        lines
-            .next()
-            .is_some_and(|line| line.starts_with("Sampling "))
+    let lines: Vec<&str> = done.announced.lines().collect();
+    let [started, wrote, hint] = lines[..] else {
+        panic!("{lines:?}");
+    };
+    assert_eq!(
+        started,
+        "pyspy-rs> Sampling process 100 times a second for 0.3 seconds. Press Control-C to exit."
     );
-    assert!(lines.next().is_some_and(|line| line.starts_with("Wrote ")));
+    assert!(wrote.starts_with("pyspy-rs> Wrote raw flamegraph data to 'x.txt'. Samples: "));
+    assert!(hint.contains("flamegraph.pl"), "{hint}");
+    assert!(done.stderr.starts_with("Rate: "), "{}", done.stderr);
     assert!(!done.stderr.contains(['\r', '\x1b']), "{}", done.stderr);
     assert_eq!(done.stdout, "");
 }
@@ -54,6 +58,8 @@ fn the_recording_itself_can_go_to_stdout() {
         "{}",
         done.stdout
     );
+    assert!(!done.stdout.contains("Sampling process"), "{}", done.stdout);
+    done.assert_wrote("Sampling process 100 times a second");
     assert!(bench.files().is_empty());
     assert!(Path::new(&format!("/proc/{}", target.pid())).exists());
 }

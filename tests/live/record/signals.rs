@@ -6,7 +6,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
 use crate::support::bench::{Bench, fixture, python, wait};
-use crate::support::{Target, pyspy_rs};
+use crate::support::{Target, pyspy_rs, wait_until_it_samples};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -129,9 +129,7 @@ fn interrupting_a_job_that_a_script_put_in_the_background_works() {
         .spawn()
         .unwrap();
     let mut said = BufReader::new(child.stdout.take().unwrap());
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    assert!(line.starts_with("Sampling process"), "{line}");
+    wait_until_it_samples(&mut said);
     kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGINT).unwrap();
     assert_eq!(wait(&mut child).code(), Some(0));
     assert!(folder.path().join("x.svg").exists());
