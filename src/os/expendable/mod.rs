@@ -11,9 +11,11 @@
 mod child;
 mod wire;
 
+use std::cell::Cell;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -53,6 +55,9 @@ pub enum NoReply {
     /// So many children are blocked that no further one is started.
     #[error("too much else does not answer")]
     TooManyBlocked,
+    /// The child ended in the middle of a reply.
+    #[error("the process that read it has ended")]
+    Died,
     /// The system refuses another process.
     #[error("no process could be started to read it")]
     CannotStart,
@@ -97,6 +102,7 @@ pub fn read_memory(
                 }
                 len
             });
+            ControlFlow::Continue(())
         },
     )?;
     Ok(result)
@@ -130,7 +136,10 @@ fn mode_of(path: &Path, deadline: Deadline) -> Result<io::Result<u64>, NoReply> 
         None,
         deadline,
         Patience::Starved,
-        |reply, _| mode = outcome(reply),
+        |reply, _| {
+            mode = outcome(reply);
+            ControlFlow::Continue(())
+        },
     )?;
     Ok(mode)
 }
@@ -144,7 +153,25 @@ pub fn read_file(
     max: u64,
     deadline: Deadline,
 ) -> Result<io::Result<Vec<u8>>, NoReply> {
-    read(Operation::Read, path, max, deadline)
+    let mut bytes = Vec::new();
+    let result = read(Operation::Read, path, max, deadline, |piece| {
+        bytes.extend_from_slice(piece);
+        Ok(())
+    })?;
+    Ok(result.map(|()| bytes))
+}
+
+/// Reads a file of /proc to its end, without having all of it in memory: `take` is called for each piece, and its
+/// first error is returned.
+///
+/// # Errors
+/// As for [`read_file`].
+pub fn read_pieces(
+    path: &Path,
+    deadline: Deadline,
+    take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<io::Result<()>, NoReply> {
+    read(Operation::Read, path, u64::MAX, deadline, take)
 }
 
 /// Whether a regular file can be opened and its start be read, or is refused, in time; `false` when it does
@@ -157,7 +184,9 @@ pub fn open_file_answers(path: &Path, deadline: Deadline) -> bool {
 pub fn file_answers(path: &Path, max: u64, deadline: Deadline) -> bool {
     let request = of_path(Operation::ReadRegular, max);
     let path = Some(path.as_os_str());
-    let reply = ask(&request, path, None, deadline, Patience::Starved, |_, _| {});
+    let reply = ask(&request, path, None, deadline, Patience::Starved, |_, _| {
+        ControlFlow::Continue(())
+    });
     // Without a child it is not known, and most files answer.
     matches!(reply, Ok(()) | Err(NoReply::CannotStart))
 }
@@ -181,23 +210,29 @@ fn read(
     path: &Path,
     max: u64,
     deadline: Deadline,
-) -> Result<io::Result<Vec<u8>>, NoReply> {
+    mut take: impl FnMut(&[u8]) -> io::Result<()>,
+) -> Result<io::Result<()>, NoReply> {
     let request = of_path(operation, max);
-    let mut result = Ok(Vec::new());
+    let mut result = Ok(());
     let path = Some(path.as_os_str());
-    ask(
+    let answered = ask(
         &request,
         path,
         None,
         deadline,
         Patience::Starved,
-        |reply, data| match (outcome(reply), &mut result) {
-            (Ok(_), Ok(bytes)) => bytes.extend_from_slice(data),
-            (Err(error), _) => result = Err(error),
-            (Ok(_), Err(_)) => {}
+        |reply, data| {
+            result = outcome(reply).and_then(|_| take(data));
+            match result {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(_) => ControlFlow::Break(()),
+            }
         },
-    )?;
-    Ok(result)
+    );
+    match result {
+        Ok(()) => answered.map(|()| result),
+        Err(_) => Ok(result),
+    }
 }
 
 fn outcome(reply: Reply) -> io::Result<u64> {
@@ -217,32 +252,34 @@ enum Patience {
     Starved,
 }
 
-/// Sends a request and calls `take` for each packet of the reply.
+/// Sends a request and calls `take` for each packet of the reply, until it wants no more.
 fn ask(
     request: &Request,
     path: Option<&OsStr>,
     fd: Option<RawFd>,
     deadline: Deadline,
     patience: Patience,
-    mut take: impl FnMut(Reply, &[u8]),
+    mut take: impl FnMut(Reply, &[u8]) -> ControlFlow<()>,
 ) -> Result<(), NoReply> {
     let path = path.map(OsStrExt::as_bytes).unwrap_or_default();
     if path.len() >= MAX_PATH || path.contains(&0) {
         // Such a path leads nowhere, as the kernel would say.
-        let errno = libc::ENAMETOOLONG;
-        take(
-            Reply {
-                errno,
-                ..Reply::default()
-            },
-            &[],
-        );
+        let refused = Reply {
+            errno: libc::ENAMETOOLONG,
+            ..Reply::default()
+        };
+        let _ = take(refused, &[]);
         return Ok(());
     }
     if deadline.is_over() {
         return Err(NoReply::TooLate);
     }
     let header = request.encode();
+    let has_begun = Cell::new(false);
+    let mut take = |reply: Reply, data: &[u8]| {
+        has_begun.set(true);
+        take(reply, data)
+    };
     // All children that wait may have died meanwhile: with the thread that forked them (PR_SET_PDEATHSIG), or
     // by the OOM killer. Another one gets the same request.
     for _ in 0..MAX_IDLE + 2 {
@@ -252,8 +289,13 @@ fn ask(
             continue;
         }
         match reader.replies(deadline, patience, &mut take) {
-            Ok(()) => {
+            Ok(ControlFlow::Continue(())) => {
                 put_back(reader);
+                return Ok(());
+            }
+            // It still sends the rest of the reply.
+            Ok(ControlFlow::Break(())) => {
+                reader.abandon();
                 return Ok(());
             }
             Err(Some(why)) => {
@@ -263,7 +305,12 @@ fn ask(
                 reader.abandon();
                 return Err(why);
             }
-            Err(None) => reader.abandon(),
+            Err(None) => {
+                reader.abandon();
+                if has_begun.get() {
+                    return Err(NoReply::Died);
+                }
+            }
         }
     }
     Err(NoReply::CannotStart)
@@ -381,13 +428,14 @@ impl Reader {
         }
     }
 
-    /// Calls `take` for each packet of a reply. `Err(None)`: the child is dead.
+    /// Calls `take` for each packet of a reply; `Break`: there is more of it, which it does not want. `Err(None)`:
+    /// the child is dead.
     fn replies(
         &self,
         deadline: Deadline,
         patience: Patience,
-        take: &mut impl FnMut(Reply, &[u8]),
-    ) -> Result<(), Option<NoReply>> {
+        take: &mut impl FnMut(Reply, &[u8]) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, Option<NoReply>> {
         let mut bytes = [0; MAX_REPLY];
         let mut extra = match patience {
             Patience::None => 0,
@@ -415,9 +463,12 @@ impl Reader {
             let Some(reply) = Reply::decode(packet) else {
                 return Err(None);
             };
-            take(reply, packet.get(REPLY_HEADER..).unwrap_or_default());
+            let flow = take(reply, packet.get(REPLY_HEADER..).unwrap_or_default());
             if !reply.more {
-                return Ok(());
+                return Ok(ControlFlow::Continue(()));
+            }
+            if flow.is_break() {
+                return Ok(flow);
             }
         }
     }

@@ -32,6 +32,21 @@ fn every_request_is_answered() {
     assert_eq!(read_file(&path, 1 << 20, later()).unwrap().unwrap(), value);
     let start = read_file(&path, 40_000, later()).unwrap().unwrap();
     assert_eq!(start, value.get(..40_000).unwrap());
+    let mut pieces = Vec::new();
+    let all = read_pieces(&path, later(), |piece| {
+        pieces.push(piece.to_vec());
+        Ok(())
+    });
+    assert!(all.unwrap().is_ok() && pieces.len() > 1);
+    assert_eq!(pieces.concat(), value);
+    // What is not wanted any more is not sent to the next request.
+    let mut count = 0;
+    let refused = read_pieces(&path, later(), |_| {
+        count += 1;
+        Err(io::ErrorKind::TimedOut.into())
+    });
+    let kind = refused.unwrap().map_err(|error| error.kind());
+    assert_eq!((kind, count), (Err(io::ErrorKind::TimedOut), 1));
     let gone = read_file(Path::new("/proc/0/maps"), 9, later()).unwrap();
     assert_eq!(gone.unwrap_err().kind(), io::ErrorKind::NotFound);
     assert!(open_file_answers(&path, later()));
@@ -64,7 +79,7 @@ fn a_child_that_does_not_answer_is_given_up_and_replaced() {
     let header = of_path(Operation::Mode, 0).encode();
     wire::send(reader.socket.as_raw_fd(), &header, b"/", None).unwrap();
     let soon = Deadline::after(Duration::from_millis(20));
-    let reply = reader.replies(soon, Patience::None, &mut |_, _| {});
+    let reply = reader.replies(soon, Patience::None, &mut |_, _| ControlFlow::Continue(()));
     assert_eq!(reply, Err(Some(NoReply::Blocked(pid))));
     reader.abandon();
     // SIGKILL ends a stopped child, so that it is reaped sooner or later.

@@ -308,6 +308,9 @@ impl State {
             NoReply::TooManyBlocked => {
                 return NotRead::error(&owner.name, "was not read: too much else does not answer");
             }
+            NoReply::Died => {
+                return NotRead::error(&owner.name, "was not read: the process that read it ended");
+            }
             NoReply::CannotStart => {
                 return NotRead::error(&owner.name, "was not read: no process could be started");
             }

@@ -15,13 +15,11 @@ use crate::os::deadline::Deadline;
 use crate::os::expendable::{self, NoReply};
 use crate::os::procfs::suspicion::may_block;
 pub use mapping::Mapping;
-use parse::{Paths, parse_dev, split_deleted};
+use parse::{Lines, Paths, parse_dev, split_deleted};
 
 /// Up to this size, proc-maps reads the list as one text. An ordinary process has 10 to 100 KiB.
 const ONE_TEXT: usize = 256 << 10;
-/// Cap on what the expendable child reads: a list that is longer is refused.
-const MAX_BYTES: u64 = 128 << 20;
-/// The time for that; some 100 MiB are read in a second.
+/// How long the expendable child may take to read the list; some 100 MiB are read in a second.
 const READ_LIMIT: Duration = Duration::from_secs(1);
 
 /// The mappings of a process, in order of address.
@@ -36,8 +34,10 @@ pub fn read_mappings(pid: Pid, deadline: Deadline) -> io::Result<Vec<Mapping>> {
     if may_block(pid) {
         let path = format!("/proc/{pid}/maps");
         let limit = deadline.or_earlier(Deadline::after(READ_LIMIT));
-        match expendable::read_file(Path::new(&path), MAX_BYTES, limit) {
-            Ok(text) => return parse::parse(text?.as_slice(), deadline),
+        let mut lines = Lines::default();
+        let piece = |piece: &[u8]| lines.add(piece, limit);
+        match expendable::read_pieces(Path::new(&path), limit, piece) {
+            Ok(result) => return result.and_then(|()| lines.finish()),
             Err(NoReply::CannotStart) => {}
             Err(why) => return Err(why.into()),
         }

@@ -1,11 +1,11 @@
 //! [`parse`]: the lines of `/proc/PID/maps`, one by one as they are read.
 //!
 //! A process can have 65,530 mappings (`vm.max_map_count`) of a file whose path has 4,096 bytes: 240 MiB
-//! of text. So the text is never in memory as a whole, and equal paths are stored once.
+//! of text. So the text is never in memory as a whole, whoever reads it, and equal paths are stored once.
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, BufRead};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::os::deadline::Deadline;
 const DELETED: &[u8] = b" (deleted)";
 /// Cap on a line. The kernel limits a path to a page, in which a newline has four characters
 /// (`seq_file_path` of fs/seq_file.c).
-const MAX_LINE: u64 = 64 << 10;
+const MAX_LINE: usize = 64 << 10;
 /// Cap on the mappings: far above `vm.max_map_count` of any machine in practice.
 const MAX_MAPPINGS: usize = 1 << 20;
 /// Cap on the total length of all different paths. A mapping beyond it has no path.
@@ -30,24 +30,79 @@ const LINES_PER_CHECK: usize = 64;
 /// # Errors
 /// `TimedOut` when the deadline is over, `InvalidData` for a line that is not one of the kernel's.
 pub fn parse(mut text: impl BufRead, deadline: Deadline) -> io::Result<Vec<Mapping>> {
-    let mut mappings = Vec::new();
-    let mut paths = Paths::default();
-    let mut line = Vec::new();
+    let mut lines = Lines::default();
     loop {
-        if mappings.len().is_multiple_of(LINES_PER_CHECK) && deadline.is_over() {
-            return Err(io::ErrorKind::TimedOut.into());
+        let piece = text.fill_buf();
+        let len = match piece {
+            Ok([]) => return lines.finish(),
+            Ok(piece) => {
+                lines.add(piece, deadline)?;
+                piece.len()
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => 0,
+            Err(error) => return Err(error),
+        };
+        text.consume(len);
+    }
+}
+
+/// The mappings of all lines so far.
+#[derive(Default)]
+pub struct Lines {
+    mappings: Vec<Mapping>,
+    paths: Paths,
+    /// The start of a line.
+    rest: Vec<u8>,
+}
+
+impl Lines {
+    /// Parses another piece of the text, which may begin and end anywhere in a line.
+    ///
+    /// # Errors
+    /// As for [`parse`].
+    pub fn add(&mut self, piece: &[u8], deadline: Deadline) -> io::Result<()> {
+        for line in piece.split_inclusive(|&byte| byte == b'\n') {
+            if self.mappings.len().is_multiple_of(LINES_PER_CHECK) && deadline.is_over() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match line.strip_suffix(b"\n") {
+                Some(line) if self.rest.is_empty() => self.line(line)?,
+                Some(end) => {
+                    let mut line = std::mem::take(&mut self.rest);
+                    line.extend_from_slice(end);
+                    self.line(&line)?;
+                    line.clear();
+                    self.rest = line;
+                }
+                None => self.rest.extend_from_slice(line),
+            }
+            if self.rest.len() > MAX_LINE {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
         }
-        line.clear();
-        if text.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
-            return Ok(mappings);
+        Ok(())
+    }
+
+    /// All mappings, when there is no more text.
+    ///
+    /// # Errors
+    /// As for [`parse`].
+    pub fn finish(mut self) -> io::Result<Vec<Mapping>> {
+        let last = std::mem::take(&mut self.rest);
+        if !last.is_empty() {
+            self.line(&last)?;
         }
-        let whole = line.strip_suffix(b"\n").unwrap_or(&line);
-        let (mut mapping, path) = parse_line(whole).ok_or(io::ErrorKind::InvalidData)?;
-        if mappings.len() >= MAX_MAPPINGS {
+        Ok(self.mappings)
+    }
+
+    fn line(&mut self, line: &[u8]) -> io::Result<()> {
+        let (mut mapping, path) = parse_line(line).ok_or(io::ErrorKind::InvalidData)?;
+        if self.mappings.len() >= MAX_MAPPINGS {
             return Err(io::Error::other("it has more than a million mappings"));
         }
-        mapping.path = path.and_then(|path| paths.intern(path));
-        mappings.push(mapping);
+        mapping.path = path.and_then(|path| self.paths.intern(path));
+        self.mappings.push(mapping);
+        Ok(())
     }
 }
 

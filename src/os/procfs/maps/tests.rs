@@ -23,6 +23,25 @@ fn both_parsers_agree() {
 }
 
 #[test]
+fn a_text_may_come_in_any_pieces() {
+    for len in [1, 7, 100] {
+        let mut lines = Lines::default();
+        for piece in LOADED.chunks(len) {
+            lines.add(piece, Deadline::NEVER).unwrap();
+        }
+        assert_eq!(lines.finish().unwrap(), parse(LOADED), "pieces of {len}");
+    }
+    assert_eq!(parse(b"").len(), 0);
+    let endless = vec![b'x'; 70_000];
+    let mut lines = Lines::default();
+    let error = lines.add(&endless, Deadline::NEVER).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    let over = Deadline::after(Duration::ZERO);
+    let error = Lines::default().add(LOADED, over).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+}
+
+#[test]
 fn a_name_that_is_not_utf8_hides_no_mapping() {
     let folder = tempfile::tempdir().unwrap();
     let program = folder
