@@ -33,6 +33,7 @@ use crate::os::deadline::Deadline;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
+use crate::os::memory_budget::{Account, CACHES, Charge};
 
 /// The most reads of one sample, for all threads together. A frame takes one or two, a new code object some
 /// 15, the variables of a frame some 30. Limits the time that a hostile target can take.
@@ -42,7 +43,7 @@ const MAX_SAMPLE_BYTES: usize = 2 << 30;
 /// The most bytes of text in the variables of all frames of one sample.
 const MAX_SAMPLE_TEXT: usize = 32 << 20;
 /// The most bytes of stacks that are cached to prefetch the next ones: 1,000 threads take some 20 MiB.
-/// Above it the cache is cleared.
+/// Above it the cache is cleared. The caches of all processes share a budget, too.
 const MAX_CACHED_BYTES: usize = 24 << 20;
 /// How many times the list of threads is read at most until its end is certain.
 const LIST_READS: usize = 4;
@@ -65,11 +66,14 @@ pub struct StackReader {
     /// Whether names were searched for before.
     knows_names: bool,
     lists: Prefetch,
+    lists_charge: Charge,
     /// Where the list of threads ended when it was last read.
     ends: Ends,
     copies: BTreeMap<RemoteAddr, ThreadCopy>,
     /// Approximate size of the copies in bytes.
-    cached_bytes: usize,
+    copies_charge: Charge,
+    /// What all these caches take.
+    account: Account,
     /// Interpreters whose thread names were read in this sample; `None` when none may be.
     named: Option<HashSet<RemoteAddr>>,
     budget: SampleBudget,
@@ -128,16 +132,19 @@ pub struct Resolved {
 impl StackReader {
     /// A reader without cached data.
     pub fn new(python: Runtime) -> StackReader {
+        let account = CACHES.account();
         StackReader {
             python,
-            codes: CodeCache::default(),
+            codes: CodeCache::new(account.charge()),
             ids: ThreadIds::default(),
-            names: ThreadNames::default(),
+            names: ThreadNames::new(account.charge()),
             knows_names: false,
             lists: Prefetch::new(LISTS),
+            lists_charge: account.charge(),
             ends: Ends::new(),
             copies: BTreeMap::new(),
-            cached_bytes: 0,
+            copies_charge: account.charge(),
+            account,
             named: None,
             budget: SampleBudget::default(),
         }
@@ -159,6 +166,7 @@ impl StackReader {
     /// Starts a new sample with a full budget and no deadline. `new_names`: whether to search for the names of
     /// threads that have none yet, which takes some reads even if there is nothing new.
     pub fn begin_sample(&mut self, new_names: bool) {
+        self.share_memory();
         self.named = new_names.then(HashSet::new);
         let budget = &mut self.budget;
         budget
@@ -166,6 +174,43 @@ impl StackReader {
             .set((MAX_SAMPLE_READS, MAX_SAMPLE_BYTES));
         budget.text.set(MAX_SAMPLE_TEXT);
         budget.limit.set_deadline(Deadline::NEVER);
+    }
+
+    /// Ends a sample. Returns what was left out of its stacks, if anything.
+    pub fn end_sample(&mut self) -> Option<String> {
+        // A stack may take more than the share.
+        self.share_memory();
+        let tables = match self.codes.take_omitted_tables() {
+            0 => return None,
+            1 => "1 line table was".to_owned(),
+            tables => format!("{tables} line tables were"),
+        };
+        Some(format!(
+            "{tables} left out, of functions that are shown without lines: longer than 4 MiB, or more than fits \
+             into the memory for what is cached of all processes"
+        ))
+    }
+
+    /// Drops all that is cached if that is more than the share of this process, and others need the memory.
+    fn share_memory(&mut self) {
+        if self.account.is_over() {
+            debug!("{} bytes of caches are dropped", self.account.taken());
+            self.codes.clear();
+            self.names.forget();
+            self.lists = Prefetch::new(LISTS);
+            self.lists_charge.set(0);
+            self.drop_copies();
+        }
+    }
+
+    /// What is cached of this process is charged there.
+    pub fn account(&self) -> &Account {
+        &self.account
+    }
+
+    fn drop_copies(&mut self) {
+        self.copies.clear();
+        self.copies_charge.set(0);
     }
 
     /// Sets the time by which reading must be done: what is not read by then is
@@ -214,7 +259,11 @@ impl StackReader {
                 .map(|thread| thread.state.addr)
                 .collect();
             self.copies.retain(|state, _| states.contains(state));
-            self.cached_bytes = self.copies.values().map(ThreadCopy::size).sum();
+            let sizes = self.copies.values_mut().map(|copy| {
+                copy.counted_size = copy.size();
+                copy.counted_size
+            });
+            self.copies_charge.set(sizes.sum());
         }
         Ok(list)
     }
@@ -225,12 +274,13 @@ impl StackReader {
         tasks: impl FnMut() -> T,
     ) -> Result<ThreadList, SampleError> {
         let (python, ids) = (&self.python, &mut self.ids);
+        self.lists.set_limit(self.account.room());
         self.lists.prepare();
         let mut parts = Vec::new();
         self.lists.add_parts(&mut parts);
         let filled = memory.read_many(&mut parts).is_ok();
         self.lists.filled(filled);
-        self.budget.within(&self.lists.over(memory), |memory| {
+        let list = self.budget.within(&self.lists.over(memory), |memory| {
             let mut list = list_threads(memory, python)?;
             list.cap_states(|thread| Some(thread.state.pthread_id));
             identify_threads(memory, ids, tasks, &mut list.threads);
@@ -240,7 +290,9 @@ impl StackReader {
                 return Err(SampleError::TornRead(ReadError::OutOfTime));
             }
             Ok(list)
-        })
+        });
+        self.lists_charge.set(self.lists.size());
+        list
     }
 
     /// Whether a thread holds its interpreter's GIL right now; `None` where that cannot be read. A
@@ -276,16 +328,16 @@ impl StackReader {
     /// Copies a thread's state and stack, as far as their addresses are known. Returns whether names can be
     /// resolved from the copy even if the thread runs on: where the interpreter counts its code objects.
     pub fn copy(&mut self, memory: &impl RemoteMemory, thread: &PythonThread) -> bool {
-        if self.cached_bytes > MAX_CACHED_BYTES {
-            self.copies.clear();
-            self.cached_bytes = 0;
+        if self.copies_charge.bytes() > MAX_CACHED_BYTES || self.account.is_over() {
+            self.drop_copies();
         }
+        let room = self.account.room();
         let (python, state) = (&self.python, &thread.state);
         let copy = self.copies.entry(state.addr);
         let copy = copy.or_insert_with(|| ThreadCopy::new(python));
         let interpreter = state.interpreter.addr;
         let counter = identity::generation_field(python, interpreter);
-        copy.fill(memory, state.addr, counter, interpreter);
+        copy.fill(memory, state.addr, counter, interpreter, room);
         copy.generation().is_some()
     }
 
@@ -297,6 +349,29 @@ impl StackReader {
     /// chain cannot be followed, or the sample's budget is spent. `stack` then holds what was read
     /// before.
     pub fn walk(
+        &mut self,
+        memory: &impl RemoteMemory,
+        thread: &mut PythonThread,
+        mode: Mode,
+        stack: &mut Vec<RawFrame>,
+    ) -> Result<Walk, ReadError> {
+        let state = thread.state.addr;
+        let walk = self.walk_copy(memory, thread, mode, stack);
+        self.count_copy(state);
+        walk
+    }
+
+    /// Charges what a thread's copy takes now.
+    fn count_copy(&mut self, state: RemoteAddr) {
+        if let Some(copy) = self.copies.get_mut(&state) {
+            let size = copy.size();
+            let others = self.copies_charge.bytes().saturating_sub(copy.counted_size);
+            copy.counted_size = size;
+            self.copies_charge.set(others.saturating_add(size));
+        }
+    }
+
+    fn walk_copy(
         &mut self,
         memory: &impl RemoteMemory,
         thread: &mut PythonThread,
@@ -423,7 +498,6 @@ impl StackReader {
         let copy = self.copies.entry(thread.state.addr);
         let copy = copy.or_insert_with(|| ThreadCopy::new(python));
         let reads = codes.reads();
-        let size = copy.counted_size;
         let is_walked = copy.cache.is(stack);
         let limit = &self.budget.limit;
         if !is_walked {
@@ -438,13 +512,16 @@ impl StackReader {
         if !is_walked {
             copy.resolved.keep(0);
         }
-        copy.counted_size = copy.size();
-        self.cached_bytes = (self.cached_bytes + copy.counted_size).saturating_sub(size);
-        Ok(Resolved {
-            frames: frames?,
+        let resolved = Resolved {
             code_was_read: codes.reads() != reads,
             hidden_leaf: copy.resolved.has_hidden_leaf(),
             hidden_caller: copy.resolved.has_hidden_caller(),
+            frames: Arc::default(),
+        };
+        self.count_copy(thread.state.addr);
+        Ok(Resolved {
+            frames: frames?,
+            ..resolved
         })
     }
 

@@ -10,6 +10,7 @@ pub mod expendable;
 pub mod forked;
 pub mod hold;
 pub mod memory;
+pub mod memory_budget;
 pub mod permission;
 pub mod process;
 pub mod procfs;

@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::support::require::has_root;
-use crate::support::{Target, Terminal, binary, fixtures, interpreters, pyspy_rs, wait_until};
+use crate::support::{
+    Target, Terminal, binary, fixtures, interpreters, peak_kib, pyspy_rs, wait_until,
+};
 
 /// Processes of each of the two kinds.
 const EACH: usize = 20;
@@ -221,13 +223,6 @@ fn ours() -> BTreeSet<u32> {
     let binary = Path::new(binary());
     let runs = |pid: &u32| fs::read_link(format!("/proc/{pid}/exe")).is_ok_and(|exe| exe == binary);
     entries("/proc").into_iter().filter(runs).collect()
-}
-
-/// The most memory that a process has had, in KiB.
-fn peak_kib(pid: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    line.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// How a command went.

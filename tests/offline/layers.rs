@@ -17,6 +17,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "forked",
             "expendable",
             "work_budget",
+            "memory_budget",
             "procfs",
             "thread",
             "hold",

@@ -43,7 +43,7 @@ pub use recording::{
     Pool, Recording, Sampling, Stack, read_summary, samples, until, wait_until_it_samples,
 };
 pub use tape::{Parsed, ParsedThread, Recorded, parse, parse_some, recorded_tapes, tapes_folder};
-pub use target::{Target, wait_until};
+pub use target::{Target, peak_kib, wait_until};
 pub use terminal::Terminal;
 pub use truth::{TrueFrame, TrueThread, Truth};
 pub use versions::{at_once, for_each_at_once, for_some_at_once, for_some_interpreters, supported};

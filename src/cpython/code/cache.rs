@@ -14,7 +14,7 @@ use foldhash::HashMap;
 use log::debug;
 use python_offsets::semantics::Executable;
 
-use super::entry::{Cached, Code};
+use super::entry::{Cached, Code, FrameKey};
 use super::frame_table::{Frame, FrameId, FrameTable};
 use super::identity::{Generation, Identity, Known, are_same, has_names};
 use super::instruction::{CODE_UNIT, byte_offset};
@@ -24,16 +24,17 @@ use crate::cpython::frame::{MAX_CACHED_FRAMES, RawFrame};
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::limit::Limit;
 use crate::cpython::read::record::read_i32;
-use crate::cpython::values::object::Objects;
+use crate::cpython::values::object::{MAX_STRING_BYTES, Objects};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
+use crate::os::memory_budget::Charge;
 
 /// Above this many code objects the cache is cleared. Bounds memory for programs that create code all the
 /// time.
 const MAX_CODES: usize = 50_000;
 /// How many more a single stack may add to that: the cache is only cleared between stacks.
 const MAX_NEW_CODES: usize = 7_000;
-/// The same limit for the bytes of their names and line tables.
+/// The same limit for all that is cached, in bytes. The caches of all processes share a budget, too.
 const MAX_CACHED_BYTES: usize = 32 << 20;
 /// The longest line table that is read. A module of 100,000 lines has about 1 MiB.
 const MAX_LINE_TABLE: usize = 4 << 20;
@@ -45,25 +46,47 @@ const MAX_NEW_BYTES: usize = 32 << 20;
 const FRAMES_PER_QUESTION: usize = 256;
 /// The same limit for the instructions that are cached of all of them.
 const MAX_INSTRUCTIONS: usize = 1_000_000;
+/// What an entry takes, in bytes, without its texts: a slot of a hash table that is half empty, the table of
+/// its first instructions, the heads of allocations.
+const ENTRY_BYTES: usize = 2 * size_of::<(RemoteAddr, Cached)>() + 256;
+/// What an instruction takes: a slot of a hash table that is half empty.
+const INSTRUCTION_BYTES: usize = 2 * size_of::<(FrameKey, Option<FrameId>)>();
+/// What a line table takes in addition to its bytes, as their fraction: the places in it that are remembered.
+const INDEX_FRACTION: usize = 4;
 
 /// Resolved code objects of one process.
-#[derive(Default)]
 pub struct CodeCache {
     codes: HashMap<RemoteAddr, Cached>,
     /// Whether a type is `code`. In practice there is one, which is static: its address is never reused.
     code_types: HashMap<RemoteAddr, bool>,
     files: HashSet<Arc<str>>,
-    /// Bytes added to `codes` and `files` since they were cleared.
-    bytes: usize,
+    /// What was added to all of them since they were cleared.
+    charge: Charge,
     /// Instructions cached in all of `codes` since it was cleared.
     cached_frames: usize,
     /// The number of the stack that is being resolved.
     round: u64,
     /// Number of code objects read so far.
     reads: u64,
+    /// Number of line tables that were left out since this was last asked for.
+    omitted_tables: u64,
 }
 
 impl CodeCache {
+    /// An empty cache, whose bytes are charged there.
+    pub fn new(charge: Charge) -> CodeCache {
+        CodeCache {
+            codes: HashMap::default(),
+            code_types: HashMap::default(),
+            files: HashSet::new(),
+            charge,
+            cached_frames: 0,
+            round: 0,
+            reads: 0,
+            omitted_tables: 0,
+        }
+    }
+
     /// Names for the frames of a stack, without those that run no code object or have not started yet.
     /// `generation` is the count of the thread's interpreter, read after the stack. `last` holds the
     /// names of the thread's previous stack and how many of its frames are unchanged; it receives the
@@ -191,19 +214,35 @@ impl CodeCache {
         }
     }
 
-    /// Clears the cache when it exceeds a limit.
+    /// Clears the cache when it exceeds a limit, or other processes need its memory.
     fn make_room(&mut self) {
         let len = self.codes.len().max(self.code_types.len());
         let is_full = len > MAX_CODES
-            || self.bytes > MAX_CACHED_BYTES
-            || self.cached_frames > MAX_INSTRUCTIONS;
+            || self.charge.bytes() > MAX_CACHED_BYTES
+            || self.cached_frames > MAX_INSTRUCTIONS
+            || self.charge.is_over();
         if is_full {
-            self.codes.clear();
-            self.code_types.clear();
-            self.files.clear();
-            self.bytes = 0;
-            self.cached_frames = 0;
+            self.clear();
         }
+    }
+
+    /// Drops all that is cached, and its memory.
+    pub fn clear(&mut self) {
+        self.codes = HashMap::default();
+        self.code_types = HashMap::default();
+        self.files = HashSet::new();
+        self.charge.set(0);
+        self.cached_frames = 0;
+    }
+
+    /// How many line tables did not fit since this was last asked for.
+    pub fn take_omitted_tables(&mut self) -> u64 {
+        std::mem::take(&mut self.omitted_tables)
+    }
+
+    fn count_instructions(&mut self, new: usize) {
+        self.cached_frames += new;
+        self.charge.add(new.saturating_mul(INSTRUCTION_BYTES));
     }
 
     /// Resolves one frame; `None` for one that is not shown.
@@ -230,7 +269,8 @@ impl CodeCache {
         // As `_PyFrame_IsIncomplete` (`Include/internal/pycore_frame.h`, 3.11+): hides a call that is still
         // being set up, and shims.
         if (!raw.owned_by_generator && instruction < code.first_traceable) || code.is_shim() {
-            self.cached_frames += code.remember(key, None);
+            let new = code.remember(key, None);
+            self.count_instructions(new);
             return Ok(None);
         }
         let format = objects.python.semantics.line_table;
@@ -245,7 +285,8 @@ impl CodeCache {
             first_line: u32::try_from(code.first_line).unwrap_or(0),
             columns: location.columns,
         });
-        self.cached_frames += code.remember(key, Some(frame));
+        let new = code.remember(key, Some(frame));
+        self.count_instructions(new);
         Ok(Some(frame))
     }
 
@@ -270,10 +311,12 @@ impl CodeCache {
             _ => false,
         };
         if !is_fresh {
-            if self.codes.len() >= MAX_CODES + MAX_NEW_CODES {
+            let has_room = self.charge.room() > ENTRY_BYTES + 2 * MAX_STRING_BYTES;
+            if self.codes.len() >= MAX_CODES + MAX_NEW_CODES || !has_room {
                 return Err(ReadError::too_much("the code objects of a stack"));
             }
             let cached = self.read(objects, addr)?;
+            self.charge.add(ENTRY_BYTES);
             self.codes.insert(addr, cached);
         }
         Ok(self.codes.get_mut(&addr).and_then(|cached| {
@@ -306,13 +349,16 @@ impl CodeCache {
         let layout = &objects.python.layout.code_object;
         let filename = self.file(or_reason(objects.string(identity.filename))?);
         let table_len = identity.line_table_len();
-        let room = (MAX_CACHED_BYTES + MAX_NEW_BYTES).saturating_sub(self.bytes);
+        let room = (MAX_CACHED_BYTES + MAX_NEW_BYTES).saturating_sub(self.charge.bytes());
+        // Half of it is for the names of what follows.
+        let room = room.min(self.charge.room() / 2);
         // The stack is worth more than its lines. An impossible length is that of something else: an error.
         let is_possible = table_len <= MAX_POSSIBLE_TABLE;
         let table = if table_len <= MAX_LINE_TABLE.min(room) || !is_possible {
             Some(objects.bytes(identity.linetable)?)
         } else {
             debug!("a line table of {table_len} bytes is not read");
+            self.omitted_tables += 1;
             None
         };
         let code = Code {
@@ -335,7 +381,9 @@ impl CodeCache {
         if self.identity(objects, addr)? != identity {
             return Err(ReadError::corrupt("PyCodeObject", addr));
         }
-        self.bytes += code.name.len() + code.table().len();
+        let table_len = code.table().len();
+        let bytes = code.name.len() + table_len + table_len / INDEX_FRACTION;
+        self.charge.add(bytes);
         Ok(Cached {
             identity,
             validated_in_round: self.round,
@@ -383,7 +431,7 @@ impl CodeCache {
         if let Some(known) = self.files.get(name.as_str()) {
             return Arc::clone(known);
         }
-        self.bytes += name.len();
+        self.charge.add(name.len());
         let file: Arc<str> = name.into();
         self.files.insert(Arc::clone(&file));
         file

@@ -7,7 +7,7 @@ use std::sync::Arc;
 /// (A hash table of 2^17 slots holds 7/8 of that.)
 const MAX_FRAMES: usize = 110_000;
 /// The most bytes of their names and paths, counted in full for each frame though most are shared.
-const MAX_TEXT_BYTES: usize = 32 << 20;
+const MAX_TEXT_BYTES: usize = 16 << 20;
 /// The name of the frame that replaces all frames beyond these limits.
 pub const TOO_MANY: &str = "<too many different frames>";
 

@@ -86,15 +86,17 @@ impl ThreadCopy {
     }
 
     /// Copies the ranges of the last read again, and the count of code objects from `counter` (an address
-    /// and a size in bytes). `state` is the address of the thread state. What cannot be copied is read
-    /// when it is needed.
+    /// and a size in bytes). `state` is the address of the thread state. What cannot be copied, or takes more
+    /// than `room` bytes, is read when it is needed.
     pub fn fill(
         &mut self,
         memory: &impl RemoteMemory,
         state: RemoteAddr,
         counter: Option<(RemoteAddr, usize)>,
         interpreter: RemoteAddr,
+        room: usize,
     ) {
+        self.frames.set_limit(room);
         self.roots.prepare();
         self.frames.prepare();
         self.root_ranges.clear();
@@ -168,7 +170,11 @@ impl ThreadCopy {
 
     /// Approximate heap size in bytes.
     pub fn size(&self) -> usize {
-        self.roots.size() + self.frames.size() + self.cache.size() + self.resolved.size()
+        size_of::<ThreadCopy>()
+            + self.roots.size()
+            + self.frames.size()
+            + self.cache.size()
+            + self.resolved.size()
     }
 
     /// What the copy shows about the stack that was just walked, before its names are resolved.
@@ -248,7 +254,13 @@ mod tests {
             let stack = RemoteAddr(0x7000_0000);
             // The first sample reads frame after frame, leaf first, and the next one has a copy of all.
             for _ in 0..2 {
-                copy.fill(&Zeros, RemoteAddr(0x1000), None, RemoteAddr::NULL);
+                copy.fill(
+                    &Zeros,
+                    RemoteAddr(0x1000),
+                    None,
+                    RemoteAddr::NULL,
+                    usize::MAX,
+                );
                 let memory = copy.frames.over(&Zeros);
                 for frame in (0..kib).rev() {
                     let mut bytes = [0; 1024];

@@ -15,13 +15,18 @@ use crate::cpython::values::dict::{DictEntry, DictHead};
 use crate::cpython::values::object::Objects;
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
+use crate::os::memory_budget::Charge;
 
 /// Maximum number of threads whose names are read. Linux allows 4 million; programs have hundreds.
 const MAX_THREADS: usize = 100_000;
 /// Maximum number of attributes of a `Thread`, whose class may be one of the program.
 const MAX_ATTRIBUTES: usize = 4096;
-/// Maximum number of bytes of names of one interpreter.
+/// Maximum number of bytes of names of one interpreter. The caches of all processes share a budget, too.
 const MAX_TEXT: usize = 16 << 20;
+/// What a name takes in addition to its text, in bytes: slots in two hash tables that are half empty, and the
+/// head of the text.
+const ENTRY_BYTES: usize =
+    2 * size_of::<(DictEntry, (u64, Arc<str>))>() + 2 * size_of::<(u64, Arc<str>)>() + 32;
 
 impl<M: RemoteMemory> Objects<'_, M> {
     /// The names of an interpreter's threads by `pthread_t`. Empty if the program does not use
@@ -50,6 +55,8 @@ impl<M: RemoteMemory> Objects<'_, M> {
 #[derive(Debug, Default)]
 pub struct ThreadNames {
     interpreters: BTreeMap<RemoteAddr, InterpreterNames>,
+    /// For the names of all interpreters; `None`: they are not charged to any budget.
+    charge: Option<Charge>,
 }
 
 #[derive(Debug, Default)]
@@ -63,9 +70,19 @@ struct InterpreterNames {
     /// From an entry of the dict to the thread's ident and name.
     names: HashMap<DictEntry, (u64, Arc<str>)>,
     by_ident: HashMap<u64, Arc<str>>,
+    /// Approximate size in bytes.
+    size: usize,
 }
 
 impl ThreadNames {
+    /// An empty cache, whose bytes are charged there.
+    pub fn new(charge: Charge) -> ThreadNames {
+        ThreadNames {
+            interpreters: BTreeMap::new(),
+            charge: Some(charge),
+        }
+    }
+
     /// Reads the names of threads that are new since the last refresh.
     ///
     /// # Errors
@@ -76,7 +93,13 @@ impl ThreadNames {
         interpreter: RemoteAddr,
     ) -> Result<(), ReadError> {
         let known = self.interpreters.entry(interpreter).or_default();
-        let result = known.refresh(objects, interpreter);
+        let before = known.size;
+        let room = self.charge.as_ref().map_or(usize::MAX, Charge::room);
+        let result = known.refresh(objects, interpreter, before.saturating_add(room));
+        if let Some(charge) = &mut self.charge {
+            let others = charge.bytes().saturating_sub(before);
+            charge.set(others.saturating_add(known.size));
+        }
         if result.is_err() {
             // The dict may have been freed with its module: find it again next time.
             known.active = None;
@@ -93,14 +116,19 @@ impl ThreadNames {
     /// Drops all names, so that the next refresh reads all of them.
     pub fn forget(&mut self) {
         self.interpreters.clear();
+        if let Some(charge) = &mut self.charge {
+            charge.set(0);
+        }
     }
 }
 
 impl InterpreterNames {
+    /// Reads the names that are new. Names beyond `max_size` bytes are left out.
     fn refresh<M: RemoteMemory>(
         &mut self,
         objects: &Objects<'_, M>,
         interpreter: RemoteAddr,
+        max_size: usize,
     ) -> Result<(), ReadError> {
         let Some(active) = self.find_active(objects, interpreter)? else {
             return Ok(());
@@ -121,16 +149,18 @@ impl InterpreterNames {
         self.names.clear();
         self.keys = Some(head.keys);
         let mut reader = NameReader::new(objects);
-        let mut text = 0;
+        let (mut text, mut size) = (0, 0);
         let mut is_out_of_time = false;
         for entry in entries {
             let known = before.remove(&entry);
             match known.map_or_else(|| reader.read(&entry), |known| Ok(Some(known))) {
                 Ok(Some(name)) => {
                     text += name.1.len();
-                    if text > MAX_TEXT {
+                    let with_it = size + ENTRY_BYTES + name.1.len();
+                    if text > MAX_TEXT || with_it > max_size {
                         break;
                     }
+                    size = with_it;
                     self.names.insert(entry, name);
                 }
                 Err(error) if error.process_is_gone() => return Err(error),
@@ -145,7 +175,9 @@ impl InterpreterNames {
         if is_out_of_time {
             // The next refresh goes on from here.
             self.names.extend(before);
+            size = size.max(self.size);
         }
+        self.size = size;
         self.by_ident = self.names.values().cloned().collect();
         match is_out_of_time {
             true => Err(ReadError::OutOfTime),

@@ -9,7 +9,7 @@ use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 
 /// Maximum length of a string in bytes; longer ones are cut. PATH_MAX is 4096.
-const MAX_STRING_BYTES: usize = 4096;
+pub const MAX_STRING_BYTES: usize = 4096;
 
 /// Maximum length of a line table. A module of 100,000 lines has about 1 MiB.
 const MAX_BYTES: usize = 4 << 20;

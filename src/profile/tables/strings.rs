@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::ids::StringId;
 use crate::text::sanitize::clean;
 
-/// Most bytes of text.
-const MAX_BYTES: usize = 32 << 20;
+/// Most bytes of text: those of a [full table of frames](crate::cpython::code::frame_table).
+const MAX_BYTES: usize = 16 << 20;
 
 /// Interned texts. Each is [cleaned](clean) when it is added, so all of them may be shown; each format
 /// still escapes its own special characters. A full table takes no new texts.

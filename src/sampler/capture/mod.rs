@@ -87,6 +87,8 @@ pub fn capture<I: Inspect<TargetProcess>>(
         realtime::leave();
         add_names(reader.process, &mut samples, deadline);
     }
+    let (stack_reader, _) = reader.process.reader_and_memory();
+    reader.errors.extend(stack_reader.end_sample());
     let pauses = reader.control.finish();
     let naming = Deadline::after(NAMING_LIMIT);
     reader.process.shorten_new(reader.frames, naming);

@@ -18,6 +18,7 @@ use crate::cpython::stack::trace::StackTrace;
 use crate::cpython::threads::list::{PythonThread, ThreadList};
 use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
+use crate::os::memory_budget::{Account, Charge};
 use crate::os::procfs::schedstat::RunCount;
 use crate::os::thread::activity::{Activity, ActivityReader};
 use crate::os::thread::realtime;
@@ -62,12 +63,21 @@ pub struct TrackedThread<R = ActivityReader> {
     source: Option<R>,
     /// Its activity when it was last queried in this sample.
     pub activity: Option<Activity>,
-    /// Its stack when it slept, and how often it had run until then.
-    idle_stack: Option<(RunCount, StackTrace)>,
+    idle_stack: Option<IdleStack>,
     /// Whether it has ended, as seen by the kernel.
     pub has_ended: bool,
     /// Whether it may have run since its page faults were last read.
     ran: bool,
+}
+
+/// The stack of a thread that slept.
+#[derive(Debug)]
+struct IdleStack {
+    /// How often it had run until then.
+    slept: RunCount,
+    trace: StackTrace,
+    /// For what it takes.
+    _charge: Charge,
 }
 
 /// Where the activity of a thread is read.
@@ -265,9 +275,9 @@ impl<R: ActivitySource> TrackedThread<R> {
         let Some(source) = &self.source else {
             return;
         };
-        if let Some((slept, _)) = &self.idle_stack
+        if let Some(idle) = &self.idle_stack
             && let Ok(Some(count)) = source.count()
-            && count.timeslices == slept.timeslices
+            && count.timeslices == idle.slept.timeslices
         {
             self.activity = Some(Activity {
                 runs: false,
@@ -311,15 +321,26 @@ impl<R: ActivitySource> TrackedThread<R> {
 
     /// Its stack, if it has slept since that was read.
     pub fn cached_idle_stack(&self) -> Option<&StackTrace> {
-        self.idle_stack.as_ref().map(|(_, trace)| trace)
+        self.idle_stack.as_ref().map(|idle| &idle.trace)
     }
 
-    /// Caches the stack of a thread that slept while it was read.
-    pub fn cache_idle_stack(&mut self, trace: &StackTrace) {
-        let slept = self.activity.filter(|activity| !activity.runs);
-        if let Some(count) = slept.and_then(|activity| activity.count) {
-            self.idle_stack = Some((count, as_idle(trace)));
+    /// Caches the stack of a thread that slept while it was read, if it fits into the account of its process.
+    pub fn cache_idle_stack(&mut self, trace: &StackTrace, account: &Account) {
+        let activity = self.activity.filter(|activity| !activity.runs);
+        let Some(slept) = activity.and_then(|activity| activity.count) else {
+            return;
+        };
+        let size = size_of::<IdleStack>() + size_of_val(&*trace.frames);
+        if size > account.room() {
+            return;
         }
+        let mut charge = account.charge();
+        charge.set(size);
+        self.idle_stack = Some(IdleStack {
+            slept,
+            trace: as_idle(trace),
+            _charge: charge,
+        });
     }
 
     /// Whether a thread that is not paused may have run since the last refresh. `is_consistent`: what its

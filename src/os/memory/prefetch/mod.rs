@@ -43,6 +43,7 @@ pub struct PrefetchPolicy {
 #[derive(Debug)]
 pub struct Prefetch {
     policy: PrefetchPolicy,
+    max_bytes: u64,
     /// By address, not overlapping.
     ranges: Vec<Range>,
     /// The copies of all ranges, one after another.
@@ -65,6 +66,7 @@ impl Prefetch {
     pub fn new(policy: PrefetchPolicy) -> Prefetch {
         Prefetch {
             policy,
+            max_bytes: MAX_BYTES,
             ranges: Vec::new(),
             bytes: Vec::new(),
             is_filled: false,
@@ -118,6 +120,12 @@ impl Prefetch {
         if bytes.len() == self.bytes.len() {
             std::mem::swap(&mut self.bytes, bytes);
         }
+    }
+
+    /// Limits the bytes that are remembered from now on. Beyond it, and beyond 8 MiB, memory is read when it is
+    /// needed.
+    pub fn set_limit(&mut self, bytes: usize) {
+        self.max_bytes = MAX_BYTES.min(bytes as u64);
     }
 
     /// Turns the reads so far into ranges, and makes room for their copies.
@@ -181,7 +189,7 @@ impl Prefetch {
             let len = reach.saturating_sub(start);
             total = total.saturating_add(len);
             let Ok(len) = usize::try_from(len) else { break };
-            if total > MAX_BYTES || self.ranges.len() >= MAX_RANGES {
+            if total > self.max_bytes || self.ranges.len() >= MAX_RANGES {
                 break;
             }
             self.ranges.push(Range {
@@ -328,7 +336,7 @@ impl Prefetch {
         let start = addr.0.saturating_sub(self.policy.before).max(page);
         let len = end.saturating_sub(start);
         let all = self.missed_bytes.get().saturating_add(len);
-        if all > MAX_BYTES || missed.len() >= MAX_RANGES {
+        if all > self.max_bytes || missed.len() >= MAX_RANGES {
             return memory.read(addr, buf);
         }
         self.missed_bytes.set(all);

@@ -136,7 +136,7 @@ where
                     sample.trace.thread.waits_for_cpu = waits_for_cpu;
                     sample.inspected = self.inspect(tracked);
                     if !self.is_paused(&tracked.thread) {
-                        tracked.cache_idle_stack(&sample.trace);
+                        tracked.cache_idle_stack(&sample.trace, self.process.reader().account());
                     }
                     self.resume_if_allowed(&tracked.thread);
                     if mode == Mode::AtRest || !tracked.runs() {
