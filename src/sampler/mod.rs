@@ -237,7 +237,8 @@ impl Sampler {
             missed_ticks: tick.missed,
             ..Sample::default()
         };
-        for (process, parent) in self.pending.find(&self.processes, now) {
+        let next_tick = self.timer.deadline();
+        for (process, parent) in self.pending.find(&self.processes, now, next_tick) {
             self.add_process(process, parent);
         }
         sample.notices = self.pending.notices();

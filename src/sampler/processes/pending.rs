@@ -1,5 +1,5 @@
 //! [`PendingProcesses`]: processes that may become Python. These are new descendants of the root, and
-//! processes that called `exec`.
+//! processes that called `exec`. What takes long is done by the threads of an [`Examiner`].
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -8,22 +8,22 @@ use std::time::{Duration, Instant};
 
 use log::{debug, info};
 
+use super::descendants::Descendants;
+use super::examiner::{Asked, Cost, Examined, Examiner, Holds, accept, examine};
+use super::program::ProgramId;
 use super::root::Root;
 use super::sampled::SampledProcess;
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
-use crate::os::process::new_pids::{self, NewPids};
-use crate::os::process::tree::{Child, descendants};
+use crate::os::deadline::Deadline;
 use crate::os::procfs::stat::ProcStat;
 use crate::os::thread::realtime;
+use crate::os::work_budget::EXAMINE;
+use crate::sampler::capture::pausing::REALTIME_LIMIT;
 
 /// Interval of checks. A new process must be sampled from its first 50 ms on.
 const INTERVAL: Duration = Duration::from_millis(5);
-/// The same if a check has to read the parent of every process on the machine.
-const FULL_SCAN_INTERVAL: Duration = Duration::from_millis(25);
-/// Full scans take at most one part in so many of the time; the interval grows accordingly.
-const FULL_SCAN_MAX_SHARE: u32 = 20;
 /// The intervals for a process are the age of its program divided by this, within limits.
 const BACKOFF_DIVISOR: u32 = 10;
 /// Longest interval of attach attempts: the process may load libpython late.
@@ -36,6 +36,10 @@ const YOUNG: Duration = Duration::from_secs(1);
 const MAX_ATTACH_SHARES: (u32, u32) = (10, 50);
 /// Longest time of all attempts in one tick; the others follow in the next.
 const MAX_TIME_PER_TICK: Duration = Duration::from_millis(20);
+/// If the next tick is that far away, a child would be sampled much later than it could be: this tick waits
+/// for the examiner, for so long at most. An ordinary examination takes 1 to 10 ms.
+const LONG_GAP: Duration = Duration::from_millis(25);
+const MAX_WAIT: Duration = Duration::from_millis(10);
 /// Age up to which a process must own one of its threads; see [`PythonProcess::owns_a_thread`].
 const OWN_THREAD_CHECK: Duration = Duration::from_secs(10);
 /// How long a root may run another program until the user is notified: a shell may soon `exec` Python.
@@ -52,20 +56,11 @@ pub(crate) struct PendingProcesses {
     children: Option<Descendants>,
     checked_at: Option<Instant>,
     pending: HashMap<Pid, Pending>,
+    examiner: Examiner,
     /// Messages for the user.
     notices: Vec<String>,
     /// The number of unreadable processes.
     unreadable: u32,
-}
-
-/// Finds new descendants.
-struct Descendants {
-    /// `None` if the kernel does not report the last pid.
-    new_pids: Option<NewPids>,
-    /// Whether a full scan is due: at the beginning, and after too many new processes.
-    full_scan_due: bool,
-    /// When the last full scan started, and how long it took.
-    full_scan: Option<(Instant, Duration)>,
 }
 
 /// A process that may run Python later.
@@ -83,10 +78,13 @@ struct Pending {
 }
 
 /// The result of a check.
-enum AttachAttempt {
-    Attached(Box<PythonProcess>),
+enum Check {
+    NotDue,
+    /// It is being examined.
+    Asked,
     Gone,
-    NotYet,
+    /// The result of an attempt to attach.
+    Examined(Examined, Cost),
 }
 
 impl PendingProcesses {
@@ -96,14 +94,10 @@ impl PendingProcesses {
         let mut processes = PendingProcesses {
             root: target.pid(),
             root_start: target.start_time(),
-            children: children.then(|| Descendants {
-                // Started before the full scan, so that no process is missed.
-                new_pids: NewPids::start(),
-                full_scan_due: true,
-                full_scan: None,
-            }),
+            children: children.then(Descendants::start),
             checked_at: None,
             pending: HashMap::new(),
+            examiner: Examiner::new(),
             notices: Vec::new(),
             unreadable: 0,
         };
@@ -139,72 +133,148 @@ impl PendingProcesses {
 
     /// The processes that run Python now, each with its parent if that is known: pending ones, and new
     /// descendants of the `sampled` ones. Other programs and unreadable processes are not errors, since the
-    /// user did not give them; the user is notified of unreadable ones.
+    /// user did not give them; the user is notified of unreadable ones. A process whose examination takes
+    /// longer is returned at one of the next ticks; `next_tick` is when the next one is due.
     pub fn find(
         &mut self,
         sampled: &[SampledProcess],
         now: Instant,
+        next_tick: Instant,
     ) -> Vec<(PythonProcess, Option<Pid>)> {
+        let mut found = Vec::new();
+        self.collect(Duration::ZERO, now, &mut found);
         let is_due = |checked| now.saturating_duration_since(checked) >= INTERVAL;
         if !self.checked_at.is_none_or(is_due) {
-            return Vec::new();
+            return found;
         }
         self.checked_at = Some(now);
         if let Some(children) = &mut self.children {
             let sampled: HashSet<Pid> = sampled.iter().map(|one| one.process.pid()).collect();
-            for child in children.find_new(&sampled, self.root, &self.pending, now) {
+            let mut known = sampled.clone();
+            known.insert(self.root);
+            known.extend(self.pending.keys());
+            for child in children.find_new(known, now) {
                 if !sampled.contains(&child.pid) {
                     let new = Pending::new(Some(child.parent), now);
                     self.pending.entry(child.pid).or_insert(new);
                 }
             }
         }
-        let mut found = Vec::new();
         let due = self.pending.iter().map(|(pid, one)| (one.next_check, *pid));
         let mut due: Vec<_> = due.filter(|(next, _)| *next <= now).collect();
         // Longest overdue first: there may be no time for all.
         due.sort_unstable();
         let begin = Instant::now();
+        let mut has_asked = false;
         for (_, pid) in due {
-            if begin.elapsed() > MAX_TIME_PER_TICK {
+            let spent = begin.elapsed();
+            if spent > MAX_TIME_PER_TICK {
                 break;
+            }
+            if spent > REALTIME_LIMIT {
+                realtime::leave();
             }
             let Some(pending) = self.pending.get_mut(&pid) else {
                 continue;
             };
             let mut parents = sampled.iter().map(|one| &one.process);
             let parent = parents.find(|one| Some(one.pid()) == pending.parent);
-            match pending.check(pid, parent, now) {
-                Ok(AttachAttempt::NotYet) => {}
-                Ok(AttachAttempt::Gone) => {
+            match pending.check(pid, parent, &mut self.examiner, now) {
+                Check::NotDue => {}
+                Check::Asked => has_asked = true,
+                Check::Gone => {
                     self.pending.remove(&pid);
                 }
-                Ok(AttachAttempt::Attached(process)) => {
-                    let version = process.version();
-                    info!("process {pid} is CPython {version}");
-                    if pending.notified {
-                        let notice = format!("Process {pid} runs Python {version} again");
-                        self.notices.push(notice);
-                    }
-                    found.push((*process, pending.parent));
-                    self.pending.remove(&pid);
+                Check::Examined(examined, cost) => {
+                    self.conclude(pid, examined, cost, now, &mut found);
                 }
-                Err(error) => {
-                    debug!("process {pid}: {error}");
-                    if pid == self.root {
-                        if pending.should_notify(&error, now) {
-                            self.notices.push(notice(pid, &error));
-                        }
-                    } else if pending.is_unreadable(&error, now) {
-                        pending.notified = true;
-                        self.unreadable = self.unreadable.saturating_add(1);
-                        self.notices
-                            .extend(unreadable(self.unreadable, pid, &error));
+            }
+        }
+        if has_asked && next_tick.saturating_duration_since(now) >= LONG_GAP {
+            realtime::leave();
+            self.collect(MAX_WAIT, now, &mut found);
+        }
+        found
+    }
+
+    /// Takes the answers of the examiner, and waits for them for up to `patience`.
+    fn collect(
+        &mut self,
+        patience: Duration,
+        now: Instant,
+        found: &mut Vec<(PythonProcess, Option<Pid>)>,
+    ) {
+        for answer in self.examiner.answers(patience) {
+            let Some(pending) = self.pending.get_mut(&answer.pid) else {
+                continue;
+            };
+            match answer.holds_for(ProgramId::of(answer.pid).as_ref()) {
+                Holds::Yes => {
+                    self.conclude(answer.pid, answer.examined, answer.cost, now, found);
+                }
+                // If the exec was noticed, the next attempt is due already.
+                Holds::OtherProgram if !answer.program.is_file(&pending.exe) => {}
+                Holds::OtherProgram => pending.postpone(answer.cost, now),
+                Holds::OtherProcess => {
+                    // The next full scan finds the process that has its pid now, if that is a descendant.
+                    self.pending.remove(&answer.pid);
+                    if let Some(children) = &mut self.children {
+                        children.request_full_scan();
                     }
                 }
             }
         }
-        found
+    }
+
+    /// Takes the result of an attempt to attach.
+    fn conclude(
+        &mut self,
+        pid: Pid,
+        examined: Examined,
+        cost: Cost,
+        now: Instant,
+        found: &mut Vec<(PythonProcess, Option<Pid>)>,
+    ) {
+        let Some(pending) = self.pending.get_mut(&pid) else {
+            return;
+        };
+        pending.postpone(cost, now);
+        match examined {
+            // For a moment after a fork the process has no stack of its own.
+            Ok(None) => {}
+            Err(AttachError::NoSuchProcess(_) | AttachError::Ended { .. }) => {
+                self.pending.remove(&pid);
+            }
+            Ok(Some(process)) => {
+                let version = process.version();
+                info!("process {pid} is CPython {version}");
+                if pending.notified {
+                    let notice = format!("Process {pid} runs Python {version} again");
+                    self.notices.push(notice);
+                }
+                found.push((*process, pending.parent));
+                self.pending.remove(&pid);
+            }
+            Err(error) => {
+                debug!("process {pid}: {error}");
+                if error.is_final() {
+                    pending.next_attach = None;
+                } else if let AttachError::InVfork { .. } = error {
+                    // Cheap to ask again, and the program may be the same after the exec.
+                    pending.next_attach = Some(pending.next_check);
+                }
+                if pid == self.root {
+                    if pending.should_notify(&error, now) {
+                        self.notices.push(notice(pid, &error));
+                    }
+                } else if pending.is_unreadable(&error, now) {
+                    pending.notified = true;
+                    self.unreadable = self.unreadable.saturating_add(1);
+                    self.notices
+                        .extend(unreadable(self.unreadable, pid, &error));
+                }
+            }
+        }
     }
 }
 
@@ -228,60 +298,6 @@ fn unreadable(number: u32, pid: Pid, error: &AttachError) -> Option<String> {
     }
 }
 
-impl Descendants {
-    /// New descendants of the known processes, possibly with some known ones.
-    fn find_new(
-        &mut self,
-        sampled: &HashSet<Pid>,
-        root: Pid,
-        pending: &HashMap<Pid, Pending>,
-        now: Instant,
-    ) -> Vec<Child> {
-        let mut known = sampled.clone();
-        known.insert(root);
-        known.extend(pending.keys());
-        let new = self.new_pids.as_mut().and_then(|pids| pids.take(now));
-        self.full_scan_due |= new.is_none();
-        let may_repeat = |(last, took): (Instant, Duration)| {
-            now >= last + (took * FULL_SCAN_MAX_SHARE).max(FULL_SCAN_INTERVAL)
-        };
-        if self.full_scan_due && self.full_scan.is_none_or(may_repeat) {
-            realtime::leave();
-            let begin = Instant::now();
-            // All known processes are starting points: the children of one that has ended have another
-            // parent now, and are no longer below the root.
-            let known: Vec<Pid> = known.into_iter().collect();
-            let found = descendants(&known);
-            self.full_scan = Some((now, begin.elapsed()));
-            self.full_scan_due = self.new_pids.is_none();
-            return found;
-        }
-        below(new.unwrap_or_default(), &mut known, new_pids::is_process)
-    }
-}
-
-/// Those of the `new` tasks that are processes below the `known` ones, which they are added to.
-fn below(
-    mut new: Vec<Child>,
-    known: &mut HashSet<Pid>,
-    is_process: impl Fn(Pid) -> bool,
-) -> Vec<Child> {
-    let mut found = Vec::new();
-    loop {
-        let (below, rest): (Vec<Child>, Vec<Child>) = new
-            .into_iter()
-            .partition(|child| known.contains(&child.parent));
-        if below.is_empty() {
-            return found;
-        }
-        for child in below.into_iter().filter(|child| is_process(child.pid)) {
-            known.insert(child.pid);
-            found.push(child);
-        }
-        new = rest;
-    }
-}
-
 impl Pending {
     fn new(parent: Option<Pid>, now: Instant) -> Pending {
         Pending {
@@ -295,13 +311,14 @@ impl Pending {
         }
     }
 
-    /// Checks for another program, and attaches to the process if that is due.
+    /// Checks for another program, and attaches to the process, or has it examined, if that is due.
     fn check(
         &mut self,
         pid: Pid,
         parent: Option<&PythonProcess>,
+        examiner: &mut Examiner,
         now: Instant,
-    ) -> Result<AttachAttempt, AttachError> {
+    ) -> Check {
         let exe = match fs::read_link(format!("/proc/{pid}/exe")) {
             Ok(exe) => exe,
             // Fails without permission, and if the process or its main thread has ended.
@@ -311,47 +328,46 @@ impl Pending {
             {
                 PathBuf::new()
             }
-            Err(_) => return Ok(AttachAttempt::Gone),
+            Err(_) => return Check::Gone,
         };
         if exe != self.exe {
             self.exe = exe;
             self.exe_since = now;
             self.next_attach = Some(now);
         }
-        let age = now.saturating_duration_since(self.exe_since);
+        let age = self.age(now);
         self.next_check = now + check_interval(age);
         if self.next_attach.is_none_or(|next| now < next) {
-            return Ok(AttachAttempt::NotYet);
+            return Check::NotDue;
         }
-        // An attempt takes milliseconds, and no thread is paused.
-        realtime::leave();
+        let needs_thread = age <= OWN_THREAD_CHECK;
         let begin = Instant::now();
-        let fork = parent.and_then(|parent| parent.attach_to_fork(pid));
-        let attached = fork.map_or_else(|| PythonProcess::examine(pid), Ok);
-        self.next_attach = Some(now + attach_interval(age, begin.elapsed()));
-        match attached {
-            // For a moment after a fork the process has no stack of its own.
-            Ok(mut process) => {
-                let is_own = age > OWN_THREAD_CHECK || process.owns_a_thread();
-                Ok(if is_own {
-                    AttachAttempt::Attached(Box::new(process))
-                } else {
-                    AttachAttempt::NotYet
-                })
-            }
-            Err(AttachError::NoSuchProcess(_) | AttachError::Ended { .. }) => {
-                Ok(AttachAttempt::Gone)
-            }
-            Err(error) => {
-                if error.is_final() {
-                    self.next_attach = None;
-                } else if let AttachError::InVfork { .. } = error {
-                    // Cheap to ask again, and the program may be the same after the exec.
-                    self.next_attach = Some(self.next_check);
-                }
-                Err(error)
+        if let Some(process) = parent.and_then(|parent| parent.attach_to_fork(pid)) {
+            // Reading its threads may take milliseconds, and no thread is paused.
+            realtime::leave();
+            let deadline = Deadline::after(MAX_TIME_PER_TICK);
+            let examined = Ok(accept(process, needs_thread, deadline));
+            return Check::Examined(examined, Cost::since(begin));
+        }
+        match examiner.ask(pid, needs_thread, now) {
+            Asked::Yes => Check::Asked,
+            Asked::Later => Check::NotDue,
+            Asked::NoThread => {
+                realtime::leave();
+                let examined = examine(pid, needs_thread, EXAMINE);
+                Check::Examined(examined, Cost::since(begin))
             }
         }
+    }
+
+    /// The time since its program was first seen.
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.exe_since)
+    }
+
+    /// Sets the time of the next attempt after one that cost so much.
+    fn postpone(&mut self, cost: Cost, now: Instant) {
+        self.next_attach = Some(cost.begin + attach_interval(self.age(now), cost.took));
     }
 
     /// Whether to notify the user now that it cannot be read, though it may be a Python. Other errors than
@@ -393,6 +409,10 @@ fn attach_interval(age: Duration, cost: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    use std::sync::Arc;
+
+    use super::super::examiner::Examine;
     use super::*;
 
     #[test]
@@ -416,24 +436,6 @@ mod tests {
         assert_eq!(attach_interval(ms(10), ms(3)), ms(30));
         assert_eq!(attach_interval(ms(1_000), ms(3)), ms(150));
         assert_eq!(attach_interval(ms(1_000), ms(1)), ms(100));
-    }
-
-    #[test]
-    fn processes_below_known_ones_are_found_in_any_order() {
-        let child = |pid, parent| Child { pid, parent };
-        // 40 is a thread; 50 is below it, and 60 is below an unknown process.
-        let new = vec![
-            child(30, 20),
-            child(40, 1),
-            child(20, 1),
-            child(50, 40),
-            child(60, 7),
-        ];
-        let mut known = HashSet::from([1]);
-        let found = below(new, &mut known, |pid| pid != 40);
-        let pids: Vec<Pid> = found.iter().map(|child| child.pid).collect();
-        assert_eq!(pids, [20, 30]);
-        assert_eq!(known, HashSet::from([1, 20, 30]));
     }
 
     #[test]
@@ -488,6 +490,53 @@ mod tests {
         assert_eq!(first, Some("Process 7 is not sampled: denied"));
         let last = texts.last();
         assert!(last.is_some_and(|text| text.ends_with("with -vv only")));
+    }
+
+    /// What is pending of our own process after an answer that is for the program that `asked` returns.
+    fn after_an_answer(asked: fn(ProgramId) -> ProgramId) -> Option<Pending> {
+        let examine: Arc<Examine> = Arc::new(|tid, _, _| {
+            // A final error: it is not asked about again if it is taken to be true.
+            Err(AttachError::IsThread { tid, pid: 1 })
+        });
+        let now = Instant::now();
+        let own = std::process::id().cast_signed();
+        let mut processes = PendingProcesses {
+            root: own,
+            root_start: 0,
+            children: None,
+            checked_at: None,
+            pending: HashMap::from([(own, Pending::new(None, now))]),
+            examiner: Examiner::with(examine),
+            notices: Vec::new(),
+            unreadable: 0,
+        };
+        let program = ProgramId::of(own).unwrap();
+        // The second one is of a process that is not pending.
+        for (pid, program) in [(own, asked(program.clone())), (0, program)] {
+            let asked = processes.examiner.ask_about(pid, program, true, now);
+            assert_eq!(asked, Asked::Yes);
+        }
+        let mut found = Vec::new();
+        while !processes.examiner.is_idle() {
+            processes.collect(LONG_GAP, now, &mut found);
+        }
+        assert!(found.is_empty() && !processes.contains(0));
+        processes.pending.remove(&own)
+    }
+
+    #[test]
+    fn an_answer_counts_only_for_the_program_that_was_asked_about() {
+        let next = |asked| after_an_answer(asked).map(|pending| pending.next_attach);
+        assert_eq!(next(|same| same), Some(None), "the error is final");
+        assert!(next(ProgramId::of_earlier_exec).unwrap().is_some());
+        assert!(next(ProgramId::of_earlier_process).is_none());
+    }
+
+    #[test]
+    fn an_exec_that_was_noticed_is_not_postponed() {
+        // Its file is not known in the test, and so another one.
+        let pending = after_an_answer(ProgramId::of_earlier_exec).unwrap();
+        assert_eq!(pending.next_attach, Some(pending.exe_since));
     }
 
     #[test]

@@ -3,4 +3,5 @@
 mod children;
 mod exec;
 mod recordings;
+mod slow_examination;
 mod vfork;
