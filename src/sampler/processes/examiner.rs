@@ -3,7 +3,8 @@
 //!
 //! There are two lanes with a thread each. The first one gives every process [`QUICK`]; what is not done by then
 //! moves to the second one, which gives it [`EXAMINE`]. So a process waits for `QUICK` per process before it at
-//! most, however many of them are made to take long.
+//! most, however many of them are made to take long. Opening a file that does not answer may take longer than
+//! both limits, up to the limit of `expendable`.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,8 +24,9 @@ use crate::os::deadline::Deadline;
 use crate::os::thread::start::{StartError, start};
 use crate::os::work_budget::{EXAMINE, WorkBudget};
 
-/// The time for a process in the first lane. An ordinary one takes 1 to 10 ms.
-const QUICK: Duration = Duration::from_millis(50);
+/// The time for a process in the first lane. An ordinary one takes 1 to 10 ms of CPU time, of which a crowded machine
+/// may give an eighth.
+const QUICK: Duration = Duration::from_millis(150);
 /// How many processes may wait in each lane. Others are asked about later.
 const MAX_QUICK: usize = 32;
 const MAX_SLOW: usize = 8;
