@@ -39,7 +39,7 @@ const MAX_TIME_PER_TICK: Duration = Duration::from_millis(20);
 /// If the next tick is that far away, a child would be sampled much later than it could be: this tick waits
 /// for the examiner, for so long at most. An ordinary examination takes 1 to 10 ms.
 const LONG_GAP: Duration = Duration::from_millis(25);
-const MAX_WAIT: Duration = Duration::from_millis(10);
+const MAX_WAIT: Duration = Duration::from_millis(20);
 /// Age up to which a process must own one of its threads; see [`PythonProcess::owns_a_thread`].
 const OWN_THREAD_CHECK: Duration = Duration::from_secs(10);
 /// How long a root may run another program until the user is notified: a shell may soon `exec` Python.
