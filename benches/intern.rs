@@ -79,6 +79,7 @@ fn tick(number: u64, frames: Vec<FrameId>) -> Sample {
                     waits_for_cpu: false,
                     owns_gil: true,
                     collecting: false,
+                    has_ended: false,
                     is_main: true,
                     cpu_ns: None,
                     faults: None,

@@ -54,6 +54,7 @@ pub fn thread(tid: Tid) -> ThreadBuilder {
         active: true,
         owns_gil: false,
         collecting: false,
+        has_ended: false,
         waits_for_cpu: false,
         is_main: false,
         cpu_ns: None,

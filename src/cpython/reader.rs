@@ -21,7 +21,9 @@ use super::stack::data_stack;
 use super::stack::evidence::{Evidence, Mode};
 use super::stack::walk::decode::clears_executable_on_return;
 use super::stack::walk::{self, Walker};
-use super::threads::list::{Ends, PythonThread, ThreadList, identify_threads, list_threads};
+use super::threads::list::{
+    Ends, PythonThread, ThreadList, identify_threads, leave_out_ended, list_threads,
+};
 use super::threads::names::ThreadNames;
 use super::threads::tid_map::ThreadIds;
 use super::threads::{gc, gil, interpreter};
@@ -284,6 +286,7 @@ impl StackReader {
             let mut list = list_threads(memory, python)?;
             list.cap_states(|thread| Some(thread.state.pthread_id));
             identify_threads(memory, ids, tasks, &mut list.threads);
+            leave_out_ended(memory, python, &mut list.threads);
             list.cap_states(|thread| thread.os_thread_id);
             if memory.is_spent() {
                 // Some threads are not identified.

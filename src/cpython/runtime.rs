@@ -72,6 +72,9 @@ pub struct RuntimeAddresses {
     pub runtime: Option<RemoteAddr>,
     /// The variable that points to the thread which holds the GIL (up to 3.11), if known.
     pub tstate_current: Option<RemoteAddr>,
+    /// The variable that points to the thread which finalizes the interpreter, null if none does:
+    /// `_Py_Finalizing` before 3.7, else in `_PyRuntime`. `None` if it is not known.
+    pub finalizing: Option<RemoteAddr>,
     /// `_Py_next_func_version` (32 bits; 3.12, if the file has its full symbol table): incremented for
     /// each code object that any interpreter creates; stays 0 once it has wrapped.
     pub next_func_version: Option<RemoteAddr>,

@@ -39,6 +39,7 @@ const TASKS: &str = "tasks";
 const HEAD: &str = "interpreters_head";
 const RUNTIME: &str = "runtime";
 const CURRENT: &str = "tstate_current";
+const FINALIZING: &str = "finalizing";
 const COUNTER: &str = "next_func_version";
 const UNIT: &str = "unicode_unit";
 
@@ -59,6 +60,7 @@ impl TapeMetadata {
         for (key, root) in [
             (RUNTIME, roots.runtime),
             (CURRENT, roots.tstate_current),
+            (FINALIZING, roots.finalizing),
             (COUNTER, roots.next_func_version),
         ] {
             if let Some(addr) = root {
@@ -81,6 +83,7 @@ impl TapeMetadata {
             interpreters_head: root(HEAD).ok_or(FactsError::Missing(HEAD))?,
             runtime: root(RUNTIME),
             tstate_current: root(CURRENT),
+            finalizing: root(FINALIZING),
             next_func_version: root(COUNTER),
             unicode_unit: number(tape, UNIT)?,
         };

@@ -26,6 +26,7 @@ pub struct Thread {
     pub name: Option<String>,
     pub main: bool,
     pub active: bool,
+    pub ended: bool,
     pub owns_gil: bool,
     pub collecting: bool,
     pub interpreter_ids: Vec<i64>,
@@ -160,6 +161,7 @@ impl Thread {
             name: json["thread_name"].as_str().map(str::to_owned),
             main: flag("main"),
             // A core file does not have it.
+            ended: json["ended"].as_bool().unwrap_or(false),
             active: json["active"].as_bool().unwrap_or(false),
             owns_gil: flag("owns_gil"),
             collecting: flag("collecting"),

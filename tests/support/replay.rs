@@ -71,6 +71,7 @@ fn seen(parsed: &ParsedThread, attached: &TapeMetadata) -> Thread {
         name: parsed.name.as_deref().map(str::to_owned),
         main: thread.os_thread_id == Some(attached.pid),
         active: false,
+        ended: thread.has_ended,
         owns_gil: thread.owns_gil,
         collecting: parsed.collecting,
         interpreter_ids: vec![thread.state.interpreter.id],

@@ -55,6 +55,7 @@ pub(crate) fn state(info: &ThreadInfo, core: &CoreDump) -> String {
     let signal = core.signal_of(info.os_thread_id);
     let call = core.system_call_of(info.os_thread_id);
     let mut words: Vec<String> = signal.iter().map(|signal| signal.name()).collect();
+    words.extend(info.has_ended.then(|| "ended".to_owned()));
     words.extend(info.owns_gil.then(|| "gil".to_owned()));
     words.extend(info.collecting.then(|| "gc".to_owned()));
     match call.filter(|_| signal.is_none()) {

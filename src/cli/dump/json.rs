@@ -62,6 +62,7 @@
 //!       "thread_name": "MainThread",   or null
 //!       "main": true,
 //!       "active": true,        on a CPU or waiting for one; null in a core file, where it is unknown
+//!       "ended": false,        its OS thread has ended, and only the interpreter's state of it is left
 //!       "system_call": null,   in a core file: its number
 //!       "owns_gil": true,
 //!       "collecting": false,   runs a garbage collection
@@ -173,6 +174,7 @@ struct Thread<'a> {
     thread_name: Option<&'a str>,
     main: bool,
     active: Option<bool>,
+    ended: bool,
     system_call: Option<u32>,
     owns_gil: bool,
     collecting: bool,
@@ -310,6 +312,7 @@ fn thread<'a>(thread: &'a ThreadDump, core: Option<&CoreDump>) -> Thread<'a> {
         thread_name: info.name.as_deref(),
         main: info.is_main,
         active: core.is_none().then_some(info.active),
+        ended: info.has_ended,
         system_call: call.flatten(),
         owns_gil: info.owns_gil,
         collecting: info.collecting,

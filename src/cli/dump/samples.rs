@@ -46,6 +46,7 @@ pub fn process() -> ProcessDump {
         active: true,
         owns_gil: true,
         collecting: false,
+        has_ended: false,
         waits_for_cpu: false,
         is_main: true,
         cpu_ns: None,

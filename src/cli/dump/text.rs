@@ -206,7 +206,11 @@ fn write_thread(
 }
 
 fn live_state(info: &ThreadInfo) -> String {
-    let state = if info.active { "active" } else { "idle" };
+    let state = match (info.has_ended, info.active) {
+        (true, _) => "ended",
+        (false, true) => "active",
+        (false, false) => "idle",
+    };
     // Also while it waits: all others wait for a thread that blocks without releasing the GIL. (py-spy
     // shows it for active threads only.)
     let gil = if info.owns_gil { "+gil" } else { "" };

@@ -225,6 +225,10 @@ fn identify(
         interpreters_head: RemoteAddr::NULL,
         runtime: candidate.runtime(),
         tstate_current: candidate.tstate_current,
+        finalizing: match description.semantics.gil_holder {
+            GilHolder::Symbol => candidate.symbol("_Py_Finalizing", SymbolTables::Exported),
+            GilHolder::Runtime | GilHolder::Interpreter => None,
+        },
         next_func_version: next_func_version(candidate, &description.layout),
         unicode_unit: match description.semantics.str_format {
             StrFormat::Python2 => python2_unicode_unit(candidate),
@@ -355,10 +359,12 @@ fn from_runtime(
             .map(|at| runtime.offset(at.into())),
         GilHolder::Symbol | GilHolder::Interpreter => None,
     };
+    let finalizing = python.layout.runtime_state.finalizing;
     RuntimeAddresses {
         interpreters_head,
         runtime: Some(runtime),
         tstate_current,
+        finalizing: finalizing.map(|at| runtime.offset(at.into())),
         ..python.roots
     }
 }

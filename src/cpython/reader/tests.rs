@@ -75,6 +75,7 @@ fn two_threads() -> (StackReader, Changing) {
             interpreters_head: RemoteAddr(ROOT),
             runtime: None,
             tstate_current: None,
+            finalizing: None,
             next_func_version: None,
             unicode_unit: 4,
         },

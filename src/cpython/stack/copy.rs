@@ -245,6 +245,7 @@ mod tests {
                 interpreters_head: RemoteAddr::NULL,
                 runtime: None,
                 tstate_current: None,
+                finalizing: None,
                 next_func_version: None,
                 unicode_unit: 4,
             },

@@ -27,6 +27,8 @@ pub struct ThreadInfo {
     pub owns_gil: bool,
     /// Runs a garbage collection.
     pub collecting: bool,
+    /// Its OS thread has ended, and only the interpreter's state of it is left.
+    pub has_ended: bool,
     /// The process's first thread.
     pub is_main: bool,
     /// Nanoseconds that the thread spent on a CPU since its last sample. For a thread that is new since the

@@ -1,14 +1,15 @@
 //! [`ThreadList`]: the Python threads of a process with their kernel ids.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 
 use super::gc::{self, Collection};
 use super::gil;
 use super::interpreter::{self, ThreadState};
-use super::tid_map::ThreadIds;
+use super::tid_map::{OsThread, ThreadIds};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::{ReadError, SampleError};
+use crate::cpython::read::record::read_ptr;
 use crate::cpython::runtime::Runtime;
 use crate::os::Tid;
 use crate::os::memory::RemoteMemory;
@@ -25,6 +26,9 @@ pub struct PythonThread {
     pub state: ThreadState,
     /// Its kernel thread; `None` if unknown.
     pub os_thread_id: Option<Tid>,
+    /// Whether the OS thread that `pthread_id` stands for has ended, and only the state is left. Up to 3.11 a
+    /// program can run such a state on another thread (`PyThreadState_Swap`).
+    pub has_ended: bool,
     /// Whether it holds its interpreter's GIL.
     pub owns_gil: bool,
     /// The GIL, where each interpreter can have its own: see [`gil::lock_of`].
@@ -127,6 +131,7 @@ pub(crate) fn list_threads(
             PythonThread {
                 state,
                 os_thread_id: None,
+                has_ended: false,
                 owns_gil,
                 lock,
                 collection,
@@ -143,17 +148,66 @@ pub(crate) fn identify_threads<T: IntoIterator<Item = (Tid, Tid)>>(
     mut tasks: impl FnMut() -> T,
     threads: &mut [PythonThread],
 ) {
-    for attempt in 0..2 {
-        if !ids.has_offset() {
-            let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
-            ids.find_offset(memory, &states);
-        }
-        for thread in &mut *threads {
-            thread.os_thread_id = ids.resolve(memory, &thread.state);
-        }
-        if attempt == 1 || threads.iter().all(|thread| thread.os_thread_id.is_some()) {
-            return;
-        }
+    let mut missing = identify(memory, ids, threads);
+    if threads
+        .iter()
+        .any(|thread| thread.os_thread_id.is_none() && !thread.has_ended)
+    {
         ids.set_tasks(tasks());
+        missing = identify(memory, ids, threads);
+    }
+    // A task can be left out of a list during which another one ends; then the next list differs.
+    let known = threads.iter().filter_map(|thread| thread.os_thread_id);
+    if !missing.is_empty() && ids.tells_missing(known) && ids.set_tasks(tasks()) {
+        for (number, thread) in threads.iter_mut().enumerate() {
+            thread.has_ended |= missing.contains(&number);
+        }
+    }
+}
+
+/// Fills in the kernel ids as far as they are known. Returns the indices of the threads that have one which
+/// is not that of a task.
+fn identify(
+    memory: &impl RemoteMemory,
+    ids: &mut ThreadIds,
+    threads: &mut [PythonThread],
+) -> HashSet<usize> {
+    if !ids.has_offset() {
+        let states: Vec<ThreadState> = threads.iter().map(|thread| thread.state).collect();
+        ids.find_offset(memory, &states);
+    }
+    let mut missing = HashSet::new();
+    for (number, thread) in threads.iter_mut().enumerate() {
+        let found = ids.resolve(memory, &thread.state);
+        thread.has_ended = found == OsThread::Ended;
+        thread.os_thread_id = match found {
+            OsThread::Task(tid) => Some(tid),
+            OsThread::Missing => {
+                missing.insert(number);
+                None
+            }
+            OsThread::Ended | OsThread::Unknown => None,
+        };
+    }
+    missing
+}
+
+/// Leaves out the threads that have ended while the interpreter is being finalized. Up to 3.8 a daemon thread
+/// that asks for the GIL then ends, and its state stays in the list (`PyEval_RestoreThread` in Python/ceval.c
+/// of v3.8.18). No thread can go on with such a state; without finalization one might.
+pub(crate) fn leave_out_ended(
+    memory: &impl RemoteMemory,
+    python: &Runtime,
+    threads: &mut Vec<PythonThread>,
+) {
+    let is_left = |thread: &PythonThread| thread.has_ended && !thread.owns_gil;
+    let Some(variable) = python.roots.finalizing else {
+        return;
+    };
+    if threads.iter().any(is_left)
+        && let Ok(finalizing) = read_ptr(memory, variable)
+        && !finalizing.is_null()
+    {
+        threads.retain(|thread| !is_left(thread) || thread.state.addr == finalizing);
     }
 }

@@ -19,18 +19,47 @@ const USUAL_OFFSETS: [u64; 4] = [720, 208, 48, 32];
 /// Bytes of `struct pthread` that are searched.
 const SEARCHED: usize = 2048;
 
+/// What is known of the OS thread of a thread state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OsThread {
+    /// It is this task, by its id in our PID namespace.
+    Task(Tid),
+    /// It has ended: the C library's structure of it has no id, or is not mapped any more.
+    Ended,
+    /// The C library has an id of it that is not one of the tasks: see [`ThreadIds::tells_missing`].
+    Missing,
+    /// Nothing.
+    Unknown,
+}
+
 /// The process's tasks, and where its C library stores a thread's id.
 #[derive(Debug, Default)]
 pub struct ThreadIds {
     /// From the id in the target's PID namespace to the one in ours.
     tasks: HashMap<Tid, Tid>,
+    /// The oldest task, in our PID namespace.
+    oldest: Option<Tid>,
     offset: Option<u64>,
 }
 
 impl ThreadIds {
-    /// Sets the tasks of the process: pairs of the id in its own PID namespace and the id in ours.
-    pub fn set_tasks(&mut self, tasks: impl IntoIterator<Item = (Tid, Tid)>) {
-        self.tasks = tasks.into_iter().collect();
+    /// Sets the tasks of the process, oldest first: pairs of the id in its own PID namespace and the id in ours.
+    /// Returns whether they are the same as before.
+    pub fn set_tasks(&mut self, tasks: impl IntoIterator<Item = (Tid, Tid)>) -> bool {
+        let tasks: Vec<(Tid, Tid)> = tasks.into_iter().collect();
+        let oldest = tasks.first().map(|(_, ours)| *ours);
+        let tasks = tasks.into_iter().collect();
+        let is_same = self.oldest == oldest && self.tasks == tasks;
+        (self.oldest, self.tasks) = (oldest, tasks);
+        is_same
+    }
+
+    /// Whether a thread with the id of no task has ended: glibc 2.43 leaves the id in place. A fork by the
+    /// system call alone leaves the parent's id too, but with the only thread of the child, which is its
+    /// oldest task: that must be one of the known threads.
+    pub fn tells_missing(&self, known: impl IntoIterator<Item = Tid>) -> bool {
+        let oldest = self.oldest;
+        oldest.is_some() && known.into_iter().any(|tid| Some(tid) == oldest)
     }
 
     /// Whether [`ThreadIds::find_offset`] has succeeded.
@@ -69,20 +98,35 @@ impl ThreadIds {
         all_differ.then_some(seen.len())
     }
 
-    /// The thread's id in our PID namespace; `None` if it is not one of the tasks.
-    pub fn resolve(&self, memory: &impl RemoteMemory, thread: &ThreadState) -> Option<Tid> {
-        let from_libc = self.offset.and_then(|offset| {
-            let mut id = [0; 4];
-            memory
-                .read(RemoteAddr(thread.pthread_id).offset(offset), &mut id)
-                .ok()?;
-            self.tasks.get(&Tid::from_le_bytes(id))
+    /// The OS thread of a thread state.
+    ///
+    /// The C library stores the id before a thread runs, and the kernel clears it when the thread has ended
+    /// (`CLONE_CHILD_CLEARTID`; glibc 2.36, nptl/pthread_create.c: the structure then stays mapped in a cache
+    /// of stacks, or is unmapped). In a child of a C-level `fork` the threads that only the parent has get the
+    /// id 0 (glibc 2.36, nptl/nptl-stack.c) or -1 (musl 1.2.5, src/process/fork.c).
+    pub fn resolve(&self, memory: &impl RemoteMemory, thread: &ThreadState) -> OsThread {
+        let mut id = [0; 4];
+        // A state that no thread has run yet has no `pthread_t` (3.12+).
+        let offset = self.offset.filter(|_| thread.pthread_id != 0);
+        let read = offset.map(|offset| {
+            let addr = RemoteAddr(thread.pthread_id).offset(offset);
+            memory.read(addr, &mut id)
         });
+        let from_libc = match read {
+            Some(Ok(())) if Tid::from_le_bytes(id) <= 0 => return OsThread::Ended,
+            Some(Err(ref error)) if error.is_unmapped() => return OsThread::Ended,
+            Some(Ok(())) => self.tasks.get(&Tid::from_le_bytes(id)),
+            Some(Err(_)) | None => None,
+        };
         let from_python = || {
             let native = thread.native_thread_id?;
             self.tasks.get(&Tid::try_from(native).ok()?)
         };
-        from_libc.or_else(from_python).copied()
+        match (from_libc.or_else(from_python), read) {
+            (Some(tid), _) => OsThread::Task(*tid),
+            (None, Some(Ok(()))) => OsThread::Missing,
+            (None, _) => OsThread::Unknown,
+        }
     }
 }
 

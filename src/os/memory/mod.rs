@@ -47,6 +47,12 @@ impl MemoryError {
         cause.is_some_and(|cause| cause.is::<NotRead>())
     }
 
+    /// Whether the address is certainly not mapped in a live process: `/proc/PID/mem` has EIO for that. A part
+    /// that a core file lacks is EFAULT.
+    pub fn is_unmapped(&self) -> bool {
+        self.cause.raw_os_error() == Some(nix::libc::EIO)
+    }
+
     /// Whether the process lives but has executed another program (exec), so that it must be opened
     /// again.
     pub fn program_is_replaced(&self) -> bool {

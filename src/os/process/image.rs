@@ -8,6 +8,7 @@ use super::TargetProcess;
 use crate::os::deadline::Deadline;
 use crate::os::memory::RemoteMemory;
 use crate::os::procfs::maps::Mapping;
+use crate::os::thread::state::RunState;
 use crate::os::{Pid, Tid};
 
 /// Memory, and the files mapped into it.
@@ -34,7 +35,8 @@ pub trait ProcessImage {
         Some(self.root_path(path).is_file())
     }
 
-    /// Its tasks, as pairs of the id in its own PID namespace and the id in ours.
+    /// Its tasks that have not ended, oldest first, as pairs of the id in its own PID namespace and the id in
+    /// ours.
     fn tasks(&self) -> Vec<(Tid, Tid)>;
 
     /// Opens the file of a mapping: that very file, or none.
@@ -71,7 +73,11 @@ impl ProcessImage for TargetProcess {
     fn tasks(&self) -> Vec<(Tid, Tid)> {
         // A process that ends right now has no tasks; the next read reports that.
         let tids = self.thread_ids().unwrap_or_default();
+        let pid = self.pid();
+        // Of all tasks only the first one stays in the list when it has ended before the others.
+        let has_ended = |tid| matches!(RunState::of_thread(pid, tid), Ok(RunState::Zombie));
         tids.into_iter()
+            .filter(|tid| *tid != pid || !has_ended(*tid))
             .filter_map(|tid| Some((self.namespace_tid(tid).ok()?, tid)))
             .collect()
     }

@@ -80,6 +80,7 @@ pub fn capture_from_core<T>(
             waits_for_cpu: false,
             owns_gil: thread.owns_gil,
             collecting: thread.collects(&stack),
+            has_ended: thread.has_ended,
             is_main: thread.os_thread_id == Some(core.pid()),
             cpu_ns: None,
             faults: None,

@@ -34,6 +34,7 @@ impl<T> ThreadSample<T> {
             waits_for_cpu: false,
             owns_gil: thread.owns_gil,
             collecting: thread.collects(stack),
+            has_ended: thread.has_ended,
             is_main: thread.os_thread_id == Some(pid),
             cpu_ns: None,
             faults: None,

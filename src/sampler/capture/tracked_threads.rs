@@ -435,6 +435,7 @@ mod tests {
                 waits_for_cpu: true,
                 owns_gil: true,
                 collecting: false,
+                has_ended: false,
                 is_main: false,
                 cpu_ns: None,
                 faults: None,

@@ -87,6 +87,7 @@ mod tests {
                 active: true,
                 owns_gil: false,
                 collecting: false,
+                has_ended: false,
                 waits_for_cpu: false,
                 is_main: false,
                 cpu_ns: None,

@@ -193,6 +193,9 @@ fn main_thread_that_ended_before_the_others() {
             .expect("its id is known");
         assert_ne!(id, u64::from(target.pid()));
         assert!(tasks.contains(&id), "{id} of {tasks:?}");
+        // Its state is left, and was shown as a thread that is idle.
+        let ended: Vec<bool> = dump.threads.iter().map(|thread| thread.ended).collect();
+        assert_eq!(ended, [true, false], "{dump:#?}");
     });
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::support::{
-    Target, fixtures, for_each_interpreter, for_each_kind, pyspy_rs, said, wait_until,
+    Target, Thread, fixtures, for_each_interpreter, for_each_kind, pyspy_rs, said, wait_until,
 };
 
 #[test]
@@ -120,5 +120,50 @@ fn a_fork_that_cpython_did_not_see() {
         dump.assert_matches(&target.truth());
         let main = dump.find(target.truth().thread("MainThread"));
         assert_eq!(main.os_thread_id, Some(u64::from(target.pid())));
+    });
+}
+
+/// The name of each thread's leaf, and whether it has ended.
+fn leaves(target: &Target) -> Vec<(String, bool)> {
+    let dump = target.dump(&[]);
+    assert!(dump.errors.is_empty(), "{:#?}", dump.errors);
+    let leaf = |thread: &Thread| thread.frames.first().map(|frame| frame.name.clone());
+    let threads = dump.threads.iter();
+    threads
+        .map(|thread| (leaf(thread).unwrap_or_default(), thread.ended))
+        .collect()
+}
+
+/// Up to 3.8 the threads that had ended were shown as idle.
+#[test]
+fn daemon_threads_that_ended_with_the_interpreter_are_not_shown() {
+    for_each_interpreter("dead-daemons", (3, 0).., |python| {
+        let target = Target::start(python, "dead_daemons.py", &[]);
+        let leaves = leaves(&target);
+        let (last, others) = leaves.split_first().expect("the main thread");
+        assert!(last.0.ends_with("__del__") && !last.1, "{leaves:?}");
+        // From 3.9 on, the states of all other threads are freed first.
+        let lives = ("waits".to_owned(), false);
+        let expected = match python.version.minor_pair() < (3, 9) {
+            true => &[lives][..],
+            false => &[],
+        };
+        assert_eq!(others, expected);
+    });
+}
+
+/// The states of threads that only the parent has were shown as idle threads.
+#[test]
+fn threads_that_a_fork_left_behind_have_ended() {
+    for_each_interpreter("forked-threads", .., |python| {
+        let expected = |ended| [("<module>".to_owned(), false), ("waits".to_owned(), ended)];
+        // Nothing tells the living thread from the other one there.
+        let target = Target::start(python, "forked_threads.py", &["syscall"]);
+        assert_eq!(leaves(&target), expected(false));
+        let target = Target::start(python, "forked_threads.py", &["fork"]);
+        assert_eq!(leaves(&target), expected(true));
+        let pid = target.pid().to_string();
+        let (_, text, _) = said(pyspy_rs().args(["dump", "--pid", &pid]));
+        assert!(text.contains(" (ended)"), "{text}");
     });
 }

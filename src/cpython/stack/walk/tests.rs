@@ -24,6 +24,7 @@ fn python(minor: u8) -> Runtime {
             interpreters_head: RemoteAddr::NULL,
             runtime: None,
             tstate_current: None,
+            finalizing: None,
             next_func_version: None,
             unicode_unit: 4,
         },
