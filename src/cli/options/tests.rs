@@ -83,6 +83,19 @@ fn record_accepts_all_spellings_of_py_spy() {
 }
 
 #[test]
+fn native_is_accepted_where_py_spy_has_it() {
+    let asks = |line: &str| {
+        let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
+        cli.command.asks_for_native()
+    };
+    assert!(asks("pyspy-rs record --native -p 1"));
+    assert!(asks("pyspy-rs top -n --nonblocking -p 1"));
+    assert!(asks("pyspy-rs dump -n -p 1"));
+    assert!(!asks("pyspy-rs dump -p 1"));
+    usage_error_of("pyspy-rs memory -n -p 1");
+}
+
+#[test]
 fn dump_and_top_accept_all_spellings_of_py_spy() {
     for line in [
         "pyspy-rs dump --pid 12 --locals --locals --json --subprocesses --full-filenames \
@@ -180,7 +193,7 @@ fn contradictions_are_usage_errors() {
     usage_error_of("pyspy-rs record -p 1 -d nan");
     usage_error_of("pyspy-rs top -p 1 --delay inf");
     usage_error_of("pyspy-rs record -p 1 -f svg");
-    usage_error_of("pyspy-rs record -p 1 --native");
+    usage_error_of("pyspy-rs record -p 1 --capture");
     usage_error_of("pyspy-rs record -p 1 -o a.txt --summary a.txt");
     usage_error_of("pyspy-rs record -p 1 -f functions --summary -");
     usage_error_of("pyspy-rs fly");

@@ -113,7 +113,11 @@ impl ThreadIds {
             memory.read(addr, &mut id)
         });
         let from_libc = match read {
-            Some(Ok(())) if Tid::from_le_bytes(id) <= 0 => return OsThread::Ended,
+            // gcore (gdb 13) writes zeros for a mapping that has a page it cannot read, as the guard pages
+            // of glibc 2.43: those tell nothing.
+            Some(Ok(())) if Tid::from_le_bytes(id) <= 0 && is_written(memory, thread) => {
+                return OsThread::Ended;
+            }
             Some(Err(ref error)) if error.is_unmapped() => return OsThread::Ended,
             Some(Ok(())) => self.tasks.get(&Tid::from_le_bytes(id)),
             Some(Err(_)) | None => None,
@@ -128,6 +132,12 @@ impl ThreadIds {
             (None, _) => OsThread::Unknown,
         }
     }
+}
+
+/// Whether anything is in the `struct pthread` of a thread: always so for one that the C library knows.
+fn is_written(memory: &impl RemoteMemory, thread: &ThreadState) -> bool {
+    let block = read_block(memory, RemoteAddr(thread.pthread_id));
+    block.is_some_and(|block| block.iter().any(|byte| *byte != 0))
 }
 
 fn id_at(block: &[u8], offset: u64) -> Option<Tid> {

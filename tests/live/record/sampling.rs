@@ -1,8 +1,9 @@
 //! What sampling must never do: show a stack that was not, or leave a mark on the program.
 
 use std::fs;
-use std::io::Read;
+use std::io::BufReader;
 use std::os::unix::fs::OpenOptionsExt;
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::fcntl::OFlag;
@@ -10,7 +11,7 @@ use nix::fcntl::OFlag;
 use crate::support::chains::{Chains, assert_possible};
 use crate::support::{
     Interpreter, Pool, Recording, Stack, Target, for_each_interpreter, interpreters, samples,
-    wait_until,
+    wait_until, wait_until_it_samples,
 };
 
 #[test]
@@ -171,14 +172,11 @@ fn kill_recordings(python: &Interpreter, rounds: u64, seed: u64) {
     let mut random = seed;
     for round in 0..rounds {
         let mut command = Recording::command(&path, &["-f", "raw", "-r", "5000"], &words);
-        let mut child = command
-            .stderr(std::process::Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
         if round % 4 > 0 {
-            // It says when it samples; from there on any moment will do. Else it may be attaching.
-            let stderr = child.stderr.as_mut().unwrap();
-            stderr.read_exact(&mut [0; 8]).unwrap();
+            // From there on any moment will do. Else it may be attaching.
+            wait_until_it_samples(&mut stdout);
         }
         // Knuth's generator; the upper bits are the random ones. Up to 8 ms.
         random = random
