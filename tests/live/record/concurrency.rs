@@ -316,8 +316,13 @@ fn a_thousand_threads() {
         tids.sort_unstable();
         tids.dedup();
         assert_eq!(tids.len(), 1001);
-        // Each tick samples each of them.
-        let stacks = record(&target, "100", &["--idle"], 2002);
+        // Each tick samples each of them. On a crowded machine one may be over after 250 ms, which is an error.
+        let options = ["-f", "raw", "-F", "-r", "100", "-d", "0.5", "--idle"];
+        let recording = Recording::until(
+            || Recording::of_pid(target.pid(), &options),
+            |recording| recording.samples() >= 2002 && recording.errors() == 0,
+        );
+        let stacks = recording.stacks();
         let of = |leaf: &str| {
             let has = |stack: &&Stack| stack.functions().ends_with(&[leaf]);
             samples(stacks.iter().filter(has))
