@@ -48,7 +48,12 @@ fn suite() -> Option<PathBuf> {
     Some(manifest.with_file_name("tests/integration_test.py"))
 }
 
+/// They fail by chance, too: they want 95 % of two seconds in the function that sleeps, of which we also see how the
+/// interpreter starts. On a slow machine that takes more than a twentieth.
+const ATTEMPTS: usize = 5;
+
 #[test]
+#[ignore = "slow: a minute, and more on a slow machine"]
 fn py_spys_own_tests_pass() {
     let Some(suite) = suite() else {
         return;
@@ -70,10 +75,19 @@ fn py_spys_own_tests_pass() {
     // They sleep half of the time.
     for (index, pair) in pythons.chunks(2).enumerate() {
         at_once(&format!("py-spy-suite-{index}"), pair.to_vec(), |python| {
-            let mut tests = python.command(&[suite.to_str().unwrap()]);
-            // Nothing is written beside the sources, and our binary is found as `py-spy`.
-            tests.env("PATH", &path).env("PYTHONDONTWRITEBYTECODE", "1");
-            let output = tests.output().unwrap();
+            let run = || {
+                let mut tests = python.command(&[suite.to_str().unwrap()]);
+                // Nothing is written beside the sources, and our binary is found as `py-spy`.
+                tests.env("PATH", &path).env("PYTHONDONTWRITEBYTECODE", "1");
+                tests.output().unwrap()
+            };
+            let mut output = run();
+            for _ in 1..ATTEMPTS {
+                if output.status.success() {
+                    return;
+                }
+                output = run();
+            }
             let said = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{python}:\n{said}");
         });
