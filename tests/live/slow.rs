@@ -22,7 +22,7 @@ fn ten_seconds_of_each_pool_without_an_error() {
             let options = ["-s", "-f", "raw", "-d", "10", "-i"];
             let recording = Recording::of_pid(target.pid(), &options);
             println!("{python} {kind}: {} samples", recording.samples());
-            assert_eq!(recording.errors(), 0, "{recording:#?}");
+            recording.assert_no_error();
         }
     });
 }
@@ -59,7 +59,7 @@ fn ten_seconds_of_each_concurrency_model_without_an_error() {
             let options = ["-f", "raw", "--idle", "-d", "10"];
             let recording = Recording::of_pid(target.pid(), &options);
             println!("{python}: {} samples", recording.samples());
-            assert_eq!(recording.errors(), 0, "{}", recording.stderr);
+            recording.assert_no_error();
         }
     });
 }

@@ -82,7 +82,7 @@ fn programs_in_containers_are_seen_from_outside() {
         let recording = Recording::until(
             || {
                 let recording = Recording::of_pid(container.pid, &["-d", "0.5", "-f", "raw"]);
-                assert_eq!(recording.errors(), 0, "{}", recording.stderr);
+                recording.assert_no_error();
                 recording
             },
             |recording| recording.samples_with("busy (lively.py").0 > 0,

@@ -323,7 +323,7 @@ fn uwsgi_with_processes_and_threads() {
         }
         let pid = uwsgi.pid;
         let idle = Recording::of_pid(pid, &["-s", "-i", "-r", "100", "-d", "1", "-f", "raw"]);
-        assert_eq!(idle.errors(), 0, "{}", idle.stderr);
+        idle.assert_no_error();
         let (resting, all) = idle.samples_with("rests (");
         assert!(
             resting > 0 && resting == all,
@@ -343,7 +343,7 @@ fn uwsgi_with_processes_and_threads() {
             assert_eq!(thread.name.as_deref(), who["name"].as_str());
         }
         let busy = Recording::of_pid(pid, &["-s", "-r", "100", "-d", "1", "-f", "raw"]);
-        assert_eq!(busy.errors(), 0, "{}", busy.stderr);
+        busy.assert_no_error();
         let (spinning, all) = busy.samples_with("spins (");
         assert!(
             spinning > 0 && spinning * 2 > all,

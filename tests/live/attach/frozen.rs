@@ -111,7 +111,7 @@ fn one_file() {
         dumps[0].assert_matches(&target.truth());
         let options = ["-s", "-i", "-r", "100", "-d", "1", "-f", "raw"];
         let recording = Recording::of_pid(loader, &options);
-        assert_eq!(recording.errors(), 0, "{}", recording.stderr);
+        recording.assert_no_error();
         let (with, all) = recording.samples_with("leaf (");
         assert!(with > 0 && with < all, "{}", recording.file);
     });
@@ -147,7 +147,7 @@ fn one_directory() {
         assert_eq!(Path::new(&dump.command[0]), app);
         let options = ["-i", "-r", "100", "-d", "1", "-f", "raw"];
         let recording = Recording::of_pid(target.pid(), &options);
-        assert_eq!(recording.errors(), 0, "{}", recording.stderr);
+        recording.assert_no_error();
         assert!(recording.samples_with("leaf (").0 > 0);
     });
 }

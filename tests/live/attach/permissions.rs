@@ -97,7 +97,7 @@ fn seccomp_filters() {
         let one = [forbid, "process_vm_readv", errno];
         let recording = record(&one, target.pid(), "pausing");
         let stderr = &recording.stderr;
-        assert_eq!(recording.errors(), 0, "{stderr}");
+        recording.assert_no_error();
         assert!(!stderr.contains("warning:"), "{stderr}");
         let both = [forbid, "ptrace,process_vm_readv", errno];
         let recording = record(&both, target.pid(), "nonblocking");

@@ -35,7 +35,7 @@ fn chain(python: &Interpreter, script: &str) -> Vec<String> {
 fn with_all_steps(steps: usize, record: impl Fn() -> Recording) -> Recording {
     let record = || {
         let recording = record();
-        assert_eq!(recording.errors(), 0, "{recording:#?}");
+        recording.assert_no_error();
         recording
     };
     Recording::until(record, |recording| {
@@ -142,7 +142,7 @@ fn what_is_no_python_is_reported_and_waited_for() {
     let recording = sampling.wait();
     let (after, _) = recording.samples_with("step_0 (");
     assert!(after > 0, "{recording:#?}");
-    assert_eq!(recording.errors(), 0, "{recording:#?}");
+    recording.assert_no_error();
     let mut said = recording.stderr.lines();
     let told = said
         .find(|line| line.contains("which is no Python"))
@@ -167,7 +167,7 @@ fn a_recording_ends_with_what_is_no_python() {
         let sampling = Sampling::start(target.pid(), &["-f", "raw", "-F", "-r", "200", "-i"]);
         target.say("go");
         let recording = sampling.wait();
-        assert_eq!(recording.errors(), 0, "{recording:#?}");
+        recording.assert_no_error();
         assert_eq!(recording.summary["ended_by"], "program", "{recording:#?}");
         recording
     };
@@ -204,7 +204,7 @@ fn dumps_and_recordings_of_a_process_that_executes_all_the_time() {
             stacks.len() > 5
         });
         let recording = sampling.stop();
-        assert_eq!(recording.errors(), 0, "{recording:#?}");
+        recording.assert_no_error();
         assert!(recording.samples_with("leaf (").0 > 0, "{recording:#?}");
     });
 }

@@ -45,7 +45,7 @@ fn record_until_seen(target: &Target, workers: &[u64], function: &str) -> HashSe
         let mut options = BRIEFLY.to_vec();
         options.push("100");
         let recording = Recording::of_pid(target.pid(), &options);
-        assert_eq!(recording.errors(), 0, "{recording:#?}");
+        recording.assert_no_error();
         seen.extend(seen_in(&recording, function));
         let is_seen = |worker: &u64| seen.iter().any(|chain| chain.last() == Some(worker));
         if workers.iter().all(is_seen) {
@@ -232,7 +232,7 @@ fn a_shell_script_that_starts_python() {
         let roots: HashSet<u64> = seen.iter().map(|chain| chain[0]).collect();
         assert_eq!(roots.len(), 1, "below one shell: {seen:?}");
         assert!(seen.iter().all(|chain| chain.len() == 2), "{seen:?}");
-        assert_eq!(recording.errors(), 0, "{recording:#?}");
+        recording.assert_no_error();
 
         // Without -s it is said what is missing, while the script runs and when it has ended.
         let (output, recording) = record(&["-f", "raw"], &shell("\"$@\"; true", &words));
