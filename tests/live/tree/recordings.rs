@@ -42,8 +42,7 @@ fn seen_in(recording: &Recording, function: &str) -> HashSet<Vec<u64>> {
 fn record_until_seen(target: &Target, workers: &[u64], function: &str) -> HashSet<Vec<u64>> {
     let mut seen = HashSet::new();
     for _ in 0..ATTEMPTS {
-        let mut options = BRIEFLY.to_vec();
-        options.push("100");
+        let options = [&BRIEFLY[..], &["100"]].concat();
         let recording = Recording::of_pid(target.pid(), &options);
         recording.assert_no_error();
         seen.extend(seen_in(&recording, function));
