@@ -147,9 +147,9 @@ fn wrong_command_lines_exit_with_2() {
 #[test]
 fn options_that_only_py_spy_has_are_refused_with_a_hint() {
     assert_fails(
-        &run(&["record", "--native", "-p", "1"]),
+        &run(&["record", "--capture", "-p", "1"]),
         2,
-        "--native is not available yet",
+        "--capture is not available",
     );
 }
 
