@@ -110,12 +110,16 @@ impl ReadWatch {
 }
 
 fn watch(parent: libc::pid_t, screen: Option<&Screen>) -> ! {
-    // SAFETY: this process was just forked, and uses these two descriptors only.
+    // SAFETY: this process was just forked, and uses these descriptors only. Without a screen the one of TERMINAL
+    // can be a file that we inherited, which must not stay open here.
     unsafe {
-        if let Some(screen) = screen {
-            libc::dup2(screen.file.as_raw_fd(), TERMINAL);
+        match screen {
+            Some(screen) => {
+                libc::dup2(screen.file.as_raw_fd(), TERMINAL);
+                forked::close_all_but(STDERR..=TERMINAL);
+            }
+            None => forked::close_all_but(STDERR..=STDERR),
         }
-        forked::close_all_but(STDERR..=TERMINAL);
         forked::detach(parent, c"pyspy watchdog");
     }
     let board = board();
