@@ -33,7 +33,7 @@ use crate::os::forked;
 
 /// Time between two checks. With a pause that SIGSTOP meets, this is what it takes longer.
 const INTERVAL: Duration = Duration::from_millis(10);
-/// How long a read may block while something is held. A read of some 100 KiB from a swap disk takes less.
+/// How long a read may block while something is held: no page has come from a disk for so long.
 const HELD_LIMIT: Duration = Duration::from_secs(1);
 /// The same while nothing is held; twice what attaching may take.
 const FREE_LIMIT: Duration = Duration::from_secs(10);
@@ -92,16 +92,22 @@ extern "C" fn end() {
 #[derive(Debug, Default)]
 struct ReadWatch {
     number: u64,
-    /// For how long it has been observed. Checks are counted, not time: this process does not run either while
+    /// The major page faults of the thread that reads. A read from a slow swap disk is no blocked one.
+    faults: u64,
+    /// For how long it has been observed without another fault. Checks are counted, not time: this process does not run either while
     /// it is frozen or has no CPU.
     checks: u32,
 }
 
 impl ReadWatch {
     /// Notes one more check; returns whether the same read has been going on for its limit.
-    fn is_over(&mut self, number: u64, holds: bool) -> bool {
-        if self.number != number {
-            *self = ReadWatch { number, checks: 0 };
+    fn is_over(&mut self, number: u64, faults: u64, holds: bool) -> bool {
+        if (self.number, self.faults) != (number, faults) {
+            *self = ReadWatch {
+                number,
+                faults,
+                checks: 0,
+            };
         }
         self.checks = self.checks.saturating_add(1);
         let limit = if holds { HELD_LIMIT } else { FREE_LIMIT };
@@ -131,7 +137,11 @@ fn watch(parent: libc::pid_t, screen: Option<&Screen>) -> ! {
             forked::exit();
         }
         let holds = board.held.load(Ordering::SeqCst) != 0;
-        if holds && state_of(format_args!("/proc/{parent}/stat\0")) == Some(b'T') {
+        let is_stopped = || {
+            let stat = ThreadStat::read(format_args!("/proc/{parent}/stat\0"));
+            stat.is_some_and(|stat| stat.state == b'T')
+        };
+        if holds && is_stopped() {
             reads = ReadWatch::default();
             board.stop_again.store(true, Ordering::SeqCst);
             // SAFETY: numbers only. The pid is our parent's, which was alive just now.
@@ -142,11 +152,11 @@ fn watch(parent: libc::pid_t, screen: Option<&Screen>) -> ! {
             reads = ReadWatch::default();
             continue;
         };
-        let is_blocked = || {
-            let state = state_of(format_args!("/proc/{parent}/task/{tid}/stat\0"));
-            matches!(state, Some(b'D' | b'S'))
+        let stat = ThreadStat::read(format_args!("/proc/{parent}/task/{tid}/stat\0"));
+        let Some(ThreadStat { state, faults }) = stat else {
+            continue;
         };
-        if reads.is_over(number, holds) && is_blocked() {
+        if reads.is_over(number, faults, holds) && matches!(state, b'D' | b'S') {
             kill(parent, board, number, || {
                 if let Some(screen) = screen {
                     screen.restore();
@@ -204,26 +214,44 @@ fn sleep() {
     unsafe { libc::nanosleep(&raw const time, std::ptr::null_mut()) };
 }
 
-/// The state of the process or thread with this stat file, as one letter (proc_pid_stat(5)). `path` ends in a NUL.
-fn state_of(path: std::fmt::Arguments<'_>) -> Option<u8> {
-    let mut name = [0; 64];
-    let name = CStr::from_bytes_with_nul(format_into(&mut name, path)).ok()?;
-    // The state follows the name, which has at most 64 bytes.
-    let mut stat = [0; 128];
-    // SAFETY: `name` ends in a NUL, `stat` is writable for its whole length, and the descriptor has no
-    // other owner.
-    let len = unsafe {
-        let file = libc::open(name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
-        if file < 0 {
-            return None;
-        }
-        let len = libc::read(file, stat.as_mut_ptr().cast(), stat.len());
-        libc::close(file);
-        len
-    };
-    let stat = stat.get(..usize::try_from(len).ok()?)?;
-    let after = stat.iter().rposition(|byte| *byte == b')')?;
-    stat.get(after.checked_add(2)?).copied()
+/// What is read of a process's or thread's stat file (proc_pid_stat(5)).
+#[derive(Clone, Copy, Debug)]
+struct ThreadStat {
+    /// One letter.
+    state: u8,
+    /// Major page faults, also those in memory of others that it reads.
+    faults: u64,
+}
+
+impl ThreadStat {
+    /// `path` ends in a NUL.
+    fn read(path: std::fmt::Arguments<'_>) -> Option<ThreadStat> {
+        let mut name = [0; 64];
+        let name = CStr::from_bytes_with_nul(format_into(&mut name, path)).ok()?;
+        // A name of at most 64 bytes, and eleven numbers of at most 20 digits before the end of what is needed.
+        let mut stat = [0; 320];
+        // SAFETY: `name` ends in a NUL, `stat` is writable for its whole length, and the descriptor has no
+        // other owner.
+        let len = unsafe {
+            let file = libc::open(name.as_ptr(), libc::O_RDONLY | libc::O_CLOEXEC);
+            if file < 0 {
+                return None;
+            }
+            let len = libc::read(file, stat.as_mut_ptr().cast(), stat.len());
+            libc::close(file);
+            len
+        };
+        let stat = stat.get(..usize::try_from(len).ok()?)?;
+        let after_name = stat
+            .iter()
+            .rposition(|byte| *byte == b')')?
+            .checked_add(2)?;
+        let mut fields = stat.get(after_name..)?.split(|byte| *byte == b' ');
+        let state = *fields.next()?.first()?;
+        // Fields 3 (the state) to 12.
+        let faults = std::str::from_utf8(fields.nth(8)?).ok()?.parse().ok()?;
+        Some(ThreadStat { state, faults })
+    }
 }
 
 /// The terminal, as it is before a view is shown.
@@ -257,25 +285,32 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
 
     #[test]
     fn a_read_is_over_after_its_limit() {
         let mut reads = ReadWatch::default();
-        let mut checks = |number, holds| (1..).find(|_| reads.is_over(number, holds));
-        assert_eq!(checks(1, true), Some(100));
-        assert_eq!(checks(2, false), Some(1000));
-        assert_eq!(checks(2, false), Some(1), "it goes on");
-        assert_eq!(checks(3, true), Some(100), "another read begins anew");
+        let mut checks =
+            |number, faults, holds| (1..).find(|_| reads.is_over(number, faults, holds));
+        assert_eq!(checks(1, 0, true), Some(100));
+        assert_eq!(checks(2, 0, false), Some(1000));
+        assert_eq!(checks(2, 0, false), Some(1), "it goes on");
+        assert_eq!(checks(3, 0, true), Some(100), "another read begins anew");
+        assert_eq!(checks(3, 1, true), Some(100), "a page came from the disk");
     }
 
     #[test]
     fn states_are_read_without_an_allocation() {
         // This thread runs while it reads.
-        let own = format_args!("/proc/thread-self/stat\0");
-        assert_eq!(state_of(own), Some(b'R'));
-        assert_eq!(state_of(format_args!("/proc/self/nothing\0")), None);
+        let own = ThreadStat::read(format_args!("/proc/thread-self/stat\0")).unwrap();
+        assert_eq!(own.state, b'R');
+        let text = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let (_, fields) = text.rsplit_once(") ").unwrap();
+        let faults = fields.split(' ').nth(9).unwrap().parse::<u64>().unwrap();
+        assert!(own.faults <= faults && faults < own.faults + 1_000);
+        assert!(ThreadStat::read(format_args!("/proc/self/nothing\0")).is_none());
         let long = "x".repeat(100);
-        assert_eq!(state_of(format_args!("/proc/{long}\0")), None);
+        assert!(ThreadStat::read(format_args!("/proc/{long}\0")).is_none());
     }
 }
