@@ -278,6 +278,7 @@ impl Sampler {
                 Outcome::Sampled(sampled) => {
                     let pauses = sampled.pauses.into_iter();
                     pauses.for_each(|pause| stats.pauses.record(pause));
+                    stats.short_pauses += u64::from(sampled.pauses_fell_short);
                     sample.torn += sampled.torn;
                     sample.errors.extend(sampled.errors);
                     sample.processes.push(sampled.process);

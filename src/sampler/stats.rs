@@ -19,6 +19,9 @@ pub struct SamplerStats {
     pub lateness: Histogram,
     /// Durations of the pauses of the target's threads.
     pub pauses: Histogram,
+    /// Samples of processes in which a thread was read without the pause that it needed: it did not stop in
+    /// time, or pausing had taken as long as it may. Its stack may be torn.
+    pub short_pauses: u64,
     /// Whether pausing threads failed, so that they were read while they ran.
     pub could_not_pause: bool,
     /// Total time of all samples.

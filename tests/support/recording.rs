@@ -314,20 +314,16 @@ impl Recording {
         self.unreadable() + self.torn()
     }
 
-    /// Checks that nothing was unreadable, and no stack torn. A thread that was paused for 20 ms, as happens on a crowded
-    /// machine, is resumed and may change while it is read: then stacks may be torn.
+    /// Checks that nothing was unreadable, and no stack torn. Where a thread could not be paused for as long as
+    /// it takes to read it, as happens on a crowded machine, stacks may be torn.
     ///
     /// # Panics
     /// If anything was.
     #[track_caller]
     pub fn assert_no_error(&self) {
-        const PAUSE_LIMIT: f64 = 0.02;
         assert_eq!(self.unreadable(), 0, "{self:#?}");
-        let longest = self.summary["pauses"]["max_seconds"].as_f64();
-        assert!(
-            self.torn() == 0 || longest >= Some(PAUSE_LIMIT),
-            "{self:#?}"
-        );
+        let fell_short = count(&self.summary["pauses"]["fell_short"]);
+        assert!(self.torn() == 0 || fell_short > 0, "{self:#?}");
     }
 
     /// Processes and threads that could not be read.

@@ -33,7 +33,9 @@
 //!     "p99_seconds": 0.0002,
 //!     "max_seconds": 0.0011
 //!   },
-//!   "pauses": { … },           of threads of the target, one by one; keys as in "lateness"
+//!   "pauses": { …,             of threads of the target, one by one; keys as in "lateness", and
+//!     "fell_short": 0          samples in which a thread was read without the pause that it needed, as
+//!   },                         on a machine that is short of CPUs: its stack may be torn
 //!   "mean_sample_seconds": 0.00012,    that one tick takes for all processes; null without ticks
 //!   "cpu_seconds": null,       of the threads that were counted; null without --cpu
 //!   "merged_share": 0.0,       of all weight, merged because a table was full
@@ -92,7 +94,7 @@ struct Document<'a> {
     errors: Errors,
     last_error: Option<&'a str>,
     lateness: Spread,
-    pauses: Spread,
+    pauses: Pauses,
     mean_sample_seconds: Option<f64>,
     cpu_seconds: Option<f64>,
     merged_share: f64,
@@ -118,6 +120,13 @@ struct Spread {
     median_seconds: Option<f64>,
     p99_seconds: Option<f64>,
     max_seconds: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct Pauses {
+    #[serde(flatten)]
+    times: Spread,
+    fell_short: u64,
 }
 
 #[derive(Serialize)]
@@ -193,7 +202,10 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Documen
         },
         last_error: closing.last_error,
         lateness: Spread::of(&stats.lateness),
-        pauses: Spread::of(&stats.pauses),
+        pauses: Pauses {
+            times: Spread::of(&stats.pauses),
+            fell_short: stats.short_pauses,
+        },
         mean_sample_seconds: seconds(stats.mean_sample_time()),
         cpu_seconds: profile
             .options()

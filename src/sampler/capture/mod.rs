@@ -93,7 +93,7 @@ pub fn capture<I: Inspect<TargetProcess>>(
     let naming = Deadline::after(NAMING_LIMIT);
     reader.process.shorten_new(reader.frames, naming);
     tracked.stack = reader.stack;
-    tracked.note_pauses(&pauses, now);
+    tracked.note_pauses(&pauses.durations, now);
     let mut on_cpu_ns = HashMap::new();
     if options.cpu_time {
         on_cpu_ns.extend(tracked.threads.iter().filter_map(TrackedThread::on_cpu_ns));
@@ -107,7 +107,8 @@ pub fn capture<I: Inspect<TargetProcess>>(
         inspected,
         errors: reader.errors,
         torn: reader.torn,
-        pauses,
+        pauses: pauses.durations,
+        pauses_fell_short: pauses.fell_short,
         on_cpu_ns,
     })
 }

@@ -88,6 +88,8 @@ pub struct Snapshot<T> {
     pub torn: u64,
     /// How long each thread that was paused had been paused, at most.
     pub pauses: Vec<Duration>,
+    /// Whether a thread was read without the pause that it needed, as on a machine that is short of CPUs.
+    pub pauses_fell_short: bool,
     /// Nanoseconds that each thread has been on a CPU since it started, if requested and counted by the
     /// kernel.
     pub on_cpu_ns: HashMap<Tid, u64>,

@@ -56,6 +56,17 @@ pub struct PtracePauses {
     paused_until: Deadline,
     /// When a real-time priority must be left.
     realtime_until: Deadline,
+    /// Whether a thread did not stop in time, or had to be resumed before its stack was read.
+    fell_short: bool,
+}
+
+/// The pauses of one sample.
+pub struct Pauses {
+    /// How long each thread that was resumed had been paused, at most.
+    pub durations: Vec<Duration>,
+    /// Whether a thread was read without the pause that it needed: it did not stop in time, or pausing had
+    /// taken as long as it may.
+    pub fell_short: bool,
 }
 
 impl PtracePauses {
@@ -72,13 +83,17 @@ impl PtracePauses {
                 true => Deadline::after(REALTIME_LIMIT),
                 false => Deadline::NEVER,
             },
+            fell_short: false,
         }
     }
 
-    /// Resumes all threads. Returns how long each had been paused.
-    pub fn finish(mut self) -> Vec<Duration> {
+    /// Resumes all threads.
+    pub fn finish(mut self) -> Pauses {
         self.resume_all();
-        self.durations
+        Pauses {
+            durations: self.durations,
+            fell_short: self.fell_short,
+        }
     }
 
     /// Resumes all threads.
@@ -123,6 +138,7 @@ impl ThreadControl for PtracePauses {
             Ok(guard) => {
                 self.inspection_deadline =
                     self.inspection_deadline().or_earlier(inspection_deadline);
+                self.fell_short |= guard.is_incomplete();
                 self.guards.push(guard);
                 if self.paused_until == Deadline::NEVER && self.is_any_paused() {
                     self.paused_until = Deadline::after(self.left);
@@ -165,6 +181,7 @@ impl ThreadControl for PtracePauses {
 
     fn end_pausing(&mut self) -> bool {
         let holds = self.is_any_paused() || self.realtime_until != Deadline::NEVER;
+        self.fell_short |= holds;
         self.resume_all();
         realtime::leave();
         self.realtime_until = Deadline::NEVER;

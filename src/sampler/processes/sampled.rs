@@ -67,6 +67,7 @@ pub(crate) struct Sampled {
     pub errors: Vec<String>,
     pub torn: u64,
     pub pauses: Vec<Duration>,
+    pub pauses_fell_short: bool,
 }
 
 impl SampledProcess {
@@ -223,6 +224,7 @@ impl SampledProcess {
             errors: snapshot.errors,
             torn: snapshot.torn,
             pauses: snapshot.pauses,
+            pauses_fell_short: snapshot.pauses_fell_short,
         }))
     }
 

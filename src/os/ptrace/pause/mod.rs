@@ -159,6 +159,12 @@ impl PauseGuard {
         &self.not_paused
     }
 
+    /// Whether a thread did not stop in time.
+    pub fn is_incomplete(&self) -> bool {
+        let mut not_paused = self.not_paused.iter();
+        not_paused.any(|(_, why)| *why == NotPaused::Uninterruptible)
+    }
+
     /// Detaches threads that could not be detached before, and returns whether none is left. Cheap
     /// when there are none; to be called before this OS thread waits for long, and while it waits
     /// for a launched program to end.
