@@ -222,6 +222,14 @@ static void interpreter_frame(void)
     OFF("interpreter_frame.executable", PyFrameObject, f_code);
     OFF("interpreter_frame.instr_ptr", PyFrameObject, f_lasti);
     OFF("interpreter_frame.localsplus", PyFrameObject, f_localsplus);
+#  if PY_VERSION_HEX >= 0x03040000
+    OFF("interpreter_frame.generator", PyFrameObject, f_gen);
+#  endif
+#  if PY_VERSION_HEX >= 0x030A0000
+    OFF("interpreter_frame.state", PyFrameObject, f_state);
+#  elif PY_VERSION_HEX >= 0x03040000
+    OFF("interpreter_frame.executing", PyFrameObject, f_executing);
+#  endif
 #endif
 }
 

@@ -8,7 +8,11 @@ use crate::layout::Offset;
 /// `pycore_interpframe_structs.h`; 3.11+): the frame is on the thread's data stack.
 pub const FRAME_OWNED_BY_THREAD: u8 = 0;
 
-/// `FRAME_OWNED_BY_GENERATOR` of the same enum: the frame is part of a generator or coroutine.
+/// The `PyFrameState`s of a frame that executes or waits for a call: `FRAME_EXECUTING` and `FRAME_UNWINDING`
+/// (`Include/cpython/frameobject.h` of v3.10.13).
+pub const FRAME_STATES_EXECUTING: [u8; 2] = [0, 2];
+
+/// `FRAME_OWNED_BY_GENERATOR` of `enum _frameowner`: the frame is part of a generator or coroutine.
 pub const FRAME_OWNED_BY_GENERATOR: u8 = 1;
 
 /// From `_PyCFrame.current_frame` to `_PyCFrame.previous` (`Include/cpython/pystate.h`; 3.11 and 3.12).

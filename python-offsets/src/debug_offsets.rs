@@ -144,6 +144,9 @@ impl Table<'_> {
                 owner: Some(frame.field("interpreter_frame.owner", 1)?),
                 stacktop: frame.optional("interpreter_frame.stacktop", 4)?,
                 is_entry: None,
+                generator: None,
+                executing: None,
+                state: None,
                 tlbc_index: frame.if_free_threaded(
                     "interpreter_frame.tlbc_index",
                     4,

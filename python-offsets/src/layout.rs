@@ -170,6 +170,12 @@ pub struct InterpreterFrame {
     pub is_entry: Option<Offset>,
     /// `tlbc_index` (32 bits; free-threaded builds from 3.14).
     pub tlbc_index: Option<Offset>,
+    /// `f_gen`: the generator or coroutine that the frame is part of, or null (3.4 to 3.10).
+    pub generator: Option<Offset>,
+    /// `f_executing` (one byte; 3.4 to 3.9): not 0 while the frame executes or waits for a call.
+    pub executing: Option<Offset>,
+    /// `f_state` (one byte, a `PyFrameState`; 3.10).
+    pub state: Option<Offset>,
 }
 
 /// `PyCodeObject`.

@@ -41,8 +41,10 @@ impl Description {
             &mut frame.localsplus,
         ];
         if frames_are_objects {
+            let optional = [&mut frame.generator, &mut frame.executing, &mut frame.state];
             of_frames
                 .into_iter()
+                .chain(optional.into_iter().flatten())
                 .for_each(|offset| *offset += HEAD_EXTRA);
         }
         let all: [&mut Offset; 34] = [

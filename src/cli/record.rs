@@ -26,6 +26,15 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     let process = resolve::process(&options.target, options.sampling.secrets)?;
     let files = create_files(options, &process)?;
     let signals = StopSignals::catch(files.discard())?;
+    if options.format_is_by_ending
+        && let Some(path) = &options.output
+    {
+        print_stderr(&format!(
+            "'{}' will be in format {}, by its ending; py-spy would write a flame graph, as -f flamegraph does",
+            path.display(),
+            options.format.name()
+        ));
+    }
     let is_launched = matches!(process, Process::Launch(_));
     let subprocesses = options.sampling.subprocesses;
     let mut announcer = Announcer::of_record(files.use_stdout());

@@ -22,4 +22,7 @@ pub struct RawFrame {
     /// Whether this is the root end of a chain that lacks its caller link. While a generator is being
     /// resumed, its frame is the current frame for one or two instructions before `previous` is set.
     pub is_unlinked: bool,
+    /// Whether C called it, and not the interpreter's loop that also runs its caller: then the C stack has
+    /// a loop of its own for it and the frames that it calls without C. Up to 3.10 all frames are such.
+    pub called_by_c: bool,
 }

@@ -80,9 +80,9 @@ impl Profile {
     }
 
     fn count_tick(&mut self, sample: &Sample) {
+        self.add_missed(sample.missed_ticks);
         let counts = &mut self.counts;
         counts.ticks += 1;
-        counts.missed_ticks = counts.missed_ticks.saturating_add(sample.missed_ticks);
         counts.errors = counts.errors.saturating_add(sample.errors.len() as u64);
         counts.torn = counts.torn.saturating_add(sample.torn);
         self.last_elapsed = sample.elapsed;

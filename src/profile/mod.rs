@@ -119,6 +119,12 @@ impl Profile {
         self.rss.end();
     }
 
+    /// Counts ticks that were due without a sample.
+    pub fn add_missed(&mut self, ticks: u64) {
+        let missed = &mut self.counts.missed_ticks;
+        *missed = missed.saturating_add(ticks);
+    }
+
     /// Sets which of the file systems a process sees: the same number for all processes with the same root
     /// directory, 0 for that of the first. To be called before the first sample of the process; it only
     /// has an effect on processes with [frames of their own](ProfileOptions::subprocesses).

@@ -78,6 +78,8 @@ pub struct Sampler {
     throttle: ThrottleWatch,
     start: Instant,
     stats: SamplerStats,
+    /// Whether the ticks at the end were counted.
+    has_ended: bool,
 }
 
 impl Sampler {
@@ -100,6 +102,7 @@ impl Sampler {
             throttle: ThrottleWatch::start(root.pid()),
             start,
             stats: SamplerStats::default(),
+            has_ended: false,
         };
         sampler.add_name(root.target(), None);
         if let Root::Python(process) = root {
@@ -226,7 +229,8 @@ impl Sampler {
     }
 
     /// Samples all processes once; `None` if the recording ends in the middle, since a sample that lacks
-    /// processes would show less memory than they have. `idle_since`: when the sampler had no other work
+    /// processes would show less memory than they have. What was not read when the recording ended is no
+    /// error of the target, unless that was so from the first sample on. `idle_since`: when the sampler had no other work
     /// left.
     fn sample(&mut self, idle_since: Instant) -> Option<Sample> {
         let now = Instant::now();
@@ -249,6 +253,8 @@ impl Sampler {
         let capture = self.capture_options(&tick, now, &mut sample);
         let (end, stop) = (self.end(), Arc::clone(&self.options.stop));
         let mut is_whole = true;
+        let is_first = self.stats.samples == 0;
+        let is_cut_off = || !is_first && end.is_some_and(|end| Instant::now() >= end);
         let (frames, pending, stats) = (&mut self.frames, &mut self.pending, &mut self.stats);
         self.processes.retain_mut(|process| {
             // Each process may take its time, and there may be many.
@@ -276,6 +282,7 @@ impl Sampler {
             }
             match result.outcome {
                 Outcome::Sampled(sampled) => {
+                    is_whole = sampled.errors.is_empty() || !is_cut_off();
                     let pauses = sampled.pauses.into_iter();
                     pauses.for_each(|pause| stats.pauses.record(pause));
                     stats.short_pauses += u64::from(sampled.pauses_fell_short);
@@ -285,6 +292,7 @@ impl Sampler {
                     true
                 }
                 Outcome::Failed(error) => {
+                    is_whole = !is_cut_off();
                     sample.errors.push(error);
                     true
                 }
@@ -318,6 +326,22 @@ impl Sampler {
         capture
     }
 
+    /// Counts the ticks that were due when the recording ended, and those of samples that were `dropped`.
+    fn count_end(&mut self, dropped: u64) {
+        if std::mem::replace(&mut self.has_ended, true) {
+            return;
+        }
+        let end = self.options.duration;
+        let end = end.and_then(|duration| self.start.checked_add(duration));
+        let now = Instant::now();
+        let overdue = self.timer.overdue(end.map_or(now, |end| end.min(now)));
+        self.stats.missed_at_end = overdue.saturating_add(dropped);
+        self.stats.missed_ticks = self
+            .stats
+            .missed_ticks
+            .saturating_add(self.stats.missed_at_end);
+    }
+
     /// Counts a sample that began `now`, and decides on the priority of the next ones.
     fn count(&mut self, sample: &Sample, now: Instant, idle_since: Instant) {
         self.stats.samples += 1;
@@ -340,10 +364,17 @@ impl Iterator for Sampler {
 
     fn next(&mut self) -> Option<Sample> {
         let idle_since = Instant::now();
-        if !self.may_continue() || !self.wait() {
+        if !self.may_continue() {
             return None;
         }
-        let sample = self.sample(idle_since)?;
+        if !self.wait() {
+            self.count_end(0);
+            return None;
+        }
+        let Some(sample) = self.sample(idle_since) else {
+            self.count_end(1);
+            return None;
+        };
         // A sample in which all processes had ended is empty.
         (self.may_continue() || !sample.processes.is_empty()).then_some(sample)
     }

@@ -11,6 +11,8 @@ pub struct SamplerStats {
     pub samples: u64,
     /// Ticks that were skipped because an earlier sample took too long.
     pub missed_ticks: u64,
+    /// Those of them that no sample reports, since none followed: the recording ended before.
+    pub missed_at_end: u64,
     /// Failed reads of a process or a thread, without torn stacks.
     pub errors: u64,
     /// Stacks that are missing because they changed while they were read.

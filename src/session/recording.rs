@@ -206,6 +206,7 @@ impl Run {
     /// The run with the profile of its samples, and what its tables show.
     pub fn into_recording(self, mut profile: Profile, tables: TableOptions) -> Recording {
         profile.finish();
+        profile.add_missed(self.stats.missed_at_end);
         if self.ending == Ending::ProgramEnded {
             profile.end();
         }

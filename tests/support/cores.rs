@@ -89,7 +89,7 @@ impl Dumped {
     }
 
     pub fn dump(&self, arguments: &[&str]) -> Dump {
-        let dump = Dump::run(self.command(arguments).arg("--json"));
+        let dump = Dump::run(self.command(arguments).arg("--format=json"));
         dump.assert_matches(&self.truth);
         assert_eq!(dump.pid, u64::from(self.pid));
         // A core does not have these.

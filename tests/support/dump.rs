@@ -1,4 +1,4 @@
-//! `dump --json` as values: the one place that knows the keys. And its comparison with the truth.
+//! `dump --format json` as values: the one place that knows the keys. And its comparison with the truth.
 
 use std::fmt::Write;
 use std::process::{Command, Stdio};
@@ -54,7 +54,7 @@ pub struct Local {
 }
 
 impl Dump {
-    /// Runs a `dump --json` command and reads its only process.
+    /// Runs a `dump --format json` command and reads its only process.
     ///
     /// # Panics
     /// If it fails.
@@ -64,7 +64,7 @@ impl Dump {
         all.remove(0)
     }
 
-    /// Runs a `dump --json` command and reads all its processes.
+    /// Runs a `dump --format json` command and reads all its processes.
     ///
     /// # Panics
     /// If it fails.

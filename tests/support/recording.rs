@@ -314,14 +314,27 @@ impl Recording {
         self.unreadable() + self.torn()
     }
 
-    /// Checks that nothing was unreadable, and no stack torn. Where a thread could not be paused for as long as
-    /// it takes to read it, as happens on a crowded machine, stacks may be torn.
+    /// Checks that nothing was unreadable. On a crowded machine a sample may run out of its time.
+    ///
+    /// # Panics
+    /// If anything was.
+    #[track_caller]
+    pub fn assert_readable(&self) {
+        let last_error = self.summary["last_error"].as_str().unwrap_or_default();
+        assert!(
+            self.unreadable() == 0 || last_error.contains("not read within"),
+            "{self:#?}"
+        );
+    }
+
+    /// The same, and that no stack was torn. Stacks may be torn where a thread could not be paused for as long
+    /// as it takes to read it, as happens on a crowded machine.
     ///
     /// # Panics
     /// If anything was.
     #[track_caller]
     pub fn assert_no_error(&self) {
-        assert_eq!(self.unreadable(), 0, "{self:#?}");
+        self.assert_readable();
         let fell_short = count(&self.summary["pauses"]["fell_short"]);
         assert!(self.torn() == 0 || fell_short > 0, "{self:#?}");
     }

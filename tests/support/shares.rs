@@ -3,8 +3,7 @@
 use super::Stack;
 
 /// How many standard deviations a share may be off. Honest samples are as far off as 4.5 once in
-/// 150,000 times. They would be independent if each were taken in time: gaps are exponential, so
-/// that no program is in step with them. But one that is late comes right after the one before and
+/// 150,000 times, those at a random moment of each period at most as often. But one that is late comes right after the one before and
 /// adds nothing; half a deviation more allows for one in five of that kind.
 pub const SIGMAS: f64 = 5.0;
 

@@ -191,7 +191,7 @@ impl Target {
     pub fn dump(&self, arguments: &[&str]) -> Dump {
         let mut command = pyspy_rs();
         command
-            .args(["dump", "--json", "--pid", &self.pid().to_string()])
+            .args(["dump", "--format=json", "--pid", &self.pid().to_string()])
             .args(arguments);
         Dump::run(&mut command)
     }
@@ -203,7 +203,7 @@ impl Target {
     pub fn dumps(&self, arguments: &[&str]) -> Vec<Dump> {
         let mut command = pyspy_rs();
         command
-            .args(["dump", "--json", "--pid", &self.pid().to_string()])
+            .args(["dump", "--format=json", "--pid", &self.pid().to_string()])
             .args(arguments);
         Dump::run_all(&mut command)
     }

@@ -84,6 +84,9 @@ pub(super) const LAYOUT: Layout = Layout {
         stacktop: None,
         is_entry: None,
         tlbc_index: None,
+        generator: None,
+        executing: None,
+        state: None,
     },
     code_object: CodeObject {
         size: 128,

@@ -90,6 +90,9 @@ pub(super) const LAYOUT: Layout = Layout {
         stacktop: None,
         is_entry: None,
         tlbc_index: None,
+        generator: Some(88),
+        executing: None,
+        state: Some(108),
     },
     code_object: CodeObject {
         size: 176,

@@ -94,6 +94,9 @@ pub(super) const LAYOUT: Layout = Layout {
         stacktop: Some(64),
         is_entry: Some(68),
         tlbc_index: None,
+        generator: None,
+        executing: None,
+        state: None,
     },
     code_object: CodeObject {
         size: 192,

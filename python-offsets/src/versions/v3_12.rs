@@ -97,6 +97,9 @@ pub(super) const LAYOUT: Layout = Layout {
         stacktop: Some(64),
         is_entry: None,
         tlbc_index: None,
+        generator: None,
+        executing: None,
+        state: None,
     },
     code_object: CodeObject {
         size: 200,

@@ -1,7 +1,8 @@
 //! CPython 3.3: the table of 3.4 with its differences. Not tested against a running 3.3.
 //!
 //! `Include/pystate.h` and `Include/object.h` of v3.3.7: threads are linked one way and count
-//! ticks; an interpreter has no copy of the builtins; types have no `tp_finalize`.
+//! ticks; an interpreter has no copy of the builtins; types have no `tp_finalize`. `Include/frameobject.h`:
+//! frames have neither `f_gen` nor `f_executing`.
 
 use crate::layout::Layout;
 use crate::minor::{Minor, Source};
@@ -22,6 +23,8 @@ pub(super) const LAYOUT: Layout = {
     thread.interp = 8;
     thread.current_frame = 16;
     thread.thread_id = 144;
+    layout.interpreter_frame.generator = None;
+    layout.interpreter_frame.executing = None;
     layout.type_object.size = 392;
     layout.type_object.ht_cached_keys = Some(808);
     layout

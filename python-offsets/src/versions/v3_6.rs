@@ -89,6 +89,9 @@ pub(super) const LAYOUT: Layout = Layout {
         stacktop: None,
         is_entry: None,
         tlbc_index: None,
+        generator: Some(112),
+        executing: Some(132),
+        state: None,
     },
     code_object: CodeObject {
         size: 144,

@@ -92,6 +92,9 @@ pub(super) const LAYOUT: Layout = Layout {
         stacktop: None,
         is_entry: None,
         tlbc_index: None,
+        generator: Some(96),
+        executing: Some(116),
+        state: None,
     },
     code_object: CodeObject {
         size: 176,

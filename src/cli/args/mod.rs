@@ -18,7 +18,7 @@ use crate::output::table_options::SortKey;
 use crate::output::table_options::selector::FunctionName;
 use core::CoreArgs;
 use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
-use values::{Delay, RecordFor};
+use values::{Delay, DumpFormat, RecordFor};
 use values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser};
 
 const DUMP_EXAMPLES: &str = "\
@@ -27,7 +27,8 @@ Examples:
   pyspy-rs dump --pid 8172 --locals    with arguments and local variables
   pyspy-rs dump --pid 7 --in-container web1
   pyspy-rs dump --core core.8172       what they were doing at the crash
-  pyspy-rs dump --pid 8172 --json | jq '.processes[].threads[].thread_name'";
+  pyspy-rs dump --pid 8172 --json | jq '.[].thread_name'
+  pyspy-rs dump --pid 8172 --format json | jq '.processes[].memory.rss_bytes'";
 
 const RECORD_EXAMPLES: &str = "\
 Examples:
@@ -155,9 +156,20 @@ pub struct DumpArgs {
     #[arg(short, long, help_heading = "Output")]
     pub native: bool,
 
-    /// Print JSON
-    #[arg(short, long, help_heading = "Output")]
+    /// Print the threads as JSON, in the format of py-spy
+    #[arg(short, long, help_heading = "Output", conflicts_with = "format")]
     pub json: bool,
+
+    /// What to print; json: all of the dump, with memory, interpreters and errors
+    #[arg(
+        short,
+        long,
+        value_enum,
+        value_name = "FORMAT",
+        default_value_t,
+        help_heading = "Output"
+    )]
+    pub format: DumpFormat,
 
     /// Show arguments and local variables of each frame (-ll: longer values)
     #[arg(short, long, action = ArgAction::Count, help_heading = "Output")]

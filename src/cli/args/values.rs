@@ -15,6 +15,14 @@ pub enum RecordFor {
     Time(Duration),
 }
 
+/// What `dump` prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum DumpFormat {
+    #[default]
+    Text,
+    Json,
+}
+
 /// Time between refreshes. Its own type, so that clap shows the default as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay(pub Duration);

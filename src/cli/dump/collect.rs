@@ -3,22 +3,23 @@
 use super::model::{FrameDump, LocalsDump, ThreadDump};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::stack::trace::StackTrace;
-use crate::sampler::capture::locals::{FrameLocals, LocalsState};
+use crate::sampler::capture::locals::{FrameDetails, FrameLocals, LocalsState};
 
-/// The threads with their frames and, if they were requested, variables. Those that could not be read are
-/// added to `errors`; their frames are shown without them.
+/// The threads with their frames and, if they were requested, variables. `details` are those of the frames of
+/// each trace. Variables that could not be read are added to `errors`; their frames are shown without them.
 pub fn threads(
     traces: Vec<StackTrace>,
-    locals: Vec<Vec<FrameLocals>>,
+    details: Vec<Vec<FrameDetails>>,
     frames: &FrameTable,
     errors: &mut Vec<String>,
 ) -> Vec<ThreadDump> {
-    let all = locals.iter().flatten();
+    let all = details.iter().flatten();
+    let all = all.filter_map(|details| details.locals.as_ref());
     let omitted = all.filter(|locals| locals.state == LocalsState::Omitted);
     let omitted = omitted.count();
-    let threads = traces.into_iter().zip(locals);
-    let threads = threads.map(|(trace, locals)| ThreadDump {
-        frames: with_locals(&trace, locals, frames, errors),
+    let threads = traces.into_iter().zip(details);
+    let threads = threads.map(|(trace, details)| ThreadDump {
+        frames: with_details(&trace, details, frames, errors),
         info: trace.thread,
     });
     let threads = threads.collect();
@@ -32,19 +33,21 @@ pub fn threads(
     threads
 }
 
-fn with_locals(
+fn with_details(
     trace: &StackTrace,
-    locals: Vec<FrameLocals>,
+    details: Vec<FrameDetails>,
     frames: &FrameTable,
     errors: &mut Vec<String>,
 ) -> Vec<FrameDump> {
     let mut dumps = Vec::with_capacity(trace.frames.len());
-    let locals = locals.into_iter().map(Some);
-    let locals = locals.chain(std::iter::repeat_with(|| None));
-    for (id, locals) in trace.frames.iter().zip(locals) {
+    let details = details.into_iter().map(Some);
+    let details = details.chain(std::iter::repeat_with(|| None));
+    for (id, details) in trace.frames.iter().zip(details) {
         let Some(frame) = frames.get(*id) else {
             continue;
         };
+        let called_by_c = details.as_ref().is_some_and(|details| details.called_by_c);
+        let locals = details.and_then(|details| details.locals);
         let locals = locals.map(|FrameLocals { locals, state }| LocalsDump {
             variables: locals.unwrap_or_else(|error| {
                 errors.push(format!("variables of {}: {error}", frame.name));
@@ -54,6 +57,7 @@ fn with_locals(
         });
         dumps.push(FrameDump {
             frame: frame.clone(),
+            called_by_c,
             locals,
         });
     }

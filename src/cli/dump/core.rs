@@ -17,7 +17,7 @@ use crate::os::core_file::files::CoreOptions;
 use crate::os::deadline::Deadline;
 use crate::os::process::image::ProcessImage;
 use crate::sampler::capture::core;
-use crate::sampler::capture::locals::{FrameLocals, LOCALS_LIMIT, LocalsState};
+use crate::sampler::capture::locals::{FrameDetails, FrameLocals, LOCALS_LIMIT, LocalsState};
 use crate::session::errors::{UserError, print_stderr};
 use crate::text::units::mib;
 
@@ -65,7 +65,7 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     let end = Deadline::after(LOCALS_LIMIT);
     let locals = |core: &PythonCore, frame: &RawFrame| {
         let is_omitted = end.is_over() || core.reader().text_is_spent();
-        (options.locals > 0).then(|| FrameLocals {
+        FrameLocals {
             locals: match is_omitted {
                 true => Ok(Vec::new()),
                 false => core.frame_locals(frame, values),
@@ -74,10 +74,14 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
                 true => LocalsState::Omitted,
                 false => LocalsState::Consistent,
             },
-        })
+        }
+    };
+    let details = |core: &PythonCore, frame: &RawFrame| FrameDetails {
+        called_by_c: frame.called_by_c,
+        locals: (options.locals > 0).then(|| locals(core, frame)),
     };
     let mut frames = FrameTable::default();
-    let snapshot = core::capture_from_core(core, &mut frames, locals).map_err(|error| {
+    let snapshot = core::capture_from_core(core, &mut frames, details).map_err(|error| {
         let hint = match core.target().is_cut_off() {
             true => "the file is truncated: use `ulimit -c unlimited` and free disk space",
             false => "its memory is damaged or was being changed; -vv logs what was read",
@@ -95,9 +99,8 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
         ));
     }
     let mut errors = snapshot.errors;
-    let inspected = snapshot.inspected.into_iter();
-    let locals = inspected.map(|frames| frames.into_iter().flatten().collect());
-    let threads = collect::threads(snapshot.traces, locals.collect(), &frames, &mut errors);
+    let threads = collect::threads(snapshot.traces, snapshot.inspected, &frames, &mut errors);
+    let has_shims = core.reader().python().semantics.has_shims();
     let version = core.version().to_string();
     let interpreters = core.interpreter_gils().unwrap_or_default();
     let core = core.target();
@@ -107,6 +110,7 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
         parent: None,
         command: core.command_line().words(options.secrets).into_owned(),
         version,
+        has_shims,
         executable: core.exe_path().to_string_lossy().into_owned(),
         memory: None,
         core: Some(CoreDump {

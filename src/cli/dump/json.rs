@@ -1,4 +1,4 @@
-//! A dump as JSON. The schema, version 1:
+//! `dump --format json`: all of a dump. The schema, version 1:
 //!
 //! ```text
 //! {
@@ -60,11 +60,11 @@
 //!       "thread_id": 139704207996608,  threading.Thread.ident, the pthread
 //!       "os_thread_id": 8172,  null when unknown
 //!       "thread_name": "MainThread",   or null
-//!       "main": true,
 //!       "active": true,        on a CPU or waiting for one; null in a core file, where it is unknown
+//!       "owns_gil": true,
+//!       "main": true,
 //!       "ended": false,        its OS thread has ended, and only the interpreter's state of it is left
 //!       "system_call": null,   in a core file: its number
-//!       "owns_gil": true,
 //!       "collecting": false,   runs a garbage collection
 //!       "interpreter_ids": [0],        of the frames, the most recently entered first
 //!       "frames": [{           leaf first
@@ -76,13 +76,13 @@
 //!         "column": 4,         these three from CPython 3.11 on, else null: bytes from 0
 //!         "end_line": 12,
 //!         "end_column": 9,     the one after the last
+//!         "locals_consistent": true,   these two only with -l: the thread did not run while they were
+//!         "locals_omitted": false,     read; they were left out (see the errors)
 //!         "locals": [{         null without -l
 //!           "name": "n",
 //!           "arg": true,       a parameter of the function
 //!           "repr": "0"        bounded; "<redacted>" for names of secrets
-//!         }],
-//!         "locals_consistent": true,   these two only with -l: the thread did not run while they were
-//!         "locals_omitted": false      read; they were left out (see the errors)
+//!         }]
 //!       }]
 //!     }],
 //!     "errors": ["…"]          threads of this process that could not be read
@@ -102,6 +102,7 @@ use serde::{Serialize, Serializer};
 
 use super::core_json::{self, Core};
 use super::model::{CoreDump, FrameDump, MemoryDump, ProcessDump, ThreadDump};
+use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::values::locals;
 use crate::os::procfs::cgroup::hierarchy::Version;
 use crate::sampler::capture::locals::LocalsState;
@@ -172,14 +173,21 @@ struct Thread<'a> {
     thread_id: u64,
     os_thread_id: Option<i32>,
     thread_name: Option<&'a str>,
-    main: bool,
     active: Option<bool>,
+    owns_gil: bool,
+    #[serde(flatten)]
+    extras: ThreadExtras<'a>,
+    frames: Vec<Frame<'a>>,
+}
+
+/// Keys of a thread that py-spy does not have.
+#[derive(Serialize)]
+pub(super) struct ThreadExtras<'a> {
+    main: bool,
     ended: bool,
     system_call: Option<u32>,
-    owns_gil: bool,
     collecting: bool,
     interpreter_ids: &'a [i64],
-    frames: Vec<Frame<'a>>,
 }
 
 #[derive(Serialize)]
@@ -188,11 +196,18 @@ struct Frame<'a> {
     filename: &'a str,
     short_filename: &'a str,
     line: Option<u32>,
+    #[serde(flatten)]
+    extras: FrameExtras,
+    locals: Option<Vec<Local<'a>>>,
+}
+
+/// Keys of a frame that py-spy does not have.
+#[derive(Serialize)]
+pub(super) struct FrameExtras {
     first_line: u32,
     column: Option<u32>,
     end_line: Option<u32>,
     end_column: Option<u32>,
-    locals: Option<Vec<Local<'a>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     locals_consistent: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -303,42 +318,59 @@ fn memory(memory: &MemoryDump) -> Memory<'_> {
     }
 }
 
+impl<'a> ThreadExtras<'a> {
+    pub(super) fn of(info: &'a ThreadInfo, core: Option<&CoreDump>) -> ThreadExtras<'a> {
+        let call = core.and_then(|core| core.system_call_of(info.os_thread_id));
+        ThreadExtras {
+            main: info.is_main,
+            ended: info.has_ended,
+            system_call: call.flatten(),
+            collecting: info.collecting,
+            interpreter_ids: &info.interpreter_ids,
+        }
+    }
+}
+
 fn thread<'a>(thread: &'a ThreadDump, core: Option<&CoreDump>) -> Thread<'a> {
     let info = &thread.info;
-    let call = core.and_then(|core| core.system_call_of(info.os_thread_id));
     Thread {
         thread_id: info.pthread_id,
         os_thread_id: info.os_thread_id,
         thread_name: info.name.as_deref(),
-        main: info.is_main,
         active: core.is_none().then_some(info.active),
-        ended: info.has_ended,
-        system_call: call.flatten(),
         owns_gil: info.owns_gil,
-        collecting: info.collecting,
-        interpreter_ids: &info.interpreter_ids,
+        extras: ThreadExtras::of(info, core),
         frames: thread.frames.iter().map(frame).collect(),
+    }
+}
+
+impl FrameExtras {
+    pub(super) fn of(dump: &FrameDump) -> FrameExtras {
+        let frame = &dump.frame;
+        let state = dump.locals.as_ref().map(|locals| locals.state);
+        FrameExtras {
+            first_line: frame.first_line,
+            column: frame.columns.map(|columns| columns.start),
+            end_line: frame.columns.map(|columns| columns.end_line),
+            end_column: frame.columns.map(|columns| columns.end),
+            locals_consistent: state.map(|state| state == LocalsState::Consistent),
+            locals_omitted: state.map(|state| state == LocalsState::Omitted),
+        }
     }
 }
 
 fn frame(dump: &FrameDump) -> Frame<'_> {
     let frame = &dump.frame;
-    let state = dump.locals.as_ref().map(|locals| locals.state);
     Frame {
         name: &frame.name,
         filename: &frame.filename,
         short_filename: &frame.short_filename,
         line: frame.line,
-        first_line: frame.first_line,
-        column: frame.columns.map(|columns| columns.start),
-        end_line: frame.columns.map(|columns| columns.end_line),
-        end_column: frame.columns.map(|columns| columns.end),
         locals: dump
             .locals
             .as_ref()
             .map(|locals| locals.variables.iter().map(local).collect()),
-        locals_consistent: state.map(|state| state == LocalsState::Consistent),
-        locals_omitted: state.map(|state| state == LocalsState::Omitted),
+        extras: FrameExtras::of(dump),
     }
 }
 

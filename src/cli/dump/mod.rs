@@ -11,6 +11,7 @@ pub mod print;
 #[cfg(test)]
 pub mod samples;
 pub mod text;
+pub mod thread_list;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -282,19 +283,20 @@ fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump,
     }
     // All that follows takes time: resume all threads first.
     PauseGuard::settle_within(SETTLE_LIMIT);
-    let locals = locals.finish(process, &snapshot.traces, snapshot.inspected, |trace| {
+    let details = locals.finish(process, &snapshot.traces, snapshot.inspected, |trace| {
         tracked.has_not_run(trace.thread.os_thread_id)
     });
     if values.is_some() {
         run.locals_time = run.locals_time.saturating_sub(begin.elapsed());
     }
-    let threads = collect::threads(snapshot.traces, locals, frames, &mut errors);
+    let threads = collect::threads(snapshot.traces, details, frames, &mut errors);
     let target = process.target();
     Ok(ProcessDump {
         pid: process.pid(),
         parent: None,
         command: target.command_line().words(options.secrets).into_owned(),
         version: process.version().to_string(),
+        has_shims: process.reader().python().semantics.has_shims(),
         executable: target.exe_path().to_string_lossy().into_owned(),
         memory: MemoryDump::of(target),
         core: None,

@@ -25,6 +25,8 @@ pub struct ProcessDump {
     pub command: Vec<String>,
     /// CPython's version, as in `3.11.7`.
     pub version: String,
+    /// Whether its stacks have shims between a frame and the C code that called it (3.12+).
+    pub has_shims: bool,
     pub executable: String,
     /// `None` when the system does not report it.
     pub memory: Option<MemoryDump>,
@@ -156,6 +158,8 @@ pub struct ThreadDump {
 #[derive(Clone, Debug)]
 pub struct FrameDump {
     pub frame: Frame,
+    /// Whether C called it: see [`RawFrame`](crate::cpython::frame::RawFrame::called_by_c).
+    pub called_by_c: bool,
     /// `None` when not requested.
     pub locals: Option<LocalsDump>,
 }

@@ -3,14 +3,15 @@
 use std::cell::{Cell, RefCell};
 
 use super::model::ProcessDump;
-use super::{json, text};
-use crate::cli::options::DumpOptions;
+use super::{json, text, thread_list};
+use crate::cli::options::{DumpOptions, DumpOutput};
 use crate::cli::stdout::to_stdout;
 use crate::session::errors::{FAILURE, print_stderr};
 
 /// Prints processes on stdout, each as soon as it is dumped, so that one at a time is in memory and one that
 /// takes long delays no other; then errors on stderr, `errors` after those of the processes. Returns the exit
-/// status: a dump that shows no thread is a failure, though it is printed.
+/// status: a dump that shows no thread is a failure, though it is printed. So is a list of threads that lacks
+/// any: it has no place for errors.
 ///
 /// # Errors
 /// When stdout cannot be written.
@@ -27,10 +28,10 @@ pub fn print(
         of_processes.borrow_mut().extend_from_slice(&process.errors);
         process
     });
-    to_stdout(|out| {
-        if options.json {
-            json::write(out, processes, errors)
-        } else {
+    to_stdout(|out| match options.output {
+        DumpOutput::Document => json::write(out, processes, errors),
+        DumpOutput::ThreadList => thread_list::write(out, processes),
+        DumpOutput::Text => {
             let text = text::TextOptions {
                 full_filenames: options.full_filenames,
                 colour: wants_colour(),
@@ -38,11 +39,18 @@ pub fn print(
             text::write(out, processes, text)
         }
     })?;
-    let kind = if is_empty.get() { "error" } else { "warning" };
-    for error in folded(&of_processes.into_inner()).chain(folded(&errors.borrow())) {
+    let (of_processes, others) = (of_processes.into_inner(), errors.borrow());
+    let is_whole = of_processes.is_empty() && others.is_empty();
+    let has_failed = is_failure(options.output, is_empty.get(), is_whole);
+    let kind = if has_failed { "error" } else { "warning" };
+    for error in folded(&of_processes).chain(folded(&others)) {
         print_stderr(&format!("{kind}: {error}"));
     }
-    Ok(if is_empty.get() { FAILURE } else { 0 })
+    Ok(if has_failed { FAILURE } else { 0 })
+}
+
+fn is_failure(output: DumpOutput, is_empty: bool, is_whole: bool) -> bool {
+    is_empty || output == DumpOutput::ThreadList && !is_whole
 }
 
 /// Each run of equal errors as one: all thread states of a thread may have the same.
@@ -98,6 +106,15 @@ mod tests {
             ..samples::process()
         });
         assert_eq!(torn.errors.len(), 1);
+    }
+
+    /// Programs that read the list would take it for all threads.
+    #[test]
+    fn a_list_of_threads_that_lacks_any_is_a_failure() {
+        assert!(is_failure(DumpOutput::ThreadList, false, false));
+        assert!(!is_failure(DumpOutput::ThreadList, false, true));
+        assert!(!is_failure(DumpOutput::Document, false, false));
+        assert!(is_failure(DumpOutput::Document, true, false));
     }
 
     /// One thread with 1,024 states had a line for each.

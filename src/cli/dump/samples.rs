@@ -8,6 +8,7 @@ use crate::cpython::code::frame_table::{Columns, Frame};
 use crate::cpython::stack::trace::ThreadInfo;
 use crate::cpython::threads::gil::InterpreterGil;
 use crate::cpython::values::locals::Local;
+use crate::os::memory::address::RemoteAddr;
 use crate::os::process::usage::PageFaults;
 use crate::os::procfs::cgroup::hierarchy::Version;
 use crate::os::procfs::cgroup::memory::MemoryLimit;
@@ -24,6 +25,7 @@ fn frame(name: &str, file: &str, line: Option<u32>) -> FrameDump {
             first_line: 10,
             columns: None,
         },
+        called_by_c: false,
         locals: None,
     }
 }
@@ -32,6 +34,7 @@ fn local(name: &str, value: &str, is_argument: bool) -> Local {
     Local {
         name: name.to_owned(),
         value: value.to_owned(),
+        addr: RemoteAddr(0x7f0f_6c3c_0010),
         is_argument,
     }
 }
@@ -74,6 +77,8 @@ pub fn process() -> ProcessDump {
         ],
         state: LocalsState::Consistent,
     });
+    let mut method = frame("Thing.method", "pkg/mod.py", Some(20));
+    method.called_by_c = true;
     let mut module = frame("<module>", "app.py", Some(31));
     module.locals = Some(LocalsDump {
         variables: Vec::new(),
@@ -84,6 +89,7 @@ pub fn process() -> ProcessDump {
         parent: None,
         command: vec!["python3.15".into(), "app.py".into(), "30".into()],
         version: "3.15.2".into(),
+        has_shims: true,
         executable: "/usr/bin/python3.15".into(),
         memory: Some(MemoryDump {
             rss_bytes: 59_873_690,
@@ -119,7 +125,7 @@ pub fn process() -> ProcessDump {
         threads: vec![
             ThreadDump {
                 info: main,
-                frames: vec![leaf, frame("Thing.method", "pkg/mod.py", Some(20)), module],
+                frames: vec![leaf, method, module],
             },
             ThreadDump {
                 info: unknown,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::core::CoreArgs;
 use super::args::doctor::DoctorArgs;
 use super::args::usage::usage_error;
-use super::args::values::RecordFor;
+use super::args::values::{DumpFormat, RecordFor};
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
 use super::select::target::{running, target};
 use crate::output::format::Format;
@@ -37,13 +37,23 @@ pub enum Lines {
     Hidden,
 }
 
+/// What `dump` prints.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DumpOutput {
+    Text,
+    /// The list of threads in py-spy's JSON.
+    ThreadList,
+    /// Everything as JSON.
+    Document,
+}
+
 /// Options of `dump`.
 #[derive(Clone, Debug)]
 pub struct DumpOptions {
     /// Never a program to launch.
     pub target: Target,
     pub core: CoreArgs,
-    pub json: bool,
+    pub output: DumpOutput,
     /// 0: no locals; 1: short values; 2 and above: longer values.
     pub locals: u8,
     pub secrets: Secrets,
@@ -62,6 +72,8 @@ pub struct RecordOptions {
     /// `None`: a file named after the target.
     pub output: Option<PathBuf>,
     pub format: Format,
+    /// Whether the format is not py-spy's default because of the ending of the file's name.
+    pub format_is_by_ending: bool,
     pub summary: Option<PathBuf>,
     /// Without sources, which are read at the end.
     pub tables: TableOptions,
@@ -134,7 +146,11 @@ fn dump(args: DumpArgs) -> DumpOptions {
     DumpOptions {
         target: running(args.pid, args.in_container),
         core: args.core,
-        json: args.json,
+        output: match (args.json, args.format) {
+            (true, _) => DumpOutput::ThreadList,
+            (false, DumpFormat::Text) => DumpOutput::Text,
+            (false, DumpFormat::Json) => DumpOutput::Document,
+        },
         locals: args.locals,
         secrets: Secrets::shown_if(args.show_secrets),
         subprocesses: args.subprocesses,
@@ -148,6 +164,7 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         .format
         .or_else(|| args.output.as_deref().and_then(Format::from_path))
         .unwrap_or_default();
+    let format_is_by_ending = args.format.is_none() && format != Format::default();
     let memory = args.memory || format.needs_memory();
     let secrets = Secrets::shown_if(args.show_secrets);
     let sampling = sampling(&args.sampling, &args.target, memory, secrets);
@@ -169,6 +186,7 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         },
         output,
         format,
+        format_is_by_ending,
         summary: args.summary,
         tables,
         lines: match (args.nolineno, args.function) {
@@ -259,6 +277,8 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             format: by_ending
                 .filter(|format| *format != Format::Flamegraph)
                 .unwrap_or(Format::Timeline),
+            // It has no counterpart in py-spy.
+            format_is_by_ending: false,
             summary: None,
             lines: Lines::Current,
             show_threads: false,

@@ -105,9 +105,14 @@ fn dump_and_top_accept_all_spellings_of_py_spy() {
         let options = dump(line);
         assert_eq!(options.target, Target::Pid(12));
         assert_eq!(options.locals, 2);
-        assert!(options.json && options.subprocesses && options.full_filenames);
+        assert_eq!(options.output, DumpOutput::ThreadList);
+        assert!(options.subprocesses && options.full_filenames);
         assert!(options.nonblocking && options.secrets.are_hidden());
     }
+    assert_eq!(dump("pyspy-rs dump -p 1").output, DumpOutput::Text);
+    let document = dump("pyspy-rs dump -p 1 -f json");
+    assert_eq!(document.output, DumpOutput::Document);
+    usage_error_of("pyspy-rs dump -p 1 --json --format json");
     for line in [
         "pyspy-rs top --pid 12 --rate 7 --subprocesses --full-filenames --gil --idle --delay 0.5 \
          --nonblocking",
@@ -214,10 +219,18 @@ fn the_extension_sets_the_format_unless_f_does() {
     ];
     for (file, format) in cases {
         let line = format!("pyspy-rs record -p 1 -o {file}");
-        assert_eq!(record(&line).format, format, "{file}");
+        let options = record(&line);
+        assert_eq!(options.format, format, "{file}");
+        assert_eq!(
+            options.format_is_by_ending,
+            format != Format::Flamegraph,
+            "{file}"
+        );
     }
     let explicit = record("pyspy-rs record -p 1 -o x.svg -f speedscope");
     assert_eq!(explicit.format, Format::Speedscope);
+    assert!(!explicit.format_is_by_ending);
+    assert!(!record("pyspy-rs record -p 1 -f lines").format_is_by_ending);
 }
 
 #[test]

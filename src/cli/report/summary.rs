@@ -81,12 +81,14 @@ fn closing_line(closing: Closing<'_>) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join(" "))
 }
 
-/// Ticks per second; `None` with fewer than three.
+/// Ticks per second of the time that was sampled; `None` if no tick was due.
+#[allow(clippy::cast_precision_loss, reason = "a rate shown with one decimal")]
 pub(super) fn achieved_hz(profile: &Profile) -> Option<f64> {
-    let intervals = profile.counts().ticks.checked_sub(1).filter(|n| *n > 0)?;
-    let seconds = profile.last_elapsed().as_secs_f64();
-    #[allow(clippy::cast_precision_loss, reason = "a rate shown with one decimal")]
-    (seconds > 0.0).then(|| intervals as f64 / seconds)
+    let counts = profile.counts();
+    // One tick is due in each period.
+    let due = counts.ticks.saturating_add(counts.missed_ticks);
+    let rate_hz = f64::from(profile.options().rate_hz);
+    (due > 0).then(|| rate_hz * (counts.ticks as f64 / due as f64))
 }
 
 /// Why a file has no stacks.
@@ -202,7 +204,7 @@ mod tests {
         let all = closing_lines(&profile, &stats, None);
         assert!(
             all[0].contains(
-                "Torn: 4 Rate: 101.0 of 100 per second Missed: 3 \
+                "Torn: 4 Rate: 97.1 of 100 per second Missed: 3 \
                  Late: 2.00 ms median, 2.00 ms p99 CPU: 0.00 s RSS:"
             ),
             "{all:?}"

@@ -6,8 +6,8 @@ use crate::sampler::histogram::Histogram;
 use crate::sampler::stats::SamplerStats;
 use crate::text::units::short_duration;
 
-/// Largest share of time that sampling may take at a sustainable rate. Samples are spaced randomly, so some
-/// are close together; at half of the time few are late enough to be missed.
+/// Largest share of time that sampling may take at a sustainable rate. Each sample is at a random moment of its period,
+/// so some are close together; at half of the time few are late enough to be missed.
 const USABLE: f64 = 0.5;
 /// The rate was not sustained if more than one in this many samples was missed.
 const MISSED: u64 = 20;

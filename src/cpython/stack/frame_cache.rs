@@ -127,7 +127,7 @@ impl FrameCache {
     }
 
     /// Replaces all but the first `same` links by `fresh`. Returns how many frames of the stack are
-    /// unchanged.
+    /// unchanged. A frame whose caller is a shim was called by C.
     pub fn replace(&mut self, same: usize, fresh: &NewFrames) -> usize {
         self.links.truncate(same);
         self.frame_bytes
@@ -136,15 +136,18 @@ impl FrameCache {
         self.frames.truncate(unchanged);
         self.has_finished |= fresh.has_finished;
         if self.links.len() + fresh.links.len() > MAX_CACHED_FRAMES {
+            let mut caller_is_shim = self.last_is_shim();
             self.clear_links();
             self.frames.reserve_exact(fresh.links.len());
-            let frames = fresh.links.iter().rev();
-            self.frames.extend(frames.filter_map(|(_, frame)| *frame));
+            for (_, frame) in fresh.links.iter().rev() {
+                self.push_frame(*frame, caller_is_shim);
+                caller_is_shim = frame.is_none();
+            }
             return unchanged;
         }
         let headers = fresh.frame_bytes.rchunks_exact(self.header_len.max(1));
         for (&(addr, frame), header) in fresh.links.iter().rev().zip(headers) {
-            self.frames.extend(frame);
+            self.push_frame(frame, self.last_is_shim());
             self.frame_bytes.extend_from_slice(header);
             self.links.push(Link {
                 addr,
@@ -153,6 +156,22 @@ impl FrameCache {
             self.index_last(addr);
         }
         unchanged
+    }
+
+    fn push_frame(&mut self, frame: Option<RawFrame>, caller_is_shim: bool) {
+        self.frames.extend(frame.map(|frame| RawFrame {
+            called_by_c: frame.called_by_c || caller_is_shim,
+            ..frame
+        }));
+    }
+
+    /// Whether the last link towards the leaf is a shim.
+    fn last_is_shim(&self) -> bool {
+        match self.links.as_slice() {
+            [.., caller, last] => caller.frames == last.frames,
+            [first] => first.frames == 0,
+            [] => false,
+        }
     }
 
     /// Stores the frames of a walk that failed, but nothing to compare the next walk with.

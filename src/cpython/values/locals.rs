@@ -42,6 +42,8 @@ pub struct Local {
     pub name: String,
     /// Its value, similar to Python's `repr`.
     pub value: String,
+    /// The address of the object; 0 for an int that is stored in the frame itself (3.14+).
+    pub addr: RemoteAddr,
     /// Whether it is an argument of the function.
     pub is_argument: bool,
 }
@@ -161,13 +163,14 @@ impl<M: RemoteMemory> Objects<'_, M> {
             if !seen.insert(slot.name.as_str()) {
                 continue;
             }
-            let value = match content {
-                SlotValue::Object(object) => writer.variable(&slot.name, object)?,
-                SlotValue::Int(int) => writer.int_variable(&slot.name, int),
+            let (value, addr) = match content {
+                SlotValue::Object(object) => (writer.variable(&slot.name, object)?, object),
+                SlotValue::Int(int) => (writer.int_variable(&slot.name, int), RemoteAddr::NULL),
             };
             let local = Local {
                 name: printable_name(&slot.name),
                 value,
+                addr,
                 is_argument: slot.argument.is_some(),
             };
             locals.push((slot.argument.unwrap_or(usize::MAX), local));

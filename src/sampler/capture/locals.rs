@@ -44,9 +44,23 @@ pub struct FrameLocals {
     pub state: LocalsState,
 }
 
-/// The variables of a frame, before their text is written.
-pub struct Variables {
+/// What a dump shows of a frame beside its name and line.
+#[derive(Debug)]
+pub struct FrameDetails {
+    /// See [`RawFrame::called_by_c`].
+    pub called_by_c: bool,
+    /// `None`: they were not requested.
+    pub locals: Option<FrameLocals>,
+}
+
+/// A frame, with its variables before their text is written.
+pub struct InspectedFrame {
     frame: RawFrame,
+    /// `None`: they were not requested.
+    variables: Option<Variables>,
+}
+
+struct Variables {
     /// `None`: there was no time.
     slots: Option<Result<FrameSlots, ReadError>>,
     /// Copies of what they refer to.
@@ -92,24 +106,28 @@ impl LocalsReader {
         &self,
         process: &Interpreter<T>,
         traces: &[StackTrace],
-        inspected: Vec<Vec<Variables>>,
+        inspected: Vec<Vec<InspectedFrame>>,
         mut is_unchanged: impl FnMut(&StackTrace) -> bool,
-    ) -> Vec<Vec<FrameLocals>> {
+    ) -> Vec<Vec<FrameDetails>> {
         let threads = traces.iter().zip(inspected);
         let threads = threads.map(|(trace, frames)| {
             let mut cache = ValueCache::default();
             let mut was_late = Vec::with_capacity(frames.len());
             let mut all = Vec::with_capacity(frames.len());
-            for variables in frames {
+            for InspectedFrame { frame, variables } in frames {
                 // This takes seconds in all: a thread that stops late must not stay paused meanwhile.
                 PauseGuard::settle();
-                let pages = Rc::clone(&variables.pages);
-                let locals = self.read(process, variables, &mut cache);
-                was_late.push(pages.has_read_later());
-                all.push(locals);
+                let pages = variables.as_ref().map(|one| Rc::clone(&one.pages));
+                all.push(FrameDetails {
+                    called_by_c: frame.called_by_c,
+                    locals: variables
+                        .map(|variables| self.read(process, &frame, variables, &mut cache)),
+                });
+                was_late.push(pages.is_some_and(|pages| pages.has_read_later()));
             }
             if was_late.contains(&true) && !is_unchanged(trace) {
-                for (locals, _) in all.iter_mut().zip(was_late).filter(|(_, late)| *late) {
+                let late = all.iter_mut().zip(was_late).filter(|(_, late)| *late);
+                for locals in late.filter_map(|(details, _)| details.locals.as_mut()) {
                     if locals.state == LocalsState::Consistent {
                         locals.state = LocalsState::WhileRunning;
                     }
@@ -124,6 +142,7 @@ impl LocalsReader {
     fn read<T: ProcessImage>(
         &self,
         process: &Interpreter<T>,
+        frame: &RawFrame,
         variables: Variables,
         cache: &mut ValueCache,
     ) -> FrameLocals {
@@ -132,7 +151,6 @@ impl LocalsReader {
             state: LocalsState::Omitted,
         };
         let Variables {
-            frame,
             slots,
             pages,
             may_have_changed,
@@ -166,16 +184,20 @@ impl LocalsReader {
 }
 
 impl<T: ProcessImage> Inspect<T> for LocalsReader {
-    type Value = Variables;
+    type Value = InspectedFrame;
 
     fn inspect<'f>(
         &mut self,
         process: &Interpreter<T>,
         frames: impl Iterator<Item = &'f RawFrame>,
         until: Deadline,
-    ) -> Vec<Variables> {
+    ) -> Vec<InspectedFrame> {
         let Some(options) = self.options else {
-            return Vec::new();
+            let frames = frames.map(|frame| InspectedFrame {
+                frame: *frame,
+                variables: None,
+            });
+            return frames.collect();
         };
         let pages = Rc::new(Pages::new(self.room(), until.or_earlier(self.ahead_end)));
         self.pages.push(Rc::downgrade(&pages));
@@ -192,15 +214,17 @@ impl<T: ProcessImage> Inspect<T> for LocalsReader {
             if let Some(Ok(slots)) = &slots {
                 self.names_left = self.names_left.saturating_sub(slots.size());
             }
-            Variables {
+            InspectedFrame {
                 frame: *frame,
-                slots,
-                pages: Rc::clone(&pages),
-                may_have_changed: false,
+                variables: Some(Variables {
+                    slots,
+                    pages: Rc::clone(&pages),
+                    may_have_changed: false,
+                }),
             }
         });
-        let variables: Vec<Variables> = variables.collect();
-        for one in &variables {
+        let frames: Vec<InspectedFrame> = variables.collect();
+        for one in frames.iter().filter_map(|frame| frame.variables.as_ref()) {
             if pages.is_over() {
                 break;
             }
@@ -211,11 +235,14 @@ impl<T: ProcessImage> Inspect<T> for LocalsReader {
                 break;
             }
         }
-        variables
+        frames
     }
 
-    fn may_have_changed(&mut self, values: &mut [Variables]) {
-        for one in values {
+    fn may_have_changed(&mut self, values: &mut [InspectedFrame]) {
+        for one in values
+            .iter_mut()
+            .filter_map(|frame| frame.variables.as_mut())
+        {
             one.may_have_changed = true;
         }
     }

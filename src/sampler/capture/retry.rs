@@ -78,6 +78,7 @@ mod tests {
             tlbc_index: 0,
             owned_by_generator: false,
             is_unlinked: false,
+            called_by_c: false,
         }
     }
 

@@ -27,7 +27,7 @@ fn assert_lively(dump: &Dump) {
 }
 
 fn dump(arguments: &[&str]) -> Dump {
-    Dump::run(pyspy_rs().args(["dump", "--json"]).args(arguments))
+    Dump::run(pyspy_rs().args(["dump", "--format=json"]).args(arguments))
 }
 
 /// Puts other files in the place of all that a process has mapped of Python, as an upgrade does: the
@@ -100,7 +100,7 @@ fn programs_are_seen_from_inside_their_container() {
     for_each_kind("container, from inside", |python| {
         let container = Container::start(python, "lively.py");
         let inner = container.inner_pid.to_string();
-        let dump = ["dump", "--json", "--pid", &inner];
+        let dump = ["dump", "--format=json", "--pid", &inner];
         let seen = Dump::run(container.pyspy_rs("+all").args(dump));
         assert_lively(&seen);
         assert_eq!(seen.pid, u64::from(container.inner_pid));
@@ -128,7 +128,7 @@ fn without_the_capability_in_a_container() {
     if is_yama_off {
         println!("SKIPPED: Yama forbids what a container without SYS_PTRACE may do");
     } else {
-        let dump = ["dump", "--json", "--pid", &inner];
+        let dump = ["dump", "--format=json", "--pid", &inner];
         assert_lively(&Dump::run(container.pyspy_rs(bounding).args(dump)));
     }
     // A program with more rights than we have needs it.

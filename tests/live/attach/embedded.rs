@@ -265,7 +265,7 @@ impl Uwsgi {
 
     fn dump(&self) -> Vec<Dump> {
         let pid = self.pid.to_string();
-        Dump::run_all(pyspy_rs().args(["dump", "--json", "-s", "--pid", &pid]))
+        Dump::run_all(pyspy_rs().args(["dump", "--format=json", "-s", "--pid", &pid]))
     }
 }
 

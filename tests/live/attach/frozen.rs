@@ -105,7 +105,7 @@ fn one_file() {
         assert!(!out.exists());
 
         let pid = loader.to_string();
-        let dumps = Dump::run_all(pyspy_rs().args(["dump", "--json", "-s", "--pid", &pid]));
+        let dumps = Dump::run_all(pyspy_rs().args(["dump", "--format=json", "-s", "--pid", &pid]));
         assert_eq!(dumps.len(), 1);
         assert_eq!(dumps[0].pid, u64::from(child));
         dumps[0].assert_matches(&target.truth());

@@ -116,8 +116,12 @@ fn in_other_namespaces() {
                 }
                 false => target.0.id().to_string(),
             };
-            let dump =
-                crate::support::Dump::run(pyspy_rs().args(["dump", "--json", "--pid", &pid]));
+            let dump = crate::support::Dump::run(pyspy_rs().args([
+                "dump",
+                "--format=json",
+                "--pid",
+                &pid,
+            ]));
             let main = &dump.threads[0];
             assert_eq!(main.os_thread_id, pid.parse().ok(), "the outer id");
             assert!(main.frames.len() > 2, "{main:?}");

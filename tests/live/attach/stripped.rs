@@ -45,7 +45,13 @@ fn strip(file: &Path, without: Without) {
 /// `dump -v` shows the function that waits; returns how the interpreter was found.
 fn assert_dumped(python: &Interpreter, target: &Target, others: usize) -> String {
     let mut command = pyspy_rs();
-    command.args(["dump", "-v", "--json", "--pid", &target.pid().to_string()]);
+    command.args([
+        "dump",
+        "-v",
+        "--format=json",
+        "--pid",
+        &target.pid().to_string(),
+    ]);
     let output = command.output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{log}");

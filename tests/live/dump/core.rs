@@ -114,7 +114,7 @@ fn cores_without_c_stacks() {
             return;
         }
         // There nothing leads to the leaf frame, and that is reported.
-        let dump = Dump::run(dumped.command(&[]).arg("--json"));
+        let dump = Dump::run(dumped.command(&[]).arg("--format=json"));
         assert!(dump.errors.len() >= 4, "{:?}", dump.errors);
         assert!(
             dump.errors[0].contains("frames are missing"),
@@ -192,7 +192,7 @@ fn a_core_shows_what_the_process_showed() {
             let Some(dumped) = gcore(&target, python.new_place("cores")) else {
                 return;
             };
-            let mut command = dumped.command(&["-l", "--json"]);
+            let mut command = dumped.command(&["-l", "--format=json"]);
             if let Some(root) = &python.root {
                 command.arg("--sysroot").arg(root);
             }

@@ -7,6 +7,7 @@ mod locals;
 mod objects;
 mod secrets;
 mod stacks;
+mod thread_list;
 mod threads;
 mod unanswered;
 mod variants;

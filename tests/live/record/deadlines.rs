@@ -38,7 +38,7 @@ fn dump(arguments: &[&str]) -> Value {
     let (target, _folder) = start(arguments);
     let pid = target.pid().to_string();
     let output = assert_pyspy_rs()
-        .args(["dump", "--json", "--pid", &pid])
+        .args(["dump", "--format=json", "--pid", &pid])
         .assert()
         .success();
     let dump: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();

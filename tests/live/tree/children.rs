@@ -17,7 +17,7 @@ fn a_dump_has_every_python_process_once() {
             ["fork", "python", "other"].map(|kind| child(&target, kind));
         let pid = target.pid().to_string();
         let mut command = pyspy_rs();
-        let dumps = Dump::run_all(command.args(["dump", "--json", "-s", "--pid", &pid]));
+        let dumps = Dump::run_all(command.args(["dump", "--format=json", "-s", "--pid", &pid]));
         let mut pids: Vec<_> = dumps.iter().map(|dump| dump.pid).collect();
         assert_eq!(pids[0], u64::from(target.pid()), "the parent is first");
         pids.sort_unstable();

@@ -190,7 +190,8 @@ fn dumps_and_recordings_of_a_process_that_executes_all_the_time() {
         let pid = target.pid();
         for _ in 0..5 {
             let mut command = pyspy_rs();
-            let dump = Dump::run(command.args(["dump", "--json", "--pid", &pid.to_string()]));
+            let dump =
+                Dump::run(command.args(["dump", "--format=json", "--pid", &pid.to_string()]));
             assert_eq!(dump.pid, u64::from(pid));
             assert!(!dump.threads.is_empty(), "{dump:#?}");
         }

@@ -72,7 +72,7 @@ fn check_pool(python: &Interpreter, kind: &str) {
         assert_eq!(chain.len(), depth, "{chain:?}");
     }
     let dumps =
-        Dump::run_all(pyspy_rs().args(["dump", "--json", "-s", "--pid", &root.to_string()]));
+        Dump::run_all(pyspy_rs().args(["dump", "--format=json", "-s", "--pid", &root.to_string()]));
     let dumped: HashSet<u64> = dumps.iter().map(|dump| dump.pid).collect();
     assert_eq!(dumps[0].pid, root);
     assert!(
@@ -108,7 +108,7 @@ fn workers_of_a_prefork_parent_come_and_go() {
             let mut options = BRIEFLY.to_vec();
             options.push("200");
             let recording = Recording::of_pid(target.pid(), &options);
-            assert_eq!(recording.unreadable(), 0, "{recording:#?}");
+            recording.assert_readable();
             for chain in seen_in(&recording, "turn") {
                 assert_eq!((chain[0], chain.len()), (root, 2), "{chain:?}");
                 later.extend(chain.last().filter(|pid| !first.contains(*pid)));
@@ -126,7 +126,7 @@ fn children_of_a_fiftieth_of_a_second_are_no_errors() {
     for_each_kind("short-lived", |python| {
         let options = ["-s", "-f", "raw", "-F", "-r", "500"];
         let recording = Recording::launch(python, &["later_children.py", "50"], &options);
-        assert_eq!(recording.unreadable(), 0, "{recording:#?}");
+        recording.assert_readable();
     });
 }
 
@@ -260,7 +260,7 @@ fn a_shell_that_runs_python_by_its_pid() {
         "{seen:?}"
     );
     // What is no Python has no stacks to print, those below it have.
-    let dumps = Dump::run_all(pyspy_rs().args(["dump", "--json", "-s", "--pid", &pid]));
+    let dumps = Dump::run_all(pyspy_rs().args(["dump", "--format=json", "-s", "--pid", &pid]));
     assert!(
         dumps.len() >= 4 && dumps.iter().all(|dump| dump.pid != shell),
         "{dumps:#?}"

@@ -1,6 +1,8 @@
 //! Decoding one frame: which bytes of it are read, and what they mean.
 
-use python_offsets::consts::{FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD};
+use python_offsets::consts::{
+    FRAME_OWNED_BY_GENERATOR, FRAME_OWNED_BY_THREAD, FRAME_STATES_EXECUTING,
+};
 use python_offsets::layout::Offset;
 use python_offsets::semantics::{Executable, InstructionPointer};
 
@@ -27,12 +29,18 @@ pub fn frame_len(python: &Runtime) -> usize {
         end(layout.stacktop, 4),
         end(layout.is_entry, 1),
         end(layout.tlbc_index, 4),
+        end(layout.generator, 8),
+        end(layout.executing, 1),
+        end(layout.state, 1),
     ]
     .into_iter()
     .fold(0, usize::max)
 }
 
-/// Decodes a frame (`None` for a shim) and the address of its caller's frame.
+/// Decodes a frame (`None` for a shim) and the address of its caller's frame. Where there are shims it does
+/// not show whether C called it: see [`FrameCache::replace`].
+///
+/// [`FrameCache::replace`]: crate::cpython::stack::frame_cache::FrameCache::replace
 #[inline]
 pub fn decode(
     python: &Runtime,
@@ -57,7 +65,8 @@ pub fn decode(
     };
     let tlbc_index = layout.tlbc_index.map_or(Ok(0), |at| record.u32(at))?;
     let owned_by_generator = owner == Some(FRAME_OWNED_BY_GENERATOR);
-    let is_unlinked = previous.is_null() && needs_caller(python, owned_by_generator);
+    let is_unlinked = previous.is_null()
+        && (needs_caller(python, owned_by_generator) || is_suspended_generator(python, record)?);
     let frame = RawFrame {
         addr: record.addr(),
         executable,
@@ -65,6 +74,7 @@ pub fn decode(
         tlbc_index,
         owned_by_generator,
         is_unlinked,
+        called_by_c: owner.is_none() || is_entry(python, record)?,
     };
     Ok((Some(frame), previous))
 }
@@ -80,6 +90,23 @@ pub fn decode(
 /// generator's frame. `c_entry_is_on_stack` distinguishes these.
 fn needs_caller(python: &Runtime, owned_by_generator: bool) -> bool {
     owned_by_generator || python.semantics.has_shims()
+}
+
+/// Whether a frame is part of a generator that is not running (3.4 to 3.10). Up to 3.10 `f_back` of such a
+/// frame is null: it is set before the frame is marked as executing, and cleared after it is not so any more
+/// (`gen_send_ex` in Objects/genobject.c). In a generator that C called outside of all frames it is null, too,
+/// but that frame executes. So a chain that ends here was copied while the generator was resumed or suspended.
+fn is_suspended_generator(python: &Runtime, record: &Record<'_>) -> Result<bool, ReadError> {
+    let layout = &python.layout.interpreter_frame;
+    let Some(generator) = layout.generator else {
+        return Ok(false);
+    };
+    let executes = match (layout.executing, layout.state) {
+        (Some(at), _) => record.u8(at)? != 0,
+        (None, Some(at)) => FRAME_STATES_EXECUTING.contains(&record.u8(at)?),
+        (None, None) => true,
+    };
+    Ok(!executes && !record.ptr(generator)?.is_null())
 }
 
 /// Whether a frame is marked as executing, or waits for C.
