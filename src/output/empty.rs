@@ -13,18 +13,26 @@ pub fn reason(profile: &Profile) -> String {
         ..
     } = *profile.counts();
     if profile.options().weights.rss && profile.rss().first().is_some() {
-        format!(
-            "RSS has not grown; record without --memory to see where the time goes \
-             ({samples} samples)"
-        )
+        match samples {
+            0 => "RSS has not grown, and no thread ran".to_owned(),
+            _ => format!(
+                "RSS has not grown; record without --memory to see where the time goes ({samples} samples)"
+            ),
+        }
     } else if samples > 0 {
         format!(
             "No time on a CPU was counted in {samples} samples; record without --cpu to see them"
         )
     } else if idle > 0 {
-        format!(
-            "No samples: every thread was idle ({idle} idle samples; record with --idle to see them)"
-        )
+        // Idle threads hold no GIL and use no CPU time: with either option --idle would show none.
+        let options = profile.options();
+        let advice = match (options.selection.gil_only, options.weights.cpu_time) {
+            (false, false) => "record with --idle to see them",
+            (true, false) => "record without --gil and with --idle to see them",
+            (false, true) => "record without --cpu and with --idle to see them",
+            (true, true) => "record without --gil and --cpu, and with --idle, to see them",
+        };
+        format!("No samples: every thread was idle ({idle} idle samples; {advice})")
     } else if without_gil > 0 {
         format!(
             "No samples: no thread held the GIL ({without_gil} samples without; leave out --gil to see them)"

@@ -45,6 +45,8 @@ pub struct Running {
     pub child: Child,
     pub stdin: Option<ChildStdin>,
     pub stdout: Option<BufReader<ChildStdout>>,
+    /// Our own lines on stdout before the last line of the program that was read.
+    pub announced: String,
     pub stderr: File,
 }
 
@@ -138,6 +140,7 @@ impl Bench {
         let running = Running {
             stdin: child.stdin.take(),
             stdout: child.stdout.take().map(BufReader::new),
+            announced: String::new(),
             stderr,
             child,
         };
@@ -156,7 +159,7 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
-    /// The next line of the program.
+    /// The next line of the program. Ours may come before it, as when both get a signal.
     pub fn line(&mut self) -> String {
         let stdout = self.stdout.as_mut().unwrap();
         loop {
@@ -165,6 +168,7 @@ impl Running {
             if length == 0 || !(line == "\n" || line.starts_with(ANNOUNCED)) {
                 return line.trim_end().to_owned();
             }
+            self.announced.push_str(&line);
         }
     }
 
@@ -192,7 +196,7 @@ impl Running {
         Done {
             status,
             stdout,
-            announced,
+            announced: self.announced + &announced,
             stderr,
         }
     }

@@ -34,7 +34,7 @@ pub fn for_attach_error(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachEr
             found if found.is_empty() => vec![error.hint()],
             found => found,
         },
-        AttachError::Ended { parent, .. } => vec![format!("ps -fp {parent}")],
+        AttachError::Ended { .. } => vec![format!("none: {}", error.hint())],
         other => vec![other.hint()],
     };
     Problem {

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::iter;
 use std::path::Path;
 
+use anyhow::Context as _;
+
 use super::collect;
 use super::model::{CoreDump, ProcessDump};
 use super::print::print;
@@ -30,7 +32,7 @@ pub fn run(file: &Path, options: &DumpOptions) -> anyhow::Result<u8> {
         exe: options.core.exe.clone(),
         sysroot: options.core.sysroot.clone(),
     };
-    let core = CoreFile::open(file, &files)?;
+    let core = CoreFile::open(file, &files).with_context(|| file.display().to_string())?;
     let (size, whole) = core.sizes();
     let mut core = PythonCore::find(core)?;
     if size < whole {

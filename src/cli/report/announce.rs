@@ -102,9 +102,12 @@ impl Announcer {
             Format::Lines => ("table of lines", None),
             Format::Functions => ("table of functions", None),
         };
+        let place = match path == Path::new("-") {
+            true => "stdout".to_owned(),
+            false => format!("'{}'", path.display()),
+        };
         self.print(&format!(
-            "Wrote {what} to '{}'. Samples: {samples} Errors: {errors}",
-            path.display()
+            "Wrote {what} to {place}. Samples: {samples} Errors: {errors}"
         ));
         if let (Some(hint), Some(_)) = (hint, self.stdout_name) {
             self.print(hint);

@@ -27,9 +27,16 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     let Closing { profile, stats, .. } = closing;
     let rate_hz = profile.options().rate_hz;
     let mut lines: Vec<String> = closing_line(closing).into_iter().collect();
-    if !closing.format.needs_memory() {
-        lines.extend(emptiness(profile, closing.last_error));
+    let emptiness = match closing.format.needs_memory() {
+        true => None,
+        false => emptiness(profile, closing.last_error),
+    };
+    if emptiness.is_none()
+        && let Some(error) = closing.last_error
+    {
+        lines.push(format!("Last error: {error}"));
     }
+    lines.extend(emptiness);
     lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
     lines.extend(fullness(profile));
     lines.extend(memory::lines(profile));

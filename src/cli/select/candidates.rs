@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::unistd::geteuid;
+
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::attach::locate::program_holds_interpreter;
 use crate::cpython::process::PythonProcess;
@@ -59,7 +61,11 @@ pub fn only_one(secrets: Secrets) -> Result<Pid, UserError> {
         ([], []) => {
             return Err(UserError {
                 message: "no --pid given, and no readable Python process found".to_owned(),
-                hint: "use --pid PID, or run as root to find other users' processes".to_owned(),
+                hint: match geteuid().is_root() {
+                    true => "use --pid PID; doctor --pid PID says why a process is not readable",
+                    false => "use --pid PID, or run as root to find other users' processes",
+                }
+                .to_owned(),
                 status: USAGE,
             });
         }

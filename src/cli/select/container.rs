@@ -1,5 +1,7 @@
 //! `--in-container`: finds a process by the PID that it has inside its container.
 
+use nix::unistd::geteuid;
+
 use super::candidates::Search;
 use crate::os::Pid;
 use crate::os::container::find::{Container, ContainerProcess, Containers};
@@ -122,7 +124,12 @@ fn no_process(
         ),
         None => UserError::failure(
             format!("container '{name}' has no readable Python process"),
-            "its processes are listed above; run as root to read all of them",
+            match geteuid().is_root() {
+                true => {
+                    "its processes are listed above; doctor --pid PID says why one is not readable"
+                }
+                false => "its processes are listed above; run as root to read all of them",
+            },
         ),
     }
 }

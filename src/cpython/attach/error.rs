@@ -99,6 +99,9 @@ pub enum AttachError {
     },
 }
 
+/// What such a process is, in an error.
+const KERNEL_THREAD: &str = "a kernel thread";
+
 impl AttachError {
     /// The remedy, in one line.
     pub fn hint(&self) -> String {
@@ -109,13 +112,16 @@ impl AttachError {
                     .into()
             }
             AttachError::PermissionDenied { hint, .. } => hint.clone(),
-            AttachError::Ended { parent, .. } => {
-                format!("a zombie has no memory to read; show its parent with ps -fp {parent}")
-            }
+            AttachError::Ended { parent, .. } => format!(
+                "nothing can be read of a zombie; it goes when process {parent} waits for it, or ends"
+            ),
             AttachError::IsThread { pid, .. } => format!("give the process: --pid {pid}"),
             AttachError::InVfork { parent, .. } => format!(
                 "give its parent: --pid {parent}; or wait, its program may be on a slow disk"
             ),
+            AttachError::NotPython { what, .. } if what == KERNEL_THREAD => {
+                "give the pid of a Python process: pgrep -af python".into()
+            }
             AttachError::NotPython { pid, .. } => format!(
                 "give the pid of the Python process itself; list the children of a wrapper with \
                  pstree -p {pid}"
@@ -214,7 +220,7 @@ impl AttachError {
             },
             OpenError::KernelThread(_) => AttachError::NotPython {
                 pid,
-                what: "a kernel thread".into(),
+                what: KERNEL_THREAD.into(),
             },
             OpenError::PermissionDenied(problem) => AttachError::PermissionDenied {
                 problem: problem.to_string(),

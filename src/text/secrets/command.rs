@@ -28,8 +28,20 @@ const MAX_WORD: usize = 4096;
 pub struct CommandLine(Vec<String>);
 
 impl CommandLine {
-    /// These arguments.
-    pub fn new(words: Vec<String>) -> CommandLine {
+    /// These arguments, without the blanks and the empty arguments at their end: a program that sets its title
+    /// pads it with these to its former length.
+    pub fn new(mut words: Vec<String>) -> CommandLine {
+        let is_padding = |word: &String| word.trim_end().is_empty();
+        if let [.., last_but_one, last] = words.as_slice()
+            && is_padding(last_but_one)
+            && is_padding(last)
+        {
+            let used = words.iter().rposition(|word| !is_padding(word));
+            words.truncate(used.map_or(0, |last| last + 1));
+        }
+        if let [title] = words.as_mut_slice() {
+            title.truncate(title.trim_end().len());
+        }
         CommandLine(words)
     }
 
@@ -133,6 +145,22 @@ mod tests {
     fn shown(words: &[&str]) -> String {
         let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
         CommandLine::new(words).words(Secrets::Hidden).join(" ")
+    }
+
+    /// Titles had 55 blanks at their end, and JSON had eleven empty strings.
+    #[test]
+    fn the_padding_of_a_title_is_left_out() {
+        let words = |words: &[&str]| {
+            let words = words.iter().map(|word| (*word).to_owned());
+            let command = CommandLine::new(words.collect());
+            command.words(Secrets::Hidden).into_owned()
+        };
+        assert_eq!(words(&["worker: idle", "", "", ""]), ["worker: idle"]);
+        assert_eq!(words(&["worker: idle   "]), ["worker: idle"]);
+        assert_eq!(words(&["worker", "", "a", "", " "]), ["worker", "", "a"]);
+        // An argument that is empty.
+        assert_eq!(words(&["grep", ""]), ["grep", ""]);
+        assert!(words(&["", ""]).is_empty());
     }
 
     #[test]
