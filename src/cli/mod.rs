@@ -1,6 +1,7 @@
 //! The command line: arguments, options, one function per subcommand, messages and exit statuses.
 
 pub mod args;
+pub mod called_as;
 pub mod completions;
 pub mod doctor;
 pub mod dump;

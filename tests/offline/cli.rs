@@ -112,6 +112,18 @@ fn version_is_the_packages() {
 }
 
 #[test]
+fn a_link_named_py_spy_has_a_version_of_py_spy_first() {
+    let folder = tempfile::tempdir().unwrap();
+    let link = folder.path().join("py-spy");
+    let program = pyspy(&[]).get_program().to_owned();
+    std::os::unix::fs::symlink(program, &link).unwrap();
+    let output = Command::new(&link).arg("--version").output().unwrap();
+    assert!(output.status.success());
+    let expected = format!("py-spy 0.4.3 (pyspy-rs {})\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(stdout(&output), expected);
+}
+
+#[test]
 fn completions_name_the_commands() {
     for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
         let output = run(&["completions", shell]);

@@ -103,6 +103,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
     (
         "cli",
         &[
+            "called_as",
             "args",
             "stdout",
             "logging",

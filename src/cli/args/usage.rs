@@ -1,9 +1,12 @@
 //! Usage errors, in clap's format.
 
+use std::io::{self, Write as _};
+
 use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::Cli;
+use crate::cli::called_as::{PY_SPY_VERSION, is_py_spy};
 use crate::session::errors::{USAGE, print_stderr};
 
 /// Prints a usage error (or the help or version, which clap also reports as errors) and returns the
@@ -12,6 +15,10 @@ pub fn usage(error: &clap::Error) -> u8 {
     if let Some((what, hint)) = unavailable(error) {
         print_stderr(&format!("error: {what}"));
         print_stderr(&format!("hint: {hint}"));
+    } else if error.kind() == ErrorKind::DisplayVersion && is_py_spy() {
+        // Its scripts compare the version with that of a feature.
+        let line = format!("py-spy {PY_SPY_VERSION} ({})", error.to_string().trim());
+        let _ = writeln!(io::stdout(), "{line}");
     } else {
         let _ = error.print();
     }

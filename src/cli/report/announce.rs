@@ -1,10 +1,10 @@
 //! The lines of `record` that scripts for py-spy read: what it starts, why it stops, and what it has written.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::cli::called_as;
 use crate::output::format::Format;
 use crate::session::errors::print_stderr;
 use crate::session::recording::Ending;
@@ -25,7 +25,7 @@ impl Announcer {
     /// On stdout, unless a file is written to it.
     pub fn of_record(stdout_is_taken: bool) -> Announcer {
         Announcer {
-            stdout_name: (!stdout_is_taken).then(|| name(std::env::args_os().next())),
+            stdout_name: (!stdout_is_taken).then(called_as::name),
             late_at: None,
         }
     }
@@ -132,31 +132,4 @@ impl Announcer {
 fn on_stdout(line: &str) {
     let mut out = io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// The name before each line: py-spy's if we are called by it, as its scripts expect.
-fn name(program: Option<OsString>) -> &'static str {
-    let program = program.unwrap_or_default();
-    match Path::new(&program).file_name() {
-        Some(name) if name == "py-spy" => "py-spy",
-        _ => "pyspy-rs",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_is_py_spys_if_we_are_called_so() {
-        for (program, expected) in [
-            (Some("py-spy"), "py-spy"),
-            (Some("/usr/bin/py-spy"), "py-spy"),
-            (Some("/usr/bin/pyspy-rs"), "pyspy-rs"),
-            (Some("py-spy/x"), "pyspy-rs"),
-            (None, "pyspy-rs"),
-        ] {
-            assert_eq!(name(program.map(OsString::from)), expected);
-        }
-    }
 }
