@@ -1,6 +1,6 @@
 //! `memory`: a recording of memory that is shown while it runs, as a plot or as lines.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::time::Duration;
 
 use super::options::MemoryOptions;
@@ -11,6 +11,7 @@ use super::select::resolve;
 use crate::sampler::processes::root::Root;
 use crate::session::errors::{UserError, is_closed_pipe, print_stderr};
 use crate::session::files::PendingFiles;
+use crate::session::launch::OwnOutput;
 use crate::session::recording::{Run, Samples};
 use crate::session::run::{Outcome, Started, run as run_command};
 use crate::session::signals::StopSignals;
@@ -18,8 +19,8 @@ use crate::text::escape::command_line;
 use crate::tui::app;
 use crate::tui::memory::state::MemoryState;
 use crate::tui::memory::view::MemoryView;
-use crate::tui::model::{Model, Title};
-use crate::tui::terminal::term;
+use crate::tui::model::{Model, Refreshes, Title};
+use crate::tui::terminal::term::{self, can_draw};
 
 /// Shows the plot or prints lines, and returns the exit status: 0, or a launched program's own.
 ///
@@ -39,10 +40,17 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
         }
     })?;
     let subprocesses = options.record.sampling.subprocesses;
-    run_command(&process, subprocesses, &signals, |started| match started {
-        Started::Attached(root) => watch(root, options, files.as_ref(), &signals),
-        Started::EndedEarly(program) => Outcome::ended_early(program),
-    })
+    let beside = OwnOutput::of_view();
+    run_command(
+        &process,
+        subprocesses,
+        beside,
+        &signals,
+        |started| match started {
+            Started::Attached(root) => watch(root, options, files.as_ref(), &signals),
+            Started::EndedEarly(program) => Outcome::ended_early(program),
+        },
+    )
 }
 
 fn watch(
@@ -58,14 +66,19 @@ fn watch(
             command: command_line(&root.target().command_line().words(record.sampling.secrets)),
             pid: root.pid(),
             version: root.version().to_string(),
+            subprocesses: record.sampling.subprocesses,
         },
         by_line: false,
         file: (record.output.as_ref()).map(|path| path.to_string_lossy().into_owned()),
     };
+    let refreshes = Refreshes {
+        delay: options.delay,
+        limit: None,
+    };
     let mut state = MemoryState::new(record.profile_options());
     let (run, shown) = Run::observe(root, &record.samples(), &stop, |samples| {
         if can_draw() {
-            app::run(samples, &mut state, view, options.delay, &stop).map(|_| ())
+            app::run(samples, &mut state, view, refreshes, &stop).map(|_| ())
         } else {
             print_lines(samples, &mut state, options.delay)
         }
@@ -87,11 +100,6 @@ fn watch(
             UserError::failure(error.to_string(), hint).into()
         })),
     }
-}
-
-/// Whether stdout is a terminal that can show a plot.
-pub fn can_draw() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Prints a line after each delay, and the verdict at the end.

@@ -23,6 +23,7 @@ use crate::os::process::sudo::has_lent_ids;
 use crate::os::procfs::cgroup::cpu::note_counts;
 use crate::session::errors;
 use crate::session::job_control;
+use crate::tui::terminal::term::can_draw;
 use args::Cli;
 use options::Action;
 use stdout::to_stdout;
@@ -61,7 +62,7 @@ pub fn run() -> ExitCode {
 fn perform(action: Action) -> anyhow::Result<u8> {
     note_counts();
     if !matches!(action, Action::Completions(_)) {
-        let has_screen = matches!(action, Action::Top(_) | Action::Memory(_)) && memory::can_draw();
+        let has_screen = matches!(action, Action::Top(_) | Action::Memory(_)) && can_draw();
         // Before the first thread.
         if let Err(error) = watchdog::start(has_screen) {
             log::info!("no watchdog: {error}");
@@ -70,8 +71,7 @@ fn perform(action: Action) -> anyhow::Result<u8> {
     match action {
         // Reads no process.
         Action::Completions(_) => {}
-        Action::Top(_) => job_control::start(true)?,
-        Action::Memory(_) => job_control::start(memory::can_draw())?,
+        Action::Top(_) | Action::Memory(_) => job_control::start(can_draw())?,
         Action::Record(_) => job_control::start(false)?,
         // They pause for milliseconds, and are needed most where nothing more can be started.
         Action::Dump(_) | Action::Doctor(_) => {

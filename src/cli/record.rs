@@ -13,6 +13,7 @@ use crate::profile::Profile;
 use crate::sampler::processes::root::Root;
 use crate::session::errors::print_stderr;
 use crate::session::files::PendingFiles;
+use crate::session::launch::OwnOutput;
 use crate::session::options::Process;
 use crate::session::recording::{Run, Samples};
 use crate::session::run::{Outcome, Started, run as run_command};
@@ -38,7 +39,8 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     let is_launched = matches!(process, Process::Launch(_));
     let subprocesses = options.sampling.subprocesses;
     let mut announcer = Announcer::of_record(files.use_stdout());
-    run_command(&process, subprocesses, &signals, |started| {
+    let beside = OwnOutput::None;
+    run_command(&process, subprocesses, beside, &signals, |started| {
         let profile = Profile::new(options.profile_options());
         let (run, profile) = match started {
             Started::Attached(root) => {

@@ -1,33 +1,43 @@
-//! `top`: the live view of a running process or of a launched program.
-
-use std::io;
+//! `top`: the live view of a running process or of a launched program, or frames of text.
 
 use super::options::TopOptions;
 use super::report::timing;
 use super::select::resolve;
 use crate::profile::options::ProfileOptions;
 use crate::sampler::processes::root::Root;
-use crate::session::errors::UserError;
+use crate::session::errors::{UserError, without_number};
+use crate::session::launch::OwnOutput;
 use crate::session::recording::{Run, SamplesOptions};
 use crate::session::run::{Outcome, Started, run as run_command};
 use crate::session::signals::StopSignals;
 use crate::text::escape::command_line;
 use crate::tui::model::Title;
-use crate::tui::terminal::term;
+use crate::tui::terminal::term::{self, can_draw};
 use crate::tui::top;
+use crate::tui::top::plain::{DEFAULT_LINES, FrameSize};
 
-/// Shows the live view, and returns the exit status: 0, or a launched program's own.
+/// More lines than any reader wants.
+const MAX_LINES: usize = 10_000;
+
+/// Shows the table on a terminal, else prints it, and returns the exit status: 0, or a launched program's own.
 ///
 /// # Errors
-/// When there is no terminal, or the process cannot be sampled.
+/// When the process cannot be sampled, or the table cannot be written.
 pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
     let process = resolve::process(&options.target, options.sampling.secrets)?;
     let signals = StopSignals::catch(term::leave)?;
     let subprocesses = options.sampling.subprocesses;
-    run_command(&process, subprocesses, &signals, |started| match started {
-        Started::Attached(root) => watch(root, options, &signals),
-        Started::EndedEarly(program) => Outcome::ended_early(program),
-    })
+    let beside = OwnOutput::of_view();
+    run_command(
+        &process,
+        subprocesses,
+        beside,
+        &signals,
+        |started| match started {
+            Started::Attached(root) => watch(root, options, &signals),
+            Started::EndedEarly(program) => Outcome::ended_early(program),
+        },
+    )
 }
 
 fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
@@ -37,8 +47,9 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
             command: command_line(&root.target().command_line().words(sampling.secrets)),
             pid: root.pid(),
             version: root.version().to_string(),
+            subprocesses: sampling.subprocesses,
         },
-        delay: options.delay,
+        refreshes: options.refreshes,
         rate: f64::from(sampling.rate_hz),
         profile: ProfileOptions {
             selection: sampling.selection,
@@ -54,7 +65,11 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
     };
     let stop = signals.stop_flag();
     let (run, shown) = Run::observe(root, &samples, &stop, |samples| {
-        top::run(samples, view, &stop)
+        if can_draw() {
+            top::run(samples, view, &stop)
+        } else {
+            top::print(samples, view, frame_size(), &stop)
+        }
     });
     log::info!("{}", timing::pauses(&run.stats.pauses));
     match shown {
@@ -62,13 +77,25 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
             ending: run.ending,
             result: Ok(()),
         },
-        Err(error) => Outcome::failure(match error.kind() {
-            io::ErrorKind::Unsupported => UserError::failure(
-                error.to_string(),
-                "top needs a terminal; use record or dump without one",
-            )
-            .into(),
-            _ => error.into(),
-        }),
+        Err(error) => {
+            let message = format!(
+                "cannot show the table: {}",
+                without_number(&error.to_string())
+            );
+            let hint = "redirect the output to another place";
+            Outcome::failure(UserError::failure(message, hint).into())
+        }
+    }
+}
+
+/// The size of a frame: 24 whole lines, unless LINES and COLUMNS say otherwise.
+fn frame_size() -> FrameSize {
+    let number = |name| {
+        let text = std::env::var(name).ok()?;
+        text.parse::<usize>().ok().filter(|number| *number > 0)
+    };
+    FrameSize {
+        lines: number("LINES").unwrap_or(DEFAULT_LINES).min(MAX_LINES),
+        columns: number("COLUMNS"),
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use std::{fs, mem, thread};
 
 use super::errors::{UserError, print_stderr};
-use super::launch::Launched;
+use super::launch::{Launched, SILENCE};
 use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
@@ -148,7 +148,14 @@ pub fn attach_launched(
     let pid = launched.pid();
     // If it ends at once, no other name of it is ever seen.
     let mut program = PathBuf::from(launched.file());
+    let mut message_at = launched.is_captured().then(|| Instant::now() + SILENCE);
     let is_running = || {
+        if message_at.is_some_and(|at| Instant::now() >= at) {
+            message_at = None;
+            print_stderr(&format!(
+                "waiting until the program (process {pid}) runs Python"
+            ));
+        }
         // The link of a process that has ended is unreadable; the last one counts.
         program = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or(mem::take(&mut program));
         !launched.has_ended() && !stop.load(Ordering::SeqCst)
@@ -206,6 +213,7 @@ mod tests {
     #![allow(clippy::unwrap_used)] // A test may fail by panicking.
 
     use super::*;
+    use crate::session::launch::OwnOutput;
     use crate::session::options::Program;
     use crate::session::signals::StopSignals;
 
@@ -217,7 +225,7 @@ mod tests {
             file: "/bin/true".into(),
             args: Vec::new(),
         };
-        let mut launched = Launched::start(&program, &signals).unwrap();
+        let mut launched = Launched::start(&program, OwnOutput::None, &signals).unwrap();
         while !launched.has_ended() {
             thread::yield_now();
         }

@@ -1,4 +1,4 @@
-//! A launched program: it inherits stdin, stdout and stderr; its exit status becomes ours.
+//! A launched program: its standard streams are ours, or beside our screen; its exit status becomes ours.
 
 use std::ffi::{OsStr, OsString};
 use std::thread;
@@ -9,17 +9,46 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::Pid as NixPid;
 
-use super::errors::{UserError, report, without_number};
+use super::errors::{UserError, print_stderr, report, without_number};
+use super::program_output;
 use super::signals::StopSignals;
 use crate::os::Pid;
+use crate::os::process::captured::CapturedOutput;
 use crate::os::process::launch::{self, LaunchError};
+use crate::os::process::streams::Streams;
 use crate::os::process::sudo::sudo_user;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::os::thread::start::reached_limit;
 use crate::session::options::Program;
+use crate::tui::terminal::term::can_draw;
 
 /// Time between SIGTERM and SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// How long a program that prints nothing on the terminal is awaited without a message.
+pub const SILENCE: Duration = Duration::from_secs(1);
+
+/// What we print ourselves while a launched program runs, which the program's output must not disturb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnOutput {
+    /// Nothing that has to be kept apart: the streams are the program's.
+    None,
+    /// Lines on stdout, for a reader: the program's stdout is our stderr.
+    Lines,
+    /// A screen with keys on the terminal: the program reads nothing from the terminal, and the end of its output
+    /// is shown when the program has ended.
+    Screen,
+}
+
+impl OwnOutput {
+    /// That of a live view: a screen, or lines where none can be shown.
+    pub fn of_view() -> OwnOutput {
+        if can_draw() {
+            OwnOutput::Screen
+        } else {
+            OwnOutput::Lines
+        }
+    }
+}
 
 /// A launched program that has not been waited for. Signals to pyspy-rs are forwarded to it.
 #[derive(Debug)]
@@ -27,6 +56,7 @@ pub struct Launched {
     program: launch::ChildProcess,
     file: OsString,
     signals: StopSignals,
+    output: Option<CapturedOutput>,
 }
 
 impl Launched {
@@ -34,8 +64,20 @@ impl Launched {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub fn start(program: &Program, signals: &StopSignals) -> anyhow::Result<Launched> {
-        let launched = launch::ChildProcess::start(&program.file, &program.args)
+    pub fn start(
+        program: &Program,
+        beside: OwnOutput,
+        signals: &StopSignals,
+    ) -> anyhow::Result<Launched> {
+        let (streams, output) = match beside {
+            OwnOutput::None => (Streams::inherited(), None),
+            OwnOutput::Lines => (Streams::beside_stdout()?, None),
+            OwnOutput::Screen => {
+                let (output, writer) = CapturedOutput::start()?;
+                (Streams::beside_screen(writer)?, Some(output))
+            }
+        };
+        let launched = launch::ChildProcess::start(&program.file, &program.args, streams)
             .map_err(|error| cannot_run(program, &error))?;
         signals.set_program(Some(launched.pid()));
         // After the start: the program must inherit an ignored SIGINT.
@@ -44,6 +86,7 @@ impl Launched {
             program: launched,
             file: program.file.clone(),
             signals: signals.clone(),
+            output,
         })
     }
 
@@ -55,6 +98,18 @@ impl Launched {
     /// The program as given.
     pub fn file(&self) -> &OsStr {
         &self.file
+    }
+
+    /// Whether its output is captured, so that nobody sees it before it ends.
+    pub fn is_captured(&self) -> bool {
+        self.output.is_some()
+    }
+
+    /// Prints the end of its output, if that was captured.
+    pub fn print_output(&self, has_failed: bool) {
+        if let Some(output) = &self.output {
+            program_output::print(&output.end(), has_failed);
+        }
     }
 
     /// Whether it has ended. It is not waited for, so that its PID is not reused.
@@ -89,16 +144,33 @@ impl Launched {
     /// Sends SIGTERM, and SIGKILL after `grace`.
     pub fn end(&mut self, grace: Duration) {
         self.signals.send_to_program(Signal::SIGTERM);
-        let deadline = Instant::now() + grace;
+        if !self.ends_within(grace) {
+            self.signals.send_to_program(Signal::SIGKILL);
+        }
+        self.wait();
+    }
+
+    fn ends_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
         while !self.has_ended() {
             PauseGuard::settle();
             if Instant::now() >= deadline {
-                self.signals.send_to_program(Signal::SIGKILL);
-                break;
+                return false;
             }
             thread::sleep(Duration::from_millis(10));
         }
-        self.wait();
+        true
+    }
+
+    /// Waits for its end as [`wait`](Launched::wait) does, and says so if nothing else shows that it runs.
+    pub fn wait_visibly(&mut self) -> u8 {
+        if self.is_captured() && !self.ends_within(SILENCE) {
+            print_stderr(&format!(
+                "waiting for the end of the program (process {})",
+                self.pid()
+            ));
+        }
+        self.wait()
     }
 }
 

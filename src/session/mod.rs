@@ -7,6 +7,7 @@ pub mod files;
 pub mod job_control;
 pub mod launch;
 pub mod options;
+pub mod program_output;
 pub mod recording;
 pub mod run;
 pub mod signals;

@@ -2,7 +2,7 @@
 
 use super::attach::{Launching, attach_launched, attach_tree, never_python};
 use super::errors::print_stderr;
-use super::launch::{GRACE, Launched, status_of_failure};
+use super::launch::{GRACE, Launched, OwnOutput, status_of_failure};
 use super::options::{Process, Program};
 use super::recording::Ending;
 use super::signals::StopSignals;
@@ -24,13 +24,14 @@ pub struct Outcome {
 
 /// Starts the target, calls the command's part, and returns the exit status: 0, or a launched program's
 /// own. A launched program is terminated when the duration is over or the user has quit, as py-spy does;
-/// else its end is awaited.
+/// else its end is awaited. `beside`: what the command prints while the program runs.
 ///
 /// # Errors
 /// When the target cannot be attached to or launched, or the command fails.
 pub fn run(
     process: &Process,
     subprocesses: bool,
+    beside: OwnOutput,
     signals: &StopSignals,
     command: impl FnOnce(Started<'_>) -> Outcome,
 ) -> anyhow::Result<u8> {
@@ -42,12 +43,12 @@ pub fn run(
         }
         Process::Launch(program) => program,
     };
-    let mut launched = Launched::start(program, signals)?;
+    let mut launched = Launched::start(program, beside, signals)?;
     let attached = attach_launched(&launched, subprocesses, &signals.stop_flag());
     let outcome = match attached {
         Ok(Launching::Attached(root)) => command(Started::Attached(*root)),
         Ok(Launching::EndedEarly) => command(Started::EndedEarly(program)),
-        // The program runs on without us.
+        // The program runs on without us, if its user sees it.
         Ok(Launching::NeverPython(what)) => Outcome::failure(never_python(&what).into()),
         Err(error) => Outcome::failure(error.into()),
     };
@@ -55,14 +56,18 @@ pub fn run(
         Ending::Duration => true,
         // A key, not a signal: the program does not know that the user has quit.
         Ending::Stopped => signals.received().is_none(),
-        Ending::ProgramEnded => false,
+        // A failure, after which nobody would see what the program prints.
+        Ending::ProgramEnded => {
+            outcome.result.is_err() && launched.is_captured() && !launched.has_ended()
+        }
     };
     let status = if is_over {
         launched.end(GRACE);
         0
     } else {
-        launched.wait()
+        launched.wait_visibly()
     };
+    launched.print_output(status != 0 || outcome.result.is_err());
     match outcome.result {
         Ok(()) => Ok(status),
         Err(error) => status_of_failure(status, error),

@@ -6,21 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use super::model::{Ending, Model, SampleSource, View};
+use super::model::{ENOUGH_SAMPLES, Ending, Model, Refreshes, SampleSource, View};
 use super::terminal::screen::{self, ScreenChannel};
 use super::terminal::suspend;
 use super::terminal::term::{LeaveOnDrop, Terminal};
 use crate::os::thread::start::start;
 
-/// Number of samples after which the first snapshot is drawn, without waiting for a whole delay. The last
-/// snapshot covers at least as many, if possible.
-const ENOUGH_SAMPLES: u64 = 10;
 /// Longest wait at the end for a terminal that accepts no output.
 const EXIT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Longest delay, about a year, so that additions do not overflow.
-const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 
-/// Draws the view until the source ends or `stop` is set, then prints the last snapshot on the normal
+/// Draws the view until the source ends, `stop` is set, or there were as many refreshes as are wanted, then prints the last snapshot on the normal
 /// screen. A key to quit sets `stop`, so that a source that checks the flag ends its sleep.
 ///
 /// The caller's signal handlers must set `stop` on SIGINT (from Ctrl-C, since the terminal still generates
@@ -28,9 +23,9 @@ const MAX_DELAY: Duration = Duration::from_secs(1 << 25);
 /// installed, so that Ctrl-Z has no effect after the return. Ctrl-Z waits for the current sample, so that no
 /// thread of the target stays paused while this process is stopped.
 ///
-/// A launched program that writes to the same terminal overwrites the table; each update clears the screen
-/// and draws everything, and the program's output disappears with the screen. Such a program reads from the
-/// terminal without line editing, and each key goes to the process that reads it first.
+/// A program that writes to the same terminal overwrites the table; each update clears the screen and draws
+/// everything. A launched program does so only if it opens the terminal itself: see
+/// [`Streams`](crate::os::process::streams::Streams).
 ///
 /// # Errors
 /// `Unsupported` if stdout is not a terminal that can show a table; later, any error of the terminal. The
@@ -39,7 +34,7 @@ pub fn run<V: View>(
     source: &mut impl SampleSource,
     model: &mut impl Model<Snapshot = V::Snapshot>,
     view: V,
-    delay: Duration,
+    refreshes: Refreshes,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Ending> {
     let terminal = Arc::new(Terminal::open()?);
@@ -57,8 +52,7 @@ pub fn run<V: View>(
     })
     .map_err(io::Error::other)?;
     let finish = FinishOnDrop(&shared.finished);
-    let delay = delay.min(MAX_DELAY);
-    let (ending, last) = sample(source, model, delay, &terminal, &shared);
+    let (ending, last) = sample(source, model, refreshes, &terminal, &shared);
     drop(finish);
 
     let shown = match reported.recv_timeout(EXIT_TIMEOUT) {
@@ -110,12 +104,13 @@ impl Drop for FinishOnDrop<'_> {
 fn sample<M: Model>(
     source: &mut impl SampleSource,
     model: &mut M,
-    delay: Duration,
+    refreshes: Refreshes,
     terminal: &Terminal,
     shared: &ScreenChannel<M::Snapshot>,
 ) -> (Ending, Arc<M::Snapshot>) {
     let mut last_tick = Instant::now();
     let mut last = None;
+    let mut refreshed = 0;
     let ending = loop {
         // A thread that cannot be resumed yet would stop as soon as it can, and stay so: Ctrl-Z waits.
         if shared.suspend.load(Ordering::SeqCst) && source.settle() {
@@ -138,12 +133,18 @@ fn sample<M: Model>(
             model.reset();
         }
         model.add(&sample, source);
+        // The first snapshot need not wait for a whole delay.
         let early = last.is_none() && model.samples_now() >= ENOUGH_SAMPLES;
-        if reset || early || last_tick.elapsed() >= delay {
+        let is_due = last_tick.elapsed() >= refreshes.delay;
+        if reset || early || is_due {
             let snapshot = Arc::new(model.tick());
             shared.publish(Arc::clone(&snapshot));
             last = Some(snapshot);
             last_tick = Instant::now();
+            refreshed += u64::from(is_due);
+            if refreshes.limit == Some(refreshed) {
+                break Ending::Stopped;
+            }
         }
     };
     match last {

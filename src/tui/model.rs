@@ -1,12 +1,26 @@
 //! What a live view consists of: a [`SampleSource`], a [`Model`] that counts its samples, and a [`View`]
 //! that draws the [snapshots](Model::Snapshot) of the model.
 
+use std::time::Duration;
+
 use ratatui::buffer::Buffer;
 
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
 use crate::profile::options::ProcessLabel;
 use crate::sampler::sample::Sample;
+
+/// Number of samples after which a snapshot is worth showing before a whole delay is over, if possible.
+pub const ENOUGH_SAMPLES: u64 = 10;
+
+/// When a view shows a new snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refreshes {
+    /// Time between two.
+    pub delay: Duration,
+    /// The view ends after so many; `None`: with the program, or when the user quits.
+    pub limit: Option<u64>,
+}
 
 /// An iterator of samples. `next` sleeps until the next sample is due, and returns `None` when all
 /// processes have ended or the `stop` flag of [`run`](super::app::run) is set.
@@ -103,4 +117,6 @@ pub struct Title {
     pub pid: Pid,
     /// Version of its interpreter, such as `3.12.1`.
     pub version: String,
+    /// Whether child processes are included.
+    pub subprocesses: bool,
 }

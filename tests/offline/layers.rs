@@ -82,7 +82,9 @@ const FLOORS: [(&str, &[&str]); 10] = [
     ),
     (
         "tui",
-        &["cells", "model", "rows", "memory", "terminal", "app", "top"],
+        &[
+            "cells", "model", "rows", "memory", "terminal", "app", "plain", "top",
+        ],
     ),
     (
         "session",
@@ -93,6 +95,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "signals",
             "job_control",
             "files",
+            "program_output",
             "launch",
             "attach",
             "sources",

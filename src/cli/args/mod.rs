@@ -41,6 +41,7 @@ Examples:
 const TOP_EXAMPLES: &str = "\
 Examples:
   pyspy-rs top --pid 8172
+  pyspy-rs top --pid 8172 --once | grep GIL:
   pyspy-rs top --delay 0.5 -- python3 app.py --its-option";
 
 const MEMORY_EXAMPLES: &str = "\
@@ -320,10 +321,19 @@ pub struct TopArgs {
     #[command(flatten)]
     pub sampling: SamplingArgs,
 
-    /// Seconds between refreshes
+    /// Seconds between refreshes, or between frames if stdout is not a terminal
     #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
           help_heading = "Output")]
     pub delay: Delay,
+
+    /// Stop after so many refreshes; a launched program is then terminated
+    #[arg(long, value_name = "N", help_heading = "Output",
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub refreshes: Option<u64>,
+
+    /// Stop after the first refresh
+    #[arg(long, help_heading = "Output", conflicts_with = "refreshes")]
+    pub once: bool,
 
     /// Show full paths instead of paths below the import root
     #[arg(long, help_heading = "Output")]

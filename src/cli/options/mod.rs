@@ -15,6 +15,7 @@ use crate::profile::options::{ProfileOptions, Selection, Weights};
 use crate::session::options::{Sampling, Target};
 use crate::session::recording::SamplesOptions;
 use crate::text::secrets::Secrets;
+use crate::tui::model::Refreshes;
 
 /// A subcommand with its options.
 #[derive(Debug)]
@@ -113,7 +114,7 @@ impl RecordOptions {
 pub struct TopOptions {
     pub target: Target,
     pub sampling: Sampling,
-    pub delay: Duration,
+    pub refreshes: Refreshes,
     pub full_filenames: bool,
 }
 
@@ -245,7 +246,10 @@ fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     Ok(TopOptions {
         sampling,
         target: target(args.target, "top")?,
-        delay: args.delay.0,
+        refreshes: Refreshes {
+            delay: args.delay.0,
+            limit: if args.once { Some(1) } else { args.refreshes },
+        },
         full_filenames: args.full_filenames,
     })
 }

@@ -120,12 +120,20 @@ fn dump_and_top_accept_all_spellings_of_py_spy() {
     ] {
         let options = top(line);
         assert_eq!(options.target, Target::Pid(12));
-        assert_eq!(options.delay, Duration::from_millis(500));
+        assert_eq!(options.refreshes.delay, Duration::from_millis(500));
         assert_eq!(options.sampling.rate_hz, 7);
         assert!(options.sampling.subprocesses && options.sampling.nonblocking);
         assert!(options.sampling.selection.idle && options.sampling.selection.gil_only);
     }
-    assert_eq!(top("pyspy-rs top -p 1").delay, Duration::from_secs(1));
+    let refreshes = |line| {
+        let Refreshes { delay, limit } = top(line).refreshes;
+        (delay, limit)
+    };
+    let second = Duration::from_secs(1);
+    assert_eq!(refreshes("pyspy-rs top -p 1"), (second, None));
+    assert_eq!(refreshes("pyspy-rs top -p 1 --once"), (second, Some(1)));
+    let line = "pyspy-rs top -p 1 -n --refreshes 3";
+    assert_eq!(refreshes(line), (second, Some(3)));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! [`ChildProcess`]: a program that we started, which runs independently of us.
 //!
-//! It shares our standard streams, terminal and process group, so Ctrl-C in the terminal reaches it
+//! It shares our terminal and process group, and our standard streams unless [`Streams`] says otherwise. So Ctrl-C in the terminal reaches it
 //! directly, and nothing here ends it, not even our own death. As its parent we may also attach to
 //! it where Yama forbids that to others.
 //!
@@ -16,6 +16,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
+use super::streams::Streams;
 use super::sudo::sudo_user;
 use crate::os::Pid;
 use crate::os::procfs::status::Status;
@@ -56,9 +57,16 @@ pub struct ChildProcess {
 impl ChildProcess {
     /// Starts a program, searched in PATH if its name has no slash. On return the kernel has
     /// accepted the program, but may not have mapped it yet.
-    pub fn start(program: &OsString, arguments: &[OsString]) -> Result<ChildProcess, LaunchError> {
+    pub fn start(
+        program: &OsString,
+        arguments: &[OsString],
+        streams: Streams,
+    ) -> Result<ChildProcess, LaunchError> {
         let mut command = Command::new(program);
         command.args(arguments);
+        command.stdin(streams.stdin);
+        command.stdout(streams.stdout);
+        command.stderr(streams.stderr);
         let failure = |cause| LaunchError {
             program: printable(&program.to_string_lossy()).into_owned(),
             cause,
@@ -136,7 +144,12 @@ mod tests {
     use nix::sys::signal::{Signal, kill};
 
     fn shell(code: &str) -> ChildProcess {
-        ChildProcess::start(&"sh".into(), &["-c".into(), code.into()]).unwrap()
+        ChildProcess::start(
+            &"sh".into(),
+            &["-c".into(), code.into()],
+            Streams::inherited(),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -157,15 +170,22 @@ mod tests {
 
     #[test]
     fn a_failed_start_names_the_program() {
-        let error = ChildProcess::start(&"/nonexistent/\u{7}program".into(), &[]).unwrap_err();
+        let error = ChildProcess::start(
+            &"/nonexistent/\u{7}program".into(),
+            &[],
+            Streams::inherited(),
+        )
+        .unwrap_err();
         assert!(error.to_string().contains("/nonexistent/\u{fffd}program"));
-        let error = ChildProcess::start(&"/dev/null".into(), &[]).unwrap_err();
+        let error =
+            ChildProcess::start(&"/dev/null".into(), &[], Streams::inherited()).unwrap_err();
         assert!(error.to_string().contains("/dev/null"));
     }
 
     #[test]
     fn a_pause_is_not_mistaken_for_the_end() {
-        let mut program = ChildProcess::start(&"sleep".into(), &["1000".into()]).unwrap();
+        let mut program =
+            ChildProcess::start(&"sleep".into(), &["1000".into()], Streams::inherited()).unwrap();
         let pid = program.pid();
         // At first it may be in a disk wait for its program, where nothing stops it.
         let pause = || loop {

@@ -1,5 +1,6 @@
 //! [`TargetProcess`]: an opened process, and what can be read about it.
 
+pub mod captured;
 pub mod exec_rights;
 pub mod files;
 pub mod image;
@@ -8,6 +9,7 @@ pub mod launch;
 pub mod list;
 pub mod mapped_files;
 pub mod new_pids;
+pub mod streams;
 pub mod sudo;
 pub mod tree;
 pub mod usage;

@@ -41,6 +41,11 @@ static SAVED_MODE: Mutex<Option<(OwnedFd, Termios)>> = Mutex::new(None);
 /// Whether the alternate screen is active. Locked during every write to it.
 static SCREEN: Mutex<bool> = Mutex::new(false);
 
+/// Whether stdout is a terminal that can show a screen.
+pub fn can_draw() -> bool {
+    io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// Result of [`Terminal::wait`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Input {

@@ -1,18 +1,21 @@
 //! The live table of functions.
 
+pub mod header;
 pub mod help;
+pub mod plain;
 pub mod rss_line;
 pub mod state;
+pub mod table;
 pub mod view;
 
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use std::time::Duration;
 
-use super::app;
-use super::model::{Ending, SampleSource, Title};
+use super::model::{Ending, Refreshes, SampleSource, Title};
+use super::{app, plain as frames};
 use crate::profile::options::ProfileOptions;
+use plain::FrameSize;
 use state::TopState;
 use view::TopView;
 
@@ -20,12 +23,22 @@ use view::TopView;
 #[derive(Clone, Debug)]
 pub struct TopOptions {
     pub title: Title,
-    /// Time between two updates.
-    pub delay: Duration,
+    pub refreshes: Refreshes,
     /// Planned samples per second, to convert counts to seconds.
     pub rate: f64,
     /// What the table counts, and how it labels that.
     pub profile: ProfileOptions,
+}
+
+impl TopOptions {
+    fn view(&self) -> TopView {
+        let per_second = if self.profile.weights.cpu_time {
+            1e9
+        } else {
+            self.rate
+        };
+        TopView::new(self.title.clone(), per_second)
+    }
 }
 
 /// Shows the live table until the source ends or `stop` is set: see [`app::run`].
@@ -37,12 +50,30 @@ pub fn run(
     options: TopOptions,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Ending> {
-    let per_second = if options.profile.weights.cpu_time {
-        1e9
-    } else {
-        options.rate
-    };
-    let view = TopView::new(options.title, per_second);
+    let view = options.view();
     let mut state = TopState::new(options.profile);
-    app::run(source, &mut state, view, options.delay, stop)
+    app::run(source, &mut state, view, options.refreshes, stop)
+}
+
+/// Prints the table as frames of text: see [`frames::print`].
+///
+/// # Errors
+/// Those of [`frames::print`].
+pub fn print(
+    source: &mut impl SampleSource,
+    options: TopOptions,
+    size: FrameSize,
+    stop: &AtomicBool,
+) -> io::Result<Ending> {
+    let view = options.view();
+    let mut state = TopState::new(options.profile);
+    let pid = view.title.pid;
+    frames::print(
+        source,
+        &mut state,
+        options.refreshes,
+        stop,
+        pid,
+        |snapshot| size.frame(&view, snapshot),
+    )
 }

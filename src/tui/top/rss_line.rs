@@ -32,6 +32,11 @@ pub fn line(snapshot: &TopSnapshot, width: u16) -> Line<'static> {
     spans.into()
 }
 
+/// The line without the curve, as text.
+pub fn text(snapshot: &TopSnapshot) -> String {
+    Line::from(spans(snapshot)).to_string()
+}
+
 /// The line without the curve.
 pub fn spans(snapshot: &TopSnapshot) -> Vec<Span<'static>> {
     let bold = Style::new().add_modifier(Modifier::BOLD);

@@ -59,6 +59,7 @@ fn view() -> MemoryView {
             command: "python app.py --n 3".into(),
             pid: 42,
             version: "3.12.1".into(),
+            subprocesses: false,
         },
         by_line: false,
         file: Some("memory.svg".into()),

@@ -35,6 +35,8 @@ pub struct TopSnapshot {
     pub notice: Option<Arc<str>>,
     /// Threads in the last sample.
     pub threads: usize,
+    /// Processes in the last sample.
+    pub processes: usize,
     /// Active threads, summed over the samples of the interval.
     pub active_now: u64,
     /// Threads with the GIL, summed over the samples of the interval.
@@ -135,6 +137,7 @@ impl TopState {
             interval.notice = Some(Arc::from(notice.as_str()));
         }
         interval.threads = 0;
+        interval.processes = sample.processes.len();
         for process in &sample.processes {
             interval.threads += process.traces.len();
             for trace in &process.traces {

@@ -104,6 +104,17 @@ fn recursion_counts_once_per_stack() {
 }
 
 #[test]
+fn the_header_counts_the_processes_of_the_last_sample() {
+    let frames = FrameTable::default();
+    let mut state = TopState::new(options());
+    let both = vec![process(1, Vec::new()), process(2, Vec::new())];
+    state.add(&sample_of(0, both), &frames);
+    assert_eq!(state.tick().processes, 2);
+    state.add(&sample(Vec::new()), &frames);
+    assert_eq!(state.tick().processes, 1);
+}
+
+#[test]
 fn filters_select_threads_and_the_header_counts_all() {
     let mut frames = FrameTable::default();
     let [run, wait, hold] = ["run", "wait", "hold"].map(|name| frame(&mut frames, name, 1));

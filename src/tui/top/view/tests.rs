@@ -12,6 +12,7 @@ use super::TopView;
 use crate::rss::attribution::Growth;
 use crate::tui::model::{Column, Title, View};
 use crate::tui::rows::row::Row;
+use crate::tui::top::plain::{DEFAULT_LINES, FrameSize};
 use crate::tui::top::state::TopSnapshot;
 
 fn snapshot() -> TopSnapshot {
@@ -42,6 +43,7 @@ fn snapshot() -> TopSnapshot {
         notice: None,
         last_error: Some(Arc::from("thread 7\x1b[2J ended")),
         threads: 3,
+        processes: 2,
         active_now: 129,
         gil_now: 98,
         rss_bytes: Some(60_000_000),
@@ -61,6 +63,7 @@ fn view() -> TopView {
         command: "python app.py --n 3".into(),
         pid: 42,
         version: "3.12.1".into(),
+        subprocesses: false,
     };
     TopView::new(title, 100.0)
 }
@@ -118,6 +121,7 @@ RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
 #[test]
 fn small_screens_give_priority_to_the_rows() {
     let mut view = view();
+    view.sort = Column::OwnPercent;
     let expected = "\
 Collecting samples from 'python app.py -
 Total Samples 400, Missed 7, Torn 1, Err
@@ -154,6 +158,50 @@ Press q to quit, ? for help, 1-6 to sort";
         let shown = screen(&view, &snapshot(), width, 3);
         assert_eq!(shown.lines().next(), Some(heading));
     }
+}
+
+#[test]
+fn a_frame_has_py_spys_columns_and_always_as_many_lines() {
+    let mut size = FrameSize {
+        lines: DEFAULT_LINES,
+        columns: None,
+    };
+    let expected = "\
+Collecting samples from 'python app.py --n 3' (pid 42, python v3.12.1)
+Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
+GIL: 98.00%, Active: 129.00%, Threads: 3
+RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M
+
+  %Own   %Total  OwnTime  TotalTime  Function (filename)
+ 95.00%  95.00%    3.82s     3.82s   fib (pkg/app.py)
+  5.00% 100.00%   0.180s     1235s   <module> (pkg/app.py)
+";
+    let frame = size.frame(&view(), &snapshot());
+    assert_eq!(frame, expected.to_owned() + &"\n".repeat(16));
+
+    let mut tree = view();
+    tree.title.subprocesses = true;
+    let frame = size.frame(&tree, &snapshot());
+    assert!(
+        frame.contains(" --n 3' and subprocesses (pid 42, ")
+            && frame.contains("\nGIL: 98.00%, Active: 129.00%, Threads: 3, Processes 2\n"),
+        "{frame}"
+    );
+
+    // The first row is there, whatever is asked for, and the last line is blank.
+    size = FrameSize {
+        lines: 1,
+        columns: Some(42),
+    };
+    let frame = size.frame(&view(), &snapshot());
+    assert_eq!(frame.lines().count(), 8);
+    assert!(frame.ends_with("   fib …\n\n"), "{frame}");
+    let mut hostile = snapshot();
+    hostile.functions[1].name = "a\x1b]0;owned\x07\n\u{202e}".into();
+    let frame = size.frame(&view(), &hostile);
+    assert_eq!(frame.lines().count(), 8);
+    let bad = |c: char| c != '\n' && (c.is_control() || HIDDEN.contains(&c));
+    assert!(!frame.contains(bad), "{frame:?}");
 }
 
 #[test]

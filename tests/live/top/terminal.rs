@@ -1,32 +1,10 @@
 //! The live view on a real terminal (tmux): what it shows, its keys, and how it leaves.
 
-use crate::support::{Interpreter, Target, Terminal, for_each_interpreter, interpreters};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-const BINARY: &str = env!("CARGO_BIN_EXE_pyspy-rs");
-
-/// One interpreter for what does not depend on it.
-fn one_python() -> &'static Interpreter {
-    let mut native = interpreters().iter().filter(|python| python.root.is_none());
-    native.next_back().expect("a Python without chroot")
-}
-
-/// Whether the table is there with `function` in its first row.
-fn is_on_top(screen: &str, function: &str) -> bool {
-    let mut lines = screen.lines();
-    lines.any(|line| line.contains("%Own") && line.contains("Function"))
-        && lines.next().is_some_and(|line| line.contains(function))
-}
-
-/// Words for the shell in the terminal.
-fn shell_line(python: &Interpreter, fixture: &str, arguments: &[&str]) -> String {
-    let mut all = vec![python.fixture(fixture).into_os_string()];
-    all.extend(arguments.iter().map(Into::into));
-    let words = python.words(&all);
-    let words = words.iter().map(|word| word.to_str().unwrap());
-    words.collect::<Vec<_>>().join(" ")
-}
+use super::{BINARY, is_on_top, one_python};
+use crate::support::{Target, Terminal, for_each_interpreter};
 
 #[test]
 fn the_table_of_a_running_process() {
@@ -207,39 +185,17 @@ fn the_programs_end_ends_the_view() {
 }
 
 #[test]
-fn a_launched_program() {
-    for_each_interpreter("top-launch", .., |python| {
-        let Some(terminal) = Terminal::open(&format!("launch-{}", python.version)) else {
-            return;
-        };
-        let before = terminal.settings("before");
-        // It leaves the keyboard to us.
-        let program = shell_line(python, "split.py", &["1000"]);
-        terminal.run(&format!(
-            "{BINARY} top --delay 0.1 -- {program}; echo status $?"
-        ));
-        terminal.wait_for("the busy function", |screen| {
-            is_on_top(screen, "sixty_percent")
-        });
-        terminal.key("q");
-        terminal.wait_for("the shell", |screen| screen.contains("status "));
-        assert_eq!(terminal.settings("after"), before);
-
-        // Its own exit status is ours.
-        let program = shell_line(python, "exit.py", &["7"]);
-        terminal.run(&format!("clear; {BINARY} top -- {program}; echo status $?"));
-        terminal.wait_for("its status", |screen| screen.contains("status 7"));
-    });
-}
-
-#[test]
-fn without_a_terminal_it_says_so() {
-    let target = Target::start(one_python(), "gil.py", &["1"]);
-    let output = crate::support::pyspy_rs()
-        .args(["top", "--pid", &target.pid().to_string()])
-        .output()
-        .unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert!(said.contains("terminal"), "{said}");
+fn the_number_of_refreshes_ends_the_view() {
+    let target = Target::start(one_python(), "gil.py", &["2"]);
+    let Some(terminal) = Terminal::open("refreshes") else {
+        return;
+    };
+    let pid = target.pid();
+    terminal.run(&format!(
+        "{BINARY} top --refreshes 2 --delay 0.2 --pid {pid} < /dev/null; echo status $?"
+    ));
+    let screen = terminal.wait_for("the shell", |screen| screen.contains("status 0"));
+    assert!(screen.contains("spin (gil.py)"), "{screen}");
+    assert!(!screen.contains("has ended"), "{screen}");
+    assert_eq!(terminal.modes(), (false, false));
 }
