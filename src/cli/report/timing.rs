@@ -9,6 +9,8 @@ use crate::text::units::short_duration;
 /// Largest share of time that sampling may take at a sustainable rate. Each sample is at a random moment of its period,
 /// so some are close together; at half of the time few are late enough to be missed.
 const USABLE: f64 = 0.5;
+/// A pause of this length had to wait until the thread got a CPU.
+const LONG_PAUSE: Duration = Duration::from_millis(5);
 /// The rate was not sustained if more than one in this many samples was missed.
 const MISSED: u64 = 20;
 
@@ -48,6 +50,14 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
         return None;
     }
     let missed = format!("Missed {} of {planned} samples", stats.missed_ticks);
+    let late = stats.lateness.max().unwrap_or_default();
+    if !nonblocking && waits_for_target(stats) {
+        return Some(format!(
+            "{missed}: the program got no CPU for up to {}, and its threads can only be paused when they have one; \
+             its CPU time may be limited, or the machine is crowded; --nonblocking does not wait for it",
+            short_duration(late.max(stats.pauses.max().unwrap_or_default()))
+        ));
+    }
     let mean = stats.mean_sample_time()?;
     let sustainable = sustainable_rate(mean);
     Some(if sustainable < f64::from(rate_hz) {
@@ -59,10 +69,16 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
     } else {
         format!(
             "{missed}: the sampler was not scheduled in time (up to {} late; mean sampling time {})",
-            short_duration(stats.lateness.max().unwrap_or_default()),
+            short_duration(late),
             short_duration(mean)
         )
     })
+}
+
+/// Whether samples took long because threads that were to be paused had no CPU.
+fn waits_for_target(stats: &SamplerStats) -> bool {
+    let is_long = |pause: Duration| pause >= LONG_PAUSE;
+    stats.short_pauses > 0 || stats.pauses.max().is_some_and(is_long)
 }
 
 /// The sustainable samples per second, rounded down to two digits.
@@ -111,6 +127,24 @@ mod tests {
             text.contains("not scheduled in time (up to 1.00 ms late;"),
             "{text}"
         );
+    }
+
+    /// It was said that the sampler got no CPU.
+    #[test]
+    fn a_program_without_a_cpu_is_the_cause_of_missed_samples() {
+        let mut late = stats(101, 99, Duration::from_millis(3));
+        late.short_pauses = 2;
+        let text = missed(&late, 100, false).unwrap();
+        assert!(
+            text.starts_with("Missed 99 of 200 samples: the program got no CPU for up to 1.00 ms,"),
+            "{text}"
+        );
+        late.short_pauses = 0;
+        late.pauses.record(Duration::from_millis(56));
+        let text = missed(&late, 100, false).unwrap();
+        assert!(text.contains("no CPU for up to 56.0 ms,"), "{text}");
+        let text = missed(&late, 100, true).unwrap();
+        assert!(text.contains("not scheduled in time"), "{text}");
     }
 
     #[test]

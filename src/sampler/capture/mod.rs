@@ -73,6 +73,11 @@ pub fn capture<I: Inspect<TargetProcess>>(
         // The state of a thread that has ended may point to its successor for a moment.
         let tids = distinct(running.filter_map(|thread| thread.thread.os_thread_id));
         reader.control.pause(&tids)?;
+        if !tids.iter().all(|tid| reader.control.is_paused(*tid)) {
+            // Without a CPU it cannot stop, and does not run either.
+            reader.queries_all = true;
+            refresh(tracked, &mut reader);
+        }
     }
     let interpreter = |thread: &TrackedThread| thread.thread.state.interpreter.addr;
     let mut interpreters = tracked.threads.iter().map(interpreter);
@@ -93,7 +98,7 @@ pub fn capture<I: Inspect<TargetProcess>>(
     let naming = Deadline::after(NAMING_LIMIT);
     reader.process.shorten_new(reader.frames, naming);
     tracked.stack = reader.stack;
-    tracked.note_pauses(&pauses.durations, now);
+    tracked.note_pauses(&pauses, now);
     let mut on_cpu_ns = HashMap::new();
     if options.cpu_time {
         on_cpu_ns.extend(tracked.threads.iter().filter_map(TrackedThread::on_cpu_ns));

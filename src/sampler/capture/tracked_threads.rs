@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use log::debug;
 
+use super::pausing::Pauses;
 use crate::cpython::frame::RawFrame;
 use crate::cpython::process::PythonProcess;
 use crate::cpython::read::error::{ReadError, SampleError};
@@ -152,8 +153,9 @@ impl TrackedThreads {
     }
 
     /// Records how long the threads of a sample were paused.
-    pub fn note_pauses(&mut self, pauses: &[Duration], now: Instant) {
-        if pauses.iter().any(|pause| *pause >= LONG_PAUSE) {
+    pub fn note_pauses(&mut self, pauses: &Pauses, now: Instant) {
+        let mut durations = pauses.durations.iter();
+        if pauses.fell_short || durations.any(|pause| *pause >= LONG_PAUSE) {
             self.contended_at = Some(now);
         }
     }

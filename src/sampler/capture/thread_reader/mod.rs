@@ -281,7 +281,13 @@ where
                     && !self.control.is_paused(tid)
                     && (force_pause || self.must_pause(tracked)) =>
             {
-                self.control.pause(&[tid])
+                self.control.pause(&[tid])?;
+                if !self.control.is_paused(tid) {
+                    // Without a CPU it cannot stop, and does not run either.
+                    self.queries_all = true;
+                    tracked.refresh(true);
+                }
+                Ok(())
             }
             _ => Ok(()),
         }
