@@ -6,6 +6,7 @@ pub mod completions;
 pub mod doctor;
 pub mod dump;
 pub mod logging;
+pub mod man;
 pub mod memory;
 pub mod options;
 pub mod record;
@@ -61,7 +62,7 @@ pub fn run() -> ExitCode {
 
 fn perform(action: Action) -> anyhow::Result<u8> {
     note_counts();
-    if !matches!(action, Action::Completions(_)) {
+    if !matches!(action, Action::Completions(_) | Action::Man(_)) {
         let has_screen = matches!(action, Action::Top(_) | Action::Memory(_)) && can_draw();
         // Before the first thread.
         if let Err(error) = watchdog::start(has_screen) {
@@ -70,7 +71,7 @@ fn perform(action: Action) -> anyhow::Result<u8> {
     }
     match action {
         // Reads no process.
-        Action::Completions(_) => {}
+        Action::Completions(_) | Action::Man(_) => {}
         Action::Top(_) | Action::Memory(_) => job_control::start(can_draw())?,
         Action::Record(_) => job_control::start(false)?,
         // They pause for milliseconds, and are needed most where nothing more can be started.
@@ -88,6 +89,10 @@ fn perform(action: Action) -> anyhow::Result<u8> {
         Action::Doctor(options) => doctor::run(&options),
         Action::Completions(shell) => {
             to_stdout(|out| completions::write(out, shell))?;
+            Ok(0)
+        }
+        Action::Man(page) => {
+            to_stdout(|out| page.write(out))?;
             Ok(0)
         }
     }

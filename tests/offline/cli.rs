@@ -64,7 +64,15 @@ fn assert_fails(output: &Output, status: i32, message: &str) {
     assert!(hint.len() > "hint: ".len(), "{text}");
 }
 
-const COMMANDS: [&str; 5] = ["record", "top", "dump", "doctor", "completions"];
+const COMMANDS: [&str; 7] = [
+    "record",
+    "top",
+    "memory",
+    "dump",
+    "doctor",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help_fits_80_columns_and_is_grouped() {
@@ -133,6 +141,33 @@ fn completions_name_the_commands() {
         }
     }
     assert_eq!(run(&["completions", "tcsh"]).status.code(), Some(2));
+}
+
+#[test]
+fn each_command_has_a_manual_page() {
+    for command in COMMANDS {
+        let output = run(&["man", command]);
+        assert!(output.status.success(), "{command}");
+        let text = stdout(&output);
+        let title = format!(".TH pyspy-rs-{command} 1 ");
+        assert!(text.contains(&title), "{command}: {text}");
+        assert!(text.contains(&format!("\npyspy\\-rs\\-{command} \\- ")));
+        assert!(text.contains("\n.SH OTHER\n"), "{command}: {text}");
+        // Each example in a line of its own.
+        let (_, examples) = text.split_once("\n.SH EXAMPLES\n.nf\n").unwrap();
+        assert!(examples.starts_with("pyspy\\-rs "), "{command}: {examples}");
+        assert!(stdout(&run(&["man"])).contains(&format!("\npyspy\\-rs\\-{command}(1)\n")));
+    }
+    assert!(stdout(&run(&["man", "record"])).contains("\n\\fB\\-\\-nonblocking\\fR"));
+    let unknown = run(&["man", "fly"]);
+    assert_eq!(unknown.status.code(), Some(2));
+    assert!(stderr(&unknown).contains("no command 'fly'"));
+}
+
+/// `m` abbreviated it before there was `man`.
+#[test]
+fn m_is_memory() {
+    assert_fails(&run(&["m", "--pid", "4194305"]), 1, "4194305");
 }
 
 #[test]

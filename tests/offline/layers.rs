@@ -111,6 +111,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "stdout",
             "logging",
             "completions",
+            "man",
             "select",
             "options",
             "report",

@@ -55,6 +55,11 @@ Examples:
   pyspy-rs completions bash > /etc/bash_completion.d/pyspy-rs
   pyspy-rs completions zsh > ~/.zfunc/_pyspy-rs";
 
+const MAN_EXAMPLES: &str = "\
+Examples:
+  pyspy-rs man record | man -l -
+  pyspy-rs man > /usr/local/share/man/man1/pyspy-rs.1";
+
 const ROOT_EXAMPLES: &str = "\
 Examples:
   pyspy-rs dump --pid 8172
@@ -110,6 +115,8 @@ pub enum Command {
     /// Plot live a program's memory, whether it leaks, and which functions allocate it
     #[command(
         after_help = MEMORY_EXAMPLES,
+        // It abbreviated it before `man` existed.
+        alias = "m",
         override_usage = "pyspy-rs memory [OPTIONS] [-- PROGRAM ARGS...]"
     )]
     Memory(MemoryArgs),
@@ -126,6 +133,9 @@ pub enum Command {
     /// Print a completion script for a shell
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions(CompletionsArgs),
+    /// Print a manual page
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(ManArgs),
 }
 
 /// Arguments of `dump`.
@@ -390,6 +400,13 @@ pub struct CompletionsArgs {
     pub shell: Shell,
 }
 
+/// Arguments of `man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Command [default: pyspy-rs itself]
+    pub command: Option<String>,
+}
+
 impl Command {
     /// Whether `--native` is given.
     pub fn asks_for_native(&self) -> bool {
@@ -397,7 +414,8 @@ impl Command {
             Command::Record(args) => args.sampling.native,
             Command::Top(args) => args.sampling.native,
             Command::Dump(args) => args.native,
-            Command::Memory(_) | Command::Doctor(_) | Command::Completions(_) => false,
+            Command::Memory(_) | Command::Doctor(_) => false,
+            Command::Completions(_) | Command::Man(_) => false,
         }
     }
 }

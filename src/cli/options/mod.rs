@@ -8,6 +8,7 @@ use super::args::doctor::DoctorArgs;
 use super::args::usage::usage_error;
 use super::args::values::{DumpFormat, RecordFor};
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
+use super::man::Page;
 use super::select::target::{running, target};
 use crate::output::format::Format;
 use crate::output::table_options::TableOptions;
@@ -26,6 +27,7 @@ pub enum Action {
     Dump(DumpOptions),
     Doctor(DoctorOptions),
     Completions(clap_complete::Shell),
+    Man(Page),
 }
 
 /// The line number of a recorded frame.
@@ -139,6 +141,7 @@ impl Action {
             Command::Dump(args) => Action::Dump(dump(args)),
             Command::Doctor(args) => Action::Doctor(DoctorOptions::from(args)),
             Command::Completions(args) => Action::Completions(args.shell),
+            Command::Man(args) => Action::Man(Page::of(args.command.as_deref())?),
         })
     }
 }

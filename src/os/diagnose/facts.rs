@@ -6,7 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::os::permission::{CAP_SYS_PTRACE, tracer, user_name, yama_scope};
+use crate::os::permission::users::user_name;
+use crate::os::permission::{CAP_SYS_PTRACE, tracer, yama_scope};
 use crate::os::process::{command_line, exe_path};
 use crate::os::procfs::cgroup::freezer::{Frozen, freezes_without};
 use crate::os::procfs::cgroup::hierarchy::memberships;

@@ -1,5 +1,7 @@
 //! [`PermissionProblem`]: why the system denies access to a process, and what to do.
 
+pub mod users;
+
 use std::fs;
 use std::path::Path;
 
@@ -10,6 +12,7 @@ use super::memory::live::LiveMemory;
 use super::procfs::status::Status;
 use super::{Pid, Tid, container};
 use crate::text::sanitize::printable;
+use users::user_name;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PermissionProblem {
@@ -291,14 +294,6 @@ fn gather(pid: Pid, root: &Path) -> Facts {
         yama_scope,
         other_user_namespace,
         environment,
-    }
-}
-
-/// The name of a user, or `user 1000` for one without.
-pub fn user_name(uid: u32) -> String {
-    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
-        Ok(Some(user)) => user.name,
-        _ => format!("user {uid}"),
     }
 }
 
