@@ -11,7 +11,7 @@ use super::args::usage::usage_error;
 
 /// The page of one command.
 #[derive(Debug)]
-pub struct Page(clap::Command);
+pub struct Page(Box<clap::Command>);
 
 impl Page {
     /// The page of a command, or the page of pyspy-rs itself.
@@ -24,10 +24,10 @@ impl Page {
         // Gives the commands their full names and the global options.
         cli.build();
         let Some(name) = command else {
-            return Ok(Page(cli));
+            return Ok(Page(Box::new(cli)));
         };
         match cli.find_subcommand(name) {
-            Some(found) => Ok(Page(found.clone())),
+            Some(found) => Ok(Page(Box::new(found.clone()))),
             None => Err(usage_error("man", &format!("there is no command '{name}'"))),
         }
     }
@@ -37,7 +37,8 @@ impl Page {
     /// # Errors
     /// When `out` cannot be written.
     pub fn write(&self, out: &mut dyn Write) -> std::io::Result<()> {
-        let man = Man::new(self.0.clone()).source(concat!("pyspy-rs ", env!("CARGO_PKG_VERSION")));
+        let man =
+            Man::new((*self.0).clone()).source(concat!("pyspy-rs ", env!("CARGO_PKG_VERSION")));
         man.render_title(out)?;
         man.render_name_section(out)?;
         man.render_synopsis_section(out)?;
