@@ -68,16 +68,7 @@ pub fn capture<I: Inspect<TargetProcess>>(
     };
     refresh(tracked, &mut reader);
     if options.pausing == Pausing::Running {
-        let running = tracked.threads.iter().filter(|thread| thread.runs());
-        let running = running.filter(|thread| reader.must_pause(thread));
-        // The state of a thread that has ended may point to its successor for a moment.
-        let tids = distinct(running.filter_map(|thread| thread.thread.os_thread_id));
-        reader.control.pause(&tids)?;
-        if !tids.iter().all(|tid| reader.control.is_paused(*tid)) {
-            // Without a CPU it cannot stop, and does not run either.
-            reader.queries_all = true;
-            refresh(tracked, &mut reader);
-        }
+        pause_running(tracked, &mut reader)?;
     }
     let interpreter = |thread: &TrackedThread| thread.thread.state.interpreter.addr;
     let mut interpreters = tracked.threads.iter().map(interpreter);
@@ -168,6 +159,24 @@ fn refresh<I: Inspect<TargetProcess>>(tracked: &mut TrackedThreads, reader: &mut
         }
         thread.refresh(reader.queries_all);
     }
+}
+
+/// Pauses the threads that run and must be paused.
+fn pause_running<I: Inspect<TargetProcess>>(
+    tracked: &mut TrackedThreads,
+    reader: &mut Reader<'_, I>,
+) -> Result<(), SampleError> {
+    let running = tracked.threads.iter().filter(|thread| thread.runs());
+    let running = running.filter(|thread| reader.must_pause(thread));
+    // The state of a thread that has ended may point to its successor for a moment.
+    let tids = distinct(running.filter_map(|thread| thread.thread.os_thread_id));
+    reader.control.pause(&tids)?;
+    if !tids.iter().all(|tid| reader.control.is_paused(*tid)) {
+        // Without a CPU it cannot stop, and does not run either.
+        reader.queries_all = true;
+        refresh(tracked, reader);
+    }
+    Ok(())
 }
 
 /// Reads all threads, oldest first. Those that are paused are read before the others, which may be many.

@@ -48,6 +48,42 @@ fn the_first_variable_is_not_part_of_a_frames_header() {
     }
 }
 
+/// Without pausing, up to a third of the stacks of a chain of generators ended at one that was suspended.
+#[test]
+fn a_suspended_generator_is_no_root() {
+    const SUSPENDED: u8 = 0xff;
+    const UNWINDING: u8 = 2;
+    for minor in 4..=10 {
+        let python = python(minor);
+        let layout = &python.layout.interpreter_frame;
+        let is_unlinked = |generator: u64, executes: u8, caller: u64| {
+            let mut bytes = vec![0; frame_len(&python)];
+            let mut put = |field: Offset, value: &[u8]| {
+                bytes[field as usize..][..value.len()].copy_from_slice(value);
+            };
+            put(layout.previous, &caller.to_le_bytes());
+            put(layout.generator.unwrap(), &generator.to_le_bytes());
+            put(layout.executing.or(layout.state).unwrap(), &[executes]);
+            let record = Record::new("PyFrameObject", RemoteAddr(8), &bytes);
+            let (frame, previous) = decode(&python, &record).unwrap();
+            assert_eq!(previous, RemoteAddr(caller));
+            frame.unwrap().is_unlinked
+        };
+        // Values of 3.10 for a frame that is suspended, that executes, and that an exception leaves.
+        let (suspended, executing) = match layout.state {
+            Some(_) => (SUSPENDED, vec![0, UNWINDING]),
+            None => (0, vec![1]),
+        };
+        assert!(is_unlinked(0x5000, suspended, 0), "3.{minor}");
+        assert!(!is_unlinked(0x5000, suspended, 0x6000), "3.{minor}");
+        assert!(!is_unlinked(0, suspended, 0), "3.{minor}: no generator");
+        // C has called it, and no frame is below.
+        for executing in executing {
+            assert!(!is_unlinked(0x5000, executing, 0), "3.{minor}");
+        }
+    }
+}
+
 const START: u64 = 0x7000_0000;
 const SIZE: u64 = 0x100;
 
