@@ -100,7 +100,7 @@ fn command_lines_and_source_lines_are_hidden() {
     let file = |file| [&record[..], &["-o", file]].concat();
     let outputs: [(&str, Vec<&str>); 11] = [
         ("dump", vec![]),
-        ("dump", vec!["--json"]),
+        ("dump", vec!["--format=json"]),
         ("record", file("a.svg")),
         ("record", file("a.speedscope.json")),
         (

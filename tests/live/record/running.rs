@@ -29,7 +29,7 @@ fn a_process_that_ends_ends_the_recording() {
 #[test]
 fn a_pipe_gets_no_progress() {
     let target = Target::start(python(), "ping.py", &[]);
-    let options = format!("-o x.txt -i -d 0.3 --pid {}", target.pid());
+    let options = format!("-o x.txt -f raw -i -d 0.3 --pid {}", target.pid());
     let (_bench, done) = Bench::new(&options).run(vec![]);
     done.assert_code(0);
     let lines: Vec<&str> = done.announced.lines().collect();
