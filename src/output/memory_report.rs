@@ -9,13 +9,13 @@ const SUSPECTS: usize = 3;
 /// The verdict and its numbers; unknown ones are omitted.
 #[derive(serde::Serialize)]
 pub(crate) struct MemoryReport {
-    /// `stable`, `growing`, `step` or `inconclusive`.
+    /// `stable`, `growing`, `reclaimable`, `step` or `inconclusive`.
     pub verdict: &'static str,
     /// The verdict as in the closing line.
     pub text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes_per_minute: Option<u64>,
-    /// Size of a single step, or of the growth before the memory settled.
+    /// Size of a single step, of the growth before the memory settled, or of what is no longer shared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
     /// Time of the step, or since when memory has been growing or stable; from the start of the recording.
@@ -42,7 +42,7 @@ impl MemoryReport {
     /// `None` if no memory was read.
     pub fn of(profile: &Profile) -> Option<MemoryReport> {
         let rss = profile.rss();
-        let verdict = rss.trend().verdict;
+        let verdict = profile.memory_trend().verdict;
         let (mut bytes_per_minute, mut bytes, mut at) = (None, None, None);
         let mut suspects = Vec::new();
         match verdict {
@@ -53,6 +53,12 @@ impl MemoryReport {
                 (bytes_per_minute, at) = (Some(rate), Some(since));
                 suspects = profile.suspects(since, SUSPECTS);
             }
+            Verdict::Reclaimable {
+                bytes_per_minute: rate,
+                since,
+                ..
+            } => (bytes_per_minute, at) = (Some(rate), Some(since)),
+            Verdict::Unshared { bytes: unshared } => bytes = Some(unshared),
             Verdict::Step {
                 bytes: step,
                 at: moment,

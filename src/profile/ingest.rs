@@ -24,17 +24,19 @@
 //! out with its time, and the sum estimates the CPU time with the GIL: samples are taken at random moments,
 //! so a thread that holds the GIL for a share of its time holds it in that share of its samples.
 
+use std::sync::Arc;
+
+use super::memory::growth_table::Charging;
 use super::options::{Counts, ProcessLabel, ProfileOptions};
-use super::stack_builder::{StackBuilder, child, not_python};
+use super::stack_builder::{StackBuilder, between_samples, child, not_python};
 use super::tables::ids::{StackId, ThreadId};
 use super::tables::labels::Label;
 use super::tables::threads::{self, Step};
 use super::thread_state::LiveThread;
 use super::{MAX_PROCESS_DEPTH, Profile, micros};
-use crate::cpython::code::frame_table::FrameTable;
+use crate::cpython::code::frame_table::{FrameId, FrameTable};
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
-use crate::rss::attribution::by_stack::{Attribution, ThreadAt};
 use crate::rss::attribution::{self, Growth, ThreadDelta};
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
 
@@ -71,7 +73,7 @@ impl Profile {
         }
     }
 
-    /// Ends the recording: CPU time and growth that still wait for a stack are attributed.
+    /// Ends the recording: CPU time that still waits for a stack is attributed.
     pub fn finish(&mut self) {
         self.settle_ended(true);
         if let Some(memory) = &mut self.memory {
@@ -90,6 +92,7 @@ impl Profile {
         if let Some(total) = readings.reduce(u64::saturating_add) {
             self.rss.add(sample.elapsed, total);
         }
+        self.kinds.add(sample);
         if let Some(memory) = &mut self.memory {
             memory.processes.add_footprints(sample);
         }
@@ -106,26 +109,31 @@ impl Profile {
         let change = one.rss_change.unwrap_or_default();
         let mut deltas = std::mem::take(&mut memory.deltas);
         let other = attribution::split(&change, &one.traces, &mut deltas);
-        for (trace, delta) in one.traces.iter().zip(&deltas) {
-            self.add_trace(one.pid, parent, trace, Some((*delta, &change)), frames);
+        let gil_holder = one.traces.iter().position(|trace| trace.thread.owns_gil);
+        for (place, (trace, delta)) in one.traces.iter().zip(&deltas).enumerate() {
+            let growth = TraceGrowth {
+                delta: *delta,
+                change: one.rss_change,
+                gil_is_taken: gil_holder.is_some_and(|holder| holder != place),
+            };
+            self.add_trace(one.pid, parent, trace, Some(growth), frames);
         }
         if let Some(memory) = &mut self.memory {
             memory.deltas = deltas;
             if other != 0 {
                 let stack = not_python(&mut self.stacks, &mut self.labels, parent);
-                memory.growth.charge(&stack, other);
+                memory.growth.charge(stack, other);
             }
         }
     }
 
-    /// Counts one thread. `change`: its part of the change of RSS, and the whole change; only with memory
-    /// tracking.
+    /// Counts one thread. `growth`: only with memory tracking.
     fn add_trace(
         &mut self,
         pid: Pid,
         parent: StackId,
         trace: &StackTrace,
-        change: Option<(ThreadDelta, &RssChange)>,
+        growth: Option<TraceGrowth>,
         frames: &FrameTable,
     ) {
         let is_left_out = count_left_out(&self.options, trace, &mut self.counts);
@@ -136,21 +144,7 @@ impl Profile {
         let Some(live) = self.live.get(key, self.counts.ticks) else {
             return;
         };
-        let uses = Uses::of(&self.options, live, trace, change.map(|(delta, _)| delta));
-        let mut growth = self.memory.as_mut().zip(change);
-        if let Some((memory, (delta, change))) = &mut growth
-            && !uses.growth()
-        {
-            let now = ThreadAt::Idle(None);
-            live.growth
-                .attribute(*delta, change, now, &mut memory.growth);
-        }
-        if is_left_out && !uses.may_inherit && !uses.growth() {
-            if uses.on_cpu {
-                live.record_running(None);
-            }
-            return;
-        }
+        let uses = Uses::of(&self.options, live, trace, growth.as_ref());
         let mut builder = StackBuilder {
             options: &self.options,
             strings: &mut self.strings,
@@ -158,18 +152,48 @@ impl Profile {
             stacks: &mut self.stacks,
             threads: &mut self.threads,
         };
-        let (stack, row) = builder.trace(live, key, parent, trace, frames);
-        if let Some((memory, (delta, change))) = growth
-            && uses.growth()
-        {
-            let now = if uses.running_growth {
-                ThreadAt::Running(stack)
-            } else {
-                ThreadAt::Idle(Some(stack))
+        let is_built = !is_left_out || uses.may_inherit || uses.running_growth;
+        let built = is_built.then(|| builder.trace(live, key, parent, trace, frames));
+        if let Some((memory, growth)) = self.memory.as_mut().zip(growth) {
+            let now = built.map(|(stack, _)| stack);
+            let now = now.filter(|_| uses.running_growth);
+            if live.was_missing {
+                live.growth.interrupt();
+            }
+            let previous = growth.previous_frames(live, trace);
+            let ends = previous.map(|previous| {
+                let (above, _) = builder.thread(live, key, parent, &trace.thread);
+                let mut walk = |of| builder.walk(live, above, of, frames);
+                (walk(&previous), walk(&trace.frames))
+            });
+            let mut charging = Charging {
+                growth: &mut memory.growth,
+                stacks: builder.stacks,
+                labels: builder.labels,
+                unseen: Growth::default(),
+                ends: None,
             };
-            live.growth
-                .attribute(delta, change, now, &mut memory.growth);
+            growth.add_to(live, now, ends, &mut charging);
+            let (unseen, above) = (charging.unseen, charging.callers_of_unseen());
+            if unseen != Growth::default() {
+                let above = match above {
+                    Some(above) => above,
+                    None => builder.thread(live, key, parent, &trace.thread).0,
+                };
+                let stack = if trace.frames.is_empty() {
+                    not_python(builder.stacks, builder.labels, above)
+                } else {
+                    between_samples(builder.stacks, builder.labels, above)
+                };
+                memory.growth.charge_both(stack, unseen);
+            }
         }
+        let Some((stack, row)) = built else {
+            if uses.on_cpu {
+                live.record_running(None);
+            }
+            return;
+        };
         if uses.on_cpu {
             live.record_running((!is_left_out).then_some(stack));
         } else if uses.may_inherit {
@@ -204,17 +228,9 @@ impl Profile {
         }
     }
 
-    /// Attributes what threads that have exited still have waiting; `all`: every thread.
+    /// Attributes the CPU time that threads which have exited still have waiting; `all`: every thread.
     fn settle_ended(&mut self, all: bool) {
-        for (key, mut live) in self.live.take_ended(self.counts.ticks, all) {
-            if let Some(memory) = &mut self.memory {
-                live.growth.settle(&mut memory.growth);
-                let waiting = live.growth.waiting();
-                if waiting != Growth::default() {
-                    let stack = not_python(&mut self.stacks, &mut self.labels, StackId::ROOT);
-                    memory.growth.charge_both(&stack, waiting);
-                }
-            }
+        for (key, live) in self.live.take_ended(self.counts.ticks, all) {
             let Some((stack, ns)) = live.unattributed() else {
                 continue;
             };
@@ -287,6 +303,39 @@ fn count_left_out(options: &ProfileOptions, trace: &StackTrace, counts: &mut Cou
     true
 }
 
+/// A thread's part of a change of RSS.
+struct TraceGrowth {
+    delta: ThreadDelta,
+    /// The change of the whole process, unless it is part of the next one.
+    change: Option<RssChange>,
+    /// Whether another thread holds the GIL.
+    gil_is_taken: bool,
+}
+
+impl TraceGrowth {
+    /// The frames of the thread's sample before, if there is something to attribute and both samples have frames.
+    fn previous_frames(&self, live: &LiveThread, trace: &StackTrace) -> Option<Arc<[FrameId]>> {
+        let is_any = self.change.is_some() && self.delta != ThreadDelta::default();
+        let previous = live.growth.previous_frames().filter(|_| is_any)?;
+        (!previous.is_empty() && !trace.frames.is_empty()).then(|| Arc::clone(previous))
+    }
+
+    /// Attributes it to the stack `now` of a running thread, and to that of the sample before. `ends`: the two
+    /// stacks, whether the thread was running or not.
+    fn add_to(
+        self,
+        live: &mut LiveThread,
+        now: Option<StackId>,
+        ends: Option<(StackId, StackId)>,
+        growth: &mut Charging<'_>,
+    ) {
+        match &self.change {
+            Some(change) => live.growth.attribute(self.delta, change, now, ends, growth),
+            None => live.growth.pass(),
+        }
+    }
+}
+
 /// What the stack of a sampled thread is used for, whether the sample counts or not.
 struct Uses {
     on_cpu: bool,
@@ -296,17 +345,15 @@ struct Uses {
     may_inherit: bool,
     /// The thread is running, by the rule for growth.
     running_growth: bool,
-    /// An idle stack that is the fallback for the thread's growth.
-    idle_growth: bool,
 }
 
 impl Uses {
-    /// To be called once per sample of the thread. `delta`: only with memory tracking.
+    /// To be called once per sample of the thread. `growth`: only with memory tracking.
     fn of(
         options: &ProfileOptions,
         live: &mut LiveThread,
         trace: &StackTrace,
-        delta: Option<ThreadDelta>,
+        growth: Option<&TraceGrowth>,
     ) -> Uses {
         let info = &trace.thread;
         let (mut cpu_ns, mut on_cpu) = (None, info.active);
@@ -315,7 +362,6 @@ impl Uses {
             on_cpu = taken.is_some();
             cpu_ns = Some(taken.unwrap_or_default());
         }
-        let running_growth = delta.is_some() && live.growth.is_running(trace);
         Uses {
             on_cpu,
             cpu_ns,
@@ -323,14 +369,8 @@ impl Uses {
                 && !trace.frames.is_empty()
                 && (info.owns_gil || !options.selection.gil_only)
                 && live.needs_stack(),
-            running_growth,
-            idle_growth: !running_growth
-                && delta.is_some_and(|delta| live.growth.needs_idle_stack(trace, delta)),
+            running_growth: growth
+                .is_some_and(|growth| live.growth.is_running(trace, growth.gil_is_taken)),
         }
-    }
-
-    /// Whether growth needs the stack.
-    fn growth(&self) -> bool {
-        self.running_growth || self.idle_growth
     }
 }

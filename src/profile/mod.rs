@@ -28,6 +28,8 @@ use std::time::Duration;
 
 use crate::cpython::code::frame_table::TOO_MANY;
 use crate::os::Pid;
+use crate::rss::leak::kinds::KindSeries;
+use crate::rss::leak::trend::Trend;
 use crate::rss::series::RssSeries;
 use fs_roots::FsRoots;
 use memory::tracking::MemoryTracking;
@@ -59,6 +61,7 @@ pub struct Profile {
     roots: FsRoots,
     /// Always recorded: flame graphs, Chrome traces and the closing lines show it.
     rss: RssSeries,
+    kinds: KindSeries,
     memory: Option<MemoryTracking>,
 }
 
@@ -78,6 +81,7 @@ impl Profile {
             processes: HashMap::new(),
             roots: FsRoots::default(),
             rss: RssSeries::default(),
+            kinds: KindSeries::default(),
         }
     }
 
@@ -112,6 +116,13 @@ impl Profile {
     /// RSS of all processes together, over the ticks.
     pub fn rss(&self) -> &RssSeries {
         &self.rss
+    }
+
+    /// The verdict on memory, in view of its kinds, and its baseline.
+    pub fn memory_trend(&self) -> Trend {
+        let trend = self.rss.trend();
+        let verdict = self.kinds.explain(trend.verdict, self.rss.last_elapsed());
+        Trend { verdict, ..trend }
     }
 
     /// Marks the recording as ended by the program's exit; see [`RssSeries::end`].
@@ -187,6 +198,7 @@ impl Profile {
             Some(Label::Thread(thread)) => Cow::Owned(self.thread_text(thread)),
             Some(Label::Collection) => Cow::Borrowed("<GC>"),
             Some(Label::NotPython) => Cow::Borrowed("<not by a Python thread>"),
+            Some(Label::BetweenSamples) => Cow::Borrowed("<between samples>"),
             Some(Label::TooMany) => Cow::Borrowed(TOO_MANY),
             None => Cow::Borrowed("?"),
         }

@@ -1,5 +1,7 @@
 //! [`StackBuilder`]: turns a stack trace into a node of the [`StackTable`].
 
+use std::sync::Arc;
+
 use super::options::ProfileOptions;
 use super::tables::ids::{LabelId, StackId, ThreadId};
 use super::tables::labels::{Label, LabelTable};
@@ -8,7 +10,7 @@ use super::tables::strings::StringTable;
 use super::tables::threads::{ThreadKey, ThreadTable};
 use super::thread_state::LiveThread;
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::stack::trace::StackTrace;
+use crate::cpython::stack::trace::{StackTrace, ThreadInfo};
 
 /// The tables that a stack is built in.
 pub struct StackBuilder<'a> {
@@ -29,7 +31,36 @@ impl StackBuilder<'_> {
         trace: &StackTrace,
         frames: &FrameTable,
     ) -> (StackId, Option<ThreadId>) {
-        let info = &trace.thread;
+        let (parent, row) = self.thread(live, key, parent, &trace.thread);
+        let mut stack = self.walk(live, parent, &trace.frames, frames);
+        if self.options.selection.collections && trace.thread.collecting {
+            let label = self.labels.intern(Label::Collection);
+            stack = child(self.stacks, self.labels, stack, label);
+        }
+        (stack, row)
+    }
+
+    /// The stack of these frames of a thread below the parent of its stacks.
+    pub fn walk(
+        &mut self,
+        live: &mut LiveThread,
+        parent: StackId,
+        of: &Arc<[FrameId]>,
+        frames: &FrameTable,
+    ) -> StackId {
+        live.walk(parent, of, |parent, frame| {
+            self.frame(parent, frame, frames)
+        })
+    }
+
+    /// The parent of a thread's stacks, and the thread's entry if the options need one.
+    pub fn thread(
+        &mut self,
+        live: &mut LiveThread,
+        key: ThreadKey,
+        parent: StackId,
+        info: &ThreadInfo,
+    ) -> (StackId, Option<ThreadId>) {
         let (mut parent, mut row) = (parent, None);
         if self.options.show_threads || self.options.timeline {
             let id = *live.row.get_or_insert_with(|| self.threads.intern(key));
@@ -44,14 +75,7 @@ impl StackBuilder<'_> {
                 });
             }
         }
-        let mut stack = live.walk(parent, &trace.frames, |parent, frame| {
-            self.frame(parent, frame, frames)
-        });
-        if self.options.selection.collections && info.collecting {
-            let label = self.labels.intern(Label::Collection);
-            stack = child(self.stacks, self.labels, stack, label);
-        }
-        (stack, row)
+        (parent, row)
     }
 
     /// The stack of a frame below that of its caller.
@@ -88,6 +112,17 @@ pub fn child(
 /// The stack for memory that no Python thread added, below that of its process.
 pub fn not_python(stacks: &mut StackTable, labels: &mut LabelTable, parent: StackId) -> StackId {
     let label = labels.intern(Label::NotPython);
+    child(stacks, labels, parent, label)
+}
+
+/// The stack for memory that was added or released by none of the sampled stacks of a thread, below the
+/// thread's parent.
+pub fn between_samples(
+    stacks: &mut StackTable,
+    labels: &mut LabelTable,
+    parent: StackId,
+) -> StackId {
+    let label = labels.intern(Label::BetweenSamples);
     child(stacks, labels, parent, label)
 }
 

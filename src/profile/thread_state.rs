@@ -42,6 +42,8 @@ pub struct LiveThread {
     pub growth: ThreadGrowth<StackId>,
     fallback_stack: FallbackStack,
     last_tick: u64,
+    /// Whether the thread was missing at the tick before the last one.
+    pub was_missing: bool,
     /// Its entry in the thread table, if the options need one.
     pub row: Option<ThreadId>,
     /// The name in the last sample, not sanitised.
@@ -161,6 +163,7 @@ impl LiveThreads {
         };
         self.next = place + 1;
         let (_, thread) = threads.get_mut(place)?;
+        thread.was_missing = thread.last_tick > 0 && thread.last_tick + 1 < tick;
         thread.last_tick = tick;
         Some(thread)
     }

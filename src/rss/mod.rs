@@ -5,3 +5,4 @@ pub mod attribution;
 pub mod leak;
 pub mod process_series;
 pub mod series;
+pub mod thinned;

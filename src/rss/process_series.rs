@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::series::{self, RssSeries};
+use super::series::RssSeries;
+use super::thinned::Thinned;
 use crate::os::Pid;
 use crate::sampler::sample::{ProcessSample, Sample};
 
@@ -40,9 +41,7 @@ pub struct ProcessMemory {
 /// sampled.
 #[derive(Debug)]
 pub struct MemorySeries {
-    footprints: Vec<FootprintPoint>,
-    readings_per_point: u64,
-    readings_in_last: u64,
+    footprints: Thinned<FootprintPoint>,
     processes: Vec<ProcessMemory>,
     highest: Option<Highest>,
 }
@@ -66,9 +65,7 @@ impl MemorySeries {
     /// An empty series.
     pub const fn new() -> MemorySeries {
         MemorySeries {
-            footprints: Vec::new(),
-            readings_per_point: 0,
-            readings_in_last: 0,
+            footprints: Thinned::new(),
             processes: Vec::new(),
             highest: None,
         }
@@ -97,22 +94,8 @@ impl MemorySeries {
             }
         }
         if is_known {
-            self.push(point);
+            self.footprints.push(point);
         }
-    }
-
-    fn push(&mut self, point: FootprintPoint) {
-        self.readings_in_last += 1;
-        if self.readings_in_last < self.readings_per_point {
-            return;
-        }
-        self.readings_in_last = 0;
-        if self.footprints.len() >= series::MAX_POINTS {
-            // Every other point is dropped, not averaged: each one left was really observed.
-            self.footprints = self.footprints.iter().copied().step_by(2).collect();
-            self.readings_per_point = self.readings_per_point.max(1).saturating_mul(2);
-        }
-        self.footprints.push(point);
     }
 
     /// Adds one process's RSS at a tick, and its current command line: exec replaces it.
@@ -147,10 +130,10 @@ impl MemorySeries {
         }
     }
 
-    /// PSS, USS and swap over time, oldest first: at most one a second and [`series::MAX_POINTS`] in all.
+    /// PSS, USS and swap over time, oldest first: at most one a second and [`MAX_POINTS`](super::series::MAX_POINTS) in all.
     /// Empty if the kernel does not report them.
     pub fn footprints(&self) -> &[FootprintPoint] {
-        &self.footprints
+        self.footprints.points()
     }
 
     /// The processes in the order in which they were first sampled: the root, then its descendants. Empty
@@ -174,6 +157,7 @@ mod tests {
     #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
     use crate::os::procfs::smaps::MemoryFootprint;
+    use crate::rss::series;
     use crate::sampler::sample::MemoryReading;
     use crate::testing::process;
 
@@ -184,7 +168,10 @@ mod tests {
                 pss_bytes: mib << 20,
                 uss_bytes: mib << 19,
                 swap_bytes: mib,
+                ..MemoryFootprint::default()
             }),
+            rss_bytes: mib << 20,
+            file_bytes: 0,
             peak_rss_bytes: mib << 21,
         }
     }

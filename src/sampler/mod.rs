@@ -70,7 +70,7 @@ pub struct Sampler {
     processes: Vec<SampledProcess>,
     names: ProcessNames,
     pending: PendingProcesses,
-    memory: Option<MemoryPoller>,
+    memory: MemoryPoller,
     frames: FrameTable,
     options: SamplerOptions,
     timer: Timer,
@@ -94,7 +94,7 @@ impl Sampler {
             processes: Vec::new(),
             names: ProcessNames::new(options.secrets),
             pending: PendingProcesses::new(&root, options.subprocesses, start),
-            memory: options.capture.memory.then(|| MemoryPoller::start(start)),
+            memory: MemoryPoller::new(start, options.capture.memory),
             frames: FrameTable::default(),
             timer: Timer::new(options.rate_hz, start, seed),
             options,
@@ -246,10 +246,8 @@ impl Sampler {
             self.add_process(process, parent);
         }
         sample.notices = self.pending.notices();
-        if let Some(memory) = &mut self.memory {
-            let processes = self.processes.iter().map(|one| one.process.target());
-            sample.memory = memory.poll(now, processes.map(PollTarget::of));
-        }
+        let processes = self.processes.iter().map(|one| one.process.target());
+        sample.memory = self.memory.poll(now, processes.map(PollTarget::of));
         let capture = self.capture_options(&tick, now, &mut sample);
         let (end, stop) = (self.end(), Arc::clone(&self.options.stop));
         let mut is_whole = true;

@@ -23,8 +23,8 @@ pub struct Sample {
     pub notices: Vec<String>,
     /// Stacks that are missing because they changed while they were read; not among the errors.
     pub torn: u64,
-    /// Memory readings of the processes beside their RSS, at most once a second; empty in all other
-    /// samples, and without [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory).
+    /// Memory readings of the processes beside their RSS, at most once a second; every few seconds without
+    /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). Empty in all other samples.
     pub memory: Vec<MemoryReading>,
 }
 
@@ -69,6 +69,10 @@ pub struct MemoryReading {
     pub pid: Pid,
     /// Its private, shared and swapped memory; `None` if the kernel does not report it.
     pub shares: Option<MemoryFootprint>,
+    /// Its RSS at that time, in bytes.
+    pub rss_bytes: u64,
+    /// The part of it that is pages of mapped files, without shared memory, in bytes.
+    pub file_bytes: u64,
     /// Its highest RSS ever (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
 }

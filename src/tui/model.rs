@@ -94,10 +94,12 @@ pub enum Column {
     OwnTime,
     /// Time anywhere on the stack since the start or the last reset.
     TotalTime,
-    /// RSS growth as leaf since the start or the last reset, minus RSS released.
-    OwnGrowth,
-    /// RSS growth anywhere on the stack, minus RSS released.
-    TotalGrowth,
+    /// RSS added as leaf since the start or the last reset, and never released.
+    Kept,
+    /// RSS added as leaf since the start or the last reset.
+    Added,
+    /// RSS released as leaf since the start or the last reset.
+    Freed,
 }
 
 /// Why the live view ended.

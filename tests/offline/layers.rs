@@ -50,7 +50,10 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "processes",
         ],
     ),
-    ("rss", &["series", "process_series", "attribution", "leak"]),
+    (
+        "rss",
+        &["series", "thinned", "process_series", "attribution", "leak"],
+    ),
     (
         "profile",
         &[

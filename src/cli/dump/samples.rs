@@ -99,6 +99,7 @@ pub fn process() -> ProcessDump {
                 pss_bytes: 54_840_525,
                 uss_bytes: 52_533_657,
                 swap_bytes: 0,
+                ..MemoryFootprint::default()
             }),
             swap_bytes: Some(1 << 20),
             limit: Some(MemoryLimit {

@@ -2,6 +2,7 @@
 
 use crate::profile::Profile;
 use crate::profile::tables::ids::StackId;
+use crate::profile::tables::labels::Label;
 use crate::rss::leak::verdict::Verdict;
 use crate::text::units::mib;
 
@@ -10,25 +11,42 @@ const SUSPECTS: usize = 3;
 /// Most frames of each, from the leaf.
 const FRAMES: usize = 6;
 
-/// The lines; none if memory was not read.
+/// The lines; none if memory was not read, or was not asked for and nothing can be said of it.
 pub fn lines(profile: &Profile) -> Vec<String> {
     if profile.rss().last().is_none() {
         return Vec::new();
     }
-    let verdict = profile.rss().trend().verdict;
+    let verdict = profile.memory_trend().verdict;
+    if verdict.has_too_little_data() && !profile.options().weights.rss {
+        // A short recording of time: nobody has asked.
+        return Vec::new();
+    }
     let mut lines = vec![format!("Memory: {verdict}")];
     if let Verdict::Growing { since, .. } = verdict {
         if profile.options().weights.rss {
             let suspects = profile.suspects(since, SUSPECTS).into_iter();
             lines.extend(suspects.map(|suspect| {
                 let size = mib(suspect.retained_bytes);
-                format!("  {size} not released by {}", calls(profile, suspect.stack))
+                format!("  {size} grew {}", place(profile, suspect.stack))
             }));
         } else {
             lines.push("  use --memory to see which functions add it".to_owned());
         }
     }
     lines
+}
+
+/// In which stack it grew, if that is known.
+fn place(profile: &Profile, stack: StackId) -> String {
+    let leaf = profile.stacks().label(stack);
+    let leaf = leaf.and_then(|leaf| profile.labels().get(leaf));
+    if leaf != Some(Label::BetweenSamples) {
+        return format!("in {}", calls(profile, stack));
+    }
+    match calls(profile, profile.stacks().parent(stack)) {
+        callers if callers.is_empty() => "between samples, in calls that none found".to_owned(),
+        callers => format!("between samples, in calls of {callers}"),
+    }
 }
 
 /// A stack's frames, leaf first.

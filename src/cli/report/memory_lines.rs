@@ -1,6 +1,5 @@
 //! The lines of `memory` where stdout is not a terminal.
 
-use crate::rss::attribution::Growth;
 use crate::text::escape::for_terminal;
 use crate::text::units::{mib_number, size_change};
 use crate::tui::memory::state::MemorySnapshot;
@@ -17,15 +16,18 @@ pub fn line(now: &MemorySnapshot, last: &MemorySnapshot) -> String {
     let before = |row: &Row| {
         let mut rows = last.functions.iter();
         let same = |old: &&Row| (&old.name, &old.filename) == (&row.name, &row.filename);
-        rows.find(same).map_or(0, |old| old.own_growth.net_bytes())
+        rows.find(same).map_or(0, |old| old.own_kept)
     };
     let most = now
         .functions
         .iter()
-        .map(|row| (row.own_growth.net_bytes().saturating_sub(before(row)), row))
+        .map(|row| (row.own_kept.saturating_sub(before(row)), row))
         .max_by_key(|(bytes, _)| *bytes)
         .filter(|(bytes, _)| *bytes > 0)
-        .map(|(bytes, row)| format!("  {} {}", size_change(bytes), for_terminal(&row.text())));
+        .map(|(bytes, row)| {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            format!("  {} {}", size_change(bytes), for_terminal(&row.text()))
+        });
     format!(
         "{:>7.1} {:>10} {:>10} {:>9}{}",
         now.elapsed.as_secs_f64(),
@@ -36,20 +38,16 @@ pub fn line(now: &MemorySnapshot, last: &MemorySnapshot) -> String {
     )
 }
 
-/// The verdict, and the functions that added most.
+/// The verdict, and the lines of code that kept most of what they added.
 pub fn closing(now: &MemorySnapshot) -> Vec<String> {
     let mut lines = Vec::new();
     lines.extend(now.verdict.map(|verdict| format!("Memory: {verdict}")));
     for row in now.lines.iter().take(MAX_FUNCTIONS) {
-        let Growth {
-            grown_bytes,
-            released_bytes,
-        } = row.own_growth;
-        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
         lines.push(format!(
-            "{:>9} added, {:>9} released  {}",
-            size_change(signed(grown_bytes)),
-            size_change(-signed(released_bytes)),
+            "{:>9} kept, {:>9} added, {:>9} released  {}",
+            row.shown_kept(),
+            row.shown_added(),
+            row.shown_freed(),
             for_terminal(&row.text())
         ));
     }

@@ -45,12 +45,13 @@
 //!     "peak_rss_bytes": 63963136,
 //!     "grown_bytes": null,     by all stacks together; these two are null without --memory
 //!     "released_bytes": null,
-//!     "verdict": "growing",    a leak is suspected; or "stable", "step", "inconclusive"
+//!     "verdict": "growing",    a leak is suspected; or "stable", "reclaimable" (growing, but no leak), "step",
+//!                              "inconclusive"
 //!     "text": "growing at …",  the verdict as the closing line has it
-//!     "bytes_per_minute": 1048576,     of "growing", else null
-//!     "bytes": null,           of "step", or of a rise before "stable", else null
+//!     "bytes_per_minute": 1048576,     of "growing" and "reclaimable", else null
+//!     "bytes": null,           of "step", of a rise before "stable", or no longer shared; else null
 //!     "at_seconds": 0.0,       when that was, or since when it grows; else null
-//!     "suspects": [{           the stacks with the most memory not released; [] without --memory and a leak
+//!     "suspects": [{           the stacks that it grew in; [] without --memory and a leak
 //!       "kept_bytes": 1048576,
 //!       "frames": ["…"]        root first
 //!     }]

@@ -24,6 +24,12 @@ pub struct MemoryFootprint {
     pub uss_bytes: u64,
     /// Anonymous memory that is swapped out, in bytes.
     pub swap_bytes: u64,
+    /// Freed by `MADV_FREE` and still resident, in bytes: the kernel takes such pages when it needs to.
+    pub lazy_free_bytes: u64,
+    /// Written pages that are mapped by no other process, in bytes.
+    pub private_dirty_bytes: u64,
+    /// Written pages that other processes map, too, in bytes: those of before a fork, and shared memory.
+    pub shared_dirty_bytes: u64,
 }
 
 impl MemoryFootprint {
@@ -55,7 +61,12 @@ impl MemoryFootprint {
                 "Pss" => pss = Some(bytes()?),
                 "Private_Clean" | "Private_Dirty" => {
                     footprint.uss_bytes = footprint.uss_bytes.saturating_add(bytes()?);
+                    if key == "Private_Dirty" {
+                        footprint.private_dirty_bytes = bytes()?;
+                    }
                 }
+                "Shared_Dirty" => footprint.shared_dirty_bytes = bytes()?,
+                "LazyFree" => footprint.lazy_free_bytes = bytes()?,
                 "Swap" => footprint.swap_bytes = bytes()?,
                 _ => {}
             }
@@ -120,13 +131,16 @@ mod tests {
         let text = "5560d0d55000-7ffc4e743000 ---p 00000000 00:00 0      [rollup]\n\
             Rss:                1760 kB\nPss:                 220 kB\nPss_Dirty:           112 kB\n\
             Shared_Clean:       1608 kB\nPrivate_Clean:        40 kB\nPrivate_Dirty:       112 kB\n\
-            Private_Hugetlb:    2048 kB\nSwap:                  8 kB\nSwapPss:               4 kB\n";
+            Shared_Dirty:         24 kB\nLazyFree:             16 kB\nPrivate_Hugetlb:    2048 kB\nSwap:                  8 kB\nSwapPss:               4 kB\n";
         assert_eq!(
             MemoryFootprint::parse(text),
             Some(MemoryFootprint {
                 pss_bytes: 220 << 10,
                 uss_bytes: 152 << 10,
                 swap_bytes: 8 << 10,
+                lazy_free_bytes: 16 << 10,
+                private_dirty_bytes: 112 << 10,
+                shared_dirty_bytes: 24 << 10,
             })
         );
         assert_eq!(MemoryFootprint::parse(""), None);

@@ -54,6 +54,8 @@ pub struct Memory {
     pub rss_bytes: u64,
     /// The peak of the resident memory, in bytes.
     pub peak_rss_bytes: u64,
+    /// Of mapped files, in bytes, without shared memory; `None` when the kernel (before 4.5) does not count it.
+    pub file_bytes: Option<u64>,
     /// Swapped out, in bytes; `None` when the kernel does not count it.
     pub swap_bytes: Option<u64>,
     pub threads: u64,
@@ -73,6 +75,7 @@ impl Memory {
             rss_bytes,
             // The kernel counts the two separately, so they can differ by some pages.
             peak_rss_bytes: status.peak_rss_bytes.unwrap_or(0).max(rss_bytes),
+            file_bytes: status.file_bytes,
             swap_bytes: status.swap_bytes,
             threads: status.threads.unwrap_or(0),
         })

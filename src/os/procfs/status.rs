@@ -39,6 +39,8 @@ pub struct Status {
     pub peak_rss_bytes: Option<u64>,
     /// `VmRSS` in bytes.
     pub rss_bytes: Option<u64>,
+    /// `RssFile` in bytes: pages of mapped files, without shared memory.
+    pub file_bytes: Option<u64>,
     /// `VmSwap` in bytes.
     pub swap_bytes: Option<u64>,
     /// `Threads`.
@@ -101,6 +103,7 @@ impl Status {
                 "NoNewPrivs" => status.no_new_privileges = number() == Some(1),
                 "VmHWM" => status.peak_rss_bytes = kilobytes(number()),
                 "VmRSS" => status.rss_bytes = kilobytes(number()),
+                "RssFile" => status.file_bytes = kilobytes(number()),
                 "VmSwap" => status.swap_bytes = kilobytes(number()),
                 "Threads" => status.threads = number(),
                 _ => {}
@@ -123,7 +126,7 @@ mod tests {
     fn fields_are_parsed_and_the_name_cannot_fake_them() {
         let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1001\n\
             Gid:\t7\t8\t9\t10\nGroups:\t4 24 \n\
-            NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nThreads:\t9\n\
+            NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nRssFile:\t 12 kB\nThreads:\t9\n\
             SigIgn:\t0000000001001000\n\
             CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n\xff\xfe: 1\nnonsense\n";
         assert_eq!(
@@ -137,6 +140,7 @@ mod tests {
                 filesystem_groups: vec![10, 4, 24],
                 namespace_ids: vec![71, 3],
                 ignored_signals: 0x100_1000,
+                file_bytes: Some(12 << 10),
                 effective_capabilities: 0xa804_25fb,
                 seccomp: Some(2),
                 no_new_privileges: true,

@@ -15,11 +15,12 @@ pub struct Checkpoints {
     later: Checkpoint,
 }
 
+/// The growth of each stack at one moment.
 #[derive(Debug, Default)]
-struct Checkpoint {
-    at: Duration,
+pub struct Checkpoint {
+    pub at: Duration,
     /// By [`StackId::index`](crate::profile::tables::ids::StackId::index).
-    growth: Vec<Growth>,
+    pub growth: Vec<Growth>,
 }
 
 impl Checkpoints {
@@ -31,6 +32,11 @@ impl Checkpoints {
     /// Sets a checkpoint.
     pub fn set(&mut self, at: Duration, growth: Vec<Growth>) {
         self.earlier = std::mem::replace(&mut self.later, Checkpoint { at, growth });
+    }
+
+    /// The earlier and the later checkpoint; `None` before the first one.
+    pub fn pair(&self) -> Option<(&Checkpoint, &Checkpoint)> {
+        (!self.later.at.is_zero()).then_some((&self.earlier, &self.later))
     }
 
     /// The growth at the earlier checkpoint or, if `since` is after it, at the later one.

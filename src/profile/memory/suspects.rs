@@ -1,24 +1,31 @@
-//! [`Profile::suspects`]: the stacks with the largest growth that was never released.
+//! [`Profile::kept`] and [`Profile::suspects`]: the growth of each stack that was never released.
 //!
 //! Memory is seldom freed where it was allocated: what a function builds is freed when its caller drops
 //! it. So releases are netted against the nearest allocations: the same function, then callees of its
-//! callers, up to the root; the largest first. The rest was never released.
+//! callers, up to the root; the largest first. The rest was never released. It *grew in* these stacks: they
+//! touched the pages. Who keeps what lies there is unknown, as a program fills the room of freed objects first.
 //!
 //! A program that is recorded from its start loads much before it leaks anything. So only growth after a
-//! [checkpoint](super::checkpoints::Checkpoints) in the first half of the recording counts.
+//! [checkpoint](super::checkpoints::Checkpoints) in the first half of the recording counts for suspects.
+//! First are those that grew before and after the next checkpoint: what grows once is a load, what grows
+//! whenever it runs may be a leak.
 
 use std::cmp::Reverse;
 use std::time::Duration;
 
 use crate::profile::Profile;
 use crate::profile::tables::ids::StackId;
+use crate::profile::tables::stacks::StackTable;
+use crate::rss::attribution::Growth;
 
 /// Stacks with the largest growth that are considered.
-const MAX_GROWERS: usize = 64;
+const MAX_GROWERS: usize = 128;
 /// Stacks with the largest releases that are netted against them.
 const MAX_RELEASERS: usize = 256;
 /// Least share of a suspect in the growth of all of them: less is noise.
 const LEAST_SHARE: f64 = 0.02;
+/// Least length of the time after a checkpoint, as a share of that before it, for growth to recur in it.
+const LEAST_LENGTH: f64 = 0.25;
 
 /// A stack with growth that was not released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,18 +35,54 @@ pub struct Suspect {
 }
 
 impl Profile {
-    /// Up to `most` stacks with the largest unreleased growth after `since`, the largest first. Empty
-    /// without [`Weights::rss`](crate::profile::options::Weights::rss).
+    /// The bytes that were added and never released, by [`StackId::index`]: of the stacks with the largest
+    /// growth, 0 for others. Empty without [`Weights::rss`](crate::profile::options::Weights::rss).
+    pub fn kept(&self) -> Vec<u64> {
+        if self.memory.is_none() {
+            return Vec::new();
+        }
+        let mut kept = vec![0; self.stacks.len()];
+        for (id, bytes) in self.kept_since(&[]) {
+            if let Some(slot) = kept.get_mut(id.index()) {
+                *slot = bytes;
+            }
+        }
+        kept
+    }
+
+    /// Up to `most` stacks with unreleased growth after `since`: first those that grew repeatedly, the largest
+    /// first. Empty without [`Weights::rss`](crate::profile::options::Weights::rss).
     pub fn suspects(&self, since: Duration, most: usize) -> Vec<Suspect> {
         let Some(memory) = &self.memory else {
             return Vec::new();
         };
-        let before = memory.checkpoints.after(since);
+        let mut grown = self.kept_since(memory.checkpoints.after(since));
+        let recurring = self.recurring(since);
+        let key = |(id, bytes): &(StackId, u64)| {
+            let recurring = recurring.as_ref();
+            Reverse((recurring.map_or(*bytes, |of| of(*id).min(*bytes)), *bytes))
+        };
+        grown.sort_by_key(|one| (key(one), one.0));
+        grown.truncate(most);
+        let sum: u64 = grown.iter().map(|(_, bytes)| *bytes).sum();
+        let least = (sum as f64 * LEAST_SHARE).ceil() as u64;
+        let retained = grown
+            .into_iter()
+            .filter(|(_, bytes)| *bytes >= least.max(1));
+        retained
+            .map(|(stack, retained_bytes)| Suspect {
+                stack,
+                retained_bytes,
+            })
+            .collect()
+    }
+
+    /// The growth of the stacks that grew most, less the releases near them, since `before`: the growth of
+    /// each stack until then.
+    fn kept_since(&self, before: &[Growth]) -> Vec<(StackId, u64)> {
         let growth = |id: StackId| {
-            let before = before.get(id.index()).copied().unwrap_or_default();
-            let now = memory.growth.of(id);
-            let grown = now.grown_bytes.saturating_sub(before.grown_bytes);
-            let released = now.released_bytes.saturating_sub(before.released_bytes);
+            let growth = since(before, id, self.growth(id));
+            let (grown, released) = (growth.grown_bytes, growth.released_bytes);
             (
                 grown.saturating_sub(released),
                 released.saturating_sub(grown),
@@ -56,20 +99,34 @@ impl Profile {
         }
         largest(&mut grown, MAX_GROWERS);
         largest(&mut released, MAX_RELEASERS);
-        let parent = |id| self.stacks.parent(id);
-        net(&mut grown, &released, parent);
-        largest(&mut grown, most);
-        let sum: u64 = grown.iter().map(|(_, bytes)| *bytes).sum();
-        let least = (sum as f64 * LEAST_SHARE).ceil() as u64;
-        let retained = grown
-            .into_iter()
-            .filter(|(_, bytes)| *bytes >= least.max(1));
-        retained
-            .map(|(stack, retained_bytes)| Suspect {
-                stack,
-                retained_bytes,
-            })
-            .collect()
+        net(&mut grown, &released, &self.stacks);
+        grown
+    }
+
+    /// The bytes that a stack would have added if it had always grown at the lower of its rates before and
+    /// after the later checkpoint. `None` if one of these times is too short.
+    fn recurring(&self, after: Duration) -> Option<impl Fn(StackId) -> u64> {
+        let checkpoints = &self.memory.as_ref()?.checkpoints;
+        let (first, second) = checkpoints.pair().filter(|(first, _)| after <= first.at)?;
+        let before = second.at.saturating_sub(first.at).as_secs_f64();
+        let later = self.last_elapsed.saturating_sub(second.at).as_secs_f64();
+        (later >= LEAST_LENGTH * before).then_some(move |id: StackId| {
+            let until = second.growth.get(id.index()).copied().unwrap_or_default();
+            let rates = [
+                since(&first.growth, id, until).grown_bytes as f64 / before,
+                since(&second.growth, id, self.growth(id)).grown_bytes as f64 / later,
+            ];
+            (rates[0].min(rates[1]) * (before + later)) as u64
+        })
+    }
+}
+
+/// What a stack has added and released since `before`: the growth of each stack until then.
+fn since(before: &[Growth], id: StackId, now: Growth) -> Growth {
+    let before = before.get(id.index()).copied().unwrap_or_default();
+    Growth {
+        grown_bytes: now.grown_bytes.saturating_sub(before.grown_bytes),
+        released_bytes: now.released_bytes.saturating_sub(before.released_bytes),
     }
 }
 
@@ -80,17 +137,13 @@ fn largest(stacks: &mut Vec<(StackId, u64)>, most: usize) {
 }
 
 /// Subtracts what was `released` from what was `grown`, nearest first.
-fn net(
-    grown: &mut [(StackId, u64)],
-    released: &[(StackId, u64)],
-    parent: impl Fn(StackId) -> StackId,
-) {
+fn net(grown: &mut [(StackId, u64)], released: &[(StackId, u64)], stacks: &StackTable) {
     for (releaser, bytes) in released {
         let mut left = *bytes;
         // The deeper the two stacks diverge, the nearer they are. A node has a greater id than its parent.
         let mut near: Vec<(StackId, &mut u64)> = grown
             .iter_mut()
-            .map(|(id, bytes)| (shared(*id, *releaser, &parent), bytes))
+            .map(|(id, bytes)| (stacks.common(*id, *releaser), bytes))
             .collect();
         near.sort_by_key(|(shared, bytes)| Reverse((*shared, **bytes)));
         for (_, bytes) in near {
@@ -101,26 +154,13 @@ fn net(
     }
 }
 
-/// The deepest common ancestor.
-fn shared(mut a: StackId, mut b: StackId, parent: impl Fn(StackId) -> StackId) -> StackId {
-    while a != b {
-        if a > b {
-            a = parent(a);
-        } else {
-            b = parent(b);
-        }
-    }
-    a
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
     use crate::profile::memory::tracking::MemoryTracking;
     use crate::profile::options::{ProfileOptions, Weights};
     use crate::profile::tables::labels::Label;
-    use crate::rss::attribution::by_stack::Attribution as _;
 
     /// A profile, and the stacks whose growth was charged.
     struct Built {
@@ -163,7 +203,7 @@ mod tests {
         fn charge(&mut self, names: &[&str], changes: &[i64]) {
             let id = self.stack(names);
             for change in changes {
-                self.memory().growth.charge(&id, *change);
+                self.memory().growth.charge(id, *change);
             }
         }
 
@@ -219,6 +259,41 @@ mod tests {
         assert_eq!(built.suspects(Duration::from_secs(9)), leaks);
     }
 
+    /// A cache that was filled at once ranked above a leak.
+    #[test]
+    fn what_grows_again_and_again_ranks_before_what_grew_once() {
+        let mut built = Built::new();
+        let sample = |built: &mut Built, second| {
+            built.charge(&["main", "leaks"], &[1_000]);
+            let at = Duration::from_secs(second);
+            built.profile.last_elapsed = at;
+            built.memory().checkpoint(at);
+        };
+        for second in 1..=14 {
+            sample(&mut built, second);
+        }
+        built.charge(&["main", "fills"], &[100_000]);
+        let found = built.suspects(Duration::ZERO);
+        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["leaks", "fills"], "{found:?}");
+        // Right after a checkpoint nothing has recurred yet.
+        sample(&mut built, 16);
+        assert_eq!(built.suspects(Duration::ZERO)[0].0, "fills");
+    }
+
+    /// What a function builds and returns is freed at its caller's line.
+    #[test]
+    fn kept_is_what_no_caller_released() {
+        let mut built = Built::new();
+        built.charge(&["main", "churn"], &[2_700]);
+        built.charge(&["main"], &[-2_600, 10]);
+        built.charge(&["main", "load_chunk"], &[75, 75]);
+        let kept = built.profile.kept();
+        let of: Vec<u64> = built.stacks.iter().map(|id| kept[id.index()]).collect();
+        assert_eq!(of, [110, 0, 150]);
+        assert_eq!(built.suspects(Duration::ZERO)[0].0, "load_chunk");
+    }
+
     #[test]
     fn there_are_no_suspects_without_memory_tracking() {
         let mut built = Built::new();
@@ -226,5 +301,6 @@ mod tests {
         assert_eq!(built.suspects(Duration::ZERO).len(), 1);
         built.profile.memory = None;
         assert!(built.suspects(Duration::ZERO).is_empty());
+        assert!(built.profile.kept().is_empty());
     }
 }

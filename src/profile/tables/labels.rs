@@ -38,6 +38,8 @@ pub enum Label {
     Collection,
     /// Resident memory that is attributed to no Python thread.
     NotPython,
+    /// Resident memory of a thread that came between two samples, and from neither of their stacks.
+    BetweenSamples,
     /// Everything that a full table cannot distinguish.
     TooMany,
 }
@@ -83,6 +85,18 @@ impl LabelTable {
         if let Some(slot) = self.by_frame.get_mut(frame.index()) {
             *slot = Some(label);
         }
+    }
+
+    /// Whether two labels are equal, or lines of one function.
+    pub fn are_same_function(&self, a: LabelId, b: LabelId) -> bool {
+        if a == b {
+            return true;
+        }
+        let function = |id| match self.get(id) {
+            Some(Label::Python { name, file, .. }) => Some((name, file)),
+            _ => None,
+        };
+        function(a).is_some_and(|a| Some(a) == function(b))
     }
 
     /// The label of an id.

@@ -101,6 +101,19 @@ impl StackTable {
             .map_or(StackId::ROOT, |node| node.parent)
     }
 
+    /// The deepest stack that both stacks are or have below them.
+    pub fn common(&self, mut a: StackId, mut b: StackId) -> StackId {
+        // A node has a greater id than its parent.
+        while a != b {
+            if a > b {
+                a = self.parent(a);
+            } else {
+                b = self.parent(b);
+            }
+        }
+        a
+    }
+
     /// The self weight of a stack.
     pub fn weight(&self, stack: StackId) -> u64 {
         self.nodes.get(stack.index()).map_or(0, |node| node.weight)

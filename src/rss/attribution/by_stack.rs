@@ -3,26 +3,22 @@
 
 use std::sync::Arc;
 
-use super::{Growth, ThreadDelta, signed};
+use super::{Growth, ThreadDelta};
 use crate::cpython::code::frame_table::FrameId;
 use crate::cpython::stack::trace::StackTrace;
 use crate::sampler::sample::RssChange;
 
-/// Samples for which a change waits until the thread is found running.
-const PATIENCE: u32 = 1_000;
 /// Successive samples that may find a thread only just woken up.
 const MAX_WAKES: u8 = 30;
 /// Overshoot factor: if a change exceeds this multiple of what the two end stacks can have added at their
-/// observed rates, the excess goes to recently growing stacks. High on purpose, as a last resort: rates
-/// are under-estimated for threads that wait for a CPU, and of a helper that is rarely observed and
-/// alternates with one that grows within a sampling interval, the excess would go to unrelated stacks.
+/// observed rates, the excess was added by code that was not sampled. High, as rates are under-estimated
+/// for threads that wait for a CPU.
 const OVERSHOOT: f64 = 64.0;
 /// Duration of a sample, in nanoseconds: the rate of a stack observed for less is hardly known.
 const SHORT_NS: u64 = 20_000;
-/// Samples after which the observed growth of a thread counts half.
-const HALF_LIFE: u32 = 1_000;
-/// Most stacks per thread whose observed growth is cached.
-const MAX_OBSERVED: usize = 64;
+/// Longest time between two samples, in nanoseconds, for whose change two different stacks are taken to be
+/// all that ran. A program can do anything in a quarter of a second.
+const LONGEST_GAP_NS: u64 = 250_000_000;
 
 /// Growth of a stack while it was being sampled.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -51,24 +47,15 @@ impl ObservedGrowth {
 pub trait Attribution<S> {
     /// Attributes a change in bytes to a stack.
     fn charge(&mut self, stack: &S, bytes: i64);
-    /// Attributes additions and releases to a stack.
-    fn charge_both(&mut self, stack: &S, growth: Growth) {
-        self.charge(stack, signed(growth.grown_bytes));
-        self.charge(stack, -signed(growth.released_bytes));
-    }
+    /// Counts a change in bytes that no sampled stack is known to have made. `ends`: the stacks at both ends, if
+    /// what they have in common has called what made it.
+    fn charge_unseen(&mut self, ends: Option<(&S, &S)>, bytes: i64);
     /// Adds to the observed growth of a stack.
     fn observe(&mut self, stack: &S, observed: ObservedGrowth);
     /// The observed growth of a stack so far.
     fn observed(&self, stack: &S) -> ObservedGrowth;
-}
-
-/// The state of a thread in a sample.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ThreadAt<S> {
-    /// [Running](ThreadGrowth::is_running) in this stack.
-    Running(S),
-    /// Idle; with the stack if that is [needed](ThreadGrowth::needs_idle_stack).
-    Idle(Option<S>),
+    /// Whether two stacks are calls of the same functions, and differ only in lines.
+    fn are_same_functions(&self, a: &S, b: &S) -> bool;
 }
 
 /// The state of one thread from sample to sample.
@@ -76,87 +63,98 @@ pub enum ThreadAt<S> {
 pub struct ThreadGrowth<S> {
     /// The stack in the last sample, if the thread was running.
     before: Option<S>,
-    /// The frames of the last sample, if the thread was idle.
+    /// The frames of the last sample and of the one before, running or idle.
+    frames: [Option<Arc<[FrameId]>>; 2],
+    /// Whether the thread was sampled in other stacks, or not at all, since the last change was reported.
+    is_interrupted: bool,
+    /// The frames of the last sample in which it was running.
+    running_frames: Option<Arc<[FrameId]>>,
+    /// The frames in which it was last idle.
     idle_frames: Option<Arc<[FrameId]>>,
+    /// Whether it may have been idle because another thread held the GIL.
+    may_wait_for_gil: bool,
     /// Successive samples that found it only just woken up.
     wakes: u8,
-    /// Growth without a stack yet.
-    waiting: Growth,
-    /// Samples for which it has waited.
-    waited: u32,
-    /// The last running stack or, if there was none, an idle one.
-    fallback_stack: Option<S>,
-    /// Recently observed growth by stack.
-    observed: Vec<(S, Growth)>,
     /// Number of observations of a growth or release, and their bytes.
     pieces: (u64, u64),
-    /// Samples since `observed` was halved.
-    samples: u32,
 }
 
 impl<S> Default for ThreadGrowth<S> {
     fn default() -> Self {
         ThreadGrowth {
             before: None,
+            frames: [None, None],
+            is_interrupted: false,
+            running_frames: None,
             idle_frames: None,
+            may_wait_for_gil: false,
             wakes: 0,
-            waiting: Growth::default(),
-            waited: 0,
-            fallback_stack: None,
-            observed: Vec::new(),
             pieces: (0, 0),
-            samples: 0,
         }
     }
 }
 
 impl<S: Clone + PartialEq> ThreadGrowth<S> {
-    /// Whether a sampled thread is running and has not just woken up. To be called once per sample, before
-    /// [`ThreadGrowth::attribute`].
-    pub fn is_running(&mut self, trace: &StackTrace) -> bool {
-        let thread = &trace.thread;
-        if !thread.active || trace.frames.is_empty() {
+    /// Whether a sampled thread is running, and neither just woken up nor about to sleep. To be called once
+    /// per sample, before [`ThreadGrowth::attribute`]. `gil_is_taken`: another thread holds the GIL.
+    pub fn is_running(&mut self, trace: &StackTrace, gil_is_taken: bool) -> bool {
+        let (thread, frames) = (&trace.thread, &trace.frames);
+        let is_same = |known: &Option<Arc<[FrameId]>>| {
+            let known = known.as_ref();
+            known.is_some_and(|known| Arc::ptr_eq(known, frames) || **known == **frames)
+        };
+        self.frames.swap(0, 1);
+        self.frames[0] = Some(Arc::clone(frames));
+        if !thread.active || frames.is_empty() {
+            if !gil_is_taken && is_same(&self.running_frames) {
+                // It was about to sleep.
+                self.before = None;
+            }
+            self.running_frames = None;
             self.wakes = 0;
-            self.idle_frames = Some(Arc::clone(&trace.frames));
+            self.may_wait_for_gil = gil_is_taken;
+            self.idle_frames = Some(Arc::clone(frames));
             return false;
         }
-        let idle_frames = self.idle_frames.as_ref();
-        if !thread.owns_gil
-            && self.wakes < MAX_WAKES
-            && idle_frames.is_some_and(|idle| **idle == *trace.frames)
-        {
+        let has_waited_for_gil = thread.owns_gil && self.may_wait_for_gil;
+        if is_same(&self.idle_frames) && !has_waited_for_gil && self.wakes < MAX_WAKES {
             self.wakes += 1;
             return false;
         }
-        self.idle_frames = None;
-        self.wakes = 0;
+        if !is_same(&self.idle_frames) {
+            self.wakes = 0;
+        }
+        self.running_frames = Some(Arc::clone(frames));
         true
     }
 
-    /// Whether [`ThreadGrowth::attribute`] needs the stack of an idle thread.
-    pub fn needs_idle_stack(&self, trace: &StackTrace, delta: ThreadDelta) -> bool {
-        let has_python = !trace.frames.is_empty();
-        has_python
-            && self.fallback_stack.is_none()
-            && (delta != ThreadDelta::default() || self.waiting != Growth::default())
+    /// Records a sample after which no change is reported: its change is part of the next one.
+    pub fn pass(&mut self) {
+        let [now, before] = &self.frames;
+        self.is_interrupted |= now != before;
     }
 
-    /// Attributes `delta`, the thread's part of the process's `change`, to stacks.
+    /// The frames of the sample before the last one, running or idle, if the next change is all between these two.
+    pub fn previous_frames(&self) -> Option<&Arc<[FrameId]>> {
+        self.frames[1].as_ref().filter(|_| !self.is_interrupted)
+    }
+
+    /// Records that the thread was missing from samples.
+    pub fn interrupt(&mut self) {
+        self.is_interrupted = true;
+    }
+
+    /// Attributes `delta`, the thread's part of the process's `change`, to stacks. `now`: the stack of a
+    /// [running](ThreadGrowth::is_running) thread. `ends`: the stacks in the last two samples, running or idle, if
+    /// they are known to be the only ones.
     pub fn attribute(
         &mut self,
         delta: ThreadDelta,
         change: &RssChange,
-        now: ThreadAt<S>,
+        now: Option<S>,
+        ends: Option<(S, S)>,
         attribution: &mut impl Attribution<S>,
     ) {
-        self.samples += 1;
-        if self.samples > HALF_LIFE {
-            self.halve_observed();
-        }
-        let (now, idle) = match now {
-            ThreadAt::Running(now) => (Some(now), None),
-            ThreadAt::Idle(idle) => (None, idle),
-        };
         let mut between = delta.between;
         if let Some(now) = &now {
             self.observe(now, delta.during_sample, change, attribution);
@@ -165,34 +163,17 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
             between += delta.during_sample;
         }
         let before = std::mem::replace(&mut self.before, now.clone());
-        if between != 0 {
-            self.attribute_between(between, change, before.as_ref(), now.as_ref(), attribution);
+        let is_interrupted = std::mem::take(&mut self.is_interrupted);
+        if between == 0 {
+            return;
         }
-        if let Some(now) = now {
-            self.fallback_stack = Some(now);
-            self.settle(attribution);
+        let is_known = before == now || !(is_interrupted || change.gap_ns > LONGEST_GAP_NS);
+        if is_known {
+            let running = [before.as_ref(), now.as_ref()];
+            self.attribute_between(between, change, running, ends.as_ref(), attribution);
         } else {
-            self.fallback_stack = self.fallback_stack.take().or(idle);
-            self.waited = self.waited.saturating_add(1);
-            if self.waited > PATIENCE {
-                self.settle(attribution);
-            }
+            attribution.charge_unseen(None, between);
         }
-    }
-
-    /// Attributes what still waits to the last running stack or, if there was none, to an idle one.
-    pub fn settle(&mut self, attribution: &mut impl Attribution<S>) {
-        self.waited = 0;
-        if let Some(fallback_stack) = &self.fallback_stack
-            && self.waiting != Growth::default()
-        {
-            attribution.charge_both(fallback_stack, std::mem::take(&mut self.waiting));
-        }
-    }
-
-    /// What still waits after [`ThreadGrowth::settle`]: the thread was never sampled with a stack.
-    pub fn waiting(&self) -> Growth {
-        self.waiting
     }
 
     fn observe(
@@ -211,90 +192,71 @@ impl<S: Clone + PartialEq> ThreadGrowth<S> {
                 for_ns: change.sample_ns,
             },
         );
-        if bytes == 0 {
-            return;
+        if bytes != 0 {
+            self.pieces.0 += 1;
+            self.pieces.1 = self.pieces.1.saturating_add(bytes.unsigned_abs());
         }
-        self.pieces.0 += 1;
-        self.pieces.1 = self.pieces.1.saturating_add(bytes.unsigned_abs());
-        if let Some((_, known)) = self.observed.iter_mut().find(|(stack, _)| stack == now) {
-            *known += growth;
-        } else if self.observed.len() < MAX_OBSERVED {
-            self.observed.push((now.clone(), growth));
-        } else {
-            let all = |known: &Growth| known.grown_bytes.saturating_add(known.released_bytes);
-            let least = self.observed.iter_mut().min_by_key(|(_, known)| all(known));
-            if let Some(least) = least.filter(|(_, known)| all(known) < all(&growth)) {
-                *least = (now.clone(), growth);
-            }
-        }
-    }
-
-    fn halve_observed(&mut self) {
-        self.samples = 0;
-        for (_, known) in &mut self.observed {
-            known.grown_bytes /= 2;
-            known.released_bytes /= 2;
-        }
-        self.observed
-            .retain(|(_, known)| known.grown_bytes > 1 || known.released_bytes > 1);
     }
 
     fn attribute_between(
-        &mut self,
+        &self,
         bytes: i64,
         change: &RssChange,
-        before: Option<&S>,
-        now: Option<&S>,
+        [before, now]: [Option<&S>; 2],
+        sampled: Option<&(S, S)>,
         attribution: &mut impl Attribution<S>,
     ) {
         let released = bytes < 0;
         let before_now = [before.filter(|before| now != Some(*before)), now];
-        let ends: Vec<(&S, ObservedGrowth)> = before_now
+        let mut ends: Vec<(&S, ObservedGrowth)> = before_now
             .into_iter()
             .flatten()
             .map(|end| (end, attribution.observed(end)))
             .collect();
+        let is_alone = match (before, now) {
+            (Some(a), Some(b)) => a == b || attribution.are_same_functions(a, b),
+            // It has waited for the GIL in the stack in which it runs.
+            (Some(_), None) | (None, Some(_)) => sampled.is_some_and(|(a, b)| a == b),
+            (None, None) => false,
+        };
+        if !is_alone {
+            // Another stack may have run in between.
+            ends.retain(|(_, observed)| observed.bytes.side(released) > 0);
+        }
         // Programs allocate in larger pieces than the kernel counts.
         let piece = self.pieces.1 as f64 / self.pieces.0.max(1) as f64;
         let piece = piece.max(change.granularity as f64);
         let ns = change.gap_ns / ends.len().max(1) as u64;
         let most = |observed: &ObservedGrowth| observed.most(released, piece, ns);
         let at_most = ends.iter().map(|(_, observed)| most(observed)).sum::<f64>();
-        let known = self.observed.iter();
-        let known = known
-            .map(|(_, known)| known.side(released) as f64)
-            .sum::<f64>();
         let all = bytes.unsigned_abs() as f64;
-        let is_too_much = known > 0.0 && all > OVERSHOOT * at_most;
-        let mut left = bytes;
-        let mut give = |stack: &S, part: f64| {
-            let part = (part.round() as i64).min(left.abs()) * bytes.signum();
-            left -= part;
-            attribution.charge(stack, part);
-        };
+        // Without any rate there is no bound.
+        let is_too_much = ends.is_empty() || (at_most > 0.0 && all > OVERSHOOT * at_most);
         let likely = |observed: &ObservedGrowth| observed.likely(released, piece);
         let all_likely = ends
             .iter()
             .map(|(_, observed)| likely(observed))
             .sum::<f64>();
+        let mut left = bytes;
         for (end, observed) in &ends {
-            if is_too_much {
-                give(end, most(observed));
+            let part = if is_too_much {
+                most(observed)
             } else {
-                give(end, all * likely(observed) / all_likely);
-            }
+                all * likely(observed) / all_likely
+            };
+            let part = (part.round() as i64).min(left.abs()) * bytes.signum();
+            left -= part;
+            attribution.charge(end, part);
         }
-        if is_too_much {
-            for (stack, observed) in &self.observed {
-                let share = observed.side(released) as f64 / known;
-                give(stack, (all - at_most) * share);
+        match ends.last() {
+            // Only the rounding error.
+            Some((stack, _)) if !is_too_much => attribution.charge(stack, left),
+            _ => {
+                // An idle thread has not called anything from the stack in which it is idle.
+                let is_in_calls = |(a, b): &(S, S)| a != b || before.zip(now).is_some();
+                let sampled = sampled.filter(|ends| is_in_calls(ends));
+                attribution.charge_unseen(sampled.map(|(a, b)| (a, b)), left);
             }
-        }
-        // Only the rounding error, unless there was no stack at all.
-        match (now.or(before), self.observed.first()) {
-            (Some(stack), _) => attribution.charge(stack, left),
-            (None, Some((stack, _))) if known > 0.0 => attribution.charge(stack, left),
-            _ => self.waiting.count(left),
         }
     }
 }

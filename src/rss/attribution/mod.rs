@@ -23,13 +23,21 @@
 //! | running A | running B | A and B, by their observed rates, up to that |
 //! | idle | idle | neither |
 //!
-//! The rest came from something that ran in between and was not sampled. It is shared by the stacks of
-//! this thread that were recently observed growing, by their observed bytes. If there are none, the stacks
-//! of the two samples take it, or else the next one that is running. What a stack can have added is 64
-//! times what was observed, and three standard deviations more. So a stack that was hardly sampled can
-//! have added anything, and other stacks get a share only if the two at the ends are out of the question.
-//! A thread that waits for a CPU in the very stack that it was idle in has just woken up and counts as
-//! idle.
+//! In all but the first row a stack gets something only if it was ever observed growing (or releasing): another
+//! one may have run in between, and most stacks add nothing. Unless A and B are lines of the same functions.
+//!
+//! The rest came from something that ran in between and was not sampled. It is attributed to no stack, but
+//! counted as *unseen* and shown as `<between samples>`: which stack it was cannot be known, and those that
+//! grew before may have ended long ago. It is shown below the callers that the stacks of both samples have in common,
+//! unless the thread was idle in the same stack in both. The same holds for
+//!
+//! - a thread that runs in the very stack in which it is idle before or after: it has just woken up, or is
+//!   about to sleep, and counts as idle. Unless it has got the GIL that another thread held: then it was idle
+//!   only because it waited for that;
+//! - a change over more than a quarter of a second, or over samples in which the thread was missing or in
+//!   other stacks, if the stacks at both ends are not the same.
+//!
+//! What a stack can have added is 64 times what was observed, and three standard deviations more.
 //!
 //! **Remaining errors.** The sum is exact. Functions that take longer than the sampling interval have
 //! their share to about one per cent, as only their start and end are uncertain. The share of shorter

@@ -15,3 +15,5 @@ pub mod verdict;
 pub mod plateau;
 
 pub mod trend;
+
+pub mod kinds;

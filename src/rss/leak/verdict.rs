@@ -23,6 +23,16 @@ pub enum Verdict {
         /// Start of this growth, after an initial rise; 0 for the whole recording.
         since: Duration,
     },
+    /// It rose steadily to the end, nearly only by pages that the kernel takes back when it needs to: no leak.
+    Reclaimable {
+        bytes_per_minute: u64,
+        /// As for `Growing`.
+        since: Duration,
+        what: Reclaimable,
+    },
+    /// The baseline did not rise in the end, but so many bytes of written pages that were shared with other
+    /// processes are the program's own now.
+    Unshared { bytes: u64 },
     /// It rose once from one level to another, within an eighth of the recording, by more than what comes
     /// and goes.
     Step {
@@ -37,6 +47,15 @@ pub enum Verdict {
         elapsed: Duration,
         why: Inconclusive,
     },
+}
+
+/// Resident memory that the kernel takes back on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reclaimable {
+    /// Pages of mapped files.
+    MappedFiles,
+    /// Memory that the program has freed by `MADV_FREE`.
+    FreedLazily,
 }
 
 /// Why there is no verdict.
@@ -56,14 +75,23 @@ pub enum Inconclusive {
 }
 
 impl Verdict {
-    /// The verdict as one word, for programs: `stable`, `growing`, `step`, `inconclusive`.
+    /// The verdict as one word, for programs: `stable`, `growing`, `reclaimable`, `step`, `inconclusive`.
     pub fn word(&self) -> &'static str {
         match self {
-            Verdict::Stable | Verdict::Settled { .. } => "stable",
+            Verdict::Stable | Verdict::Settled { .. } | Verdict::Unshared { .. } => "stable",
+            Verdict::Reclaimable { .. } => "reclaimable",
             Verdict::Growing { .. } => "growing",
             Verdict::Step { .. } => "step",
             Verdict::Inconclusive { .. } => "inconclusive",
         }
+    }
+
+    /// Whether the recording is too short, or has too few samples, to say anything.
+    pub fn has_too_little_data(&self) -> bool {
+        let Verdict::Inconclusive { why, .. } = self else {
+            return false;
+        };
+        matches!(why, Inconclusive::Short | Inconclusive::TooFewSamples(_))
     }
 
     /// Whether a leak is suspected.
@@ -87,6 +115,24 @@ impl fmt::Display for Verdict {
                 f,
                 "growing at {}/min (leak suspected)",
                 precise_mib(bytes_per_minute)
+            ),
+            Verdict::Reclaimable {
+                bytes_per_minute,
+                what,
+                ..
+            } => {
+                let what = match what {
+                    Reclaimable::MappedFiles => "mapped files, the kernel takes them",
+                    Reclaimable::FreedLazily => "freed memory (MADV_FREE), the kernel takes it",
+                };
+                let rate = precise_mib(bytes_per_minute);
+                write!(f, "growing at {rate}/min: {what} back when it needs to")
+            }
+            Verdict::Unshared { bytes } => write!(
+                f,
+                "stable, but its own share (USS) grew by {}: pages that it shared with other processes were \
+                 copied, or these have ended",
+                precise_mib(bytes)
             ),
             Verdict::Step { bytes, at } => {
                 write!(
@@ -178,6 +224,19 @@ mod tests {
                 "stable after 11 h, in which it grew by 1.00 MiB",
             ),
             (
+                Verdict::Reclaimable {
+                    bytes_per_minute: 298 << 20,
+                    since: Duration::ZERO,
+                    what: Reclaimable::MappedFiles,
+                },
+                "growing at 298.0 MiB/min: mapped files, the kernel takes them back when it needs to",
+            ),
+            (
+                Verdict::Unshared { bytes: 55 << 20 },
+                "stable, but its own share (USS) grew by 55.0 MiB: pages that it shared with other \
+                 processes were copied, or these have ended",
+            ),
+            (
                 inconclusive(Inconclusive::Short),
                 "inconclusive: 60 s is too short",
             ),
@@ -191,8 +250,11 @@ mod tests {
             ),
         ] {
             assert_eq!(verdict.to_string(), text);
-            assert!(text.starts_with(verdict.word()) || verdict.word() == "step");
-            assert_eq!(verdict.is_leak(), text.contains("leak"));
+            assert!(
+                text.starts_with(verdict.word())
+                    || ["step", "reclaimable"].contains(&verdict.word())
+            );
+            assert_eq!(verdict.is_leak(), text.contains("leak suspected"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! [`MemoryPoller`]: memory readings that are too expensive for every sample, once a second.
+//! [`MemoryPoller`]: memory readings that are too expensive for every sample, every second or every few seconds.
 //!
 //! The kernel walks over all pages of a process to add up its [`MemoryFootprint`]. For a large process
 //! that takes longer than the time between two samples, so a separate thread reads them, and samples only
@@ -17,8 +17,11 @@ use crate::os::procfs::statm::Memory;
 use crate::os::thread::start::start;
 use crate::sampler::sample::MemoryReading;
 
-/// Shortest interval between two rounds.
+/// Shortest interval between two rounds, for a recording of memory.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The same for other recordings, and the time until their first round: the verdict on memory, which needs a
+/// recording of 25 s, needs to know what kind of memory grew.
+const RARE_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval is at least the duration of a round times this: the kernel's walks take at most a
 /// hundredth of one CPU.
 const MIN_IDLE_FACTOR: u32 = 100;
@@ -28,9 +31,11 @@ const MAX_PROCESSES: usize = 256;
 /// Polls the sampled processes in a thread that ends with this value.
 #[derive(Debug)]
 pub(crate) struct MemoryPoller {
-    /// `None` if the thread could not be started.
+    /// `None` before the first round, and if the thread could not be started.
     thread: Option<(SyncSender<Vec<PollTarget>>, Receiver<Round>)>,
     in_progress: bool,
+    has_started: bool,
+    interval: Duration,
     next: Instant,
 }
 
@@ -58,8 +63,24 @@ struct Round {
 }
 
 impl MemoryPoller {
-    /// Starts the thread; the first round is due at `now`.
-    pub fn start(now: Instant) -> MemoryPoller {
+    /// A poller whose first round is due at `now` if memory is recorded, else later.
+    pub fn new(now: Instant, is_recorded: bool) -> MemoryPoller {
+        MemoryPoller {
+            thread: None,
+            in_progress: false,
+            has_started: false,
+            interval: if is_recorded { INTERVAL } else { RARE_INTERVAL },
+            next: if is_recorded {
+                now
+            } else {
+                now + RARE_INTERVAL
+            },
+        }
+    }
+
+    /// Starts the thread.
+    fn start(&mut self) {
+        self.has_started = true;
         let (requests, received) = sync_channel::<Vec<PollTarget>>(1);
         let (sender, rounds) = sync_channel(1);
         let started = start("memory", move || {
@@ -75,11 +96,7 @@ impl MemoryPoller {
         if let Err(error) = &started {
             warn!("PSS and USS are not read: {error}");
         }
-        MemoryPoller {
-            thread: started.ok().map(|_| (requests, rounds)),
-            in_progress: false,
-            next: now,
-        }
+        self.thread = started.ok().map(|_| (requests, rounds));
     }
 
     /// The readings that have finished since the last call, usually none. Starts the next round when it
@@ -89,6 +106,9 @@ impl MemoryPoller {
         now: Instant,
         processes: impl Iterator<Item = PollTarget>,
     ) -> Vec<MemoryReading> {
+        if !self.has_started && now >= self.next {
+            self.start();
+        }
         let Some((requests, rounds)) = &self.thread else {
             return Vec::new();
         };
@@ -104,7 +124,10 @@ impl MemoryPoller {
             return Vec::new();
         };
         self.in_progress = false;
-        self.next = now + INTERVAL.max(round.took.saturating_mul(MIN_IDLE_FACTOR));
+        self.next = now
+            + self
+                .interval
+                .max(round.took.saturating_mul(MIN_IDLE_FACTOR));
         round.readings
     }
 }
@@ -116,6 +139,8 @@ fn read(target: PollTarget) -> Option<MemoryReading> {
     let reading = MemoryReading {
         pid,
         shares: MemoryFootprint::read(pid).ok(),
+        rss_bytes: memory.rss_bytes,
+        file_bytes: memory.file_bytes.unwrap_or(0),
         peak_rss_bytes: memory.peak_rss_bytes,
     };
     // If the process exists now, it existed during the reads.
@@ -142,7 +167,7 @@ mod tests {
             },
         ];
         let mut now = Instant::now();
-        let mut poller = MemoryPoller::start(now);
+        let mut poller = MemoryPoller::new(now, true);
         // The first poll starts a round.
         let targets = ended.into_iter().chain([own]);
         assert!(poller.poll(now, targets).is_empty());
@@ -156,11 +181,21 @@ mod tests {
         assert_eq!(readings.len(), 1);
         assert_eq!(readings[0].pid, pid);
         assert!(readings[0].peak_rss_bytes > 0);
+        assert!((1..readings[0].rss_bytes).contains(&readings[0].file_bytes));
         // No round starts before it is due.
         poller.poll(now + INTERVAL / 2, [own].into_iter());
         assert!(!poller.in_progress);
         now = poller.next;
         poller.poll(now, [own].into_iter());
+        assert!(poller.in_progress);
+    }
+    #[test]
+    fn a_short_recording_of_time_starts_no_thread() {
+        let now = Instant::now();
+        let mut poller = MemoryPoller::new(now, false);
+        poller.poll(now + RARE_INTERVAL / 2, [].into_iter());
+        assert!(poller.thread.is_none());
+        poller.poll(now + RARE_INTERVAL, [].into_iter());
         assert!(poller.in_progress);
     }
 }

@@ -28,7 +28,7 @@ pub struct MemorySnapshot {
     /// RSS in the troughs of the curve.
     pub baseline: Vec<(Duration, u64)>,
     pub verdict: Option<Verdict>,
-    /// The functions with the most growth that was not released, greatest first.
+    /// The functions that made memory grow: those with the most that was never released first.
     pub functions: Vec<Row>,
     /// The lines, in the same way.
     pub lines: Vec<Row>,
@@ -71,7 +71,7 @@ impl MemoryState {
             (Some(sampled), Some(kernel)) => Some(sampled.max(kernel)),
             (sampled, _) => sampled,
         };
-        let trend = rss.trend();
+        let trend = self.profile.memory_trend();
         MemorySnapshot {
             elapsed: self.profile.last_elapsed(),
             rss_bytes: rss
@@ -93,11 +93,11 @@ impl MemoryState {
     }
 }
 
-/// The rows with own growth, greatest first; equal ones in a stable order.
+/// The rows with own growth, those that kept most first; equal ones in a stable order.
 fn highest_first(mut rows: Vec<Row>) -> Vec<Row> {
-    rows.retain(|row| row.own_growth.net_bytes() > 0);
+    rows.retain(|row| row.own_growth.grown_bytes > 0);
     rows.sort_by(|a, b| {
-        let key = |row: &Row| Reverse(row.own_growth.net_bytes());
+        let key = |row: &Row| Reverse((row.own_kept, row.own_growth.grown_bytes));
         key(a)
             .cmp(&key(b))
             .then_with(|| (&a.name, &a.filename, a.line).cmp(&(&b.name, &b.filename, b.line)))

@@ -52,7 +52,7 @@ impl RowCounter {
                     own: amount.own,
                     total: amount.total,
                     own_growth: amount.own_growth,
-                    total_growth: amount.total_growth,
+                    own_kept: amount.own_kept,
                     ..Row::new(Arc::clone(&name), Arc::clone(&file), line)
                 }
             };
@@ -93,7 +93,7 @@ fn key(label: Label) -> Label {
 
 fn limit(rows: &mut Vec<Row>) {
     if rows.len() > MAX_ROWS {
-        rows.sort_by_key(|row| Reverse((row.total, row.total_growth.grown_bytes)));
+        rows.sort_by_key(|row| Reverse((row.total, row.own_growth.grown_bytes)));
         rows.truncate(MAX_ROWS);
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::rss::attribution::Growth;
+use crate::text::units::size_change;
 
 /// One line of the table. Counts are samples (divide by the rate for seconds) or, with
 /// [`cpu_time`](crate::profile::options::Weights::cpu_time), nanoseconds.
@@ -24,8 +25,8 @@ pub struct Row {
     pub total: u64,
     /// RSS added and released with it as leaf, by all threads, whatever the filter.
     pub own_growth: Growth,
-    /// RSS added and released with it anywhere on the stack.
-    pub total_growth: Growth,
+    /// RSS added with it as leaf and [never released](crate::profile::Profile::kept), in bytes.
+    pub own_kept: u64,
 }
 
 impl Row {
@@ -39,8 +40,23 @@ impl Row {
             own: 0,
             total: 0,
             own_growth: Growth::default(),
-            total_growth: Growth::default(),
+            own_kept: 0,
         }
+    }
+
+    /// The RSS that it added and that was never released, for a column.
+    pub fn shown_kept(&self) -> String {
+        size_change(signed(self.own_kept))
+    }
+
+    /// The RSS that it added, for a column.
+    pub fn shown_added(&self) -> String {
+        size_change(signed(self.own_growth.grown_bytes))
+    }
+
+    /// The RSS that was released in it, for a column.
+    pub fn shown_freed(&self) -> String {
+        size_change(-signed(self.own_growth.released_bytes))
     }
 
     /// Name, file and line: `take (pkg/app.py:20)`. Hostile text.
@@ -52,4 +68,8 @@ impl Row {
             None => format!("{name} ({filename})"),
         }
     }
+}
+
+fn signed(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
 }

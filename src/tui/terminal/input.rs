@@ -57,8 +57,8 @@ fn command(byte: u8) -> Option<Command> {
         b'2' => Command::Sort(Column::TotalPercent),
         b'3' => Command::Sort(Column::OwnTime),
         b'4' => Command::Sort(Column::TotalTime),
-        b'5' => Command::Sort(Column::OwnGrowth),
-        b'6' => Command::Sort(Column::TotalGrowth),
+        b'5' => Command::Sort(Column::Kept),
+        b'6' => Command::Sort(Column::Added),
         b'l' | b'L' => Command::ToggleLines,
         b'r' | b'R' => Command::Reset,
         b'?' => Command::ToggleHelp,
@@ -84,8 +84,8 @@ mod tests {
             Column::TotalPercent,
             Column::OwnTime,
             Column::TotalTime,
-            Column::OwnGrowth,
-            Column::TotalGrowth,
+            Column::Kept,
+            Column::Added,
         ];
         assert_eq!(decode(b"123456"), sorts.map(Command::Sort));
         assert_eq!(

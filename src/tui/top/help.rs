@@ -18,11 +18,11 @@ const HELP: [(&str, &str); 10] = [
     ),
     (
         "5",
-        "Sort by OwnGrowth (RSS added minus RSS released in the function)",
+        "Sort by Kept (RSS added in the function and never released)",
     ),
     (
         "6",
-        "Sort by TotalGrowth (The same in the function and its callees)",
+        "Sort by Added (RSS added in the function; Freed: released in it)",
     ),
     (
         "L,l",

@@ -1,15 +1,13 @@
 //! The text of the table's heading and rows; its first four columns have py-spy's widths.
 
 use super::state::TopSnapshot;
-use crate::text::units::size_change;
 use crate::tui::cells::{MIN_NAME_WIDTH, clean};
 use crate::tui::model::Column;
 use crate::tui::rows::row::Row;
 
-/// Width of the four columns of time with the gap after them, and of the columns of memory.
+/// Width of the four columns of time with the gap after them, and of each column of memory.
 const TIME_COLUMNS_WIDTH: u16 = 37;
-const OWN_GROWTH_WIDTH: u16 = 11;
-const TOTAL_GROWTH_WIDTH: u16 = 13;
+const GROWTH_WIDTH: u16 = 9;
 
 /// py-spy's columns.
 pub const TIMES: [Column; 4] = [
@@ -21,18 +19,19 @@ pub const TIMES: [Column; 4] = [
 
 /// The columns that leave room for a name; if not all fit, the one that sorts has priority.
 pub fn columns(width: u16, sort: Column) -> Vec<Column> {
-    use Column::{OwnGrowth, OwnPercent, OwnTime, TotalGrowth, TotalPercent, TotalTime};
+    use Column::{Added, Freed, Kept, OwnPercent, OwnTime, TotalPercent, TotalTime};
     const ALL_TIMES: u16 = TIME_COLUMNS_WIDTH + MIN_NAME_WIDTH;
-    const ONE_GROWTH: u16 = ALL_TIMES + TOTAL_GROWTH_WIDTH;
-    const ALL: u16 = ONE_GROWTH + OWN_GROWTH_WIDTH;
+    const ONE_GROWTH: u16 = ALL_TIMES + GROWTH_WIDTH;
+    const ALL: u16 = ONE_GROWTH + 2 * GROWTH_WIDTH;
+    const GROWTHS: u16 = 3 * GROWTH_WIDTH + MIN_NAME_WIDTH;
     match (width, sort) {
         (0..MIN_NAME_WIDTH, _) => Vec::new(),
         (MIN_NAME_WIDTH..36, _) => vec![sort],
-        (ALL.., _) => [&TIMES[..], &[OwnGrowth, TotalGrowth]].concat(),
-        (ONE_GROWTH.., TotalGrowth) => [&TIMES[..], &[TotalGrowth]].concat(),
-        (ONE_GROWTH.., _) => [&TIMES[..], &[OwnGrowth]].concat(),
-        (45.., OwnGrowth | TotalGrowth) => vec![OwnGrowth, TotalGrowth],
-        (_, OwnGrowth | TotalGrowth) => vec![sort],
+        (ALL.., _) => [&TIMES[..], &[Kept, Added, Freed]].concat(),
+        (ONE_GROWTH.., Added | Freed) => [&TIMES[..], &[sort]].concat(),
+        (ONE_GROWTH.., _) => [&TIMES[..], &[Kept]].concat(),
+        (GROWTHS.., Kept | Added | Freed) => vec![Kept, Added, Freed],
+        (_, Kept | Added | Freed) => vec![sort],
         (ALL_TIMES.., _) => TIMES.to_vec(),
         (_, OwnPercent | TotalPercent) => vec![OwnPercent, TotalPercent],
         (_, OwnTime | TotalTime) => vec![OwnTime, TotalTime],
@@ -46,8 +45,9 @@ pub fn heading(column: Column) -> &'static str {
         Column::TotalPercent => "  %Total",
         Column::OwnTime => "  OwnTime",
         Column::TotalTime => "  TotalTime",
-        Column::OwnGrowth => "  OwnGrowth",
-        Column::TotalGrowth => "  TotalGrowth",
+        Column::Kept => "     Kept",
+        Column::Added => "    Added",
+        Column::Freed => "    Freed",
     }
 }
 
@@ -69,8 +69,9 @@ pub fn row_text(snapshot: &TopSnapshot, row: &Row, columns: &[Column], per_secon
             Column::TotalPercent => format!("{:>7.2}%", snapshot.row_percent(row.total_now)),
             Column::OwnTime => format!("{:>8}s", seconds(row.own as f64 / per_second)),
             Column::TotalTime => format!("{:>9}s ", seconds(row.total as f64 / per_second)),
-            Column::OwnGrowth => format!("{:>11}", size_change(row.own_growth.net_bytes())),
-            Column::TotalGrowth => format!("{:>13}", size_change(row.total_growth.net_bytes())),
+            Column::Kept => format!("{:>9}", row.shown_kept()),
+            Column::Added => format!("{:>9}", row.shown_added()),
+            Column::Freed => format!("{:>9}", row.shown_freed()),
         });
     }
     text.push_str(gap(columns));

@@ -156,12 +156,19 @@ fn callers_recursion_maps_and_four_threads_get_their_shares() {
         let is_right = |seen: &Seen| {
             let all = seen.truth.values().sum::<f64>();
             let truth = seen.truth.iter();
-            let shares: Vec<(&str, f64)> = truth
+            let (asleep, shares): (Vec<_>, Vec<_>) = truth
                 .map(|(name, bytes)| (name.as_str(), bytes / all))
-                .collect();
-            assert_eq!(shares.len(), 10, "{shares:?}");
+                .partition(|(name, _)| name.starts_with("fill_"));
+            assert_eq!((asleep.len(), shares.len()), (4, 6), "{shares:?}");
+            // These sleep in nearly every sample: what they keep in between is of no stack, and not of another thread.
+            let between = seen.share("<between samples>");
+            let asleep_all: f64 = asleep.iter().map(|(_, share)| share).sum();
+            let known: f64 = asleep.iter().map(|(name, _)| seen.share(name)).sum();
+            println!("{label} asleep: {known} and {between} of {asleep_all}");
             // Pieces of some milliseconds and calls of less are known from few samples.
             seen.has_shares(&label, &shares, 5.0)
+                && known <= asleep_all + 0.05
+                && known + between >= asleep_all - 0.05 - seen.missed
         };
         Seen::until(record, is_right).assert_total(&label);
     });
@@ -182,6 +189,22 @@ fn the_sleep_behind_a_burst_gets_nothing() {
             let rest = 1.0 - shares.iter().sum::<f64>();
             println!("{}: {shares:?}, {rest} elsewhere", python.label());
             rest <= 0.05 + seen.missed / 3.0 && (0.55..=0.95).contains(&shares[0])
+        };
+        Seen::until(record, is_right).assert_total(&python.label());
+    });
+}
+
+/// Bursts that are hardly ever sampled: the sleep after them got 61 to 97 % of what they added. A sample that finds the
+/// thread in its sleep before it sleeps, or after, is no sample of what grew.
+#[test]
+fn the_sleep_behind_a_burst_of_microseconds_gets_nothing() {
+    let _alone = alone();
+    for_some_at_once("growth-short-bursts", |python| {
+        let record = || Seen::beside_others(python, "short_bursts.py", &["3"], &[]);
+        let is_right = |seen: &Seen| {
+            let [nap, take, between] = ["nap", "take", "<between samples>"].map(|f| seen.share(f));
+            println!("{}: nap {nap}, take {take}, {between}", python.label());
+            nap <= 0.03 + seen.missed / 3.0 && take + between >= 0.8 - seen.missed
         };
         Seen::until(record, is_right).assert_total(&python.label());
     });

@@ -179,16 +179,16 @@ fn top_sorts_by_growth() {
     });
     let first_row = |screen: &str| {
         let mut lines = screen.lines();
-        lines.find(|line| line.contains("OwnGrowth"))?;
+        lines.find(|line| line.contains(" Kept "))?;
         lines.next().map(str::to_owned)
     };
     terminal.key("5");
-    terminal.wait_for("what grew by itself", |screen| {
+    terminal.wait_for("what kept most", |screen| {
         first_row(screen).is_some_and(|row| row.contains("M") && row.contains("keep (growing.py)"))
     });
     terminal.key("6");
-    terminal.wait_for("what grew with its callees", |screen| {
-        first_row(screen).is_some_and(|row| !row.contains("keep (growing.py)"))
+    terminal.wait_for("what added most", |screen| {
+        first_row(screen).is_some_and(|row| row.contains("keep (growing.py)"))
     });
     terminal.key("q");
     terminal.wait_for("the shell", |_| terminal.modes() == (false, false));

@@ -37,10 +37,13 @@ fn family() -> Profile {
             pss_bytes: 40 << 20,
             uss_bytes: 30 << 20,
             swap_bytes: 5 << 20,
+            ..MemoryFootprint::default()
         };
         let reading = |one: &ProcessSample| MemoryReading {
             pid: one.pid,
             shares: Some(shares),
+            rss_bytes: 99 << 20,
+            file_bytes: 0,
             peak_rss_bytes: 99 << 20,
         };
         let sample = Sample {

@@ -78,7 +78,7 @@ impl Timeline {
             .iter()
             .map(|(at, _, high)| (*at, *high))
             .max_by(|a, b| a.1.cmp(&b.1).then(b.0.cmp(&a.0)));
-        let trend = series.trend();
+        let trend = profile.memory_trend();
         let (processes, more_processes) = processes(profile);
         let (functions, more_functions) = functions(profile);
         Timeline {

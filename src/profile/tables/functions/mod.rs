@@ -19,6 +19,8 @@ pub struct Amount {
     pub total: u64,
     /// RSS that was added and released by stacks with this leaf.
     pub own_growth: Growth,
+    /// RSS that was added by stacks with this leaf and [never released](Profile::kept), in bytes.
+    pub own_kept: u64,
     /// RSS that was added and released by stacks that contain it.
     pub total_growth: Growth,
 }
@@ -199,6 +201,7 @@ impl Sums {
     fn walk(&mut self, profile: &Profile) {
         let stacks = profile.stacks();
         let (totals, growth) = (stacks.totals(), profile.growth_totals());
+        let kept = profile.kept();
         // The root is no child, and means none here.
         let mut first_child = vec![StackId::ROOT; stacks.len()];
         let mut next_sibling = first_child.clone();
@@ -227,6 +230,7 @@ impl Sums {
                     own: stacks.weight(at),
                     total: totals.get(at.index()).copied().unwrap_or_default(),
                     own_growth: profile.growth(at),
+                    own_kept: kept.get(at.index()).copied().unwrap_or_default(),
                     total_growth: growth.get(at.index()).copied().unwrap_or_default(),
                 },
             );
@@ -264,6 +268,7 @@ impl Sums {
         ] {
             sum.own = sum.own.saturating_add(node.own);
             sum.own_growth += node.own_growth;
+            sum.own_kept = sum.own_kept.saturating_add(node.own_kept);
             if *depth == 0 {
                 sum.total = sum.total.saturating_add(node.total);
                 sum.total_growth += node.total_growth;

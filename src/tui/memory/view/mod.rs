@@ -128,18 +128,18 @@ impl MemoryView {
     fn draw_rows(&self, rows: &[Row], area: Rect, buffer: &mut Buffer) {
         let mut places = area.rows();
         let reversed = Style::new().add_modifier(Modifier::REVERSED);
-        let wide = area.width >= 24 + MIN_NAME_WIDTH;
+        let wide = area.width >= 27 + MIN_NAME_WIDTH;
         if let Some(place) = places.next() {
-            let total = if wide { "  TotalGrowth" } else { "" };
+            let more = if wide { "    Added    Freed" } else { "" };
             let place_of = if self.by_line { ":line" } else { "" };
-            let text = format!("  OwnGrowth{total}  Function (filename{place_of})");
+            let text = format!("     Kept{more}  Function (filename{place_of})");
             buffer.set_style(place, reversed);
             buffer.set_stringn(place.x, place.y, text, place.width.into(), reversed);
         }
         for (place, row) in places.zip(rows) {
-            let mut text = format!("{:>11}", size_change(row.own_growth.net_bytes()));
+            let mut text = format!("{:>9}", row.shown_kept());
             if wide {
-                text += &format!("{:>13}", size_change(row.total_growth.net_bytes()));
+                text += &format!("{:>9}{:>9}", row.shown_added(), row.shown_freed());
             }
             text += &format!("  {}", clean(&row.text()));
             buffer.set_stringn(place.x, place.y, text, place.width.into(), Style::new());

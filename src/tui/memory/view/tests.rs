@@ -20,13 +20,10 @@ const MIB: u64 = 1 << 20;
 fn row(name: &str, line: Option<u32>, grown_bytes: u64) -> Row {
     Row {
         own_growth: Growth {
-            grown_bytes,
-            released_bytes: 0,
-        },
-        total_growth: Growth {
             grown_bytes: grown_bytes.saturating_add(MIB),
             released_bytes: 0,
         },
+        own_kept: grown_bytes,
         ..Row::new(name.into(), "pkg/app.py".into(), line)
     }
 }
@@ -107,9 +104,9 @@ fn numbers_verdict_plot_and_functions() {
     assert_eq!(
         shown[20..],
         [
-            "  OwnGrowth  TotalGrowth  Function (filename)",
-            "     +39.0M       +40.0M  take (pkg/app.py)",
-            "      +1.0M        +2.0M  other (pkg/app.py)",
+            "     Kept    Added    Freed  Function (filename)",
+            "   +39.0M   +40.0M        0  take (pkg/app.py)",
+            "    +1.0M    +2.0M        0  other (pkg/app.py)",
             "Press q to quit, l for lines. Dots: baseline. Output: memory.svg",
         ]
     );

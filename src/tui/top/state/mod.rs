@@ -80,8 +80,9 @@ impl TopSnapshot {
                 Column::TotalPercent => i128::from(row.total_now),
                 Column::OwnTime => i128::from(row.own),
                 Column::TotalTime => i128::from(row.total),
-                Column::OwnGrowth => i128::from(row.own_growth.net_bytes()),
-                Column::TotalGrowth => i128::from(row.total_growth.net_bytes()),
+                Column::Kept => i128::from(row.own_kept),
+                Column::Added => i128::from(row.own_growth.grown_bytes),
+                Column::Freed => i128::from(row.own_growth.released_bytes),
             };
             (chosen, row.own_now, row.own, row.total)
         };

@@ -345,6 +345,8 @@ fn growth_is_attributed_to_work_and_not_to_sleep() {
         let mut sample = sample(vec![trace]);
         sample.processes[0].rss_change = Some(RssChange {
             bytes: change,
+            // A thousand of them appear or go while the stack is read.
+            during_sample: change.signum() * change.abs().min(1000),
             gap_ns: 10_000_000,
             sample_ns: 20_000,
             other_faults,
@@ -353,37 +355,44 @@ fn growth_is_attributed_to_work_and_not_to_sleep() {
         sample
     };
     let mut state = TopState::new(options());
-    state.add(&at(true, load, None, 0, 0), &frames);
+    state.add(&at(true, load, None, 1000, 0), &frames);
     // A quarter of the faults are of a thread without Python.
     state.add(&at(false, sleep, Some(300), 4000, 100), &frames);
     state.add(&at(true, load, Some(1), -1000, 0), &frames);
     let snapshot = state.tick();
     for by_line in [false, true] {
         let rows: Vec<_> = snapshot
-            .sorted(by_line, Column::OwnGrowth)
+            .sorted(by_line, Column::Kept)
             .iter()
             .map(|row| {
-                let pair = |growth: Growth| (growth.grown_bytes, growth.released_bytes);
-                (&*row.name, pair(row.own_growth), pair(row.total_growth))
+                let Growth {
+                    grown_bytes,
+                    released_bytes,
+                } = row.own_growth;
+                (&*row.name, row.own_kept, grown_bytes, released_bytes)
             })
             .collect();
-        let outside = ("<not by a Python thread>", (1000, 0), (1000, 0));
-        let load = ("load", (3000, 1000), (3000, 1000));
-        assert_eq!(rows, [load, outside, ("main", (0, 0), (3000, 1000))]);
+        let outside = ("<not by a Python thread>", 1000, 1000, 0);
+        let load = ("load", 3000, 4000, 1000);
+        assert_eq!(rows, [load, outside, ("main", 0, 0, 0)]);
     }
 
-    // Pending growth of a thread that has ended is attributed to its last work.
+    // What comes between two samples that find the thread asleep is of neither stack.
+    state.add(&at(false, sleep, None, 0, 0), &frames);
     state.add(&at(false, sleep, Some(1), 500, 0), &frames);
-    state.add(&sample(Vec::new()), &frames);
-    state.tick();
-    state.add(&sample(Vec::new()), &frames);
-    state.tick();
     let snapshot = state.tick();
+    let rows = snapshot.sorted(false, Column::Added);
+    let rows: Vec<_> = rows
+        .iter()
+        .map(|row| (&*row.name, row.own_growth.grown_bytes))
+        .collect();
     assert_eq!(
-        snapshot.sorted(false, Column::OwnGrowth)[0]
-            .own_growth
-            .grown_bytes,
-        3500
+        rows[..3],
+        [
+            ("load", 4000),
+            ("<not by a Python thread>", 1000),
+            ("<between samples>", 500)
+        ]
     );
     state.reset();
     assert!(state.tick().functions.is_empty());

@@ -28,10 +28,7 @@ fn snapshot() -> TopSnapshot {
             grown_bytes: grown,
             released_bytes: 2 << 20,
         },
-        total_growth: Growth {
-            grown_bytes: grown + (3 << 30),
-            released_bytes: 0,
-        },
+        own_kept: grown / 5,
     };
     TopSnapshot {
         samples: 400,
@@ -87,9 +84,9 @@ Total Samples 400, Missed 7, Torn 1, Errors 2 (thread 7\u{fffd}[2J ended)
 GIL: 98.00%, Active: 129.00%, Threads: 3
 RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
 
-  %Own   %Total  OwnTime  TotalTime  OwnGrowth  Function (filename)
- 95.00%  95.00%    3.82s     3.82s      +13.0M  fib (pkg/app.py)
-  5.00% 100.00%   0.180s     1235s       -2.0M  <module> (pkg/app.py)";
+  %Own   %Total  OwnTime  TotalTime     Kept  Function (filename)
+ 95.00%  95.00%    3.82s     3.82s     +3.0M  fib (pkg/app.py)
+  5.00% 100.00%   0.180s     1235s         0  <module> (pkg/app.py)";
     let footer = "Press q to quit, ? for help, 1-6 to sort, l for lines, r to reset.";
     for (width, height) in [(80, 24), (80, 40)] {
         let blank = "\n".repeat(usize::from(height) - 8);
@@ -99,8 +96,8 @@ RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
     assert_eq!(view().text(&snapshot(), 80, 20), format!("{expected}\n"));
     let wide = screen(&view(), &snapshot(), 94, 24);
     assert!(
-        wide.contains("  OwnGrowth  TotalGrowth  Function (filename)\n")
-            && wide.contains("   +13.0M        +3.0G  fib (pkg/app.py)\n"),
+        wide.contains("     Kept    Added    Freed  Function (filename)\n")
+            && wide.contains("    +3.0M   +15.0M    -2.0M  fib (pkg/app.py)\n"),
         "{wide}"
     );
 
@@ -109,11 +106,11 @@ RSS: 57.2 MiB (peak 61.0 MiB), growth -1.0M  ▁▂▃▄▅▆▇█
     by_line.sort = Column::TotalTime;
     let shown = screen(&by_line, &snapshot(), 80, 24);
     assert!(
-        shown.contains("TotalTime  OwnGrowth  Function (filename:line)\n"),
+        shown.contains("TotalTime     Kept  Function (filename:line)\n"),
         "{shown}"
     );
     assert!(
-        shown.contains("3.82s           0  fib (pkg/app.py:4)\n"),
+        shown.contains("3.82s     +410K  fib (pkg/app.py:4)\n"),
         "{shown}"
     );
 }
@@ -146,13 +143,13 @@ Press q to quit, ? for help, 1-6 to sort";
     );
     let shown = screen(&view, &snapshot(), 25, 3);
     assert_eq!(shown.lines().next(), Some("  TotalTime  Function (fi"));
-    view.sort = Column::TotalGrowth;
+    view.sort = Column::Added;
     for (width, heading) in [
-        (25, "  TotalGrowth  Function ("),
-        (50, "  OwnGrowth  TotalGrowth  Function (filename)"),
+        (25, "    Added  Function (file"),
+        (50, "     Kept    Added    Freed  Function (filename)"),
         (
             70,
-            "  %Own   %Total  OwnTime  TotalTime  TotalGrowth  Function (filename)",
+            "  %Own   %Total  OwnTime  TotalTime    Added  Function (filename)",
         ),
     ] {
         let shown = screen(&view, &snapshot(), width, 3);
@@ -257,10 +254,7 @@ fn hostile_names_are_harmless() {
             grown_bytes: u64::MAX,
             released_bytes: 0,
         },
-        total_growth: Growth {
-            grown_bytes: 0,
-            released_bytes: u64::MAX,
-        },
+        own_kept: u64::MAX,
     });
     let snapshot = TopSnapshot {
         samples: u64::MAX,
@@ -316,14 +310,14 @@ fn wide_characters_are_not_split_or_padded() {
     snapshot.functions[1].name = "関数".into();
     let text = view().text(&snapshot, 80, 20);
     assert!(
-        text.contains("3.82s      +13.0M  関数 (pkg/app.py)\n"),
+        text.contains("3.82s     +3.0M  関数 (pkg/app.py)\n"),
         "{text}"
     );
-    // 48 cells of numbers leave room for eleven and a half of the characters.
+    // 46 cells of numbers leave room for eleven and a half of the characters.
     snapshot.functions[1].name = "関".repeat(20).into();
-    let text = view().text(&snapshot, 71, 20);
+    let text = view().text(&snapshot, 69, 20);
     assert!(
-        text.contains(&format!("3.82s      +13.0M  {}\n", "関".repeat(11))),
+        text.contains(&format!("3.82s     +3.0M  {}\n", "関".repeat(11))),
         "{text}"
     );
 }
