@@ -2,7 +2,8 @@
 //!
 //! Memory is seldom freed where it was allocated: what a function builds is freed when its caller drops
 //! it. So releases are netted against the nearest allocations: the same function, then callees of its
-//! callers, up to the root; the largest first. The rest was never released. It *grew in* these stacks: they
+//! callers, up to the root; the largest first. What was released between samples is netted against all near
+//! allocations in proportion. The rest was never released. It *grew in* these stacks: they
 //! touched the pages. Who keeps what lies there is unknown, as a program fills the room of freed objects first.
 //!
 //! A program that is recorded from its start loads much before it leaks anything. So only growth after a
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use crate::profile::Profile;
 use crate::profile::tables::ids::StackId;
+use crate::profile::tables::labels::Label;
 use crate::profile::tables::stacks::StackTable;
 use crate::rss::attribution::Growth;
 
@@ -90,8 +92,13 @@ impl Profile {
         };
         let all = self.stacks.ids().map(|id| (id, growth(id)));
         let (mut grown, mut released) = (Vec::new(), Vec::new());
+        let mut unseen = Vec::new();
         for (id, (grew, shrank)) in all {
-            if grew > 0 {
+            if self.is_unseen(id) {
+                let growth = since(before, id, self.growth(id));
+                grown.extend((growth.grown_bytes > 0).then_some((id, growth.grown_bytes)));
+                unseen.extend((growth.released_bytes > 0).then_some((id, growth.released_bytes)));
+            } else if grew > 0 {
                 grown.push((id, grew));
             } else if shrank > 0 {
                 released.push((id, shrank));
@@ -100,7 +107,45 @@ impl Profile {
         largest(&mut grown, MAX_GROWERS);
         largest(&mut released, MAX_RELEASERS);
         net(&mut grown, &released, &self.stacks);
+        self.net_unseen(&mut grown, &unseen);
         grown
+    }
+
+    /// Whether growth of this stack is of an unknown one.
+    fn is_unseen(&self, stack: StackId) -> bool {
+        let label = self.stacks.label(stack);
+        label.and_then(|label| self.labels.get(label)) == Some(Label::BetweenSamples)
+    }
+
+    /// Subtracts what was released by unknown stacks from what was grown, by known and unknown ones alike, in proportion:
+    /// the nearest first.
+    fn net_unseen(&self, grown: &mut [(StackId, u64)], released: &[(StackId, u64)]) {
+        let place = |id| {
+            if self.is_unseen(id) {
+                self.stacks.parent(id)
+            } else {
+                id
+            }
+        };
+        for (releaser, bytes) in released {
+            let mut left = *bytes;
+            let mut near: Vec<(StackId, &mut u64)> = grown
+                .iter_mut()
+                .map(|(id, bytes)| (self.stacks.common(place(*id), place(*releaser)), bytes))
+                .collect();
+            near.sort_by_key(|(shared, _)| Reverse(*shared));
+            for group in near.chunk_by_mut(|a, b| a.0 == b.0) {
+                let all = group
+                    .iter()
+                    .fold(0_u64, |sum, (_, bytes)| sum.saturating_add(**bytes));
+                let taken = left.min(all);
+                for (_, bytes) in group {
+                    let part = u128::from(**bytes) * u128::from(taken) / u128::from(all.max(1));
+                    **bytes -= u64::try_from(part).unwrap_or(**bytes);
+                }
+                left -= taken;
+            }
+        }
     }
 
     /// The bytes that a stack would have added if it had always grown at the lower of its rates before and
@@ -279,6 +324,27 @@ mod tests {
         // Right after a checkpoint nothing has recurred yet.
         sample(&mut built, 16);
         assert_eq!(built.suspects(Duration::ZERO)[0].0, "fills");
+    }
+
+    /// What was released unseen was subtracted from what was added unseen alone, and the function that had added most
+    /// of it seemed to keep the rest.
+    #[test]
+    fn what_is_released_unseen_was_added_by_seen_and_unseen_calls_alike() {
+        let mut built = Built::new();
+        built.charge(&["main", "work", "churn"], &[600]);
+        let work = built.stack(&["main", "work"]);
+        let label = built.profile.labels.intern(Label::BetweenSamples);
+        let unseen = built.profile.stacks.child(work, label).unwrap();
+        let growth = Growth {
+            grown_bytes: 5_400,
+            released_bytes: 5_000,
+        };
+        built.memory().growth.charge_both(unseen, growth);
+        built.charge(&["main", "load_chunk"], &[300]);
+        let kept = built.profile.kept();
+        assert_eq!(kept[unseen.index()], 900);
+        assert_eq!(kept[built.stacks[0].index()], 100);
+        assert_eq!(kept[built.stacks[2].index()], 300);
     }
 
     /// What a function builds and returns is freed at its caller's line.

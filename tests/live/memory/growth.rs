@@ -82,10 +82,10 @@ impl Seen {
         below.map(|stack| stack.count as f64).sum::<f64>() / self.total()
     }
 
-    /// Whether each share is no further off than so many points, and a third of the ticks that were missed:
-    /// what ran then on a crowded machine is unknown.
+    /// Whether each share is no further off than so many points, and the ticks that were missed: what grew then on a
+    /// crowded machine is unknown.
     fn has_shares(&self, label: &str, shares: &[(&str, f64)], points: f64) -> bool {
-        let allowed = points / 100.0 + self.missed / 3.0;
+        let allowed = points / 100.0 + self.missed;
         shares.iter().all(|(function, share)| {
             let found = self.share(function);
             println!(
