@@ -18,6 +18,9 @@ fn alone() -> MutexGuard<'static, ()> {
 /// Samples a second that `--memory` takes.
 const RATE: f64 = 1000.0;
 
+/// The part of the growth that is without a name on a machine with CPUs to spare.
+const UNKNOWN: f64 = 0.03;
+
 /// What was recorded of a program.
 struct Seen {
     recording: Recording,
@@ -99,7 +102,8 @@ impl Seen {
     }
 
     /// Records until it is right. Another try is for a machine that gave us no CPU for so long that what
-    /// grew then cannot be attributed; where hardly a tick was missed there is none.
+    /// grew then cannot be attributed; where hardly a tick was missed, and hardly anything is left without a
+    /// name, there is none.
     fn until(record: impl Fn() -> Self, is_right: impl Fn(&Self) -> bool) -> Self {
         for _ in 0..10 {
             let seen = record();
@@ -108,7 +112,8 @@ impl Seen {
             }
             let Recording { file, stderr, .. } = &seen.recording;
             println!("{:.1} % missed:\n{file}{stderr}", seen.missed * 100.0);
-            assert!(seen.missed > 0.01, "wrong, as printed above");
+            let is_crowded = seen.missed > 0.01 || seen.share("<between samples>") > UNKNOWN;
+            assert!(is_crowded, "wrong, as printed above");
         }
         panic!("wrong ten times, as printed above");
     }
