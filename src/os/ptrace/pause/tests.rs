@@ -258,7 +258,8 @@ print(result, ctypes.get_errno())",
     );
     let pid = program.pid();
     for _ in 0..20 {
-        while program.state() == RunState::Running {}
+        // In a disk wait it still loads what it runs.
+        while matches!(program.state(), RunState::Running | RunState::DiskWait) {}
         assert_eq!(program.state(), RunState::Sleeping, "it has ended");
         let guard = PauseGuard::pause(pid, &[pid]).unwrap();
         assert_eq!(guard.not_paused(), []);
