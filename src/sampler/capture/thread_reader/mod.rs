@@ -111,7 +111,7 @@ where
         active: bool,
     ) -> Result<Result<Option<Sample<T, I>>, OutOfTime>, SampleError> {
         let waits_for_cpu = tracked.waits_for_cpu();
-        let mode = self.mode(active);
+        let mut mode = self.mode(active);
         let mut attempts = Attempts::new(mode, active);
         let mut leaf_match = LeafMatch::new(self.options.skip_leaf_match);
         while !tracked.has_ended {
@@ -176,6 +176,13 @@ where
             }
             if attempts.needs_refresh() {
                 self.refresh_state(tracked, attempts.force_pause())?;
+            }
+            if mode == Mode::AtRest && self.mode(tracked.runs()) == Mode::Running {
+                // It slept or waited for the GIL, and runs now: only the bytes can show that they are one
+                // stack, which takes more attempts.
+                mode = Mode::Running;
+                attempts = Attempts::new(mode, active);
+                continue;
             }
             attempts.number += 1;
         }
