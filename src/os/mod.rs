@@ -11,6 +11,7 @@ pub mod forked;
 pub mod hold;
 pub mod memory;
 pub mod memory_budget;
+pub mod own_children;
 pub mod permission;
 pub mod process;
 pub mod procfs;

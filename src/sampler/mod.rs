@@ -176,14 +176,18 @@ impl Sampler {
     /// Whether all processes have ended. At a low rate the next sample would detect that seconds later.
     fn all_have_ended(&self) -> bool {
         let mut processes = self.processes.iter();
-        processes.all(|one| one.process.target().has_ended()) && !self.pending.root_may_return()
+        processes.all(|one| one.process.target().has_ended())
+            && !self.pending.root_may_return()
+            && !self.pending.orphan_may_start()
     }
 
     /// Whether there is a process to sample, or may be one soon.
     fn may_continue(&self) -> bool {
         let mut processes = self.processes.iter();
         let is_recent = |since: Instant| since.elapsed() < EXEC_GRACE;
-        processes.any(|one| one.execed_at.is_none_or(is_recent)) || self.pending.root_may_return()
+        processes.any(|one| one.execed_at.is_none_or(is_recent))
+            || self.pending.root_may_return()
+            || self.pending.orphan_may_start()
     }
 
     /// Waits for the next deadline; `false` if sampling ends before it.

@@ -13,7 +13,8 @@ use crate::os::Pid;
 use crate::os::deadline::Deadline;
 use crate::os::diagnose::stopped::StoppedReason;
 use crate::os::process::TargetProcess;
-use crate::os::work_budget::{ATTACH, WorkBudget};
+use crate::os::process::tree::orphans;
+use crate::os::work_budget::{ATTACH, EXAMINE, WorkBudget};
 use crate::sampler::processes::launch;
 use crate::sampler::processes::root::Root;
 use crate::session::options::Sampling;
@@ -173,6 +174,9 @@ pub fn attach_launched(
     if let Some(root) = launch::attach_launched(pid, subprocesses, is_running, warn)? {
         return Ok(Launching::Attached(Box::new(root)));
     }
+    if subprocesses && let Some(root) = attach_orphan(stop) {
+        return Ok(Launching::Attached(Box::new(root)));
+    }
     // It ended too early to be read, so only its name shows whether it was Python.
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     Ok(if name.contains("python") {
@@ -184,6 +188,24 @@ pub fn attach_launched(
             subprocesses,
         })
     })
+}
+
+/// Attaches to the first Python that a program which has ended has left behind; it may still be starting.
+fn attach_orphan(stop: &AtomicBool) -> Option<Root> {
+    let patience = Instant::now() + PATIENCE;
+    loop {
+        let orphans = orphans::living();
+        for pid in &orphans {
+            match Root::attach(*pid, true, Deadline::after(EXAMINE)) {
+                Ok(root) => return Some(root),
+                Err(error) => log::info!("process {pid}, which the program left behind: {error}"),
+            }
+        }
+        if orphans.is_empty() || stop.load(Ordering::SeqCst) || Instant::now() >= patience {
+            return None;
+        }
+        thread::sleep(RETRY);
+    }
 }
 
 /// The error of a launched program that did not run Python.

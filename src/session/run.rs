@@ -6,6 +6,7 @@ use super::launch::{GRACE, Launched, OwnOutput, status_of_failure};
 use super::options::{Process, Program};
 use super::recording::Ending;
 use super::signals::StopSignals;
+use crate::os::process::tree::orphans;
 use crate::sampler::processes::root::Root;
 
 /// The target, ready to be sampled.
@@ -43,6 +44,9 @@ pub fn run(
         }
         Process::Launch(program) => program,
     };
+    if subprocesses {
+        orphans::adopt();
+    }
     let mut launched = Launched::start(program, beside, signals)?;
     let attached = attach_launched(&launched, subprocesses, &signals.stop_flag());
     let outcome = match attached {

@@ -14,6 +14,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
         "os",
         &[
             "deadline",
+            "own_children",
             "forked",
             "expendable",
             "work_budget",

@@ -224,8 +224,16 @@ impl Recording {
     pub fn launch(python: &Interpreter, arguments: &[&str], options: &[&str]) -> Self {
         let mut words = vec![python.fixture(arguments[0]).into_os_string()];
         words.extend(arguments[1..].iter().map(OsString::from));
+        Self::of_program(&python.words(&words), options)
+    }
+
+    /// Runs `record OPTIONS -o FILE -- WORDS`.
+    ///
+    /// # Panics
+    /// If it fails.
+    pub fn of_program(words: &[OsString], options: &[&str]) -> Self {
         let mut target = vec![OsString::from("--")];
-        target.extend(python.words(&words));
+        target.extend_from_slice(words);
         Self::run(options, &target)
     }
 

@@ -12,6 +12,7 @@ pub mod print;
 pub mod samples;
 pub mod text;
 pub mod thread_list;
+mod tree_time;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -33,8 +34,8 @@ use crate::os::process::tree::descendants;
 use crate::os::ptrace::pause::{PauseGuard, SETTLE_LIMIT};
 use crate::os::work_budget::EXAMINE;
 use crate::sampler::capture::capture as take_sample;
-use crate::sampler::capture::locals::{LOCALS_LIMIT, LocalsReader};
-use crate::sampler::capture::options::{CaptureOptions, Pausing};
+use crate::sampler::capture::locals::{InspectedFrame, LOCALS_LIMIT, LocalsReader};
+use crate::sampler::capture::options::{CaptureOptions, Pausing, Snapshot};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::histogram::Histogram;
 use crate::sampler::processes::root::Root;
@@ -45,12 +46,17 @@ use crate::text::escape::command_line;
 use crate::text::secrets::Secrets;
 use model::{MemoryDump, ProcessDump};
 use print::print;
+use tree_time::TreeTime;
 
 /// Most attempts on a process that calls exec again and again.
 const MAX_PROGRAMS: u32 = 20;
 
 /// How long the sample of a process may take, with all its names.
 const TIME_LIMIT: Duration = Duration::from_secs(5);
+
+/// How long a sample is taken again while stacks in it are torn, and the time in between.
+const TORN_PATIENCE: Duration = Duration::from_secs(1);
+const TORN_INTERVAL: Duration = Duration::from_millis(10);
 
 /// Whether the user was warned that threads cannot be paused.
 static WARNED_UNPAUSED: AtomicBool = AtomicBool::new(false);
@@ -61,6 +67,8 @@ struct Run<'o> {
     frames: FrameTable,
     /// How long the variables of the processes that are left may take.
     locals_time: Duration,
+    /// How long the processes that are left may take.
+    tree_time: TreeTime,
 }
 
 /// Dumps, and returns the exit status.
@@ -77,6 +85,7 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
         options,
         frames: FrameTable::default(),
         locals_time: LOCALS_LIMIT,
+        tree_time: TreeTime::new(),
     };
     let errors = RefCell::new(Vec::new());
     let root = attach::attach_tree(pid, options.subprocesses)?;
@@ -135,7 +144,9 @@ enum Problem {
 fn dump(mut process: PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, Problem> {
     let mut tries = MAX_PROGRAMS;
     loop {
+        let begin = Instant::now();
         let result = sample(&mut process, run);
+        run.tree_time.spend(begin.elapsed());
         let is_whole = result.as_ref().is_ok_and(|dump| dump.errors.is_empty());
         let target = process.target();
         tries -= 1;
@@ -144,7 +155,8 @@ fn dump(mut process: PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, Pr
         }
         log::info!("process {} executed another program", target.pid());
         let patience = Instant::now() + attach::PATIENCE;
-        process = attach::attach_until(patience, EXAMINE, target.pid()).map_err(Problem::Attach)?;
+        let limit = run.tree_time.limit(EXAMINE);
+        process = attach::attach_until(patience, limit, target.pid()).map_err(Problem::Attach)?;
     }
 }
 
@@ -161,7 +173,11 @@ fn dump_children<'a>(
         let command = commands
             .entry(child.parent)
             .or_insert_with(|| command_line_of(child.parent, run.options.secrets));
-        let result = attach::attach_until(patience, EXAMINE, child.pid)
+        let limit = run.tree_time.limit(EXAMINE);
+        let begin = Instant::now();
+        let attached = attach::attach_until(patience, limit, child.pid);
+        run.tree_time.spend(begin.elapsed());
+        let result = attached
             .map_err(Problem::Attach)
             .and_then(|process| dump(process, run));
         match result {
@@ -231,46 +247,82 @@ fn capture_options(pid: Pid, options: &DumpOptions) -> CaptureOptions {
     CaptureOptions {
         pausing: pausing(pid, options),
         keep_paused: true,
-        time_limit: TIME_LIMIT,
         ..CaptureOptions::default()
+    }
+}
+
+/// The threads of a process at one moment.
+struct Taken {
+    snapshot: Snapshot<InspectedFrame>,
+    tracked: TrackedThreads,
+    locals: LocalsReader,
+}
+
+/// Takes the sample of a process, without pausing where that is not permitted.
+fn take_once(
+    process: &mut PythonProcess,
+    frames: &mut FrameTable,
+    capture: &mut CaptureOptions,
+    new_locals: impl Fn() -> LocalsReader,
+) -> Result<Taken, SampleError> {
+    loop {
+        let mut tracked = TrackedThreads::default();
+        let mut locals = new_locals();
+        let now = Instant::now();
+        let result = take_sample(process, &mut tracked, frames, *capture, now, &mut locals);
+        match result {
+            // Reading is permitted, since attaching succeeded: a sample that may be torn is better than none.
+            Err(SampleError::CannotPause(problem)) if capture.pausing != Pausing::Never => {
+                warn_unpaused(&problem);
+                capture.pausing = Pausing::Never;
+            }
+            result => {
+                return result.map(|snapshot| Taken {
+                    snapshot,
+                    tracked,
+                    locals,
+                });
+            }
+        }
+    }
+}
+
+/// Takes the sample of a process, and takes it again while stacks in it are torn: nobody wants a dump that lacks a
+/// thread because it did not get a CPU to stop on.
+fn take(
+    process: &mut PythonProcess,
+    frames: &mut FrameTable,
+    mut capture: CaptureOptions,
+    new_locals: impl Fn() -> LocalsReader,
+) -> Result<Taken, SampleError> {
+    let until = Instant::now() + TORN_PATIENCE;
+    loop {
+        let taken = take_once(process, frames, &mut capture, &new_locals)?;
+        if taken.snapshot.torn == 0 || Instant::now() >= until {
+            return Ok(taken);
+        }
+        log::info!("{} stacks are torn: once more", taken.snapshot.torn);
+        PauseGuard::settle_within(SETTLE_LIMIT);
+        std::thread::sleep(TORN_INTERVAL);
     }
 }
 
 /// One sample of one process.
 fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump, SampleError> {
     let (options, frames) = (run.options, &mut run.frames);
-    let capture = capture_options(process.pid(), options);
-    let values = (options.locals > 0).then(|| ValueOptions::level(options.locals, options.secrets));
-    let mut locals = LocalsReader::new(values, run.locals_time);
-    let mut tracked = TrackedThreads::default();
-    let begin = Instant::now();
-    let snapshot = match take_sample(
-        process,
-        &mut tracked,
-        frames,
-        capture,
-        Instant::now(),
-        &mut locals,
-    ) {
-        // Reading is permitted, since attaching succeeded: a sample that may be torn is better than none.
-        Err(SampleError::CannotPause(problem)) => {
-            warn_unpaused(&problem);
-            let capture = CaptureOptions {
-                pausing: Pausing::Never,
-                ..capture
-            };
-            tracked = TrackedThreads::default();
-            take_sample(
-                process,
-                &mut tracked,
-                frames,
-                capture,
-                Instant::now(),
-                &mut locals,
-            )?
-        }
-        result => result?,
+    let capture = CaptureOptions {
+        time_limit: run.tree_time.limit(TIME_LIMIT),
+        ..capture_options(process.pid(), options)
     };
+    let values = (options.locals > 0).then(|| ValueOptions::level(options.locals, options.secrets));
+    let begin = Instant::now();
+    let locals_time = run.locals_time;
+    let new_locals = || LocalsReader::new(values, locals_time.saturating_sub(begin.elapsed()));
+    let Taken {
+        snapshot,
+        mut tracked,
+        locals,
+    } = take(process, frames, capture, new_locals)?;
     let mut pauses = Histogram::default();
     snapshot.pauses.iter().for_each(|time| pauses.record(*time));
     log::info!("{}", timing::pauses(&pauses));

@@ -29,6 +29,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Pid;
 use super::deadline::Deadline;
+use super::own_children;
 use wire::{MAX_DATA, MAX_PATH, MAX_REPLY, Operation, REPLY_HEADER, Reply, Request};
 
 /// The most children that are blocked at the same time. Above it, requests fail at once.
@@ -374,6 +375,9 @@ fn has_been_reaped(pid: Pid) -> bool {
     // reused before this succeeds.
     let result = unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
     // An error (ECHILD) when SIGCHLD is ignored: the kernel reaps it by itself.
+    if result != 0 {
+        own_children::forget(pid);
+    }
     result != 0
 }
 
@@ -416,16 +420,18 @@ impl Reader {
         let (ours, theirs) = unsafe { (OwnedFd::from_raw_fd(ours), OwnedFd::from_raw_fd(theirs)) };
         // SAFETY: it takes nothing.
         let parent = unsafe { libc::getpid() };
-        // SAFETY: the child calls nothing but `serve`, which makes only calls that are safe after a fork of
-        // a process with threads, and never returns.
-        match unsafe { libc::fork() } {
-            0 => {
-                // SAFETY: this process was just forked.
-                unsafe { child::serve(theirs.as_raw_fd(), parent) }
+        own_children::start(|| {
+            // SAFETY: the child calls nothing but `serve`, which makes only calls that are safe after a fork of
+            // a process with threads, and never returns.
+            match unsafe { libc::fork() } {
+                0 => {
+                    // SAFETY: this process was just forked.
+                    unsafe { child::serve(theirs.as_raw_fd(), parent) }
+                }
+                pid if pid > 0 => Ok((pid, Reader { pid, socket: ours })),
+                _ => Err(io::Error::last_os_error()),
             }
-            pid if pid > 0 => Ok(Reader { pid, socket: ours }),
-            _ => Err(io::Error::last_os_error()),
-        }
+        })
     }
 
     /// Calls `take` for each packet of a reply; `Break`: there is more of it, which it does not want. `Err(None)`:

@@ -30,6 +30,7 @@ use nix::sys::termios::tcgetattr;
 use super::board::{self, Board, board};
 use crate::os::Pid;
 use crate::os::forked;
+use crate::os::own_children;
 
 /// Time between two checks. With a pause that SIGSTOP meets, this is what it takes longer.
 const INTERVAL: Duration = Duration::from_millis(10);
@@ -61,18 +62,20 @@ pub fn start(has_screen: bool) -> io::Result<()> {
     let screen = if has_screen { Screen::save() } else { None };
     // SAFETY: it takes nothing.
     let parent = unsafe { libc::getpid() };
-    // SAFETY: the child calls nothing but `watch`, which makes only calls that are safe after a fork of a
-    // process with threads, and never returns.
-    match unsafe { libc::fork() } {
-        0 => watch(parent, screen.as_ref()),
-        pid if pid > 0 => {
-            WATCHDOG.store(pid, Ordering::Relaxed);
-            // SAFETY: the function has no arguments and may run at any time.
-            let _ = unsafe { libc::atexit(end) };
-            Ok(())
+    own_children::start(|| {
+        // SAFETY: the child calls nothing but `watch`, which makes only calls that are safe after a fork of a
+        // process with threads, and never returns.
+        match unsafe { libc::fork() } {
+            0 => watch(parent, screen.as_ref()),
+            pid if pid > 0 => {
+                WATCHDOG.store(pid, Ordering::Relaxed);
+                // SAFETY: the function has no arguments and may run at any time.
+                let _ = unsafe { libc::atexit(end) };
+                Ok((pid, ()))
+            }
+            _ => Err(io::Error::last_os_error()),
         }
-        _ => Err(io::Error::last_os_error()),
-    }
+    })
 }
 
 /// Ends and reaps it. Else it would end right after us and be left to process 1, which reaps nothing in many

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::streams::Streams;
 use super::sudo::sudo_user;
 use crate::os::Pid;
+use crate::os::own_children;
 use crate::os::procfs::status::Status;
 use crate::os::ptrace::pause::PauseGuard;
 use crate::os::ptrace::wait::{self, Event, WaitFor};
@@ -77,12 +78,11 @@ impl ChildProcess {
             // The standard library sets both and drops the supplementary groups of root.
             command.uid(user.as_raw()).gid(group.as_raw());
         }
-        let child = command.spawn().map_err(failure)?;
         // The standard library's own wait mistakes a stop by our tracing for the end, so it is not
         // used.
-        Ok(ChildProcess {
-            pid: child.id().cast_signed(),
-            exit: None,
+        own_children::start(|| {
+            let pid = command.spawn().map_err(failure)?.id().cast_signed();
+            Ok((pid, ChildProcess { pid, exit: None }))
         })
     }
 
@@ -95,7 +95,7 @@ impl ChildProcess {
     pub fn try_wait(&mut self) -> Option<Exit> {
         if self.exit.is_none() {
             PauseGuard::settle();
-            self.exit = exit_of(wait::poll(self.pid, WaitFor::End));
+            self.note(wait::poll(self.pid, WaitFor::End));
         }
         self.exit
     }
@@ -109,10 +109,17 @@ impl ChildProcess {
             }
             // A killed thread that we trace must be reaped before its process can end.
             if PauseGuard::settle() {
-                self.exit = exit_of(wait::wait_for_end(self.pid));
+                self.note(wait::wait_for_end(self.pid));
             } else {
                 thread::sleep(Duration::from_millis(1));
             }
+        }
+    }
+
+    fn note(&mut self, event: Event) {
+        self.exit = exit_of(event);
+        if self.exit.is_some() {
+            own_children::forget(self.pid);
         }
     }
 }

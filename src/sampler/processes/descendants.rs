@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::os::Pid;
 use crate::os::process::new_pids::{self, NewPids};
+use crate::os::process::tree::orphans;
 use crate::os::process::tree::{Child, descendants};
 use crate::os::thread::realtime;
 
@@ -13,8 +14,16 @@ const FULL_SCAN_INTERVAL: Duration = Duration::from_millis(25);
 /// Full scans take at most one part in so many of the time; the interval grows accordingly.
 const FULL_SCAN_MAX_SHARE: u32 = 20;
 
+/// Interval in which orphans that have ended are reaped.
+const REAP_INTERVAL: Duration = Duration::from_secs(1);
+
 /// Finds new descendants.
 pub(super) struct Descendants {
+    /// The process that orphans count as children of.
+    root: Pid,
+    /// Whether they become children of ours, and are to be reaped by us.
+    adopts: bool,
+    reaped_at: Option<Instant>,
     /// `None` if the kernel does not report the last pid.
     new_pids: Option<NewPids>,
     /// Whether a full scan is due: at the beginning, and after too many new processes.
@@ -25,8 +34,11 @@ pub(super) struct Descendants {
 
 impl Descendants {
     /// All descendants are new at first.
-    pub fn start() -> Descendants {
+    pub fn start(root: Pid) -> Descendants {
         Descendants {
+            root,
+            adopts: orphans::are_adopted(),
+            reaped_at: None,
             // Started before the full scan, so that no process is missed.
             new_pids: NewPids::start(),
             full_scan_due: true,
@@ -41,6 +53,29 @@ impl Descendants {
 
     /// New descendants of the known processes, possibly with some known ones.
     pub fn find_new(&mut self, mut known: HashSet<Pid>, now: Instant) -> Vec<Child> {
+        if !self.adopts {
+            return self.below(known, now);
+        }
+        let is_recent = |reaped| now.saturating_duration_since(reaped) < REAP_INTERVAL;
+        if !self.reaped_at.is_some_and(is_recent) {
+            orphans::reap();
+            self.reaped_at = Some(now);
+        }
+        // Orphans are children of ours; the other ones are our own helpers and the launched program.
+        let own = std::process::id().cast_signed();
+        known.insert(own);
+        let mut found = self.below(known, now);
+        if found.iter().any(|child| child.parent == own) {
+            let orphans = orphans::living();
+            found.retain(|child| child.parent != own || orphans.contains(&child.pid));
+            for child in found.iter_mut().filter(|child| child.parent == own) {
+                child.parent = self.root;
+            }
+        }
+        found
+    }
+
+    fn below(&mut self, mut known: HashSet<Pid>, now: Instant) -> Vec<Child> {
         let new = self.new_pids.as_mut().and_then(|pids| pids.take(now));
         self.full_scan_due |= new.is_none();
         let may_repeat = |(last, took): (Instant, Duration)| {

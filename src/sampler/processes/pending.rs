@@ -17,7 +17,8 @@ use crate::cpython::attach::error::AttachError;
 use crate::cpython::process::PythonProcess;
 use crate::os::Pid;
 use crate::os::deadline::Deadline;
-use crate::os::procfs::stat::ProcStat;
+use crate::os::process::tree::orphans;
+use crate::os::procfs::stat::{ProcStat, age_of};
 use crate::os::thread::realtime;
 use crate::os::work_budget::EXAMINE;
 use crate::sampler::capture::pausing::REALTIME_LIMIT;
@@ -42,6 +43,8 @@ const LONG_GAP: Duration = Duration::from_millis(25);
 const MAX_WAIT: Duration = Duration::from_millis(20);
 /// Age up to which a process must own one of its threads; see [`PythonProcess::owns_a_thread`].
 const OWN_THREAD_CHECK: Duration = Duration::from_secs(10);
+/// How long after its start an orphan may run Python for the first time, if no other process is left.
+const ORPHAN_GRACE: Duration = Duration::from_secs(2);
 /// How long a root may run another program until the user is notified: a shell may soon `exec` Python.
 const NOTICE_DELAY: Duration = Duration::from_secs(1);
 
@@ -94,7 +97,7 @@ impl PendingProcesses {
         let mut processes = PendingProcesses {
             root: target.pid(),
             root_start: target.start_time(),
-            children: children.then(Descendants::start),
+            children: children.then(|| Descendants::start(target.pid())),
             checked_at: None,
             pending: HashMap::new(),
             examiner: Examiner::new(),
@@ -124,6 +127,17 @@ impl PendingProcesses {
         self.contains(self.root)
             && ProcStat::of_process(self.root)
                 .is_ok_and(|stat| stat.start_ticks == self.root_start && !stat.has_ended())
+    }
+
+    /// Whether an orphan of the launched program is so young that it may still run Python. A daemon forks twice,
+    /// and its parents end before it was found.
+    pub fn orphan_may_start(&self) -> bool {
+        let is_young = |pid: &Pid| {
+            let stat = ProcStat::of_process(*pid);
+            stat.and_then(|stat| age_of(stat.start_ticks))
+                .is_ok_and(|age| age < ORPHAN_GRACE)
+        };
+        self.children.is_some() && orphans::living().iter().any(is_young)
     }
 
     /// The messages for the user since the last call.

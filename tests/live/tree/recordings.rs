@@ -269,3 +269,22 @@ fn a_shell_that_runs_python_by_its_pid() {
     let refused = pyspy_rs().args(["dump", "--pid", &pid]).output().unwrap();
     assert_eq!(refused.status.code(), Some(1));
 }
+
+/// A daemon forks twice, and its parents end at once: it was lost in 7 of 7 recordings.
+#[test]
+fn a_daemon_that_forks_twice_is_followed() {
+    for_each_kind("daemon", |python| {
+        // It serves until this folder is gone.
+        let place = python.new_place("serves");
+        let daemon = python.words(&[python.fixture("daemon.py"), place.seen.clone()]);
+        let shell = ["sh", "-c", r#""$0" "$@" &"#].map(OsString::from);
+        for program in [daemon.clone(), [&shell[..], &daemon].concat()] {
+            let options = ["-s", "-f", "raw", "-F", "-d", "1"];
+            let record = || Recording::of_program(&program, &options);
+            Recording::until(record, |recording| {
+                let stacks = recording.stacks();
+                stacks.iter().any(|stack| has(stack, "compute"))
+            });
+        }
+    });
+}

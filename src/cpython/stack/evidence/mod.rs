@@ -144,7 +144,7 @@ pub struct Attempts {
     /// The number of the current one, from 1.
     pub number: u32,
     limit: u32,
-    mode: Mode,
+    pub mode: Mode,
     /// Whether the thread was running before the first one.
     active: bool,
 }
@@ -159,6 +159,18 @@ impl Attempts {
             },
             mode,
             active,
+        }
+    }
+
+    /// The next one, in the mode that the thread is to be read in now. One that slept or waited for the GIL may run by
+    /// now: only the bytes can show that they are one stack, which takes more attempts.
+    pub fn next(self, mode: Mode) -> Attempts {
+        match (self.mode, mode) {
+            (Mode::AtRest, Mode::Running) => Attempts::new(mode, self.active),
+            _ => Attempts {
+                number: self.number.saturating_add(1),
+                ..self
+            },
         }
     }
 

@@ -111,13 +111,13 @@ where
         active: bool,
     ) -> Result<Result<Option<Sample<T, I>>, OutOfTime>, SampleError> {
         let waits_for_cpu = tracked.waits_for_cpu();
-        let mut mode = self.mode(active);
-        let mut attempts = Attempts::new(mode, active);
+        let mut attempts = Attempts::new(self.mode(active), active);
         let mut leaf_match = LeafMatch::new(self.options.skip_leaf_match);
         while !tracked.has_ended {
             if self.control.deadline().is_over() {
                 return Ok(leaf_match.take_fallback(true).map(Some).ok_or(OutOfTime));
             }
+            let mode = attempts.mode;
             let was_paused = self.is_paused(&tracked.thread);
             let may_resume = attempts.number == 1 && !self.options.keep_paused;
             let thread = &mut tracked.thread;
@@ -177,14 +177,7 @@ where
             if attempts.needs_refresh() {
                 self.refresh_state(tracked, attempts.force_pause())?;
             }
-            if mode == Mode::AtRest && self.mode(tracked.runs()) == Mode::Running {
-                // It slept or waited for the GIL, and runs now: only the bytes can show that they are one
-                // stack, which takes more attempts.
-                mode = Mode::Running;
-                attempts = Attempts::new(mode, active);
-                continue;
-            }
-            attempts.number += 1;
+            attempts = attempts.next(self.mode(tracked.runs()));
         }
         Ok(Ok(None))
     }

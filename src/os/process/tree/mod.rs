@@ -1,5 +1,7 @@
 //! [`descendants`]: the processes below others.
 
+pub mod orphans;
+
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
@@ -29,6 +31,11 @@ pub fn descendants(of: &[Pid]) -> Vec<Child> {
         let mut children = all_children();
         tree(of, |pid| children.remove(&pid).unwrap_or_default())
     }
+}
+
+/// The children of one process.
+pub fn children(of: Pid) -> Vec<Pid> {
+    direct_children(of).unwrap_or_else(|_| all_children().remove(&of).unwrap_or_default())
 }
 
 fn tree(of: &[Pid], mut children: impl FnMut(Pid) -> Vec<Pid>) -> Vec<Child> {
