@@ -58,22 +58,26 @@ pub fn crash(python: &Interpreter) -> Dumped {
     }
 }
 
-/// Lets gdb dump a program, which goes on.
-pub fn gcore(target: &Target, place: Place) -> Option<Dumped> {
-    let prefix = place.host.join("gcore");
+/// Lets gdb dump a program, which goes on, into a file in this folder.
+pub fn gcore(pid: u32, folder: &Path) -> Option<PathBuf> {
     let output = Command::new("gcore")
         .arg("-o")
-        .args([&prefix, Path::new(&target.pid().to_string())])
+        .args([&folder.join("gcore"), Path::new(&pid.to_string())])
         .output();
     let Ok(output) = output else {
         skip("gdb", "there is no gcore (of the package gdb)");
         return None;
     };
-    let core = place.host.join(format!("gcore.{}", target.pid()));
+    let core = folder.join(format!("gcore.{pid}"));
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(core.is_file(), "gcore wrote none: {said}");
+    Some(core)
+}
+
+/// The same of a program that says what is true of it.
+pub fn dump_by_gdb(target: &Target, place: Place) -> Option<Dumped> {
     Some(Dumped {
-        core,
+        core: gcore(target.pid(), &place.host)?,
         truth: target.truth(),
         pid: target.pid(),
         place,

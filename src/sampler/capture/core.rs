@@ -94,6 +94,7 @@ pub fn capture_from_core<T>(
             inspected,
         ));
     }
+    errors.extend(core.reader_and_memory().0.end_sample());
     core.shorten_new(frames, Deadline::after(NAMING_LIMIT));
     let (traces, inspected) = merge(samples, several);
     Ok(PostMortem {

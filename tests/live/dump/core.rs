@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::cores::{crash, exe_of, gcore, kernel_dumps, start};
+use crate::support::cores::{crash, dump_by_gdb, exe_of, kernel_dumps, start};
 use crate::support::{Dump, Target, for_each_interpreter, for_each_kind, pyspy_rs};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -128,7 +128,7 @@ fn cores_without_c_stacks() {
 fn cores_by_gcore() {
     for_each_kind("core-gcore", |python| {
         let (target, place) = start(python);
-        let Some(dumped) = gcore(&target, place) else {
+        let Some(dumped) = dump_by_gdb(&target, place) else {
             return;
         };
         let dump = dumped.dump(&["-l"]);
@@ -189,7 +189,7 @@ fn a_core_shows_what_the_process_showed() {
                 .collect();
             let target = Target::start(python, fixture, &arguments);
             let live = target.dump(&["-l"]);
-            let Some(dumped) = gcore(&target, python.new_place("cores")) else {
+            let Some(dumped) = dump_by_gdb(&target, python.new_place("cores")) else {
                 return;
             };
             let mut command = dumped.command(&["-l", "--format=json"]);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::cores::gcore;
 use crate::support::{Recording, Sampling, Target, assert_pyspy_rs, fixtures, peak_kib, pyspy_rs};
 
 /// How much longer than promised something may take on a crowded machine, in an unoptimized build.
@@ -36,9 +37,13 @@ fn start(arguments: &[&str]) -> (Target, TempDir) {
 /// What a dump shows of the program.
 fn dump(arguments: &[&str]) -> Value {
     let (target, _folder) = start(arguments);
-    let pid = target.pid().to_string();
+    dump_of(&["--pid", &target.pid().to_string()])
+}
+
+fn dump_of(source: &[&str]) -> Value {
     let output = assert_pyspy_rs()
-        .args(["dump", "--format=json", "--pid", &pid])
+        .args(["dump", "--format=json"])
+        .args(source)
         .assert()
         .success();
     let dump: Value = serde_json::from_slice(&output.get_output().stdout).unwrap();
@@ -64,13 +69,21 @@ fn a_long_line_table_is_decoded_once() {
 /// The whole stack was missing.
 #[test]
 fn a_line_table_that_is_too_long_costs_the_lines_only() {
-    let dump = dump(&["long_table", "100"]);
-    let expected = "1 line table was left out";
-    assert!(errors(&dump).contains(expected), "{}", errors(&dump));
-    assert_eq!(frames(&dump).len(), 100);
-    for frame in frames(&dump) {
-        assert_eq!(frame["name"], "work");
-        assert_eq!(frame["line"], Value::Null);
+    let (target, folder) = start(&["long_table", "100"]);
+    let check = |source: &[&str]| {
+        let dump = dump_of(source);
+        let expected = "1 line table was left out";
+        assert!(errors(&dump).contains(expected), "{}", errors(&dump));
+        assert_eq!(frames(&dump).len(), 100);
+        for frame in frames(&dump) {
+            assert_eq!(frame["name"], "work");
+            assert_eq!(frame["line"], Value::Null);
+        }
+    };
+    check(&["--pid", &target.pid().to_string()]);
+    // Of a core that was not said.
+    if let Some(core) = gcore(target.pid(), folder.path()) {
+        check(&["--core", core.to_str().unwrap()]);
     }
 }
 
