@@ -49,6 +49,10 @@ impl MemoryReport {
             Verdict::Growing {
                 bytes_per_minute: rate,
                 since,
+            }
+            | Verdict::GrowingShared {
+                bytes_per_minute: rate,
+                since,
             } => {
                 (bytes_per_minute, at) = (Some(rate), Some(since));
                 suspects = profile.suspects(since, SUSPECTS);
@@ -62,6 +66,11 @@ impl MemoryReport {
             Verdict::Step {
                 bytes: step,
                 at: moment,
+            }
+            | Verdict::StepOf {
+                bytes: step,
+                at: moment,
+                ..
             }
             | Verdict::Settled {
                 bytes: step,

@@ -172,6 +172,7 @@ mod tests {
             }),
             rss_bytes: mib << 20,
             file_bytes: 0,
+            shmem_bytes: 0,
             peak_rss_bytes: mib << 21,
         }
     }

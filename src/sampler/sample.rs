@@ -73,6 +73,8 @@ pub struct MemoryReading {
     pub rss_bytes: u64,
     /// The part of it that is pages of mapped files, without shared memory, in bytes.
     pub file_bytes: u64,
+    /// The part of it that is pages of shared memory, in bytes.
+    pub shmem_bytes: u64,
     /// Its highest RSS ever (`VmHWM`), in bytes.
     pub peak_rss_bytes: u64,
 }

@@ -3,7 +3,6 @@
 use crate::profile::Profile;
 use crate::profile::tables::ids::StackId;
 use crate::profile::tables::labels::Label;
-use crate::rss::leak::verdict::Verdict;
 use crate::text::units::mib;
 
 /// Most stacks that are listed.
@@ -22,7 +21,7 @@ pub fn lines(profile: &Profile) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!("Memory: {verdict}")];
-    if let Verdict::Growing { since, .. } = verdict {
+    if let Some(since) = verdict.leaks_since() {
         if profile.options().weights.rss {
             let suspects = profile.suspects(since, SUSPECTS).into_iter();
             lines.extend(suspects.map(|suspect| {

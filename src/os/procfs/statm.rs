@@ -56,6 +56,8 @@ pub struct Memory {
     pub peak_rss_bytes: u64,
     /// Of mapped files, in bytes, without shared memory; `None` when the kernel (before 4.5) does not count it.
     pub file_bytes: Option<u64>,
+    /// Of shared memory, in bytes; `None` as above.
+    pub shmem_bytes: Option<u64>,
     /// Swapped out, in bytes; `None` when the kernel does not count it.
     pub swap_bytes: Option<u64>,
     pub threads: u64,
@@ -76,6 +78,7 @@ impl Memory {
             // The kernel counts the two separately, so they can differ by some pages.
             peak_rss_bytes: status.peak_rss_bytes.unwrap_or(0).max(rss_bytes),
             file_bytes: status.file_bytes,
+            shmem_bytes: status.shmem_bytes,
             swap_bytes: status.swap_bytes,
             threads: status.threads.unwrap_or(0),
         })

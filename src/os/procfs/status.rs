@@ -41,6 +41,8 @@ pub struct Status {
     pub rss_bytes: Option<u64>,
     /// `RssFile` in bytes: pages of mapped files, without shared memory.
     pub file_bytes: Option<u64>,
+    /// `RssShmem` in bytes: pages of shared memory (System V, tmpfs, memfd, shared anonymous mappings).
+    pub shmem_bytes: Option<u64>,
     /// `VmSwap` in bytes.
     pub swap_bytes: Option<u64>,
     /// `Threads`.
@@ -104,6 +106,7 @@ impl Status {
                 "VmHWM" => status.peak_rss_bytes = kilobytes(number()),
                 "VmRSS" => status.rss_bytes = kilobytes(number()),
                 "RssFile" => status.file_bytes = kilobytes(number()),
+                "RssShmem" => status.shmem_bytes = kilobytes(number()),
                 "VmSwap" => status.swap_bytes = kilobytes(number()),
                 "Threads" => status.threads = number(),
                 _ => {}
@@ -126,7 +129,7 @@ mod tests {
     fn fields_are_parsed_and_the_name_cannot_fake_them() {
         let text = b"Name:\tevil\\nUid:\t5\nTgid:\t70\nTracerPid:\t0\nUid:\t1000\t0\t1000\t1001\n\
             Gid:\t7\t8\t9\t10\nGroups:\t4 24 \n\
-            NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nRssFile:\t 12 kB\nThreads:\t9\n\
+            NSpid:\t71\t3\nVmHWM:\t    2048 kB\nVmRSS:\t 1024 kB\nRssFile:\t 12 kB\nRssShmem:\t 4 kB\nThreads:\t9\n\
             SigIgn:\t0000000001001000\n\
             CapEff:\t00000000a80425fb\nNoNewPrivs:\t1\nSeccomp:\t2\n\xff\xfe: 1\nnonsense\n";
         assert_eq!(
@@ -141,6 +144,7 @@ mod tests {
                 namespace_ids: vec![71, 3],
                 ignored_signals: 0x100_1000,
                 file_bytes: Some(12 << 10),
+                shmem_bytes: Some(4 << 10),
                 effective_capabilities: 0xa804_25fb,
                 seccomp: Some(2),
                 no_new_privileges: true,

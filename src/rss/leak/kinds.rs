@@ -2,18 +2,21 @@
 //!
 //! RSS is the sum of memory that only the program can free and of pages that the kernel takes back on its own when
 //! it needs room: of mapped files, and those that were freed lazily (`MADV_FREE`). Growth of the latter is no leak.
-//! And RSS does not change when a page that was shared with another process is copied, although more memory is
+//! Shared memory can be freed by the program, too, but others may hold it as well. And RSS does not change when a page that was shared with another process is copied, although more memory is
 //! used.
 
 use std::time::Duration;
 
-use super::verdict::{Reclaimable, Verdict};
+use super::verdict::{Kind, Reclaimable, Verdict};
 use crate::rss::thinned::Thinned;
 use crate::sampler::sample::Sample;
 
-/// The share of the growth that the kernel must be able to take back for it to be no leak: the rest is not judged
-/// on its own, and grows a little in most programs.
-const RECLAIMABLE_SHARE: f64 = 0.9;
+/// The share of the growth that must be of a kind for the verdict to be on that kind: the rest is not judged on its
+/// own, and grows a little in most programs.
+const NEARLY_ALL: f64 = 0.9;
+/// A step has ended within this part of the recording from where it began; see
+/// [`plateau`](super::plateau).
+const STEP_PART: u32 = 8;
 /// The least share of the judged time that the readings must cover.
 const COVERED: f64 = 0.5;
 /// The least memory that is reported as no longer shared, in bytes: as for the least leak.
@@ -30,6 +33,8 @@ pub struct KindPoint {
     pub rss_bytes: u64,
     /// Pages of mapped files, without shared memory.
     pub file_bytes: u64,
+    /// Pages of shared memory.
+    pub shmem_bytes: u64,
     /// Pages that were freed by `MADV_FREE` and are still resident.
     pub lazy_free_bytes: u64,
     /// Written pages that only one process maps.
@@ -56,6 +61,7 @@ impl KindSeries {
             for (sum, bytes) in [
                 (&mut sum.rss_bytes, reading.rss_bytes),
                 (&mut sum.file_bytes, reading.file_bytes),
+                (&mut sum.shmem_bytes, reading.shmem_bytes),
                 (&mut sum.lazy_free_bytes, shares.lazy_free_bytes),
                 (&mut sum.private_dirty_bytes, shares.private_dirty_bytes),
                 (&mut sum.shared_dirty_bytes, shares.shared_dirty_bytes),
@@ -74,13 +80,23 @@ impl KindSeries {
             Verdict::Growing {
                 bytes_per_minute,
                 since,
-            } => self
-                .reclaimable(since, elapsed)
-                .map_or(verdict, |what| Verdict::Reclaimable {
+            } => match self.kind_of_growth(since, elapsed) {
+                Some(Kind::Reclaimable(what)) => Verdict::Reclaimable {
                     bytes_per_minute,
                     since,
                     what,
-                }),
+                },
+                Some(Kind::Shared) => Verdict::GrowingShared {
+                    bytes_per_minute,
+                    since,
+                },
+                None => verdict,
+            },
+            Verdict::Step { bytes, at } => {
+                let before = at.saturating_sub(elapsed / STEP_PART);
+                let what = self.kind_of_growth(before, elapsed);
+                what.map_or(verdict, |what| Verdict::StepOf { bytes, at, what })
+            }
             Verdict::Stable | Verdict::Settled { .. } => self
                 .unshared()
                 .map_or(verdict, |bytes| Verdict::Unshared { bytes }),
@@ -88,8 +104,8 @@ impl KindSeries {
         }
     }
 
-    /// What has grown since then, if the kernel can take nearly all of it back.
-    fn reclaimable(&self, since: Duration, until: Duration) -> Option<Reclaimable> {
+    /// Of what kind nearly all is that has grown since then.
+    fn kind_of_growth(&self, since: Duration, until: Duration) -> Option<Kind> {
         let points = self.points.points();
         let first = points.iter().find(|point| point.elapsed >= since)?;
         let last = points.last()?;
@@ -97,15 +113,20 @@ impl KindSeries {
         if covered.as_secs_f64() < COVERED * until.saturating_sub(since).as_secs_f64() {
             return None;
         }
-        let grown = last.rss_bytes.saturating_sub(first.rss_bytes);
-        let files = last.file_bytes.saturating_sub(first.file_bytes);
-        let freed = last.lazy_free_bytes.saturating_sub(first.lazy_free_bytes);
-        let is_nearly_all = files.saturating_add(freed) as f64 >= RECLAIMABLE_SHARE * grown as f64;
-        (grown > 0 && is_nearly_all).then_some(if files >= freed {
-            Reclaimable::MappedFiles
-        } else {
-            Reclaimable::FreedLazily
-        })
+        let grown = |of: fn(&KindPoint) -> u64| of(last).saturating_sub(of(first));
+        let all = grown(|point| point.rss_bytes);
+        let files = grown(|point| point.file_bytes);
+        let freed = grown(|point| point.lazy_free_bytes);
+        let shared = grown(|point| point.shmem_bytes);
+        let is_nearly_all = |bytes: u64| all > 0 && bytes as f64 >= NEARLY_ALL * all as f64;
+        if is_nearly_all(files.saturating_add(freed)) {
+            return Some(Kind::Reclaimable(if files >= freed {
+                Reclaimable::MappedFiles
+            } else {
+                Reclaimable::FreedLazily
+            }));
+        }
+        is_nearly_all(shared).then_some(Kind::Shared)
     }
 
     /// How much memory was shared first and is private now, if that is much.
@@ -139,6 +160,11 @@ mod tests {
 
     /// Readings of a minute, in which each kind of memory changes evenly by so many MiB; 100 MiB at first.
     fn series(rss: i64, file: i64, lazy_free: i64, unshared: i64) -> KindSeries {
+        series_of(rss, file, 0, lazy_free, unshared)
+    }
+
+    /// The same, with shared memory.
+    fn series_of(rss: i64, file: i64, shmem: i64, lazy_free: i64, unshared: i64) -> KindSeries {
         let mut series = KindSeries::default();
         for second in (5..=60_u64).step_by(5) {
             let mib = |by: i64| {
@@ -149,6 +175,7 @@ mod tests {
                 pid: 7,
                 rss_bytes: mib(rss),
                 file_bytes: mib(file),
+                shmem_bytes: mib(shmem),
                 peak_rss_bytes: 0,
                 shares: Some(MemoryFootprint {
                     lazy_free_bytes: mib(lazy_free),
@@ -197,6 +224,36 @@ mod tests {
             series(300, 298, 0, 0).explain(GROWING, 10 * MINUTE),
             GROWING
         );
+    }
+
+    /// A program that fills `/dev/shm` was said to leak as if the memory were its own.
+    #[test]
+    fn shared_memory_is_named() {
+        let shared = series_of(300, 0, 290, 0, 0).explain(GROWING, MINUTE);
+        assert!(shared.is_leak(), "{shared}");
+        assert!(shared.to_string().ends_with(": shared memory"), "{shared}");
+        assert_eq!(
+            series_of(300, 100, 190, 0, 0).explain(GROWING, MINUTE),
+            GROWING
+        );
+    }
+
+    /// A file that was mapped and read once was one step, as if it had been allocated.
+    #[test]
+    fn a_step_says_of_what_kind_it_is() {
+        let (bytes, at) = (60 << 20, MINUTE / 2);
+        let step = Verdict::Step { bytes, at };
+        for (series, kind) in [
+            (
+                series(60, 59, 0, 0),
+                Some(Kind::Reclaimable(Reclaimable::MappedFiles)),
+            ),
+            (series_of(60, 0, 59, 0, 0), Some(Kind::Shared)),
+            (series(60, 0, 0, 0), None),
+        ] {
+            let expected = kind.map_or(step, |what| Verdict::StepOf { bytes, at, what });
+            assert_eq!(series.explain(step, MINUTE), expected);
+        }
     }
 
     /// A forked child that copies its parent's pages was called stable.

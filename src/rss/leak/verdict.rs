@@ -23,6 +23,12 @@ pub enum Verdict {
         /// Start of this growth, after an initial rise; 0 for the whole recording.
         since: Duration,
     },
+    /// The same, and nearly all of it is shared memory. It is not known who else holds that.
+    GrowingShared {
+        bytes_per_minute: u64,
+        /// As for `Growing`.
+        since: Duration,
+    },
     /// It rose steadily to the end, nearly only by pages that the kernel takes back when it needs to: no leak.
     Reclaimable {
         bytes_per_minute: u64,
@@ -41,12 +47,27 @@ pub enum Verdict {
         /// Time of the step, from the start of the recording.
         at: Duration,
     },
+    /// The same, nearly only by memory of one kind.
+    StepOf {
+        bytes: u64,
+        at: Duration,
+        what: Kind,
+    },
     /// The recording does not suffice.
     Inconclusive {
         /// Length of the recording.
         elapsed: Duration,
         why: Inconclusive,
     },
+}
+
+/// What nearly all of a rise is, other than private memory in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Pages of shared memory.
+    Shared,
+    /// Resident memory that the kernel takes back on its own.
+    Reclaimable(Reclaimable),
 }
 
 /// Resident memory that the kernel takes back on its own.
@@ -80,8 +101,8 @@ impl Verdict {
         match self {
             Verdict::Stable | Verdict::Settled { .. } | Verdict::Unshared { .. } => "stable",
             Verdict::Reclaimable { .. } => "reclaimable",
-            Verdict::Growing { .. } => "growing",
-            Verdict::Step { .. } => "step",
+            Verdict::Growing { .. } | Verdict::GrowingShared { .. } => "growing",
+            Verdict::Step { .. } | Verdict::StepOf { .. } => "step",
             Verdict::Inconclusive { .. } => "inconclusive",
         }
     }
@@ -96,7 +117,29 @@ impl Verdict {
 
     /// Whether a leak is suspected.
     pub fn is_leak(&self) -> bool {
-        matches!(self, Verdict::Growing { .. })
+        self.leaks_since().is_some()
+    }
+
+    /// Since when a leak is suspected, if one is.
+    pub fn leaks_since(&self) -> Option<Duration> {
+        match *self {
+            Verdict::Growing { since, .. } | Verdict::GrowingShared { since, .. } => Some(since),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Shared => "shared memory",
+            Kind::Reclaimable(Reclaimable::MappedFiles) => {
+                "mapped files, the kernel takes them back when it needs to"
+            }
+            Kind::Reclaimable(Reclaimable::FreedLazily) => {
+                "freed memory (MADV_FREE), the kernel takes it back when it needs to"
+            }
+        })
     }
 }
 
@@ -116,17 +159,26 @@ impl fmt::Display for Verdict {
                 "growing at {}/min (leak suspected)",
                 precise_mib(bytes_per_minute)
             ),
+            Verdict::GrowingShared {
+                bytes_per_minute,
+                since,
+            } => {
+                let growing = Verdict::Growing {
+                    bytes_per_minute,
+                    since,
+                };
+                write!(f, "{growing}: {}", Kind::Shared)
+            }
+            Verdict::StepOf { bytes, at, what } => {
+                write!(f, "{}: {what}", Verdict::Step { bytes, at })
+            }
             Verdict::Reclaimable {
                 bytes_per_minute,
                 what,
                 ..
             } => {
-                let what = match what {
-                    Reclaimable::MappedFiles => "mapped files, the kernel takes them",
-                    Reclaimable::FreedLazily => "freed memory (MADV_FREE), the kernel takes it",
-                };
                 let rate = precise_mib(bytes_per_minute);
-                write!(f, "growing at {rate}/min: {what} back when it needs to")
+                write!(f, "growing at {rate}/min: {}", Kind::Reclaimable(what))
             }
             Verdict::Unshared { bytes } => write!(
                 f,
@@ -215,6 +267,21 @@ mod tests {
                     at: 12 * second,
                 },
                 "one step of 50.0 MiB after 12 s",
+            ),
+            (
+                Verdict::StepOf {
+                    bytes: 50 << 20,
+                    at: 12 * second,
+                    what: Kind::Shared,
+                },
+                "one step of 50.0 MiB after 12 s: shared memory",
+            ),
+            (
+                Verdict::GrowingShared {
+                    bytes_per_minute: 3 << 20,
+                    since: second,
+                },
+                "growing at 3.00 MiB/min (leak suspected): shared memory",
             ),
             (
                 Verdict::Settled {

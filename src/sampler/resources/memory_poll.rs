@@ -141,6 +141,7 @@ fn read(target: PollTarget) -> Option<MemoryReading> {
         shares: MemoryFootprint::read(pid).ok(),
         rss_bytes: memory.rss_bytes,
         file_bytes: memory.file_bytes.unwrap_or(0),
+        shmem_bytes: memory.shmem_bytes.unwrap_or(0),
         peak_rss_bytes: memory.peak_rss_bytes,
     };
     // If the process exists now, it existed during the reads.

@@ -44,6 +44,7 @@ fn family() -> Profile {
             shares: Some(shares),
             rss_bytes: 99 << 20,
             file_bytes: 0,
+            shmem_bytes: 0,
             peak_rss_bytes: 99 << 20,
         };
         let sample = Sample {
