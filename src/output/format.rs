@@ -152,15 +152,19 @@ pub fn default_file_name(pid_or_program: &str, at: SystemTime, format: Format) -
         .find(|part| !part.is_empty())
         .unwrap_or("unknown");
     let name: String = last.chars().filter(|c| !c.is_control()).take(100).collect();
+    let time = utc(at).replace(' ', "T").replace(':', "-");
+    let extension = format.extension();
+    format!("{name}-{time}+0000.{extension}")
+}
+
+/// The date and time in UTC: `2026-01-31 09:30:00`.
+pub fn utc(at: SystemTime) -> String {
     let seconds = at
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
     let (year, month, day) = civil_date(seconds / 86_400);
     let (hour, minute, second) = (seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
-    let extension = format.extension();
-    format!(
-        "{name}-{year:04}-{month:02}-{day:02}T{hour:02}-{minute:02}-{second:02}+0000.{extension}"
-    )
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
 }
 
 /// Year, month and day in the Gregorian calendar of a day counted from 1970-01-01.

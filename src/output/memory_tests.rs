@@ -63,7 +63,7 @@ fn folded_stacks_have_bytes() {
 fn the_flame_graph_has_sizes() {
     let svg = written(Format::Flamegraph, &profile(true));
     for text in [
-        ">RSS growth, 3.0 MiB: python app.py<",
+        ">RSS growth, 3.0 MiB: app.py<",
         "load (1 bytes, x) (a.py) (3.0 MiB, 99.87%)</title>",
         "(4.0 KiB, 0.13%)</title>",
         "<title>all (3.0 MiB, 100%)</title>",

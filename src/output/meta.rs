@@ -2,8 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::format::utc;
+use super::min_width::MinWidth;
+use super::short_command::short_command;
 use super::table_options::TableOptions;
-use crate::text::sanitize::{clean, shorten};
+use crate::os::Pid;
+use crate::text::sanitize::clean;
 
 /// Fewest characters of the command that a title shows, however short it must be.
 const MIN_COMMAND_CHARS: usize = 16;
@@ -21,11 +25,21 @@ pub struct Meta {
     pub duration: Duration,
     /// Contents and order of a table.
     pub tables: TableOptions,
+    /// Narrowest frame of a flame graph.
+    pub min_width: MinWidth,
+    /// The options of the recording, such as `--rate 500 --idle`.
+    pub options: String,
+    /// The process, with `--subprocesses` the one whose children were recorded too.
+    pub pid: Option<Pid>,
+    /// Name of the machine that recorded.
+    pub host: Option<String>,
+    /// How stacks were read.
+    pub engine: Option<&'static str>,
 }
 
 impl Meta {
-    /// `pyspy-rs: python app.py (Python 3.12.1)`, with the command shortened so that the title has at
-    /// most `max_chars` characters.
+    /// `pyspy-rs: app.py (Python 3.12.1)`, with the command shortened so that the title has at most
+    /// `max_chars` characters.
     pub fn title(&self, max_chars: usize) -> String {
         self.title_with_prefix("pyspy-rs", max_chars)
     }
@@ -39,8 +53,22 @@ impl Meta {
         let version = version.unwrap_or_default();
         let fixed = prefix.chars().count() + ": ".len() + version.chars().count();
         let room = max_chars.saturating_sub(fixed).max(MIN_COMMAND_CHARS);
-        let command = shorten(&clean(&self.command), room);
+        let command = short_command(&clean(&self.command), room);
         format!("{prefix}: {command}{version}")
+    }
+
+    /// Where, when and how it was recorded, as far as that is known.
+    pub fn details(&self) -> Vec<String> {
+        let parts = [
+            (!self.options.is_empty()).then(|| clean(&self.options).into_owned()),
+            self.start.map(|start| format!("{} UTC", utc(start))),
+            self.host
+                .as_deref()
+                .map(|host| format!("host {}", clean(host))),
+            self.pid.map(|pid| format!("PID {pid}")),
+            self.engine.map(str::to_owned),
+        ];
+        parts.into_iter().flatten().collect()
     }
 }
 
@@ -51,14 +79,14 @@ mod tests {
     #[test]
     fn title_is_shortened_and_keeps_the_version() {
         let meta = Meta {
-            command: "python ".repeat(100),
+            command: format!("python app.py {}end", "word ".repeat(100)),
             python_version: Some("3.12.1".to_owned()),
             ..Meta::default()
         };
         let title = meta.title(96);
         assert_eq!(title.chars().count(), 96);
         assert!(
-            title.starts_with("pyspy-rs: python python") && title.ends_with("… (Python 3.12.1)"),
+            title.starts_with("pyspy-rs: app.py word") && title.ends_with(" end (Python 3.12.1)"),
             "{title}"
         );
         let short = Meta {
@@ -66,5 +94,22 @@ mod tests {
             ..Meta::default()
         };
         assert_eq!(short.title(96), "pyspy-rs: a");
+    }
+
+    #[test]
+    fn details_are_what_is_known() {
+        assert!(Meta::default().details().is_empty());
+        let meta = Meta {
+            options: "--rate 500".to_owned(),
+            start: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(951_827_696)),
+            host: Some("build\n1".to_owned()),
+            pid: Some(4_100),
+            engine: Some("engine pausing"),
+            ..Meta::default()
+        };
+        assert_eq!(
+            meta.details().join(" · "),
+            "--rate 500 · 2000-02-29 12:34:56 UTC · host build\u{fffd}1 · PID 4100 · engine pausing"
+        );
     }
 }

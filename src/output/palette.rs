@@ -1,8 +1,8 @@
 //! Colours of the flame graph: the origin of the code selects the hue, its name the shade.
 //!
 //! The program's own code has warm colours and so stands out; installed packages are green; the standard
-//! library is blue; processes and threads are grey. All colours are light enough for black text. A name
-//! has the same colour in every recording, so that two graphs can be compared.
+//! library is blue; garbage collections are violet; processes and threads are grey. All colours are light
+//! enough for black text. A name has the same colour in every recording, so that two graphs can be compared.
 
 use inferno::flamegraph::color::Color;
 
@@ -10,12 +10,74 @@ use crate::profile::Profile;
 use crate::profile::tables::ids::LabelId;
 use crate::profile::tables::labels::Label;
 
-/// Origin of a function.
+/// What a frame is, which its hue shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Owner {
+pub enum Origin {
     Program,
     Package,
     StandardLibrary,
+    Collection,
+    /// A process or thread.
+    Grouping,
+    /// What no function could be named for.
+    Unknown,
+}
+
+impl Origin {
+    /// All of them, in the order of the legend.
+    pub const ALL: [Origin; 6] = [
+        Origin::Program,
+        Origin::Package,
+        Origin::StandardLibrary,
+        Origin::Collection,
+        Origin::Grouping,
+        Origin::Unknown,
+    ];
+
+    /// The words in the legend; `None` for frames that say themselves what they are.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Origin::Program => Some("own code"),
+            Origin::Package => Some("packages"),
+            Origin::StandardLibrary => Some("standard library"),
+            Origin::Collection => Some("garbage collection"),
+            Origin::Grouping => Some("processes, threads"),
+            Origin::Unknown => None,
+        }
+    }
+
+    /// Its colour in the legend.
+    pub fn swatch(self) -> Color {
+        self.tones().map_or(NEUTRAL, |tones| {
+            let hue = tones.hue + tones.spread / 2.0;
+            hsl(hue, tones.saturation, tones.lightness)
+        })
+    }
+
+    /// `None` if it is neutral.
+    fn tones(self) -> Option<Tones> {
+        let (hue, spread, saturation, lightness) = match self {
+            Origin::Program => (18.0, 34.0, 0.88, 0.67),
+            Origin::Package => (88.0, 62.0, 0.42, 0.70),
+            Origin::StandardLibrary => (198.0, 36.0, 0.52, 0.76),
+            Origin::Collection => (256.0, 0.0, 0.55, 0.80),
+            Origin::Grouping | Origin::Unknown => return None,
+        };
+        Some(Tones {
+            hue,
+            spread,
+            saturation,
+            lightness,
+        })
+    }
+}
+
+/// The colours of an origin. Hue and spread are in degrees.
+struct Tones {
+    hue: f64,
+    spread: f64,
+    saturation: f64,
+    lightness: f64,
 }
 
 /// Colour of frames that are not functions: "all", processes, threads.
@@ -32,42 +94,48 @@ pub const BACKGROUND: Color = Color {
     b: 250,
 };
 
-/// Colour of search results: no function has this hue, and black text is readable on it.
-pub const SEARCH_RESULT: &str = "#f48cff";
-
-pub fn color(profile: &Profile, id: LabelId) -> Color {
-    match (profile.labels().get(id), profile.file(id)) {
-        (Some(Label::Python { name, .. }), Some(file)) => {
-            function_color(profile.string(name), file)
-        }
-        _ => NEUTRAL,
+/// What the frames of a label are.
+pub fn origin(profile: &Profile, id: LabelId) -> Origin {
+    match profile.labels().get(id) {
+        Some(Label::Python { .. }) => profile.file(id).map_or(Origin::Program, owner),
+        Some(Label::Collection) => Origin::Collection,
+        Some(Label::Process(_) | Label::Thread(_)) => Origin::Grouping,
+        _ => Origin::Unknown,
     }
 }
 
-fn function_color(name: &str, file: &str) -> Color {
-    let (hue, spread, saturation, lightness) = match owner(file) {
-        Owner::Program => (18.0, 34.0, 0.88, 0.67),
-        Owner::Package => (88.0, 62.0, 0.42, 0.70),
-        Owner::StandardLibrary => (198.0, 36.0, 0.52, 0.76),
+pub fn color(profile: &Profile, id: LabelId) -> Color {
+    let name = profile.name(id);
+    shade(
+        origin(profile, id),
+        &name,
+        profile.file(id).unwrap_or_default(),
+    )
+}
+
+fn shade(origin: Origin, name: &str, file: &str) -> Color {
+    let Some(tones) = origin.tones() else {
+        return NEUTRAL;
     };
     // The file shifts the hue; the name shifts it further and sets the lightness. Functions of one file
     // have related colours, but neighbours differ.
     let by_name = fraction(name);
-    let hue = hue + spread * (0.4 * fraction(file) + 0.6 * by_name);
+    let hue = tones.hue + tones.spread * (0.4 * fraction(file) + 0.6 * by_name);
     hsl(
         hue,
-        saturation,
-        lightness + 0.16 * (fraction_of_end(name) - 0.5),
+        tones.saturation,
+        tones.lightness + 0.16 * (fraction_of_end(name) - 0.5),
     )
 }
 
-fn owner(file: &str) -> Owner {
+/// Whose code a file has.
+fn owner(file: &str) -> Origin {
     let mut parts = file.split(['/', '\\']);
     if parts
         .clone()
         .any(|part| part == "site-packages" || part == "dist-packages")
     {
-        return Owner::Package;
+        return Origin::Package;
     }
     let is_versioned = |part: &str| {
         part.strip_prefix("python")
@@ -80,9 +148,9 @@ fn owner(file: &str) -> Owner {
         found
     });
     if in_lib || file.starts_with("<frozen ") {
-        Owner::StandardLibrary
+        Origin::StandardLibrary
     } else {
-        Owner::Program
+        Origin::Program
     }
 }
 
@@ -123,20 +191,20 @@ mod tests {
     #[test]
     fn the_path_selects_the_owner() {
         let cases = [
-            ("/home/me/app.py", Owner::Program),
-            ("app.py", Owner::Program),
-            ("<string>", Owner::Program),
-            ("/home/me/lib/pythonista/app.py", Owner::Program),
-            ("/usr/lib/python3.11/threading.py", Owner::StandardLibrary),
-            ("/usr/lib64/python2.7/threading.py", Owner::StandardLibrary),
-            ("<frozen importlib._bootstrap>", Owner::StandardLibrary),
+            ("/home/me/app.py", Origin::Program),
+            ("app.py", Origin::Program),
+            ("<string>", Origin::Program),
+            ("/home/me/lib/pythonista/app.py", Origin::Program),
+            ("/usr/lib/python3.11/threading.py", Origin::StandardLibrary),
+            ("/usr/lib64/python2.7/threading.py", Origin::StandardLibrary),
+            ("<frozen importlib._bootstrap>", Origin::StandardLibrary),
             (
                 "/usr/lib/python3/dist-packages/yaml/__init__.py",
-                Owner::Package,
+                Origin::Package,
             ),
             (
                 "/v/lib/python3.12/site-packages/numpy/core.py",
-                Owner::Package,
+                Origin::Package,
             ),
         ];
         for (file, expected) in cases {
@@ -162,7 +230,7 @@ mod tests {
         ] {
             for index in 0..500 {
                 let Color { r, g, b } =
-                    function_color(&format!("f{index}"), &format!("{file}{index}"));
+                    shade(owner(file), &format!("f{index}"), &format!("{file}{index}"));
                 let luminance = 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b);
                 assert!((luminance + 0.05) / 0.05 > 7.0, "{file} {r} {g} {b}");
             }

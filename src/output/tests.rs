@@ -91,7 +91,8 @@ fn check(names: &[(String, String)], thread: &str, command: &str) {
     );
     let trace = written(Format::Chrometrace, &profile, &meta);
     let json: serde_json::Value = serde_json::from_str(&trace).unwrap();
-    assert_eq!(json.as_array().unwrap().len(), 2 * (names.len() + 2));
+    // Names and places of process and thread, begins and ends.
+    assert_eq!(json.as_array().unwrap().len(), 4 + 2 * (names.len() + 2));
 }
 
 #[test]
@@ -159,10 +160,10 @@ fn cpu_time_is_in_nanoseconds() {
     );
     let svg = written(Format::Flamegraph, &profile, &meta);
     assert!(
-        svg.contains("work (a.py:1) (4,500 ns on a CPU, 100.00%)"),
+        svg.contains("work (a.py:1) (4.50 µs on CPU, 100.00%)"),
         "{svg}"
     );
-    assert!(svg.contains("0.00 s on a CPU · 3 samples"), "{svg}");
+    assert!(svg.contains("4.50 µs on CPU · 3 samples"), "{svg}");
     let speedscope = written(Format::Speedscope, &profile, &meta);
     assert!(
         speedscope.contains(

@@ -10,6 +10,7 @@ use super::options::{Program, Sampling};
 use super::sources::Sources;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
+use crate::os::procfs::read::host_name;
 use crate::os::ptrace::pause::{PauseGuard, SETTLE_LIMIT};
 use crate::output::meta::Meta;
 use crate::output::table_options::TableOptions;
@@ -117,6 +118,7 @@ pub struct Run {
     /// The last process or thread that could not be read.
     pub last_error: Option<String>,
     command: String,
+    pid: Option<Pid>,
     python_version: Option<String>,
     start: Option<SystemTime>,
     /// The requested duration.
@@ -139,6 +141,7 @@ impl Run {
         let secrets = options.sampling.secrets;
         let command = command_line(&root.target().command_line().words(secrets));
         let python_version = root.version().to_string();
+        let pid = root.pid();
         let start = SystemTime::now();
         let mut sources = Sources::new(options.wants_sources, secrets);
         // The first root directory has the number 0, which is every process's default.
@@ -178,6 +181,7 @@ impl Run {
             ending,
             last_error,
             command,
+            pid: Some(pid),
             python_version: Some(python_version),
             start: Some(start),
             duration: options.duration,
@@ -196,6 +200,7 @@ impl Run {
             ending: Ending::ProgramEnded,
             last_error: None,
             command: command_line(&command.words(secrets)),
+            pid: None,
             python_version: None,
             start: None,
             duration: None,
@@ -219,10 +224,13 @@ impl Run {
             stats: self.stats,
             meta: Meta {
                 command: self.command,
+                pid: self.pid,
+                host: host_name(),
                 python_version: self.python_version,
                 start: self.start,
                 duration,
                 tables,
+                ..Meta::default()
             },
             sources: self.sources,
             ending: self.ending,

@@ -78,6 +78,8 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "svg",
             "memory_report",
             "table_options",
+            "short_command",
+            "min_width",
             "meta",
             "stacks",
             "tables",

@@ -14,6 +14,7 @@ use clap_complete::Shell;
 
 use crate::os::Pid;
 use crate::output::format::Format;
+use crate::output::min_width::MinWidth;
 use crate::output::table_options::SortKey;
 use crate::output::table_options::selector::FunctionName;
 use core::CoreArgs;
@@ -78,7 +79,7 @@ Run `pyspy-rs COMMAND --help` for the options of a command.";
     arg_required_else_help = true,
     disable_help_flag = true,
     disable_version_flag = true,
-    max_term_width = 100,
+    max_term_width = 80,
     after_help = ROOT_EXAMPLES
 )]
 pub struct Cli {
@@ -300,6 +301,10 @@ pub struct RecordArgs {
         conflicts_with = "nolineno"
     )]
     pub function: bool,
+
+    /// Narrowest frame of a flame graph: pixels of 1200, or percent such as 0.5% [default: 0.1]
+    #[arg(long, value_name = "WIDTH", help_heading = "Output")]
+    pub min_width: Option<MinWidth>,
 
     /// Omit line numbers
     #[arg(long, help_heading = "Output")]

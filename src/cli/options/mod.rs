@@ -11,6 +11,7 @@ use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, Targe
 use super::man::Page;
 use super::select::target::{running, target};
 use crate::output::format::Format;
+use crate::output::min_width::MinWidth;
 use crate::output::table_options::TableOptions;
 use crate::profile::options::{ProfileOptions, Selection, Weights};
 use crate::session::options::{Sampling, Target};
@@ -84,6 +85,8 @@ pub struct RecordOptions {
     pub show_threads: bool,
     pub full_filenames: bool,
     pub hide_progress: bool,
+    /// Narrowest frame of a flame graph.
+    pub min_width: MinWidth,
 }
 
 impl RecordOptions {
@@ -93,6 +96,41 @@ impl RecordOptions {
             duration: self.duration,
             wants_sources: self.format == Format::Lines,
         }
+    }
+
+    /// The options that shape the recording, as they are typed; neither target nor files.
+    pub fn spelled(&self) -> String {
+        let Sampling {
+            rate_hz,
+            selection,
+            weights,
+            nonblocking,
+            subprocesses,
+            ..
+        } = self.sampling;
+        let flags = [
+            (self.lines == Lines::First, "--function"),
+            (self.lines == Lines::Hidden, "--nolineno"),
+            (self.show_threads, "--threads"),
+            (subprocesses, "--subprocesses"),
+            (selection.gil_only, "--gil"),
+            (selection.idle, "--idle"),
+            (selection.collections, "--gc"),
+            (weights.cpu_time, "--cpu"),
+            (weights.rss, "--memory"),
+            (nonblocking, "--nonblocking"),
+            (self.full_filenames, "--full-filenames"),
+        ];
+        let mut words = vec![format!("--rate {rate_hz}")];
+        if let Some(time) = self.duration {
+            words.push(format!("--duration {}", time.as_secs_f64()));
+        }
+        let given = flags.into_iter().filter(|(is_given, _)| *is_given);
+        words.extend(given.map(|(_, flag)| flag.to_owned()));
+        if self.min_width != MinWidth::default() {
+            words.push(format!("--min-width {}", self.min_width));
+        }
+        words.join(" ")
     }
 
     pub fn profile_options(&self) -> ProfileOptions {
@@ -203,6 +241,7 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         show_threads: args.threads,
         full_filenames: args.full_filenames,
         hide_progress: args.hideprogress,
+        min_width: args.min_width.unwrap_or_default(),
     })
 }
 
@@ -210,6 +249,9 @@ fn tables(args: &RecordArgs, format: Format) -> Result<TableOptions, clap::Error
     let error = |message: &str| Err(usage_error("record", message));
     if !format.is_table() && (!args.only.is_empty() || args.sort.is_some()) {
         return error("--only and --sort need a table: add -f functions or -f lines");
+    }
+    if args.min_width.is_some() && format != Format::Flamegraph {
+        return error("--min-width is of flame graphs: add -f flamegraph");
     }
     if let Some(key) = args.sort.filter(|key| key.needs_memory())
         && !args.memory
@@ -291,6 +333,7 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             show_threads: false,
             full_filenames: args.full_filenames,
             hide_progress: true,
+            min_width: MinWidth::default(),
         },
         delay: args.delay.0,
     })

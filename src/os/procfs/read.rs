@@ -31,6 +31,16 @@ pub fn reread<'b>(file: &File, buf: &'b mut [u8]) -> io::Result<&'b [u8]> {
     Ok(buf.get(..len).unwrap_or_default())
 }
 
+/// Cap on a host name, in bytes. The kernel's have 64 at most (`__NEW_UTS_LEN`).
+const MAX_HOST_NAME: u64 = 256;
+
+/// The host name that the calling thread sees.
+pub fn host_name() -> Option<String> {
+    let name = read_capped("/proc/sys/kernel/hostname", MAX_HOST_NAME).ok()?;
+    let name = String::from_utf8_lossy(&name).trim_end().to_owned();
+    (!name.is_empty()).then_some(name)
+}
+
 /// The error of a read that the kernel answers with `ESRCH`, for which std has no kind.
 fn ended(error: io::Error) -> io::Error {
     if error.raw_os_error() == Some(nix::libc::ESRCH) {

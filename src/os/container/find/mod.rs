@@ -15,7 +15,7 @@ use nix::sched::{CloneFlags, setns};
 
 use crate::os::Pid;
 use crate::os::procfs::cgroup::hierarchy::memberships;
-use crate::os::procfs::read::read_capped;
+use crate::os::procfs::read::{host_name as own_host_name, read_capped};
 use crate::os::procfs::stat::ProcStat;
 use crate::os::procfs::status::Status;
 use crate::os::procfs::tasks::process_ids;
@@ -25,8 +25,6 @@ use crate::text::sanitize::printable;
 const MAX_PROCESSES: usize = 1 << 22;
 /// Cap on a list of control groups, in bytes.
 const MAX_GROUPS: u64 = 1 << 16;
-/// Cap on a host name, in bytes. The kernel's have 64 at most (`__NEW_UTS_LEN`).
-const MAX_NAME: u64 = 256;
 /// Length of a container id as runc, containerd and Docker make them: 256 bits in hexadecimal.
 const ID_LEN: usize = 64;
 /// Digits of an id that are shown, as many as Docker shows.
@@ -349,10 +347,9 @@ fn host_name(pid: Pid) -> Option<String> {
     // Entering a namespace affects an OS thread for good, so a thread is started for it.
     let thread = std::thread::Builder::new().spawn(move || {
         setns(namespace, CloneFlags::CLONE_NEWUTS).ok()?;
-        let name = read_capped("/proc/sys/kernel/hostname", MAX_NAME).ok()?;
-        Some(String::from_utf8_lossy(&name).trim_end().to_owned())
+        own_host_name()
     });
-    thread.ok()?.join().ok()?.filter(|name| !name.is_empty())
+    thread.ok()?.join().ok()?
 }
 
 #[cfg(test)]

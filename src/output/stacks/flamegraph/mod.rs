@@ -1,28 +1,26 @@
-//! The flame graph (`-f flamegraph`): a searchable, zoomable SVG, drawn by inferno with the roots at the
-//! top, as in py-spy.
+//! The flame graph (`-f flamegraph`): a searchable, zoomable SVG with the roots at the top, as in py-spy.
+//!
+//! inferno draws the frames; what is around them, and the script, is ours ([`Page`]).
+
+mod page;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
-use inferno::flamegraph::color::{BackgroundColor, PaletteMap, SearchColor};
+use inferno::flamegraph::color::PaletteMap;
 use inferno::flamegraph::{self, Direction, Options, TextTruncateDirection};
 
 use super::folded::{self, Bounds};
 use crate::output::meta::Meta;
-use crate::output::svg::escape;
+use crate::output::palette::Origin;
 use crate::output::{empty, palette};
 use crate::profile::Profile;
-use crate::text::units::{mib, size};
+use crate::text::units::{mib, short_duration, size};
+use page::{Frames, MAX_TITLE_CHARS, Page};
 
 /// Deepest stack that is drawn. No viewer opens a picture of a recursion with thousands of frames; other
 /// formats contain it completely.
 const MAX_DEPTH: usize = 1_000;
-
-/// Narrowest frame that is drawn, in percent of the width: less than a pixel, but visible after zooming
-/// in.
-const MIN_WIDTH_PERCENT: f64 = 0.01;
-
-/// Longest title, in characters, that fits between the buttons at both sides at a width of 1,200 pixels.
-const MAX_TITLE_CHARS: usize = 96;
 
 /// Draws the flame graph, or an SVG with the reason if the profile is empty.
 ///
@@ -30,13 +28,28 @@ const MAX_TITLE_CHARS: usize = 96;
 /// Those of `out`.
 pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
     let total = profile.total_weight();
+    let mut page = Page {
+        title: title(profile, meta),
+        facts: facts(profile, meta),
+        details: meta.details(),
+        legend: Vec::new(),
+    };
     if total == 0 {
-        return write_empty(profile, meta, out);
+        page.facts.insert(0, empty::reason(profile));
+        return page.write(None, out);
     }
+    page.legend = legend(profile);
+    let drawn = draw(profile, meta, total)?;
+    let drawn = String::from_utf8_lossy(&drawn);
+    page.write(frames(&drawn).as_ref(), out)
+}
+
+/// What inferno draws.
+fn draw(profile: &Profile, meta: &Meta, total: u64) -> io::Result<Vec<u8>> {
     let texts = folded::label_texts(profile);
     let bounds = Bounds {
         max_depth: MAX_DEPTH,
-        min_total: (total as f64 * MIN_WIDTH_PERCENT / 100.0).ceil() as u64,
+        min_total: meta.min_width.least(total),
     };
     let mut lines = Vec::new();
     folded::for_each_stack(profile, &texts, bounds, |stack, weight| {
@@ -50,24 +63,20 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         colors.insert(text, palette::color(profile, id));
     }
     let mut options = Options::default();
-    options.title = title(profile, meta);
-    options.subtitle = Some(subtitle(profile, meta));
     options.direction = Direction::Inverted;
-    options.bgcolors = Some(BackgroundColor::Flat(palette::BACKGROUND));
     options.palette_map = Some(&mut colors);
-    options.min_width = MIN_WIDTH_PERCENT;
+    // Narrow ones are left out already.
+    options.min_width = 0.0;
+    options.no_javascript = true;
     // In font sizes. The widest common monospace fonts have 0.602. Too small a value makes texts overlap in
     // viewers that do not run the script.
     options.font_width = 0.63;
     // The function's name is at the start of the label and matters more than the line at its end.
     options.text_truncate_direction = TextTruncateDirection::Right;
-    if let Ok(color) = palette::SEARCH_RESULT.parse::<SearchColor>() {
-        options.search_color = color;
-    }
     options.count_name = if profile.options().weights.rss {
         BYTES.to_owned()
     } else if profile.options().weights.cpu_time {
-        "ns on a CPU".to_owned()
+        NANOSECONDS.to_owned()
     } else {
         "samples".to_owned()
     };
@@ -81,14 +90,49 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         lines.iter().rev().map(String::as_str),
         &mut svg,
     )?;
-    if profile.options().weights.rss {
-        svg = with_sizes(&svg);
+    if profile.options().weights.rss || profile.options().weights.cpu_time {
+        svg = with_units(&svg);
     }
-    write_with_root_text(&svg, out)
+    Ok(with_root_text(svg))
 }
 
-/// Unit that inferno writes under `--memory`; [`with_sizes`] replaces it.
+/// The frames in inferno's document, and where they are.
+fn frames(drawn: &str) -> Option<Frames<'_>> {
+    const START: &str = "<svg id=\"frames\"";
+    const END: &str = "</svg>";
+    let element = drawn.get(drawn.find(START)?..)?;
+    let element = element.get(..element.find(END)? + END.len())?;
+    let tops = element.split("<rect ").skip(1).filter_map(|rect| {
+        let (_, rest) = rect.split_once(" y=\"")?;
+        rest.split_once('"')?.0.parse::<usize>().ok()
+    });
+    let (first, last) = tops.fold((usize::MAX, 0), |(first, last), top| {
+        (first.min(top), last.max(top))
+    });
+    Some(Frames {
+        element,
+        top: first.min(last),
+        bottom: last + FRAME_HEIGHT,
+    })
+}
+
+/// Height of a frame and the space below it, which is inferno's default.
+const FRAME_HEIGHT: usize = 16;
+
+/// The colours that the frames have, with their meaning.
+fn legend(profile: &Profile) -> Vec<(&'static str, inferno::flamegraph::color::Color)> {
+    let ids = profile.labels().ids();
+    let found: Vec<Origin> = ids.map(|id| palette::origin(profile, id)).collect();
+    let origins = Origin::ALL.into_iter();
+    let origins = origins.filter(|origin| found.contains(origin));
+    origins
+        .filter_map(|origin| Some((origin.name()?, origin.swatch())))
+        .collect()
+}
+
+/// Units that inferno writes with `--memory` and `--cpu`; [`with_units`] replaces them.
 const BYTES: &str = "bytes";
+const NANOSECONDS: &str = "ns on CPU";
 
 fn title(profile: &Profile, meta: &Meta) -> String {
     if profile.options().weights.rss {
@@ -99,8 +143,9 @@ fn title(profile: &Profile, meta: &Meta) -> String {
     }
 }
 
-/// The picture with the bytes in tooltips converted to KiB and MiB: inferno writes whole numbers only.
-fn with_sizes(svg: &[u8]) -> Vec<u8> {
+/// The picture with bytes and nanoseconds in tooltips converted to units that fit: inferno writes whole numbers
+/// only.
+fn with_units(svg: &[u8]) -> Vec<u8> {
     let (open, close) = (b"<title>", b"</title>");
     let mut sized = Vec::with_capacity(svg.len());
     let mut rest = svg;
@@ -110,9 +155,14 @@ fn with_sizes(svg: &[u8]) -> Vec<u8> {
         // `NAME (12,345 bytes, 6.78%)`, where the name may contain any text.
         let text = String::from_utf8_lossy(text);
         let parts = text.rsplit_once(" (").and_then(|(name, weight)| {
-            let (bytes, share) = weight.split_once(" bytes, ")?;
-            let bytes: u64 = bytes.replace(',', "").parse().ok()?;
-            Some(format!("{name} ({}, {share}", size(bytes)))
+            let (amount, share) = weight.split_once(", ")?;
+            let (number, unit) = amount.split_once(' ')?;
+            let number: u64 = number.replace(',', "").parse().ok()?;
+            let amount = match unit {
+                BYTES => size(number),
+                _ => format!("{} on CPU", short_duration(Duration::from_nanos(number))),
+            };
+            Some(format!("{name} ({amount}, {share}"))
         });
         sized.extend_from_slice(parts.as_deref().unwrap_or(&text).as_bytes());
         sized.extend_from_slice(close);
@@ -134,17 +184,15 @@ fn between<'a>(all: &'a [u8], open: &[u8], close: &[u8]) -> Option<(&'a [u8], &'
     ))
 }
 
-/// Writes inferno's picture with a text in the root's bar. inferno leaves this text to the script, so that
-/// viewers without scripts would show an empty bar.
-fn write_with_root_text(svg: &[u8], out: &mut dyn Write) -> io::Result<()> {
+/// inferno's picture with a text in the root's bar. inferno leaves this text to its script, so that viewers
+/// without scripts would show an empty bar.
+fn with_root_text(mut svg: Vec<u8>) -> Vec<u8> {
     // Only the root's share has no decimals.
-    let place = find(svg, b", 100%)</title>", 0).and_then(|title| find(svg, b"</text>", title));
-    let (before, after) = svg.split_at(place.unwrap_or(svg.len()));
-    out.write_all(before)?;
-    if place.is_some() {
-        out.write_all(b"all")?;
+    let place = find(&svg, b", 100%)</title>", 0).and_then(|title| find(&svg, b"</text>", title));
+    if let Some(place) = place {
+        svg.splice(place..place, *b"all");
     }
-    out.write_all(after)
+    svg
 }
 
 /// Position of the first `what` at or after `from`.
@@ -155,15 +203,21 @@ fn find(text: &[u8], what: &[u8], from: usize) -> Option<usize> {
         .map(|place| from + place)
 }
 
-fn subtitle(profile: &Profile, meta: &Meta) -> String {
+/// What was recorded.
+fn facts(profile: &Profile, meta: &Meta) -> Vec<String> {
     let counts = profile.counts();
     let mut parts = Vec::new();
+    if profile.total_weight() == 0 {
+        parts.push(format!("{} ticks in {}", counts.ticks, seconds(meta)));
+        return parts;
+    }
     if profile.options().weights.rss {
         let released = profile.total_growth().released_bytes;
         parts.push(format!("{} released", size(released)));
     }
     if profile.options().weights.cpu_time {
-        parts.push(format!("{:.2} s on a CPU", counts.cpu_ns as f64 / 1e9));
+        let time = Duration::from_nanos(counts.cpu_ns);
+        parts.push(format!("{} on CPU", short_duration(time)));
     }
     parts.push(format!("{} samples", counts.samples));
     parts.push(format!(
@@ -177,40 +231,12 @@ fn subtitle(profile: &Profile, meta: &Meta) -> String {
     if let Some(peak) = profile.rss().peak() {
         parts.push(format!("peak RSS {}", mib(peak)));
     }
-    parts.join(" · ")
+    parts
 }
 
 fn seconds(meta: &Meta) -> String {
     format!("{:.1} s", meta.duration.as_secs_f64())
 }
 
-fn write_empty(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
-    let lines = [
-        (26, 17, title(profile, meta)),
-        (58, 14, empty::reason(profile)),
-        (
-            82,
-            12,
-            format!("{} ticks in {}", profile.counts().ticks, seconds(meta)),
-        ),
-    ];
-    let background = palette::BACKGROUND;
-    writeln!(out, "<?xml version=\"1.0\" encoding=\"UTF-8\"?>")?;
-    writeln!(
-        out,
-        "<svg version=\"1.1\" width=\"1200\" height=\"104\" viewBox=\"0 0 1200 104\" xmlns=\"http://www.w3.org/2000/svg\">"
-    )?;
-    writeln!(
-        out,
-        "<rect width=\"100%\" height=\"100%\" fill=\"rgb({},{},{})\"/>",
-        background.r, background.g, background.b
-    )?;
-    for (y, size, text) in lines {
-        let text = escape(&text);
-        writeln!(
-            out,
-            "<text x=\"600\" y=\"{y}\" text-anchor=\"middle\" font-family=\"monospace\" font-size=\"{size}px\">{text}</text>"
-        )?;
-    }
-    writeln!(out, "</svg>")
-}
+#[cfg(test)]
+mod tests;
