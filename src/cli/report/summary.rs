@@ -6,6 +6,7 @@ use super::{memory, timing};
 use crate::cpython::code::frame_table::TOO_MANY;
 use crate::output::empty;
 use crate::output::format::Format;
+use crate::output::stacks::speedscope;
 use crate::profile::Profile;
 use crate::sampler::stats::SamplerStats;
 use crate::text::units::mib;
@@ -39,6 +40,7 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     lines.extend(emptiness);
     lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
     lines.extend(fullness(profile));
+    lines.extend(folded_stacks(closing.format, profile));
     lines.extend(memory::lines(profile));
     lines
 }
@@ -109,6 +111,24 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     Some(error.map_or_else(
         || empty::reason(profile),
         |error| format!("No samples; last error: {error}"),
+    ))
+}
+
+/// That a file does not have all frames of its deepest stacks.
+fn folded_stacks(format: Format, profile: &Profile) -> Option<String> {
+    if format != Format::Speedscope {
+        return None;
+    }
+    let deep = speedscope::deep_stacks(profile);
+    let deepest = deep.values().max()?;
+    let (stacks, have) = match deep.len() {
+        1 => ("1 stack".to_owned(), "has"),
+        many => (format!("{many} different stacks"), "have"),
+    };
+    Some(format!(
+        "{stacks} with up to {deepest} frames {have} only {} in the file, without their middle: the viewer fails on \
+         deeper ones (-f raw writes all)",
+        speedscope::MAX_DEPTH
     ))
 }
 
@@ -272,5 +292,28 @@ mod tests {
         assert_eq!(closing_lines(&profile, &stats(1), None).len(), 1);
         let many = closing_lines(&profile, &stats(99), None);
         assert!(many[1].starts_with("Missed 99 of 200 samples"), "{many:?}");
+    }
+
+    /// The viewer fails on stacks of 5,000 frames; their file said nothing of it.
+    #[test]
+    fn folded_stacks_are_told() {
+        let mut frames = frames();
+        let leaf = frames.id("leaf", 11);
+        let mut profile = Profile::new(ProfileOptions {
+            timeline: true,
+            ..ProfileOptions::default()
+        });
+        for (tick, depth) in [4_000, 4_001, 5_000].into_iter().enumerate() {
+            let trace = thread(7).active(true).stack(&vec![leaf; depth]);
+            let sample = sample_of(tick as u64 * 10, vec![process(7, vec![trace])]);
+            profile.add(&sample, &frames.table, &|_| None);
+        }
+        let line = folded_stacks(Format::Speedscope, &profile);
+        let start = "2 different stacks with up to 5000 frames have only 4000 in the file";
+        assert!(
+            line.as_ref().is_some_and(|line| line.starts_with(start)),
+            "{line:?}"
+        );
+        assert_eq!(folded_stacks(Format::Raw, &profile), None);
     }
 }

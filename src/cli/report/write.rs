@@ -6,12 +6,14 @@ use super::announce::Announcer;
 use super::{summary, summary_json};
 use crate::cli::options::RecordOptions;
 use crate::output;
+use crate::output::file::OutputFile;
 use crate::output::format::Format;
 use crate::output::tables::lines;
 use crate::output::tables::view::unmatched;
 use crate::session::errors::{UserError, is_closed_pipe, print_stderr};
 use crate::session::files::{Files, PendingFiles};
 use crate::session::recording::Recording;
+use crate::text::units::size;
 
 /// Writes the files, says so, and prints the closing lines on stderr.
 ///
@@ -27,6 +29,14 @@ pub fn write(
         let names = lines::source_files(&recording.profile, &recording.meta.tables);
         recording.meta.tables.sources = recording.sources.read(names);
     }
+    let meta = &mut recording.meta;
+    meta.min_width = options.min_width;
+    meta.options = options.spelled();
+    let is_nonblocking = options.sampling.nonblocking || recording.stats.could_not_pause;
+    meta.engine = Some(match is_nonblocking {
+        true => "engine nonblocking",
+        false => "engine pausing",
+    });
     files
         .write(|files| write_files(&recording, files, options, announcer))
         .unwrap_or(Ok(()))
@@ -58,7 +68,13 @@ fn write_files(
         last_error: recording.last_error.as_deref(),
     };
     let to_pipe = file.is_stdout();
-    let written = output::write(options.format, profile, meta, &mut file)
+    let mut counted = Counted {
+        out: &mut file,
+        bytes: 0,
+    };
+    let written = output::write(options.format, profile, meta, &mut counted);
+    let bytes = counted.bytes;
+    let written = written
         .and_then(|()| file.flush())
         .and_then(|()| file.commit());
     let is_truncated = written.is_err();
@@ -77,10 +93,45 @@ fn write_files(
     let errors = counts.errors.saturating_add(counts.torn);
     announcer.wrote(options.format, &path, counts.samples, errors);
     let lines = summary::lines(closing).into_iter();
-    for line in lines.chain(unmatched(profile, &meta.tables)) {
+    let largeness = largeness(bytes);
+    for line in lines
+        .chain(unmatched(profile, &meta.tables))
+        .chain(largeness)
+    {
         print_stderr(&line);
     }
     Ok(())
+}
+
+/// Counts what is written.
+struct Counted<'a> {
+    out: &'a mut OutputFile,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes = self.bytes.saturating_add(written as u64);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Size from which a file is announced as large, in bytes. Viewers take several times that of memory.
+const LARGE: u64 = 100_000_000;
+
+fn largeness(bytes: u64) -> Option<String> {
+    (bytes > LARGE).then(|| {
+        format!(
+            "The file has {}: a viewer may be slow or fail. Record a shorter time or with a lower --rate, or use \
+             -f raw",
+            size(bytes)
+        )
+    })
 }
 
 /// Any error but that of a closed pipe. `option` sets the file.
@@ -94,4 +145,19 @@ fn expect_closed_pipe(to_pipe: bool, error: &io::Error, option: &str) -> anyhow:
         _ => "the recording is written; free disk space, or use another file: --summary FILE",
     };
     Err(UserError::failure(error.to_string(), hint).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_files_are_announced() {
+        assert_eq!(largeness(LARGE), None);
+        let line = largeness(LARGE + 1);
+        assert!(
+            line.is_some_and(|line| line.starts_with("The file has 95.4 MiB: ")),
+            "no line"
+        );
+    }
 }

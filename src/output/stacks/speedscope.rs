@@ -7,11 +7,14 @@
 //! With [`rss`](crate::profile::options::Weights::rss) the first two profiles are the RSS growth and
 //! the released RSS of all threads by stack, in bytes.
 //!
+//! A stack of more than [`MAX_DEPTH`] frames has one that says how many are left out instead of its middle.
+//!
 //! The fields and their order are those of py-spy 0.4, with its `null`s for an unknown line and column: its users
 //! read all four fields of a frame. The schema does not allow these `null`s; the viewer does. The additional field `memory` has the verdict on memory; the
 //! schema allows additional fields. The schema is part of the speedscope npm package.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io::{self, Write};
 
 use serde::ser::{Serialize, Serializer};
@@ -20,12 +23,15 @@ use crate::output::empty;
 use crate::output::memory_report::MemoryReport;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
-use crate::profile::tables::ids::ThreadId;
+use crate::profile::tables::ids::{LabelId, StackId, ThreadId};
 use crate::profile::tables::threads::Slice;
 use crate::rss::attribution::Growth;
 
 /// URL of the format's schema, by which the viewer recognises the file.
 const SCHEMA: &str = "https://www.speedscope.app/file-format-schema.json";
+
+/// Most frames of a stack. The viewer walks a stack by recursion, which fails somewhere above.
+pub const MAX_DEPTH: usize = 4_000;
 
 /// Longest recording name, in characters; the viewer shows it as its title.
 const MAX_NAME_CHARS: usize = 200;
@@ -36,11 +42,18 @@ const MAX_NAME_CHARS: usize = 200;
 /// # Errors
 /// Those of `out`.
 pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<()> {
+    let paths = Paths::new(profile);
     let file = File {
         schema: SCHEMA,
-        profiles: Profiles(profile),
+        profiles: Profiles {
+            profile,
+            paths: &paths,
+        },
         shared: Shared {
-            frames: Frames(profile),
+            frames: Frames {
+                profile,
+                paths: &paths,
+            },
         },
         active_profile_index: 0,
         exporter: concat!("pyspy-rs@", env!("CARGO_PKG_VERSION")),
@@ -48,6 +61,75 @@ pub fn write(profile: &Profile, meta: &Meta, out: &mut dyn Write) -> io::Result<
         memory: MemoryReport::of(profile),
     };
     serde_json::to_writer(out, &file).map_err(io::Error::from)
+}
+
+/// Stacks as indices of frames, where those deeper than [`MAX_DEPTH`] have a frame instead of their middle.
+struct Paths<'a> {
+    profile: &'a Profile,
+    /// How many frames the additional ones stand for, ascending. Their indices follow those of the labels.
+    left_out: Vec<usize>,
+}
+
+impl<'a> Paths<'a> {
+    fn new(profile: &'a Profile) -> Paths<'a> {
+        let deep = deep_stacks(profile);
+        let left_out: BTreeSet<usize> =
+            deep.values().map(|depth| depth - (MAX_DEPTH - 1)).collect();
+        Paths {
+            profile,
+            left_out: left_out.into_iter().collect(),
+        }
+    }
+
+    /// Root first.
+    fn of(&self, stack: StackId) -> Vec<usize> {
+        let path = self.profile.stacks().path(stack);
+        let index = |label: &LabelId| label.index();
+        let Some(left_out) = path.len().checked_sub(MAX_DEPTH).filter(|over| *over > 0) else {
+            return path.iter().map(index).collect();
+        };
+        // The additional frame takes the place of one more.
+        let left_out = left_out + 1;
+        let above = MAX_DEPTH / 2;
+        let place = self.left_out.binary_search(&left_out).unwrap_or_default();
+        let middle = self.profile.labels().len() + place;
+        let below = path.iter().skip(above + left_out).map(index);
+        let above = path.iter().take(above).map(index);
+        above.chain([middle]).chain(below).collect()
+    }
+
+    /// The additional frames.
+    fn entries(&self) -> impl Iterator<Item = FrameEntry<'a>> + '_ {
+        self.left_out.iter().map(|count| FrameEntry {
+            name: Cow::Owned(format!("… {count} frames left out …")),
+            file: "",
+            line: None,
+            col: None,
+        })
+    }
+}
+
+/// Depths of the stacks in the file that are deeper than [`MAX_DEPTH`].
+pub fn deep_stacks(profile: &Profile) -> BTreeMap<StackId, usize> {
+    let stacks = profile.stacks();
+    let threads = profile.threads().ids();
+    let slices = threads.flat_map(|id| profile.slices(id));
+    let sampled: HashSet<StackId> = slices.map(|slice| slice.stack).collect();
+    let mut depths = vec![0_usize; stacks.len()];
+    let mut deep = BTreeMap::new();
+    // Parents come before children.
+    for id in stacks.ids() {
+        let above = depths.get(stacks.parent(id).index()).copied();
+        let depth = above.unwrap_or_default() + 1;
+        if let Some(slot) = depths.get_mut(id.index()) {
+            *slot = depth;
+        }
+        let is_written = || sampled.contains(&id) || profile.growth(id) != Growth::default();
+        if depth > MAX_DEPTH && is_written() {
+            deep.insert(id, depth);
+        }
+    }
+    deep
 }
 
 #[derive(serde::Serialize)]
@@ -70,18 +152,22 @@ struct Shared<'a> {
     frames: Frames<'a>,
 }
 
-/// All labels of the profile, each at its index.
-struct Frames<'a>(&'a Profile);
+/// All labels of the profile, each at its index, and the additional frames of deep stacks.
+struct Frames<'a> {
+    profile: &'a Profile,
+    paths: &'a Paths<'a>,
+}
 
 impl Serialize for Frames<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let profile = self.0;
-        serializer.collect_seq(profile.labels().ids().map(|id| FrameEntry {
+        let profile = self.profile;
+        let labels = profile.labels().ids().map(|id| FrameEntry {
             name: profile.name(id),
             file: profile.file(id).unwrap_or_default(),
             line: profile.json_line(id),
             col: None,
-        }))
+        });
+        serializer.collect_seq(labels.chain(self.paths.entries()))
     }
 }
 
@@ -95,15 +181,18 @@ struct FrameEntry<'a> {
 }
 
 /// Profiles of the threads that have samples.
-struct Profiles<'a>(&'a Profile);
+struct Profiles<'a> {
+    profile: &'a Profile,
+    paths: &'a Paths<'a>,
+}
 
 impl Serialize for Profiles<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let profile = self.0;
+        let (profile, paths) = (self.profile, self.paths);
         let memory: Vec<MemoryProfile> = if profile.options().weights.rss {
             vec![
-                MemoryProfile::new(profile, "RSS growth", |growth| growth.grown_bytes),
-                MemoryProfile::new(profile, "RSS given back", |growth| growth.released_bytes),
+                MemoryProfile::new(paths, "RSS growth", |growth| growth.grown_bytes),
+                MemoryProfile::new(paths, "RSS given back", |growth| growth.released_bytes),
             ]
         } else {
             Vec::new()
@@ -112,7 +201,7 @@ impl Serialize for Profiles<'_> {
         if profile.counts().samples == 0 && !profile.options().weights.rss {
             // The viewer rejects a file without a profile, and shows the name of an empty one.
             return serializer.collect_seq([SampledProfile::new(
-                profile,
+                paths,
                 empty::reason(profile),
                 None,
                 0,
@@ -128,12 +217,7 @@ impl Serialize for Profiles<'_> {
             });
             let sum = weights.reduce(u64::saturating_add)?;
             let name = thread_name(profile, id);
-            Some(Entry::Time(SampledProfile::new(
-                profile,
-                name,
-                Some(id),
-                sum,
-            )))
+            Some(Entry::Time(SampledProfile::new(paths, name, Some(id), sum)))
         });
         serializer.collect_seq(memory.chain(threads))
     }
@@ -162,15 +246,12 @@ struct MemoryProfile {
 }
 
 impl MemoryProfile {
-    fn new(profile: &Profile, name: &'static str, side: impl Fn(Growth) -> u64) -> Self {
+    fn new(paths: &Paths<'_>, name: &'static str, side: impl Fn(Growth) -> u64) -> Self {
+        let profile = paths.profile;
         let stacks = profile.stacks();
         let grown = || {
             let all = stacks.ids().map(|id| (id, side(profile.growth(id))));
             all.filter(|(_, bytes)| *bytes > 0)
-        };
-        let path = |id| {
-            let path = stacks.path(id).into_iter();
-            path.map(|label| label.index()).collect()
         };
         MemoryProfile {
             kind: "sampled",
@@ -178,7 +259,7 @@ impl MemoryProfile {
             unit: "bytes",
             start_value: 0,
             end_value: grown().map(|(_, bytes)| bytes).fold(0, u64::saturating_add),
-            samples: grown().map(|(id, _)| path(id)).collect(),
+            samples: grown().map(|(id, _)| paths.of(id)).collect(),
             weights: grown().map(|(_, bytes)| bytes).collect(),
         }
     }
@@ -200,7 +281,8 @@ struct SampledProfile<'a> {
 
 impl<'a> SampledProfile<'a> {
     /// `sum` is the total weight of the thread's samples: their number or their nanoseconds.
-    fn new(profile: &'a Profile, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
+    fn new(paths: &'a Paths<'a>, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
+        let profile = paths.profile;
         let cpu_time = profile.options().weights.cpu_time;
         let weight = |value: u64| {
             if cpu_time {
@@ -215,7 +297,7 @@ impl<'a> SampledProfile<'a> {
             unit: if cpu_time { "nanoseconds" } else { "seconds" },
             start_value: weight(0),
             end_value: weight(sum),
-            samples: Samples { profile, thread },
+            samples: Samples { paths, thread },
             weights: Weights { profile, thread },
         }
     }
@@ -244,24 +326,20 @@ fn thread_name(profile: &Profile, id: ThreadId) -> String {
 
 /// Entries of a thread: for each, the indices of its frames, root first.
 struct Samples<'a> {
-    profile: &'a Profile,
+    paths: &'a Paths<'a>,
     thread: Option<ThreadId>,
 }
 
 impl Serialize for Samples<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let stacks = self.profile.stacks();
-        let cpu_time = self.profile.options().weights.cpu_time;
+        let profile = self.paths.profile;
+        let cpu_time = profile.options().weights.cpu_time;
         serializer.collect_seq(
             self.thread
                 .into_iter()
-                .flat_map(|id| self.profile.slices(id))
+                .flat_map(|id| profile.slices(id))
                 .flat_map(|slice| {
-                    let path: Vec<usize> = stacks
-                        .path(slice.stack)
-                        .into_iter()
-                        .map(|label| label.index())
-                        .collect();
+                    let path = self.paths.of(slice.stack);
                     std::iter::repeat_n(path, entries(&slice, cpu_time))
                 }),
         )
