@@ -154,6 +154,11 @@ impl Profile {
         Some(self.name(frame).into_owned())
     }
 
+    /// The command line of a process, with [`ProfileOptions::subprocesses`].
+    pub fn process_command(&self, pid: Pid) -> Option<&str> {
+        self.processes.get(&pid).map(|(label, _)| &*label.command)
+    }
+
     /// The prefix tree.
     pub fn stacks(&self) -> &StackTable {
         &self.stacks

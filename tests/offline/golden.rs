@@ -4,9 +4,10 @@
 //! commit it. Of a flame graph, the part behind the viewer's script is compared: the rest is
 //! inferno's, and changes with it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use pyspy_rs::{
     Format, Frame, FrameId, FrameTable, Meta, Pid, ProcessLabel, ProcessSample, Profile,
@@ -172,8 +173,11 @@ fn meta() -> Meta {
     Meta {
         command: "python app.py --name 'a;b'".to_owned(),
         python_version: Some("3.12.1".to_owned()),
-        start: None,
+        start: Some(SystemTime::UNIX_EPOCH + Duration::from_secs(951_827_696)),
         duration: Duration::from_millis(240),
+        options: "--rate 50".to_owned(),
+        pid: Some(MAIN),
+        host: Some("<host>".to_owned()),
         ..Meta::default()
     }
 }
@@ -343,34 +347,126 @@ fn json() {
     }
 }
 
-#[test]
-fn every_begin_of_a_trace_has_its_end_in_order() {
-    let text = written(
-        Format::Chrometrace,
-        &recording().profile(all_on(Format::Chrometrace)),
-    );
-    let events: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
-    assert!(!events.is_empty());
-    let mut open: std::collections::HashMap<(i64, u64), Vec<String>> =
-        std::collections::HashMap::new();
+/// What Perfetto's importer asks of a trace, with the tracks by name.
+fn tracks(text: &str) -> BTreeMap<(i64, i64), String> {
+    let events: Vec<serde_json::Value> = serde_json::from_str(text).unwrap();
+    let mut open: BTreeMap<(i64, i64), Vec<String>> = BTreeMap::new();
+    let (mut threads, mut processes) = (BTreeMap::new(), BTreeMap::new());
+    let mut order = Vec::new();
     let mut last = 0;
     for event in &events {
-        let track = open
-            .entry((
-                event["pid"].as_i64().unwrap(),
-                event["tid"].as_u64().unwrap(),
-            ))
-            .or_default();
-        let name = format!("{} {}", event["name"], event["args"]);
+        let (pid, tid) = (
+            event["pid"].as_i64().unwrap(),
+            event["tid"].as_i64().unwrap(),
+        );
+        assert!(
+            u32::try_from(pid).is_ok() && i32::try_from(tid).is_ok(),
+            "{event}"
+        );
+        let (name, ts) = (
+            event["name"].as_str().unwrap(),
+            event["ts"].as_u64().unwrap(),
+        );
+        assert!(!name.is_empty() && event["cat"].is_string(), "{event}");
+        let call = format!("{name} {}", event["args"]);
         match event["ph"].as_str().unwrap() {
-            "B" => track.push(name),
-            "E" => assert_eq!(track.pop(), Some(name)),
+            "M" => {
+                assert!(open.is_empty(), "a name after the first call: {event}");
+                let text = event["args"]["name"].as_str().map(ToOwned::to_owned);
+                let is_new = match name {
+                    "process_name" => processes.insert(pid, text.unwrap()).is_none(),
+                    "thread_name" => threads.insert((pid, tid), text.unwrap()).is_none(),
+                    "process_sort_index" => event["args"]["sort_index"].is_u64(),
+                    "thread_sort_index" => {
+                        order.push(event["args"]["sort_index"].as_u64().unwrap());
+                        true
+                    }
+                    other => panic!("metadata {other}"),
+                };
+                assert!(is_new, "{event}");
+                continue;
+            }
+            "B" => open.entry((pid, tid)).or_default().push(call),
+            "E" => assert_eq!(open.get_mut(&(pid, tid)).unwrap().pop(), Some(call)),
             other => panic!("phase {other}"),
         }
-        assert!(event["ts"].as_u64().unwrap() >= last);
-        last = event["ts"].as_u64().unwrap();
+        assert!(threads.contains_key(&(pid, tid)), "no name: {event}");
+        assert!(processes.contains_key(&pid), "no name: {event}");
+        assert!(ts >= last, "{event}");
+        last = ts;
     }
     assert!(open.values().all(Vec::is_empty), "{open:?}");
+    assert!(
+        order.is_sorted() && order.len() == threads.len(),
+        "{order:?}"
+    );
+    assert_eq!(open.len(), threads.len(), "a name without calls");
+    threads
+}
+
+#[test]
+fn a_trace_is_as_perfetto_wants_it() {
+    let options = all_on(Format::Chrometrace);
+    let text = written(Format::Chrometrace, &recording().profile(options));
+    let tracks = tracks(&text);
+    let names: Vec<&str> = tracks.values().map(String::as_str).collect();
+    let without_id = "wor;ker \"1\"";
+    assert_eq!(names, ["MainThread", without_id, "MainThread"]);
+    assert!(
+        tracks.contains_key(&(MAIN.into(), MAIN.into())),
+        "{tracks:?}"
+    );
+    assert!(text.contains(r#"{"name":"worker.py"}"#), "{text}");
+}
+
+/// 374 threads were on 3 tracks: the C library gives a new thread the `pthread_t` of one that has ended.
+#[test]
+fn each_thread_has_its_own_track() {
+    let mut r = Recording::default();
+    let frames: Vec<FrameId> = (1..4)
+        .map(|line| r.frame("f", "/srv/app/app.py", line, 1))
+        .collect();
+    for tick in 0..300 {
+        let tid = MAIN + 1 + tick / 2;
+        let mut trace = thread(
+            MAIN,
+            Some(tid),
+            None,
+            true,
+            &frames[..1 + tick as usize % 3],
+        );
+        trace.thread.pthread_id = 0x7f12_3456_7890;
+        r.tick(vec![process(MAIN, 10, vec![trace])], &[]);
+    }
+    let text = written(
+        Format::Chrometrace,
+        &r.profile(all_off(Format::Chrometrace)),
+    );
+    let tracks = tracks(&text);
+    assert_eq!(tracks.len(), 150);
+    assert_eq!(
+        tracks[&(MAIN.into(), i64::from(MAIN) + 1)],
+        format!("thread {}", MAIN + 1)
+    );
+}
+
+/// The kernel's ID of an ended thread is that of a later one: the calls of the first must have ended.
+#[test]
+fn two_threads_of_one_id_do_not_mix() {
+    let mut r = Recording::default();
+    let one = r.frame("one", "/srv/app/app.py", 1, 1);
+    let two = r.frame("two", "/srv/app/app.py", 2, 2);
+    for tick in 0..6 {
+        let (pthread_id, frame) = if tick % 3 == 0 { (7, one) } else { (9, two) };
+        let mut trace = thread(MAIN, Some(4_102), None, true, &[frame]);
+        trace.thread.pthread_id = pthread_id;
+        r.tick(vec![process(MAIN, 10, vec![trace])], &[]);
+    }
+    let text = written(
+        Format::Chrometrace,
+        &r.profile(all_off(Format::Chrometrace)),
+    );
+    assert_eq!(tracks(&text).len(), 1);
 }
 
 #[test]
@@ -391,6 +487,25 @@ fn a_recursion_20_000_deep_can_be_written() {
     let depths: Vec<usize> = raw.lines().map(|line| line.split(';').count()).collect();
     assert_eq!(depths, [10, 19_999, 20_000]);
     let svg = written(Format::Flamegraph, &r.profile(all_off(Format::Flamegraph)));
+    let speedscope = written(Format::Speedscope, &r.profile(all_off(Format::Speedscope)));
+    let json: serde_json::Value = serde_json::from_str(&speedscope).unwrap();
+    let frames = json["shared"]["frames"].as_array().unwrap();
+    let samples = json["profiles"][0]["samples"].as_array().unwrap();
+    for (sample, left_out) in samples.iter().zip([16_001, 16_000]) {
+        let sample = sample.as_array().unwrap();
+        assert_eq!(sample.len(), 4_000, "what the viewer bears");
+        let names: Vec<&str> = sample
+            .iter()
+            .map(|index| {
+                frames[index.as_u64().unwrap() as usize]["name"]
+                    .as_str()
+                    .unwrap()
+            })
+            .filter(|name| *name != "f")
+            .collect();
+        assert_eq!(names, [format!("… {left_out} frames left out …")]);
+    }
+    assert_eq!(samples[2].as_array().unwrap().len(), 10);
     // The frames, and "all" above them.
     assert_eq!(
         svg.matches("<rect").count(),
