@@ -1,11 +1,12 @@
 //! The table of lines (`-f lines`): source and weight of each line of the hottest functions, as aligned
 //! text or as CSV.
 //!
-//! Short functions are shown completely, long ones around the lines that have weight. A line that has weight
-//! is always shown, even if the file has changed since and no longer contains it.
+//! Long stretches without weight, such as docstrings, are left out: `…` stands for them. A line that has weight is
+//! always shown, even if the file has changed since and no longer contains it.
 
 use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::csv::{self, Cell};
 use super::view::{View, aligned};
@@ -14,15 +15,16 @@ use crate::output::table_options::TableOptions;
 use crate::output::table_options::source::{FileKey, Source};
 use crate::profile::Profile;
 use crate::profile::tables::functions::{Amount, FunctionRow};
+use crate::text::units::short_duration;
 
 /// Most functions that are shown without a selection.
 const HOTTEST: usize = 10;
 /// Most functions that are shown with a selection.
 const MOST: usize = 100;
-/// Longest function that is shown completely, in lines.
-const MAX_COMPLETE: u32 = 200;
-/// Lines that are shown before and after each line with weight of a longer function.
+/// Lines that are shown before and after each line with weight.
 const AROUND: u32 = 3;
+/// Most lines of a function that are shown between these.
+const MAX_GAP: u32 = 5;
 
 /// The files that [`write`] needs in [`TableOptions::sources`].
 pub fn source_files(profile: &Profile, options: &TableOptions) -> Vec<FileKey> {
@@ -80,15 +82,19 @@ impl<'a> Block<'a> {
         let start = row.first_line.unwrap_or(0);
         let name = view.name(row);
         if let Some(whole) = source.function(&name, start) {
-            let is_short = name != "<module>" && whole.end() - whole.start() < MAX_COMPLETE;
-            if is_short {
-                lines.extend(whole);
-            } else {
-                let around = |line: u32| line.saturating_sub(AROUND)..=line.saturating_add(AROUND);
-                let near: Vec<u32> = lines.iter().copied().chain([*whole.start()]).collect();
-                let near = near.into_iter().flat_map(around);
-                lines.extend(near.filter(|line| whole.contains(line)));
-            }
+            let around = |line: u32| line.saturating_sub(AROUND)..=line.saturating_add(AROUND);
+            let near: Vec<u32> = lines.iter().copied().chain([*whole.start()]).collect();
+            let near = near.into_iter().flat_map(around);
+            lines.extend(near.filter(|line| whole.contains(line)));
+            // The lines of a module are mostly those of its functions.
+            let end = (name != "<module>").then(|| whole.end().saturating_add(1));
+            let gaps: Vec<(u32, u32)> = lines
+                .iter()
+                .copied()
+                .zip(lines.iter().copied().skip(1).chain(end))
+                .filter(|(last, next)| next.saturating_sub(*last) <= MAX_GAP + 1)
+                .collect();
+            lines.extend(gaps.into_iter().flat_map(|(last, next)| last..next));
         } else if !source.is_empty() {
             // Replaces a note of the same from file times, which are less reliable.
             note = Some(format!(
@@ -127,7 +133,14 @@ impl<'a> Block<'a> {
         writeln!(out, "File: {}", view.file(self.row))?;
         let [weight, own, total, grown, released] = view.cells(amount);
         let heading = view.weight_heading();
-        write!(out, "{heading}: {weight}, {own} % own, {total} % total")?;
+        match view.profile.options().weights.cpu_time {
+            true => {
+                let time = short_duration(Duration::from_nanos(amount.total));
+                write!(out, "{time} on CPU")?;
+            }
+            false => write!(out, "{heading}: {weight}")?,
+        }
+        write!(out, ", {own} % own, {total} % total")?;
         if view.has_memory() {
             write!(out, "; RSS: {grown} growth, {released} freed")?;
         }
@@ -151,7 +164,7 @@ impl<'a> Block<'a> {
         let mut last = None;
         for line in self.lines.iter().copied() {
             if last.is_some_and(|last: u32| last.saturating_add(1) < line) {
-                rows.push(cells(view, "...".to_owned(), None, String::new()));
+                rows.push(cells(view, "…".to_owned(), None, String::new()));
             }
             last = Some(line);
             let (amount, text) = (self.amount(line), self.source.line(line));

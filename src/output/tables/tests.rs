@@ -69,6 +69,7 @@ pub(crate) fn written(format: Format, profile: &Profile, tables: TableOptions) -
         start: None,
         duration: Duration::from_millis(1_500),
         tables,
+        ..Meta::default()
     };
     let mut bytes = Vec::new();
     write(format, profile, &meta, &mut bytes).unwrap();
@@ -120,7 +121,7 @@ fn functions_are_aligned_with_dashes_for_unrecorded_memory() {
     assert_eq!(
         text,
         "\
-pyspy-rs: python app.py
+pyspy-rs: app.py
 4 samples in 1.5 s
 
 Samples  Own %  Total %  RSS growth  RSS freed  Function
@@ -144,7 +145,7 @@ fn lines_show_the_whole_function_and_the_weights_of_its_lines() {
     assert_eq!(
         text,
         "\
-pyspy-rs: python app.py
+pyspy-rs: app.py
 4 samples in 1.5 s
 
 Function: load (app.py:3)
@@ -344,7 +345,7 @@ fn missing_functions_and_empty_profiles_are_reported() {
 }
 
 #[test]
-fn long_functions_are_shown_around_their_lines_and_changed_ones_with_a_note() {
+fn functions_are_shown_around_their_lines_and_changed_ones_with_a_note() {
     let long: String = std::iter::once("def load(n):\n".to_owned())
         .chain((2..=400).map(|n| format!("    line_{n}\n")))
         .collect();
@@ -369,10 +370,28 @@ fn long_functions_are_shown_around_their_lines_and_changed_ones_with_a_note() {
     assert_eq!(
         numbers,
         [
-            "1", "2", "3", "4", "...", "97", "98", "99", "100", "101", "102", "103"
+            "1", "2", "3", "4", "…", "97", "98", "99", "100", "101", "102", "103"
         ]
     );
     assert!(!around.contains("Note:"), "{around}");
+    // 40 lines of a docstring were shown before the only line that takes time.
+    let docstring = format!(
+        "def load(n):\n    \"\"\"{}\"\"\"\n    work()\n\n\n\n\n    last()\n",
+        "text\n".repeat(40)
+    );
+    let short = text(&docstring, 43);
+    let (_, rows) = short.split_once("==\n").unwrap();
+    let numbers: Vec<&str> = rows
+        .lines()
+        .map(|row| row.split_whitespace().next().unwrap())
+        .collect();
+    assert_eq!(
+        numbers,
+        [
+            "1", "2", "3", "4", "…", "40", "41", "42", "43", "44", "45", "46", "47", "48"
+        ],
+        "{short}"
+    );
     let changed = text("x = 1\n", 100);
     assert!(
         changed.contains("Note: 'load' does not start on line 1"),

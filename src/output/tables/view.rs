@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cmp::Reverse;
+use std::time::Duration;
 
 use super::csv::Cell;
 use crate::output::empty;
@@ -180,7 +181,8 @@ impl<'a> View<'a> {
         let (profile, counts) = (self.profile, self.profile.counts());
         let mut what = format!("{} samples", counts.samples);
         if profile.options().weights.cpu_time {
-            what = format!("{:.2} s on a CPU, {what}", counts.cpu_ns as f64 / 1e9);
+            let time = units::short_duration(Duration::from_nanos(counts.cpu_ns));
+            what = format!("{time} on CPU, {what}");
         }
         let seconds = meta.duration.as_secs_f64();
         let mut head = format!("{}\n{what} in {seconds:.1} s\n", meta.title(usize::MAX));
