@@ -1,5 +1,6 @@
 //! [`Meta`]: what a file says about its recording apart from the profile.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use super::format::utc;
@@ -7,7 +8,7 @@ use super::min_width::MinWidth;
 use super::short_command::short_command;
 use super::table_options::TableOptions;
 use crate::os::Pid;
-use crate::text::sanitize::clean;
+use crate::text::sanitize::{clean, printable};
 
 /// Fewest characters of the command that a title shows, however short it must be.
 const MIN_COMMAND_CHARS: usize = 16;
@@ -17,6 +18,8 @@ const MIN_COMMAND_CHARS: usize = 16;
 pub struct Meta {
     /// Command line of the program, words joined with spaces.
     pub command: String,
+    /// The words. Without them, titles divide the command line at its spaces.
+    pub words: Vec<String>,
     /// Version of the interpreter, such as `3.12.1`.
     pub python_version: Option<String>,
     /// Start of the recording.
@@ -53,7 +56,13 @@ impl Meta {
         let version = version.unwrap_or_default();
         let fixed = prefix.chars().count() + ": ".len() + version.chars().count();
         let room = max_chars.saturating_sub(fixed).max(MIN_COMMAND_CHARS);
-        let command = short_command(&clean(&self.command), room);
+        let words: Vec<Cow<'_, str>> = match self.words.as_slice() {
+            [] => self.command.split(' ').map(printable).collect(),
+            words => words.iter().map(|word| printable(word)).collect(),
+        };
+        let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
+        let command = short_command(&words, room);
+        let command = clean(&command);
         format!("{prefix}: {command}{version}")
     }
 

@@ -6,13 +6,12 @@ const WITH_VALUE: [&str; 3] = ["-X", "-W", "--check-hash-based-pycs"];
 /// Fewest characters of the arguments that are shown beside a long script.
 const MIN_ARGUMENTS: usize = 16;
 
-/// The command line (words joined with spaces) without its interpreter, in at most `max_chars` characters.
+/// The words of a command line without its interpreter, in at most `max_chars` characters.
 ///
 /// What matters least is shortened first: the folders of the arguments, those of the script, the middle of the
 /// arguments.
-pub fn short_command(command: &str, max_chars: usize) -> String {
-    let words: Vec<&str> = command.split(' ').collect();
-    let mut words = without_interpreter(&words).to_vec();
+pub fn short_command(words: &[&str], max_chars: usize) -> String {
+    let mut words = without_interpreter(words).to_vec();
     let script = words
         .iter()
         .position(|word| !word.starts_with('-'))
@@ -105,6 +104,22 @@ fn without_middle(text: &str, max_chars: usize) -> String {
 mod tests {
     use super::*;
 
+    fn short(command: &str, max_chars: usize) -> String {
+        short_command(&command.split(' ').collect::<Vec<_>>(), max_chars)
+    }
+
+    /// Of a path with spaces, the middle of the script's name was missing.
+    #[test]
+    fn words_may_contain_spaces() {
+        let words = [
+            "/opt/my python/bin/python3",
+            "/srv/my folder/the app.py",
+            "--end",
+        ];
+        assert_eq!(short_command(&words, 31), "/srv/my folder/the app.py --end");
+        assert_eq!(short_command(&words, 30), "the app.py --end");
+    }
+
     /// Titles showed `/root/.pyenv/versions/3.12.1/bin/python3.12 /srv/…` and nothing else.
     #[test]
     fn the_interpreter_is_left_out() {
@@ -126,7 +141,7 @@ mod tests {
             ("uwsgi --ini app.ini", "uwsgi --ini app.ini"),
             ("pythonista app.py", "pythonista app.py"),
         ] {
-            assert_eq!(short_command(command, 80), shown);
+            assert_eq!(short(command, 80), shown);
         }
     }
 
@@ -142,9 +157,9 @@ mod tests {
             (0, "…"),
         ];
         for (max_chars, shown) in cases {
-            assert_eq!(short_command(command, max_chars), shown);
+            assert_eq!(short(command, max_chars), shown);
         }
         let code = format!("python3 -c {}", "é".repeat(100));
-        assert_eq!(chars(&short_command(&code, 50)), 50);
+        assert_eq!(chars(&short(&code, 50)), 50);
     }
 }

@@ -32,6 +32,11 @@ pub struct Font {
     pub is_bold: bool,
 }
 
+/// Where the viewer prefers dark pictures, lightness is inverted and hues are kept. The inverse of the
+/// background is also that of the space around the picture.
+const DARK: &str = "@media (prefers-color-scheme: dark) { svg { background-color: #1a1a1b; } \
+                    #picture { filter: invert(0.9) hue-rotate(180deg); } }";
+
 /// An SVG document in memory.
 pub struct Canvas {
     svg: String,
@@ -46,13 +51,13 @@ impl Canvas {
             svg: format!(
                 "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg role=\"img\" \
                  viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\">\n\
-                 <title>{title}</title>\n"
+                 <title>{title}</title>\n<style>{DARK}</style>\n<g id=\"picture\">\n"
             ),
         }
     }
 
     pub fn finish(mut self) -> String {
-        self.svg.push_str("</svg>\n");
+        self.svg.push_str("</g>\n</svg>\n");
         self.svg
     }
 
@@ -232,5 +237,6 @@ mod tests {
             "{svg}"
         );
         assert!(svg.contains("<title>a &lt; b</title>"), "{svg}");
+        assert!(svg.contains("prefers-color-scheme: dark"), "{svg}");
     }
 }

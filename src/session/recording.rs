@@ -118,6 +118,7 @@ pub struct Run {
     /// The last process or thread that could not be read.
     pub last_error: Option<String>,
     command: String,
+    words: Vec<String>,
     pid: Option<Pid>,
     python_version: Option<String>,
     start: Option<SystemTime>,
@@ -139,7 +140,8 @@ impl Run {
         warn_without_gc(&root, &options.sampling);
         warn_without_gil(&root, &options.sampling);
         let secrets = options.sampling.secrets;
-        let command = command_line(&root.target().command_line().words(secrets));
+        let words = root.target().command_line().words(secrets).into_owned();
+        let command = command_line(&words);
         let python_version = root.version().to_string();
         let pid = root.pid();
         let start = SystemTime::now();
@@ -181,6 +183,7 @@ impl Run {
             ending,
             last_error,
             command,
+            words,
             pid: Some(pid),
             python_version: Some(python_version),
             start: Some(start),
@@ -200,6 +203,7 @@ impl Run {
             ending: Ending::ProgramEnded,
             last_error: None,
             command: command_line(&command.words(secrets)),
+            words: command.words(secrets).into_owned(),
             pid: None,
             python_version: None,
             start: None,
@@ -224,6 +228,7 @@ impl Run {
             stats: self.stats,
             meta: Meta {
                 command: self.command,
+                words: self.words,
                 pid: self.pid,
                 host: host_name(),
                 python_version: self.python_version,

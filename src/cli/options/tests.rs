@@ -293,3 +293,31 @@ fn a_container_with_or_without_pid() {
     assert_eq!(top(line).target, inside(Some(7)));
     usage_error_of("pyspy-rs record --in-container web1 -- python x.py");
 }
+
+/// A flame graph did not say how it was recorded.
+#[test]
+fn pictures_name_the_options_that_shape_them() {
+    assert_eq!(record("pyspy-rs record -p 1").spelled(), "--rate 100");
+    let all = record(
+        "pyspy-rs record -d 2.5 -r 50 -F -t -s -g -i --gc --cpu -m --nonblocking --full-filenames \
+         --min-width 3 -o secret.svg --show-secrets -- python3 app.py --password=x",
+    );
+    assert_eq!(
+        all.spelled(),
+        "--rate 50 --duration 2.5 --function --threads --subprocesses --gil --idle --gc --cpu --memory \
+         --nonblocking --full-filenames --min-width 0.25%"
+    );
+}
+
+#[test]
+fn min_width_is_of_flame_graphs() {
+    let resolved = |line: &str| {
+        let cli = Cli::try_parse_from(line.split(' ')).map_err(|error| error.to_string())?;
+        Action::resolve(cli.command).map_err(|error| error.to_string())
+    };
+    assert!(resolved("pyspy-rs record --min-width 0.5% -p 1").is_ok());
+    let error = resolved("pyspy-rs record --min-width 3 -o x.json -p 1").unwrap_err();
+    assert!(error.contains("--min-width is of flame graphs"), "{error}");
+    let error = resolved("pyspy-rs record --min-width x -p 1").unwrap_err();
+    assert!(error.contains("use pixels of 1200, such as 2"), "{error}");
+}

@@ -191,7 +191,9 @@ impl Events<'_> {
             let process_order = Name::Order(pids.len());
             if pids.insert(pid) {
                 let command = profile.process_command(pid).unwrap_or(&meta.command);
-                let name = short_command(&clean(command), MAX_PROCESS_CHARS);
+                let command = clean(command);
+                let words: Vec<&str> = command.split(' ').collect();
+                let name = short_command(&words, MAX_PROCESS_CHARS);
                 self.write_name("process_name", pid, pid.into(), Name::Text(name))?;
                 self.write_name("process_sort_index", pid, pid.into(), process_order)?;
             }

@@ -86,7 +86,7 @@ fn each_process_and_their_sum_have_a_line() {
     check(&svg);
     let texts = texts(&svg);
     for expected in [
-        "pyspy-rs: app.py $a $b",
+        "pyspy-rs: /srv/app.py $a $b",
         "RSS of all processes",
         "PSS",
         "swapped out",

@@ -15,8 +15,8 @@ use crate::text::units::size;
 const MAX_PROCESSES: usize = 8;
 /// Most functions below the plot.
 const MAX_FUNCTIONS: usize = 6;
-/// Longest title, in characters; the picture shortens it further.
-const MAX_TITLE_CHARS: usize = 160;
+/// Longest title, in characters, which the picture is wide enough for.
+const MAX_TITLE_CHARS: usize = 82;
 /// Least share of all growth for a row of its own.
 const LEAST_SHARE: f64 = 0.001;
 
@@ -33,6 +33,8 @@ pub struct Timeline {
     pub is_alarming: bool,
     /// A line of numbers.
     pub facts: String,
+    /// Where, when and how it was recorded.
+    pub details: String,
     pub length: Duration,
     /// Resident memory of all processes together: time, lowest and highest reading of each stretch.
     pub rss: Vec<(Duration, u64, u64)>,
@@ -82,14 +84,11 @@ impl Timeline {
         let (processes, more_processes) = processes(profile);
         let (functions, more_functions) = functions(profile);
         Timeline {
-            title: Meta {
-                command: without_folders(&meta.command),
-                ..meta.clone()
-            }
-            .title(MAX_TITLE_CHARS),
+            title: meta.title(MAX_TITLE_CHARS),
             verdict: format!("Memory: {}", trend.verdict),
             is_alarming: trend.verdict.is_leak(),
             facts: facts(profile, length),
+            details: meta.details().join(" · "),
             length,
             rss,
             peak,

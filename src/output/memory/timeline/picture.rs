@@ -8,7 +8,9 @@ use super::functions;
 use super::legend::{Entry, Legend, Mark};
 use super::model::Timeline;
 use super::plot::{Plot, line_colors};
-use super::style::{ALARM, BASELINE, GAP, INK, LARGE, LEADING, MARGIN, RSS, SMALL, TREND, WIDTH};
+use super::style::{
+    ALARM, BASELINE, DETAILS, GAP, INK, LARGE, LEADING, MARGIN, RSS, SMALL, TREND, WIDTH,
+};
 use super::text::{fit, width};
 use crate::output::palette::BACKGROUND;
 use crate::output::svg::{Anchor, Canvas, Color, Font};
@@ -66,6 +68,7 @@ fn heading(timeline: &Timeline) -> Vec<(String, Font)> {
         (timeline.title.clone(), title),
         (timeline.verdict.clone(), verdict),
         (timeline.facts.clone(), SMALL),
+        (timeline.details.clone(), DETAILS),
     ];
     lines.retain(|(text, _)| !text.is_empty());
     lines

@@ -23,6 +23,12 @@ pub const SMALL: Font = Font {
     color: INK,
     is_bold: false,
 };
+/// Where, when and how it was recorded.
+pub const DETAILS: Font = Font {
+    size: 22.0,
+    color: Color(99, 99, 94),
+    is_bold: false,
+};
 /// Text and axes.
 pub const INK: Color = Color(40, 40, 40);
 /// A verdict that suspects a leak.
