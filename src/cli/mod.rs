@@ -25,7 +25,7 @@ use crate::os::procfs::cgroup::cpu::note_counts;
 use crate::session::errors;
 use crate::session::job_control;
 use crate::tui::terminal::term::can_draw;
-use args::Cli;
+use args::{Cli, Command};
 use options::Action;
 use stdout::to_stdout;
 
@@ -41,23 +41,37 @@ pub fn run() -> ExitCode {
         return ExitCode::from(errors::FAILURE);
     }
     let parsed = Cli::try_parse().and_then(|cli| {
-        let native = cli.command.asks_for_native();
+        let warnings = warnings(&cli.command);
         let action = Action::resolve(cli.command)?;
-        Ok((cli.verbose, native, action))
+        Ok((cli.verbose, warnings, action))
     });
     let status = match parsed {
         Err(error) => args::usage::usage(&error),
-        Ok((verbose, native, action)) => {
+        Ok((verbose, warnings, action)) => {
             logging::start(verbose);
-            if native {
-                errors::print_stderr(
-                    "warning: --native is not available yet: stacks have Python frames only",
-                );
+            for warning in warnings {
+                errors::print_stderr(&warning);
             }
             perform(action).unwrap_or_else(|error| errors::report(&error))
         }
     };
     ExitCode::from(status)
+}
+
+/// What py-spy's users ask for and do not get.
+fn warnings(command: &Command) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if command.asks_for_native() {
+        let warning = "warning: --native is not available yet: stacks have Python frames only";
+        warnings.push(warning.to_owned());
+    }
+    if let Some((pid, program)) = command.ignored_program() {
+        warnings.push(format!(
+            "warning: '{}' is not launched, since --pid selects process {pid}: leave one of them out",
+            program.to_string_lossy()
+        ));
+    }
+    warnings
 }
 
 fn perform(action: Action) -> anyhow::Result<u8> {

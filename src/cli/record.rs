@@ -39,7 +39,10 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     let is_launched = matches!(process, Process::Launch(_));
     let subprocesses = options.sampling.subprocesses;
     let mut announcer = Announcer::of_record(files.use_stdout());
-    let beside = OwnOutput::None;
+    let beside = match options.capture {
+        true => OwnOutput::Captured,
+        false => OwnOutput::None,
+    };
     run_command(&process, subprocesses, beside, &signals, |started| {
         let profile = Profile::new(options.profile_options());
         let (run, profile) = match started {
@@ -96,7 +99,7 @@ fn sample(
 ) -> (Run, Profile) {
     let stop = signals.stop_flag();
     let (run, ()) = Run::observe(root, &options.samples(), &stop, |samples| {
-        let hide_progress = is_launched || options.hide_progress;
+        let hide_progress = is_launched && !options.capture || options.hide_progress;
         let progress = Progress::start(options.duration, hide_progress);
         add_all(samples, &mut profile, &progress, announcer);
         progress.finish();

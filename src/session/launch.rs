@@ -34,6 +34,8 @@ pub enum OwnOutput {
     None,
     /// Lines on stdout, for a reader: the program's stdout is our stderr.
     Lines,
+    /// Nothing, and the program's output is captured; its end is shown if the program fails.
+    Captured,
     /// A screen with keys on the terminal: the program reads nothing from the terminal, and the end of its output
     /// is shown when the program has ended.
     Screen,
@@ -57,6 +59,7 @@ pub struct Launched {
     file: OsString,
     signals: StopSignals,
     output: Option<CapturedOutput>,
+    beside: OwnOutput,
 }
 
 impl Launched {
@@ -76,6 +79,10 @@ impl Launched {
                 let (output, writer) = CapturedOutput::start()?;
                 (Streams::beside_screen(writer)?, Some(output))
             }
+            OwnOutput::Captured => {
+                let (output, writer) = CapturedOutput::start()?;
+                (Streams::captured(writer)?, Some(output))
+            }
         };
         let launched = launch::ChildProcess::start(&program.file, &program.args, streams)
             .map_err(|error| cannot_run(program, &error))?;
@@ -87,6 +94,7 @@ impl Launched {
             file: program.file.clone(),
             signals: signals.clone(),
             output,
+            beside,
         })
     }
 
@@ -107,8 +115,14 @@ impl Launched {
 
     /// Prints the end of its output, if that was captured.
     pub fn print_output(&self, has_failed: bool) {
-        if let Some(output) = &self.output {
-            program_output::print(&output.end(), has_failed);
+        let Some(output) = &self.output else {
+            return;
+        };
+        match self.beside {
+            // Its stdout may be the file.
+            OwnOutput::Captured if has_failed => program_output::print_stderr(&output.end()),
+            OwnOutput::Captured => {}
+            _ => program_output::print(&output.end(), has_failed),
         }
     }
 

@@ -23,6 +23,11 @@ pub fn print(end: &OutputEnd, has_failed: bool) {
         .and_then(|()| stdout.flush());
 }
 
+/// Prints the last lines of a program that failed on stderr, with escapes in place of control characters.
+pub fn print_stderr(end: &OutputEnd) {
+    let _ = io::stderr().write_all(text(end, MANY_LINES).as_bytes());
+}
+
 fn text(end: &OutputEnd, most: usize) -> String {
     let mut lines: Vec<&[u8]> = end.bytes.split(|byte| *byte == b'\n').collect();
     if lines.last().is_some_and(|last| last.is_empty()) {

@@ -11,7 +11,9 @@ use super::sources::Sources;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::os::Pid;
 use crate::os::procfs::read::host_name;
+use crate::os::Tid;
 use crate::os::ptrace::pause::{PauseGuard, SETTLE_LIMIT};
+use crate::os::thread::busy::{BusyThread, CpuUse};
 use crate::output::meta::Meta;
 use crate::output::table_options::TableOptions;
 use crate::profile::Profile;
@@ -46,6 +48,9 @@ pub struct SamplesOptions {
     pub wants_sources: bool,
 }
 
+/// The share of a CPU from which on a thread without Python is worth a line.
+const BUSY: f64 = 0.5;
+
 /// The samples of a run. Ends when all processes have ended, when the duration is over, or when the stop
 /// flag is set.
 pub struct Samples {
@@ -53,6 +58,8 @@ pub struct Samples {
     sources: Sources,
     new_fs_roots: Vec<(Pid, u32)>,
     last_error: Option<String>,
+    /// The threads of the last sample, which run Python.
+    python_threads: Vec<Tid>,
     is_exhausted: bool,
 }
 
@@ -85,6 +92,11 @@ impl Iterator for Samples {
         if let Some(error) = sample.errors.last() {
             self.last_error = Some(error.clone());
         }
+        self.python_threads.clear();
+        let processes = sample.processes.iter();
+        let threads = processes.flat_map(|process| &process.traces);
+        let ids = threads.filter_map(|trace| trace.thread.os_thread_id);
+        self.python_threads.extend(ids);
         Some(sample)
     }
 }
@@ -117,6 +129,7 @@ pub struct Run {
     pub ending: Ending,
     /// The last process or thread that could not be read.
     pub last_error: Option<String>,
+    native_threads: Vec<BusyThread>,
     command: String,
     words: Vec<String>,
     pid: Option<Pid>,
@@ -147,7 +160,7 @@ impl Run {
         let start = SystemTime::now();
         let mut sources = Sources::new(options.wants_sources, secrets);
         // The first root directory has the number 0, which is every process's default.
-        sources.add_process(root.pid());
+        sources.add_process(pid);
         let sampling = SamplerOptions {
             duration: options.duration,
             ..options.sampling.for_sampler(stop)
@@ -157,8 +170,10 @@ impl Run {
             sources,
             new_fs_roots: Vec::new(),
             last_error: None,
+            python_threads: Vec::new(),
             is_exhausted: false,
         };
+        let cpu = CpuUse::start(pid);
         let observed = observer(&mut samples);
         // Writing the file takes time: a thread that stops late must not stay paused meanwhile.
         PauseGuard::settle_within(SETTLE_LIMIT);
@@ -166,9 +181,12 @@ impl Run {
             sampler,
             sources,
             last_error,
+            python_threads,
             is_exhausted,
             ..
         } = samples;
+        let mut native_threads = cpu.busy(BUSY);
+        native_threads.retain(|thread| !python_threads.contains(&thread.tid));
         let ending = if stop.load(Ordering::SeqCst) {
             Ending::Stopped
         } else if sampler.is_time_over() {
@@ -182,6 +200,7 @@ impl Run {
             stats: sampler.stats().clone(),
             ending,
             last_error,
+            native_threads,
             command,
             words,
             pid: Some(pid),
@@ -202,6 +221,7 @@ impl Run {
             stats: SamplerStats::default(),
             ending: Ending::ProgramEnded,
             last_error: None,
+            native_threads: Vec::new(),
             command: command_line(&command.words(secrets)),
             words: command.words(secrets).into_owned(),
             pid: None,
@@ -240,6 +260,7 @@ impl Run {
             sources: self.sources,
             ending: self.ending,
             last_error: self.last_error,
+            native_threads: self.native_threads,
         }
     }
 }
@@ -252,4 +273,6 @@ pub struct Recording {
     pub sources: Sources,
     pub ending: Ending,
     pub last_error: Option<String>,
+    /// Threads of the process that used a CPU and run no Python, the busiest first.
+    pub native_threads: Vec<BusyThread>,
 }

@@ -186,7 +186,7 @@ fn wrong_command_lines_exit_with_2() {
         &["dump", "--pid", "zebra"],
         &["dump", "--pid", "-1"],
         &["dump", "--pid", "1", "--format", "raw"],
-        &["record", "--pid", "1", "--", "python3"],
+        &["record", "--in-container", "1", "--", "python3"],
         &["record", "--pid", "1", "--rate", "0"],
         &["record", "--pid", "1", "-F", "--nolineno"],
         &["fly"],
@@ -197,15 +197,6 @@ fn wrong_command_lines_exit_with_2() {
         assert!(stderr(&output).starts_with("error: "), "{args:?}");
         assert!(output.stdout.is_empty(), "{args:?}");
     }
-}
-
-#[test]
-fn options_that_only_py_spy_has_are_refused_with_a_hint() {
-    assert_fails(
-        &run(&["record", "--capture", "-p", "1"]),
-        2,
-        "--capture is not available",
-    );
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod testing;
 
 mod bounded;
 mod cli;
+mod from_py_spy;
 mod golden;
 mod known_stacks;
 mod layers;

@@ -325,6 +325,10 @@ pub struct RecordArgs {
     /// Hide the progress bar
     #[arg(long, help_heading = "Output")]
     pub hideprogress: bool,
+
+    /// Capture the output of a launched program, and print its last lines if the program fails
+    #[arg(long, help_heading = "Output")]
+    pub capture: bool,
 }
 
 /// Arguments of `top`.
@@ -422,5 +426,17 @@ impl Command {
             Command::Memory(_) | Command::Doctor(_) => false,
             Command::Completions(_) | Command::Man(_) => false,
         }
+    }
+
+    /// The process that is chosen by --pid although there is also a program to launch, and that program.
+    pub fn ignored_program(&self) -> Option<(Pid, &OsString)> {
+        let target = match self {
+            Command::Record(args) => &args.target,
+            Command::Top(args) => &args.target,
+            Command::Memory(args) => &args.target,
+            Command::Dump(_) | Command::Doctor(_) => return None,
+            Command::Completions(_) | Command::Man(_) => return None,
+        };
+        Some((target.pid?, target.program.first()?))
     }
 }

@@ -63,7 +63,10 @@ pub(crate) fn parse_duration(text: &str) -> Result<RecordFor, String> {
     if text.eq_ignore_ascii_case("unlimited") {
         return Ok(RecordFor::Unlimited);
     }
-    parse_seconds(text)
+    let seconds: Option<f64> = text.parse().ok();
+    // Zero, too, as in py-spy.
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
         .map(RecordFor::Time)
         .ok_or_else(|| "use seconds, such as 30, or `unlimited`".to_owned())
 }

@@ -95,9 +95,12 @@ fn read(core: &mut PythonCore, file: &Path, options: &DumpOptions) -> anyhow::Re
     })?;
     if snapshot.searched > 0 {
         print_stderr(&format!(
-            "warning: the core file lacks parts of the C stacks of {} threads: their root-side frames were \
-             found by a search, and frames of generators may be missing",
-            snapshot.searched
+            "warning: the core file lacks parts of the C stack{}: root-side frames were found by a search, and \
+             frames of generators may be missing; a core file by the kernel has all",
+            match snapshot.searched {
+                1 => " of 1 thread".to_owned(),
+                count => format!("s of {count} threads"),
+            }
         ));
     }
     let mut errors = snapshot.errors;

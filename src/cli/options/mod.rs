@@ -87,6 +87,8 @@ pub struct RecordOptions {
     pub hide_progress: bool,
     /// Narrowest frame of a flame graph.
     pub min_width: MinWidth,
+    /// Whether the output of a launched program is captured.
+    pub capture: bool,
 }
 
 impl RecordOptions {
@@ -242,6 +244,7 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         full_filenames: args.full_filenames,
         hide_progress: args.hideprogress,
         min_width: args.min_width.unwrap_or_default(),
+        capture: args.capture,
     })
 }
 
@@ -334,6 +337,7 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             full_filenames: args.full_filenames,
             hide_progress: true,
             min_width: MinWidth::default(),
+            capture: false,
         },
         delay: args.delay.0,
     })

@@ -191,22 +191,33 @@ fn options_without_dashes_belong_to_pyspy_rs_as_in_py_spy() {
     );
 }
 
+/// Scripts that passed both ended with a usage error, and so did `-d 0`.
+#[test]
+fn a_pid_precedes_a_program_as_in_py_spy() {
+    let line = "pyspy-rs record -p 7 -d 0 -- python x.py";
+    let options = record(line);
+    assert_eq!(options.target, Target::Pid(7));
+    assert_eq!(options.duration, Some(Duration::ZERO));
+    let command = Cli::try_parse_from(line.split(' ')).unwrap().command;
+    assert_eq!(command.ignored_program(), Some((7, &"python".into())));
+    let line = "pyspy-rs top -p 7";
+    let command = Cli::try_parse_from(line.split(' ')).unwrap().command;
+    assert_eq!(command.ignored_program(), None);
+}
+
 #[test]
 fn contradictions_are_usage_errors() {
-    let both = usage_error_of("pyspy-rs record -p 1 -- python x.py").to_string();
+    let both = usage_error_of("pyspy-rs record --in-container x -- python x.py").to_string();
     assert!(both.contains("cannot be combined"), "{both}");
     assert!(both.contains("Usage: pyspy-rs record"), "{both}");
-    usage_error_of("pyspy-rs top -p 1 -- python x.py");
     usage_error_of("pyspy-rs dump -p 0xzz");
     usage_error_of("pyspy-rs dump -p -1");
     usage_error_of("pyspy-rs dump -p 0");
     usage_error_of("pyspy-rs record -p 1 -r 0");
-    usage_error_of("pyspy-rs record -p 1 -d 0");
     usage_error_of("pyspy-rs record -p 1 -d -3");
     usage_error_of("pyspy-rs record -p 1 -d nan");
     usage_error_of("pyspy-rs top -p 1 --delay inf");
     usage_error_of("pyspy-rs record -p 1 -f svg");
-    usage_error_of("pyspy-rs record -p 1 --capture");
     usage_error_of("pyspy-rs record -p 1 -o a.txt --summary a.txt");
     usage_error_of("pyspy-rs record -p 1 -f functions --summary -");
     usage_error_of("pyspy-rs fly");

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::{memory, timing};
 use crate::cpython::code::frame_table::TOO_MANY;
+use crate::os::thread::busy::BusyThread;
 use crate::output::empty;
 use crate::output::format::Format;
 use crate::output::stacks::speedscope;
@@ -21,6 +22,8 @@ pub struct Closing<'a> {
     pub path: &'a Path,
     /// The last process or thread that could not be read.
     pub last_error: Option<&'a str>,
+    /// Threads that used a CPU and run no Python.
+    pub native_threads: &'a [BusyThread],
 }
 
 /// The lines to print after the file was written.
@@ -37,12 +40,29 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     {
         lines.push(format!("Last error: {error}"));
     }
-    lines.extend(emptiness);
+    if emptiness.is_some() {
+        let threads = closing.native_threads.iter();
+        lines.extend(emptiness);
+        lines.extend(threads.take(MAX_NATIVE).map(native));
+    }
     lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
     lines.extend(fullness(profile));
     lines.extend(folded_stacks(closing.format, profile));
     lines.extend(memory::lines(profile));
     lines
+}
+
+/// Most native threads that are named.
+const MAX_NATIVE: usize = 3;
+
+/// What burned the CPU where no Python ran.
+fn native(thread: &BusyThread) -> String {
+    let BusyThread { tid, name, share } = thread;
+    let percent = share * 100.0;
+    format!(
+        "Thread {tid} ({name}) used {percent:.0} % of a CPU and runs no Python: its functions are native, and \
+         `perf top -t {tid}` shows them"
+    )
 }
 
 /// Torn stacks, rate, CPU time and memory; `None` if nothing is known of these.
@@ -190,6 +210,7 @@ mod tests {
             format: Format::Flamegraph,
             path: Path::new("/tmp/o.svg"),
             last_error,
+            native_threads: &[],
         })
     }
 
@@ -278,6 +299,32 @@ mod tests {
         let empty = Profile::new(ProfileOptions::default());
         let broken = plain(&empty, Some("torn"));
         assert!(broken.join("\n").contains("last error: torn"), "{broken:?}");
+    }
+
+    /// "Every thread was idle" was all that was said of a process that used a whole CPU.
+    #[test]
+    fn native_threads_are_named_where_python_is_idle() {
+        let stats = SamplerStats::default();
+        let burner = BusyThread {
+            tid: 4_711,
+            name: "blas".to_owned(),
+            share: 0.984,
+        };
+        let idle = profile(false, 0, ProfileOptions::default());
+        let busy = profile(true, 0, ProfileOptions::default());
+        let closing = |profile| Closing {
+            native_threads: std::slice::from_ref(&burner),
+            profile,
+            stats: &stats,
+            nonblocking: false,
+            format: Format::Raw,
+            path: Path::new("x.txt"),
+            last_error: None,
+        };
+        let line = "Thread 4711 (blas) used 98 % of a CPU and runs no Python: its functions are native, and \
+                    `perf top -t 4711` shows them";
+        assert!(lines(closing(&idle)).contains(&line.to_owned()));
+        assert!(!lines(closing(&busy)).contains(&line.to_owned()));
     }
 
     #[test]

@@ -288,6 +288,7 @@ mod tests {
             format: Format::Raw,
             path: Path::new("/tmp/o.txt"),
             last_error: Some("gone\u{1b}[31m"),
+            native_threads: &[],
         };
         let mut bytes = Vec::new();
         write(closing, &meta, Ending::Stopped, &mut bytes).unwrap();

@@ -1,6 +1,7 @@
 //! Writes a recording's files, and prints its closing lines.
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use super::announce::Announcer;
 use super::{summary, summary_json};
@@ -48,6 +49,11 @@ fn write_files(
     options: &RecordOptions,
     announcer: &Announcer,
 ) -> anyhow::Result<()> {
+    if options.duration == Some(Duration::ZERO) && options.format == Format::Flamegraph {
+        // py-spy's words and exit status.
+        let hint = "-d 0 takes no sample: record for a while, -d SECONDS";
+        return Err(UserError::failure("No stack counts found", hint).into());
+    }
     let Files {
         recording: mut file,
         summary,
@@ -66,6 +72,7 @@ fn write_files(
         format: options.format,
         path: &path,
         last_error: recording.last_error.as_deref(),
+        native_threads: &recording.native_threads,
     };
     let to_pipe = file.is_stdout();
     let mut counted = Counted {

@@ -20,17 +20,11 @@ pub(crate) fn target(args: TargetArgs, command: &str) -> Result<Target, clap::Er
             command,
             "--in-container selects a running process and cannot be combined with a program to launch",
         )),
-        (pid, None) => Ok(running(pid, args.in_container)),
+        // As in py-spy; the command has said that the program is not launched.
+        (pid @ Some(_), _) | (pid, None) => Ok(running(pid, args.in_container)),
         (None, Some(file)) => Ok(Target::Program(Program {
             file,
             args: words.collect(),
         })),
-        (Some(_), Some(file)) => Err(usage_error(
-            command,
-            &format!(
-                "--pid selects a running process and cannot be combined with a program to launch (`{}`)",
-                file.to_string_lossy().escape_debug()
-            ),
-        )),
     }
 }

@@ -37,7 +37,8 @@ pub enum AttachError {
         parent: Pid,
     },
     /// Permission to read the process is missing.
-    #[error("{problem}")]
+    // Scripts search for py-spy's words.
+    #[error("Permission Denied: {problem}")]
     PermissionDenied {
         /// The obstacle, in one line.
         problem: String,
@@ -234,6 +235,19 @@ impl AttachError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wrappers of py-spy search for these words to advise sudo.
+    #[test]
+    fn a_refusal_has_the_words_of_py_spy() {
+        let denied = AttachError::PermissionDenied {
+            problem: "process 7 belongs to alice, not to you".into(),
+            hint: String::new(),
+        };
+        assert_eq!(
+            denied.to_string(),
+            "Permission Denied: process 7 belongs to alice, not to you"
+        );
+    }
 
     /// Regression: on a contended machine 1 of 500 launches of 3.13 failed, because the library was
     /// being loaded.

@@ -34,6 +34,18 @@ impl Streams {
         })
     }
 
+    /// None of ours: all that it prints goes to `output`, and it has nothing to read.
+    ///
+    /// # Errors
+    /// When the system refuses a file descriptor.
+    pub fn captured(output: PipeWriter) -> io::Result<Streams> {
+        Ok(Streams {
+            stdin: Stdio::null(),
+            stderr: Stdio::from(output.try_clone()?),
+            stdout: Stdio::from(output),
+        })
+    }
+
     /// Those beside a screen of ours: nothing is read from its keyboard or written to it. What is redirected to
     /// another place stays so.
     ///

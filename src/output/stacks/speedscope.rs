@@ -207,7 +207,8 @@ impl Serialize for Profiles<'_> {
                 0,
             )]);
         }
-        let threads = profile.threads().ids().filter_map(|id| {
+        let mut threads: Vec<(String, ThreadId, u64)> = Vec::new();
+        threads.extend(profile.threads().ids().filter_map(|id| {
             let weights = profile.slices(id).map(|slice| {
                 if profile.options().weights.cpu_time {
                     slice.cpu_ns
@@ -216,9 +217,13 @@ impl Serialize for Profiles<'_> {
                 }
             });
             let sum = weights.reduce(u64::saturating_add)?;
-            let name = thread_name(profile, id);
-            Some(Entry::Time(SampledProfile::new(paths, name, Some(id), sum)))
-        });
+            Some((thread_name(profile, id), id, sum))
+        }));
+        // The order of py-spy's files.
+        threads.sort_by(|one, other| one.0.cmp(&other.0));
+        let threads = threads
+            .into_iter()
+            .map(|(name, id, sum)| Entry::Time(SampledProfile::new(paths, name, Some(id), sum)));
         serializer.collect_seq(memory.chain(threads))
     }
 }

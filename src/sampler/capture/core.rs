@@ -1,6 +1,8 @@
 //! [`capture_from_core`]: the stacks of all threads in a core file. Memory does not change there, so nothing
 //! is paused or retried.
 
+use std::collections::BTreeSet;
+
 use super::merge::merge;
 use super::options::NAMING_LIMIT;
 use crate::cpython::code::frame_table::FrameTable;
@@ -19,7 +21,7 @@ pub struct PostMortem<T> {
     pub inspected: Vec<Vec<T>>,
     /// What could not be read.
     pub errors: Vec<String>,
-    /// How many stacks had their outer frames searched for: see [`StackEnd::Found`].
+    /// How many OS threads had frames that were searched for: see [`StackEnd::Found`].
     pub searched: usize,
 }
 
@@ -44,14 +46,17 @@ pub fn capture_from_core<T>(
     let several = others.any(|thread| Some(thread.state.interpreter.addr) != first);
     let mut samples = Vec::with_capacity(list.threads.len());
     let mut stack = Vec::new();
-    let mut searched = 0;
+    // A thread in several interpreters has a stack in each.
+    let mut searched = BTreeSet::new();
     // The interpreter lists the newest thread first.
     for mut thread in list.threads.into_iter().rev() {
         let (reader, memory) = core.reader_and_memory();
         let name = reader.thread_name(memory, &thread);
         let resolved = match core.stack(&mut thread, &mut stack, frames) {
             Ok(CoreStack { resolved, end }) => {
-                searched += usize::from(end == StackEnd::Found);
+                if end == StackEnd::Found {
+                    searched.insert((thread.os_thread_id, thread.state.pthread_id));
+                }
                 if end == StackEnd::Missing {
                     errors.push(format!(
                         "{}: its {}frames are missing: the core lacks what leads to them",
@@ -101,6 +106,6 @@ pub fn capture_from_core<T>(
         traces,
         inspected,
         errors,
-        searched,
+        searched: searched.len(),
     })
 }

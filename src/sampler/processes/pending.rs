@@ -501,7 +501,8 @@ mod tests {
         let texts: Vec<String> = (1..100).filter_map(|n| unreadable(n, 7, &denied)).collect();
         assert_eq!(texts.len(), 10);
         let first = texts.first().map(String::as_str);
-        assert_eq!(first, Some("Process 7 is not sampled: denied"));
+        let notice = "Process 7 is not sampled: Permission Denied: denied";
+        assert_eq!(first, Some(notice));
         let last = texts.last();
         assert!(last.is_some_and(|text| text.ends_with("with -vv only")));
     }

@@ -299,7 +299,9 @@ fn an_ordinary_user_and_an_own_child() {
     let (status, _, stderr) = said(&mut command);
     assert_eq!(status, Some(1), "{stderr}");
     assert!(
-        stderr.contains(&format!("process {id} belongs to root, not to you")),
+        stderr.contains(&format!(
+            "Permission Denied: process {id} belongs to root, not to you"
+        )),
         "{stderr}"
     );
     assert!(

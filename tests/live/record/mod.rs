@@ -3,6 +3,7 @@
 pub mod churn;
 pub mod concurrency;
 mod deadlines;
+mod habits;
 mod harmless;
 mod job_control;
 mod launch;
