@@ -33,6 +33,7 @@ pub fn advice_on_children(pid: Pid) -> Option<String> {
     };
     let more = match others.len() {
         0 => String::new(),
+        1 => ", and 1 more descendant".to_owned(),
         more => format!(", and {more} more descendants"),
     };
     let command = first.target().command_line();

@@ -1,6 +1,7 @@
 //! Attaching, with retries for interpreters that are still starting.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, mem, thread};
@@ -129,6 +130,7 @@ pub enum Launching {
 
 /// A launched program that did not run Python.
 pub struct NeverPython {
+    /// As the user wrote it, and the file that ran where that is another.
     program: String,
     /// Whether a child process ran Python.
     had_child: bool,
@@ -183,7 +185,7 @@ pub fn attach_launched(
         Launching::EndedEarly
     } else {
         Launching::NeverPython(NeverPython {
-            program: program.to_string_lossy().into_owned(),
+            program: named(launched.file(), &program),
             had_child,
             subprocesses,
         })
@@ -208,13 +210,22 @@ fn attach_orphan(stop: &AtomicBool) -> Option<Root> {
     }
 }
 
+/// The program as given in quotes, and the file that ran if its path is another.
+fn named(given: &OsStr, ran: &Path) -> String {
+    let quoted = format!("'{}'", given.to_string_lossy());
+    match Path::new(given) == ran {
+        true => quoted,
+        false => format!("{quoted} ({})", ran.display()),
+    }
+}
+
 /// The error of a launched program that did not run Python.
 pub fn never_python(what: &NeverPython) -> UserError {
     let program = &what.program;
     if what.had_child {
         return UserError::failure(
             format!(
-                "'{program}' is not Python but has started a Python process: nothing was sampled"
+                "{program} is not Python but has started a Python process: nothing was sampled"
             ),
             "add -s (--subprocesses) to include child processes",
         );
@@ -225,7 +236,7 @@ pub fn never_python(what: &NeverPython) -> UserError {
         ""
     };
     UserError::failure(
-        format!("'{program}' did not run Python{below}: nothing was sampled"),
+        format!("{program} did not run Python{below}: nothing was sampled"),
         "launch the interpreter itself: pyspy-rs record -- python3 SCRIPT",
     )
 }
@@ -238,6 +249,14 @@ mod tests {
     use crate::session::launch::OwnOutput;
     use crate::session::options::Program;
     use crate::session::signals::StopSignals;
+
+    /// `sh` was `/usr/bin/dash` in the message.
+    #[test]
+    fn a_program_is_named_as_the_user_wrote_it() {
+        let named = |given: &str| named(OsStr::new(given), Path::new("/usr/bin/dash"));
+        assert_eq!(named("sh"), "'sh' (/usr/bin/dash)");
+        assert_eq!(named("/usr/bin/dash"), "'/usr/bin/dash'");
+    }
 
     /// Its name was empty if it had ended before it was first read.
     #[test]

@@ -49,9 +49,9 @@ pub fn report(error: &anyhow::Error) -> u8 {
         return 0;
     }
     print_stderr(&format!("error: {error:#}"));
-    let (hint, status) = advice(error);
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let (hint, status) = advice(error, names_container(&words));
     if let Some(hint) = hint {
-        let words: Vec<_> = std::env::args_os().skip(1).collect();
         print_stderr(&format!("hint: {}", with_command(&hint, &words)));
     }
     status
@@ -77,7 +77,31 @@ fn with_command(hint: &str, words: &[OsString]) -> String {
     }
 }
 
-fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
+/// Whether this command line gives PIDs as they are inside a container.
+fn names_container(words: &[OsString]) -> bool {
+    let ours = words.iter().take_while(|word| *word != "--");
+    ours.map(|word| word.to_string_lossy())
+        .any(|word| word == "--in-container" || word.starts_with("--in-container="))
+}
+
+/// A hint with the PIDs of this machine, for a command line that gives those of a container.
+fn with_pids_of_here(hint: &str) -> String {
+    const OPTION: &str = "--pid ";
+    let mut parts = hint.split(OPTION);
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (digits, rest) = part.split_at(part.bytes().take_while(u8::is_ascii_digit).count());
+        text = text + OPTION + digits;
+        if !digits.is_empty() {
+            text += " without --in-container";
+        }
+        text += rest;
+    }
+    text
+}
+
+/// The hint and the exit status; `in_container`: what was asked for had a PID of a container.
+fn advice(error: &anyhow::Error, in_container: bool) -> (Option<String>, u8) {
     if let Some(advised) = error.downcast_ref::<UserError>() {
         return (Some(advised.hint.clone()), advised.status);
     }
@@ -93,7 +117,11 @@ fn advice(error: &anyhow::Error) -> (Option<String>, u8) {
     let no_interpreter = error.downcast_ref::<NoInterpreter>();
     let no_interpreter = no_interpreter.map(|error| error.hint.clone());
     let attach = attach.map(AttachError::hint);
-    let hint = children.or(attach).or(core).or(no_interpreter);
+    let attach = children.or(attach).map(|hint| match in_container {
+        true => with_pids_of_here(&hint),
+        false => hint,
+    });
+    let hint = attach.or(core).or(no_interpreter);
     (hint, FAILURE)
 }
 
@@ -131,6 +159,26 @@ mod tests {
         assert_eq!(report(&closed.context("cannot print")), 0);
         let full = anyhow::Error::from(io::Error::from(io::ErrorKind::StorageFull));
         assert_eq!(report(&full), FAILURE);
+    }
+
+    /// The PID of the hint was one of the machine, and taken for one of the container.
+    #[test]
+    fn a_hint_names_a_pid_as_it_is_here() {
+        let words = |line: &str| line.split(' ').map(OsString::from).collect::<Vec<_>>();
+        assert!(names_container(&words("dump --in-container web --pid 1")));
+        assert!(names_container(&words("dump --pid 1 --in-container=web")));
+        assert!(!names_container(&words("record -- x --in-container y")));
+        let thread = anyhow::Error::from(AttachError::IsThread { tid: 9, pid: 7 });
+        let hint = |in_container| advice(&thread, in_container).0;
+        assert_eq!(hint(false).as_deref(), Some("give the process: --pid 7"));
+        assert_eq!(
+            hint(true).as_deref(),
+            Some("give the process: --pid 7 without --in-container")
+        );
+        assert_eq!(
+            with_pids_of_here("use --pid 7, or --pid 8 or --pid PID"),
+            "use --pid 7 without --in-container, or --pid 8 without --in-container or --pid PID"
+        );
     }
 
     #[test]

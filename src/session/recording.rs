@@ -48,8 +48,9 @@ pub struct SamplesOptions {
     pub wants_sources: bool,
 }
 
-/// The share of a CPU from which on a thread without Python is worth a line.
-const BUSY: f64 = 0.5;
+/// The share of a CPU from which on a thread without Python is worth a line. On a crowded machine one that never
+/// sleeps has little.
+const BUSY: f64 = 0.1;
 
 /// The samples of a run. Ends when all processes have ended, when the duration is over, or when the stop
 /// flag is set.

@@ -122,11 +122,14 @@ pub fn run(options: &DumpOptions) -> anyhow::Result<u8> {
 
 fn advise(pid: Pid, error: &SampleError, nonblocking: bool) -> UserError {
     let hint = match error {
-        SampleError::ProcessExited => "the process ended while it was read",
+        SampleError::ProcessExited => {
+            "nothing is left to read; pgrep -af python lists those that run"
+        }
         SampleError::TornRead(_) if nonblocking => "try again, or without --nonblocking",
         SampleError::TornRead(_) => "try again with -vv, which logs what was read",
         SampleError::OutOfTime(_) => {
-            "its lists of threads are longer than those of any real program"
+            "its lists of threads are longer than any real program's, so its memory may be damaged: keep it for a \
+             closer look with gcore PID"
         }
         SampleError::CannotPause(_) => "try --nonblocking, which does not pause threads",
     };
@@ -207,6 +210,20 @@ fn command_line_of(pid: Pid, secrets: Secrets) -> Vec<String> {
     process.map_or_else(Vec::new, |process| {
         process.command_line.words(secrets).into_owned()
     })
+}
+
+/// That so many stacks are left out, and what to do.
+fn torn(count: u64, nonblocking: bool) -> String {
+    let what = match count {
+        1 => "1 stack changed while it was read and is".to_owned(),
+        _ => format!("{count} stacks changed while they were read and are"),
+    };
+    let without = if nonblocking {
+        ", without --nonblocking"
+    } else {
+        ""
+    };
+    format!("{what} not shown: run it again{without}")
 }
 
 /// Warns that threads cannot be paused.
@@ -328,10 +345,7 @@ fn sample(process: &mut PythonProcess, run: &mut Run<'_>) -> Result<ProcessDump,
     log::info!("{}", timing::pauses(&pauses));
     let mut errors = snapshot.errors;
     if snapshot.torn > 0 {
-        errors.push(format!(
-            "{} stacks changed while they were read and were dropped",
-            snapshot.torn
-        ));
+        errors.push(torn(snapshot.torn, options.nonblocking));
     }
     // All that follows takes time: resume all threads first.
     PauseGuard::settle_within(SETTLE_LIMIT);

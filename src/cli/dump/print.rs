@@ -6,6 +6,7 @@ use super::model::ProcessDump;
 use super::{json, text, thread_list};
 use crate::cli::options::{DumpOptions, DumpOutput};
 use crate::cli::stdout::to_stdout;
+use crate::os::Pid;
 use crate::session::errors::{FAILURE, print_stderr};
 
 /// Prints processes on stdout, each as soon as it is dumped, so that one at a time is in memory and one that
@@ -25,7 +26,9 @@ pub fn print(
     let processes = processes.map(|process| {
         let process = explain_missing(process);
         is_empty.set(is_empty.get() && process.threads.is_empty());
-        of_processes.borrow_mut().extend_from_slice(&process.errors);
+        let errors = process.errors.iter();
+        let named = errors.map(|error| with_process(process.pid, error));
+        of_processes.borrow_mut().extend(named);
         process
     });
     to_stdout(|out| match options.output {
@@ -51,6 +54,14 @@ pub fn print(
 
 fn is_failure(output: DumpOutput, is_empty: bool, is_whole: bool) -> bool {
     is_empty || output == DumpOutput::ThreadList && !is_whole
+}
+
+/// An error with the process that it is about.
+fn with_process(pid: Pid, error: &str) -> String {
+    match error.contains(&format!("process {pid}")) {
+        true => error.to_owned(),
+        false => format!("process {pid}: {error}"),
+    }
 }
 
 /// Each run of equal errors as one: all thread states of a thread may have the same.
@@ -115,6 +126,15 @@ mod tests {
         assert!(!is_failure(DumpOutput::ThreadList, false, true));
         assert!(!is_failure(DumpOutput::Document, false, false));
         assert!(is_failure(DumpOutput::Document, true, false));
+    }
+
+    /// With -s nothing said which process an error was of.
+    #[test]
+    fn an_error_names_its_process() {
+        let unread = "2 of 9 threads were not read within 250 ms";
+        assert_eq!(with_process(7, unread), format!("process 7: {unread}"));
+        let ended = "no Python thread was found in process 7";
+        assert_eq!(with_process(7, ended), ended);
     }
 
     /// One thread with 1,024 states had a line for each.

@@ -1,6 +1,6 @@
 //! Writes a recording's files, and prints its closing lines.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use super::announce::Announcer;
@@ -99,12 +99,14 @@ fn write_files(
     let counts = profile.counts();
     let errors = counts.errors.saturating_add(counts.torn);
     announcer.wrote(options.format, &path, counts.samples, errors);
-    let lines = summary::lines(closing).into_iter();
-    let largeness = largeness(bytes);
-    for line in lines
-        .chain(unmatched(profile, &meta.tables))
-        .chain(largeness)
-    {
+    let mut lines = summary::lines(closing);
+    // On a terminal they have just been read in the table's head.
+    let is_read = to_pipe && !meta.tables.csv && io::stdout().is_terminal();
+    if !is_read {
+        lines.extend(unmatched(profile, &meta.tables));
+    }
+    lines.extend(largeness(bytes));
+    for line in lines {
         print_stderr(&line);
     }
     Ok(())

@@ -162,9 +162,12 @@ impl Search {
         let mut lines: Vec<String> = self.gave_up.iter().take(MAX_LISTED).map(line).collect();
         lines.extend(more(self.gave_up.len(), MAX_LISTED));
         if self.left_out > 0 {
+            let processes = match self.left_out {
+                1 => "1 process was".to_owned(),
+                count => format!("{count} processes were"),
+            };
             lines.push(format!(
-                "{} processes were not examined: the search is given up after {} s",
-                self.left_out,
+                "{processes} not examined: the search is given up after {} s",
                 SEARCH.as_secs()
             ));
         }

@@ -72,6 +72,7 @@ fn no_container(name: &str, containers: &Containers, secrets: Secrets) -> UserEr
     let list = containers.list();
     let hidden = match containers.hidden {
         0 => String::new(),
+        1 => " (1 process is not readable by this user)".to_owned(),
         count => format!(" ({count} processes are not readable by this user)"),
     };
     if list.is_empty() {
@@ -126,7 +127,8 @@ fn no_process(
             format!("container '{name}' has no readable Python process"),
             match geteuid().is_root() {
                 true => {
-                    "its processes are listed above; doctor --pid PID says why one is not readable"
+                    "its processes are listed above; doctor PID, with one of the second column, says why it is \
+                     not readable"
                 }
                 false => "its processes are listed above; run as root to read all of them",
             },

@@ -109,8 +109,8 @@ mod tests {
             assert_eq!(cpu.busy(0.0), []);
             // However crowded the machine is, it gets a CPU some time.
             let burner = loop {
-                let busy = cpu.busy(0.001).into_iter();
-                if let Some(burner) = busy.filter(|one| one.tid == tid).next_back() {
+                let mut busy = cpu.busy(0.001).into_iter();
+                if let Some(burner) = busy.find(|one| one.tid == tid) {
                     break burner;
                 }
                 thread::yield_now();

@@ -86,11 +86,11 @@ impl Temporary {
         if let Some(Heir { user, group }) = heir
             && let Err(error) = fchown(&self.file, Some(user), group)
         {
-            log::warn!("the file stays ours: cannot give it to user {user}: {error}");
+            log::warn!("the output file cannot be given to user {user}, and stays ours: {error}");
         }
         // After the owner, because chown clears bits of the mode.
         if let Err(error) = self.file.set_permissions(Permissions::from_mode(mode)) {
-            log::warn!("cannot set the mode of the file to {mode:o}: {error}");
+            log::warn!("the mode of the output file cannot be set to {mode:o}: {error}");
         }
     }
 
