@@ -37,10 +37,12 @@ pub fn for_attach_error(pid: Pid, facts: Option<&ProcessFacts>, error: &AttachEr
         AttachError::Ended { .. } => vec![format!("none: {}", error.hint())],
         other => vec![other.hint()],
     };
-    Problem {
-        problem: error.to_string(),
-        fixes,
-    }
+    let problem = match error {
+        // Without the words for those who search stderr.
+        AttachError::PermissionDenied { problem, .. } => problem.clone(),
+        other => other.to_string(),
+    };
+    Problem { problem, fixes }
 }
 
 pub fn for_pause_error(pid: Pid, error: &PauseError) -> Problem {
