@@ -237,7 +237,7 @@ pub fn never_python(what: &NeverPython) -> UserError {
     };
     UserError::failure(
         format!("{program} did not run Python{below}: nothing was sampled"),
-        "launch the interpreter itself: pyspy-rs record -- python3 SCRIPT",
+        "launch the interpreter itself: -- python3 SCRIPT",
     )
 }
 

@@ -213,7 +213,7 @@ fn cannot_run(program: &Program, error: &LaunchError) -> UserError {
         ErrorKind::NotFound if name.contains('/') => "check the path",
         ErrorKind::NotFound => "check the name, or use its path: PATH has no such program",
         ErrorKind::PermissionDenied if name.ends_with(".py") => {
-            "launch the interpreter: pyspy-rs record -- python3 SCRIPT"
+            "launch the interpreter: -- python3 SCRIPT"
         }
         _ => "check that it is an executable that you may run",
     };

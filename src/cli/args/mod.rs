@@ -20,7 +20,7 @@ use crate::output::table_options::selector::FunctionName;
 use core::CoreArgs;
 use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
 use values::{Delay, DumpFormat, RecordFor};
-use values::{format_parser, parse_delay, parse_duration, parse_pid, sort_parser};
+use values::{format_parser, parse_delay, parse_duration, parse_pid, parse_rate, sort_parser};
 
 const DUMP_EXAMPLES: &str = "\
 Examples:
@@ -223,7 +223,7 @@ pub struct TargetArgs {
 pub struct SamplingArgs {
     /// Samples per second [default: 100; 1000 with --memory]
     #[arg(short, long, value_name = "RATE", help_heading = "Sampling",
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          allow_negative_numbers = true, value_parser = parse_rate)]
     pub rate: Option<u32>,
 
     /// Include only threads that hold the GIL
@@ -267,7 +267,7 @@ pub struct RecordArgs {
 
     /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
-          value_parser = parse_duration, help_heading = "Sampling")]
+          value_parser = parse_duration, allow_negative_numbers = true, help_heading = "Sampling")]
     pub duration: RecordFor,
 
     /// Output file; `-` is stdout [default: a name with the program and the time; stdout for
@@ -341,7 +341,7 @@ pub struct TopArgs {
     pub sampling: SamplingArgs,
 
     /// Seconds between refreshes, or between frames if stdout is not a terminal
-    #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
+    #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay, allow_negative_numbers = true,
           help_heading = "Output")]
     pub delay: Delay,
 
@@ -371,7 +371,7 @@ pub struct MemoryArgs {
 
     /// Samples per second
     #[arg(short, long, value_name = "RATE", default_value_t = 1000, help_heading = "Sampling",
-          value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+          allow_negative_numbers = true, value_parser = parse_rate)]
     pub rate: u32,
 
     /// Do not pause the program: no delay; a stack that changes while it is read is retried,
@@ -381,7 +381,7 @@ pub struct MemoryArgs {
 
     /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
-          value_parser = parse_duration, help_heading = "Sampling")]
+          value_parser = parse_duration, allow_negative_numbers = true, help_heading = "Sampling")]
     pub duration: RecordFor,
 
     /// File to write at the end: a timeline (.svg), or a format of `record` by its extension
@@ -389,7 +389,7 @@ pub struct MemoryArgs {
     pub output: Option<PathBuf>,
 
     /// Seconds between refreshes, or between lines if stdout is not a terminal
-    #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay,
+    #[arg(long, value_name = "SECONDS", default_value = "1.0", value_parser = parse_delay, allow_negative_numbers = true,
           help_heading = "Output")]
     pub delay: Delay,
 

@@ -52,6 +52,12 @@ pub(crate) fn parse_pid(text: &str) -> Result<Pid, String> {
     }
 }
 
+pub(crate) fn parse_rate(text: &str) -> Result<u32, String> {
+    let rate: Option<u32> = text.parse().ok();
+    rate.filter(|rate| (1..=1_000_000).contains(rate))
+        .ok_or_else(|| "use whole samples per second, from 1 to 1000000".to_owned())
+}
+
 fn parse_seconds(text: &str) -> Option<Duration> {
     let seconds: f64 = text.parse().ok()?;
     Duration::try_from_secs_f64(seconds)

@@ -213,8 +213,16 @@ fn contradictions_are_usage_errors() {
     usage_error_of("pyspy-rs dump -p 0xzz");
     usage_error_of("pyspy-rs dump -p -1");
     usage_error_of("pyspy-rs dump -p 0");
-    usage_error_of("pyspy-rs record -p 1 -r 0");
-    usage_error_of("pyspy-rs record -p 1 -d -3");
+    // "invalid digit found in string", and "unexpected argument '-3'".
+    for (line, advice) in [
+        ("pyspy-rs record -p 1 -r 0", "whole samples per second"),
+        ("pyspy-rs record -p 1 -r abc", "whole samples per second"),
+        ("pyspy-rs record -p 1 -d -3", "use seconds, such as 30"),
+        ("pyspy-rs top -p 1 --delay -1", "use seconds, such as 0.5"),
+    ] {
+        let error = usage_error_of(line).to_string();
+        assert!(error.contains(advice), "{error}");
+    }
     usage_error_of("pyspy-rs record -p 1 -d nan");
     usage_error_of("pyspy-rs top -p 1 --delay inf");
     usage_error_of("pyspy-rs record -p 1 -f svg");

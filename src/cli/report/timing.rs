@@ -51,14 +51,18 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
     }
     let missed = format!("Missed {} of {planned} samples", stats.missed_ticks);
     let late = stats.lateness.max().unwrap_or_default();
-    if !nonblocking && waits_for_target(stats) {
+    let mean = stats.mean_sample_time();
+    let is_too_often = mean.is_some_and(|mean| sustainable_rate(mean) < f64::from(rate_hz));
+    // Rare waits do not explain what the rate does.
+    let are_rare = stats.pauses.p99().is_none_or(|pause| pause < LONG_PAUSE);
+    if !nonblocking && waits_for_target(stats) && !(is_too_often && are_rare) {
         return Some(format!(
             "{missed}: the program got no CPU for up to {}, and its threads can only be paused when they have one; \
              its CPU time may be limited, or the machine is crowded; --nonblocking does not wait for it",
             short_duration(late.max(stats.pauses.max().unwrap_or_default()))
         ));
     }
-    let mean = stats.mean_sample_time()?;
+    let mean = mean?;
     let sustainable = sustainable_rate(mean);
     Some(if sustainable < f64::from(rate_hz) {
         let advice = if nonblocking { "" } else { " or --nonblocking" };
@@ -145,6 +149,20 @@ mod tests {
         assert!(text.contains("no CPU for up to 56.0 ms,"), "{text}");
         let text = missed(&late, 100, true).unwrap();
         assert!(text.contains("not scheduled in time"), "{text}");
+    }
+
+    /// One long pause explained the 90 % that a rate of 100,000 cannot have.
+    #[test]
+    fn a_rare_long_pause_does_not_excuse_the_rate() {
+        let mut often = stats(1_000, 9_000, Duration::from_micros(100));
+        for _ in 0..999 {
+            often.pauses.record(Duration::from_micros(20));
+        }
+        often.pauses.record(Duration::from_millis(44));
+        let text = missed(&often, 100_000, false).unwrap();
+        assert!(text.contains("use a rate of at most 5000"), "{text}");
+        let text = missed(&often, 1_000, false).unwrap();
+        assert!(text.contains("the program got no CPU"), "{text}");
     }
 
     #[test]

@@ -55,11 +55,13 @@ pub fn find(wanted: &ContainerTarget, secrets: Secrets) -> Result<Pid, UserError
             let container = container.map_or("our own container".to_owned(), |found| {
                 format!("container {}", found.label())
             });
+            // A kernel thread has none.
+            let command = command(one.pid, secrets);
             print_stderr(&format!(
-                "Process {} of {container} is process {} here: {}",
+                "Process {} of {container} is process {} here{}{command}",
                 one.inside,
                 one.pid,
-                command(one.pid, secrets)
+                if command.is_empty() { "" } else { ": " },
             ));
             Ok(one.pid)
         }
