@@ -76,6 +76,11 @@ fn a_child_that_does_not_answer_is_given_up_and_replaced() {
     let pid = reader.pid;
     // SAFETY: it is our child.
     assert_eq!(unsafe { libc::kill(pid, libc::SIGSTOP) }, 0);
+    // Until then it waits for a CPU, which is another answer.
+    let is_stopped = |stat: String| stat.contains(") T ");
+    while !is_stopped(std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap()) {
+        std::thread::yield_now();
+    }
     let header = of_path(Operation::Mode, 0).encode();
     wire::send(reader.socket.as_raw_fd(), &header, b"/", None).unwrap();
     let soon = Deadline::after(Duration::from_millis(20));

@@ -236,6 +236,7 @@ pub fn seconds(value: f64) -> Duration {
 mod tests {
     use super::*;
 
+    // Long: one table.
     #[test]
     fn verdicts_read_as_sentences() {
         let second = Duration::from_secs(1);
