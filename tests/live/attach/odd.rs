@@ -166,7 +166,10 @@ fn as_an_unprivileged_user() {
     let (error, hint) = refusal(&mut as_nobody(&ours), roots.pid());
     assert_eq!(
         error,
-        format!("process {} belongs to root, not to you", roots.pid())
+        format!(
+            "Permission Denied: process {} belongs to root, not to you",
+            roots.pid()
+        )
     );
     // In a container without a sudo.
     let remedies = ["sudo", "docker exec -u root", "kubectl debug"];
