@@ -196,14 +196,14 @@ pub fn attach_launched(
 fn attach_orphan(stop: &AtomicBool) -> Option<Root> {
     let patience = Instant::now() + PATIENCE;
     loop {
-        let orphans = orphans::living();
-        for pid in &orphans {
-            match Root::attach(*pid, true, Deadline::after(EXAMINE)) {
+        for pid in orphans::living() {
+            match Root::attach(pid, true, Deadline::after(EXAMINE)) {
                 Ok(root) => return Some(root),
                 Err(error) => log::info!("process {pid}, which the program left behind: {error}"),
             }
         }
-        if orphans.is_empty() || stop.load(Ordering::SeqCst) || Instant::now() >= patience {
+        orphans::reap();
+        if orphans::left().is_empty() || stop.load(Ordering::SeqCst) || Instant::now() >= patience {
             return None;
         }
         thread::sleep(RETRY);

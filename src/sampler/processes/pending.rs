@@ -129,15 +129,22 @@ impl PendingProcesses {
                 .is_ok_and(|stat| stat.start_ticks == self.root_start && !stat.has_ended())
     }
 
-    /// Whether an orphan of the launched program is so young that it may still run Python. A daemon forks twice,
-    /// and its parents end before it was found.
+    /// Whether an orphan of the launched program is so young that it, or a child that it has left, may still run
+    /// Python. A daemon forks twice, and its parents end before it was found.
     pub fn orphan_may_start(&self) -> bool {
+        if self.children.is_none() || !orphans::are_adopted() {
+            return false;
+        }
+        // Its children become ours between the start of its exit and its end.
+        let is_exiting = ProcStat::of_process(self.root).is_ok_and(|stat| {
+            stat.start_ticks == self.root_start && stat.has_ended() && stat.state != b'Z'
+        });
         let is_young = |pid: &Pid| {
             let stat = ProcStat::of_process(*pid);
             stat.and_then(|stat| age_of(stat.start_ticks))
                 .is_ok_and(|age| age < ORPHAN_GRACE)
         };
-        self.children.is_some() && orphans::living().iter().any(is_young)
+        is_exiting || orphans::left().iter().any(is_young)
     }
 
     /// The messages for the user since the last call.
