@@ -27,7 +27,7 @@ pub fn are_adopted() -> bool {
 ///
 /// This is for the question whether any is left. One that has ended may have left a child of its own after the list was
 /// begun, as a daemon's parent does: only an empty list shows that none is. The parents of all processes are read,
-/// since the kernel's lists of children can lack some while others end (`proc_pid_children(5)`).
+/// since the kernel's lists of children can lack some while others end (proc(5)).
 pub fn left() -> Vec<Pid> {
     if !are_adopted() {
         return Vec::new();
