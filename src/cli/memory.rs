@@ -76,7 +76,7 @@ fn watch(
         limit: None,
     };
     let mut state = MemoryState::new(record.profile_options());
-    let (run, shown) = Run::observe(root, &record.samples(), &stop, |samples| {
+    let (run, shown) = Run::observe(root, None, &record.samples(), &stop, |samples| {
         if can_draw() {
             app::run(samples, &mut state, view, refreshes, &stop).map(|_| ())
         } else {

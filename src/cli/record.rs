@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use super::args::values::EngineChoice;
 use super::options::RecordOptions;
 use super::report::announce::Announcer;
 use super::report::progress::{Progress, Status};
@@ -10,8 +11,9 @@ use super::select::resolve;
 use crate::os::process::sudo::sudo_user;
 use crate::output::format::default_file_name;
 use crate::profile::Profile;
+use crate::sampler::kernel::KernelEngine;
 use crate::sampler::processes::root::Root;
-use crate::session::errors::print_stderr;
+use crate::session::errors::{UserError, print_stderr};
 use crate::session::files::PendingFiles;
 use crate::session::launch::OwnOutput;
 use crate::session::options::Process;
@@ -37,6 +39,8 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
         ));
     }
     let is_launched = matches!(process, Process::Launch(_));
+    // Before a program is launched, which is to be seen from its first moment on.
+    let engine = load_engine(&process, options)?;
     let subprocesses = options.sampling.subprocesses;
     let mut announcer = Announcer::of_record(files.use_stdout());
     let beside = match options.capture {
@@ -50,6 +54,7 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
                 announcer.started(options.sampling.rate_hz, options.duration);
                 let sampled = sample(
                     root,
+                    engine,
                     options,
                     &signals,
                     profile,
@@ -91,6 +96,7 @@ pub fn create_files(options: &RecordOptions, process: &Process) -> anyhow::Resul
 /// Samples with progress on stderr; `is_launched`: without, since the terminal is the program's.
 fn sample(
     root: Root,
+    engine: Option<KernelEngine>,
     options: &RecordOptions,
     signals: &StopSignals,
     mut profile: Profile,
@@ -98,7 +104,7 @@ fn sample(
     announcer: &mut Announcer,
 ) -> (Run, Profile) {
     let stop = signals.stop_flag();
-    let (run, ()) = Run::observe(root, &options.samples(), &stop, |samples| {
+    let (run, ()) = Run::observe(root, engine, &options.samples(), &stop, |samples| {
         let hide_progress = is_launched && !options.capture || options.hide_progress;
         let progress = Progress::start(options.duration, hide_progress);
         add_all(samples, &mut profile, &progress, announcer);
@@ -106,6 +112,28 @@ fn sample(
     });
     log::info!("{}", timing::pauses(&run.stats.pauses));
     (run, profile)
+}
+
+/// The kernel's engine, if it is to take the samples.
+///
+/// # Errors
+/// When the user asked for it and it cannot be had.
+fn load_engine(process: &Process, options: &RecordOptions) -> anyhow::Result<Option<KernelEngine>> {
+    if options.engine != EngineChoice::Kernel {
+        return Ok(None);
+    }
+    let pid = match process {
+        Process::Running(pid) => *pid,
+        Process::Launch(_) => std::process::id().cast_signed(),
+    };
+    match KernelEngine::load(pid, options.sampling.rate_hz) {
+        Ok(engine) => Ok(Some(engine)),
+        Err(error) => {
+            let message = format!("--engine kernel cannot be used: {error}");
+            let hint = "leave out --engine kernel: the program is paused for some 50 µs at each sample then";
+            Err(UserError::failure(message, hint).into())
+        }
+    }
 }
 
 fn add_all(

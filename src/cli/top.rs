@@ -64,7 +64,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
         wants_sources: false,
     };
     let stop = signals.stop_flag();
-    let (run, shown) = Run::observe(root, &samples, &stop, |samples| {
+    let (run, shown) = Run::observe(root, None, &samples, &stop, |samples| {
         if can_draw() {
             top::run(samples, view, &stop)
         } else {

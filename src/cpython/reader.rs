@@ -570,5 +570,6 @@ impl StackReader {
     }
 }
 
+pub mod copied;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! A process as Linux shows it: memory, mappings, ELF files, threads, RSS. Nothing here knows
 //! Python.
 
+pub mod bpf;
 pub mod container;
 pub mod core_file;
 pub mod deadline;

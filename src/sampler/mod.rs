@@ -2,6 +2,7 @@
 
 pub mod capture;
 pub mod histogram;
+pub mod kernel;
 pub mod processes;
 pub mod resources;
 pub mod sample;
@@ -21,6 +22,7 @@ use crate::os::ptrace::pause::PauseGuard;
 use crate::text::secrets::Secrets;
 
 use capture::options::{CaptureOptions, Pausing};
+use kernel::KernelEngine;
 use processes::names::{ProcessDescription, ProcessNames};
 use processes::pending::PendingProcesses;
 use processes::root::Root;
@@ -30,7 +32,7 @@ use sample::Sample;
 use schedule::priority::PriorityControl;
 use schedule::throttle::ThrottleWatch;
 use schedule::timer::{Tick, Timer};
-use stats::SamplerStats;
+use stats::{Engine, SamplerStats};
 
 /// Longest sleep before the sampler checks whether it should stop.
 const NAP: Duration = Duration::from_millis(20);
@@ -80,6 +82,8 @@ pub struct Sampler {
     stats: SamplerStats,
     /// Whether the ticks at the end were counted.
     has_ended: bool,
+    /// The kernel takes the samples.
+    kernel: Option<Box<KernelEngine>>,
 }
 
 impl Sampler {
@@ -90,6 +94,13 @@ impl Sampler {
         let _ = nix::sys::prctl::set_timerslack(TIMER_SLACK_NS);
         let start = Instant::now();
         let seed = u64::from(std::process::id()) ^ root.target().start_time();
+        let stats = SamplerStats {
+            started_with: match options.capture.pausing {
+                Pausing::Running => Engine::Pausing,
+                Pausing::Never => Engine::Nonblocking,
+            },
+            ..SamplerStats::default()
+        };
         let mut sampler = Sampler {
             processes: Vec::new(),
             names: ProcessNames::new(options.secrets),
@@ -101,14 +112,32 @@ impl Sampler {
             priority: PriorityControl::new(),
             throttle: ThrottleWatch::start(root.pid()),
             start,
-            stats: SamplerStats::default(),
+            stats,
             has_ended: false,
+            kernel: None,
         };
         sampler.add_name(root.target(), None);
         if let Root::Python(process) = root {
             let process = SampledProcess::new(*process, None, &sampler.options.stop);
             sampler.processes.push(process);
         }
+        sampler
+    }
+
+    /// The same, but the kernel takes the samples.
+    pub fn of_kernel(
+        root: impl Into<Root>,
+        options: SamplerOptions,
+        mut engine: KernelEngine,
+    ) -> Sampler {
+        let mut sampler = Sampler::new(root, options);
+        engine.start();
+        // The last stacks are named after the stop, which takes 250 ms at most.
+        for one in &mut sampler.processes {
+            one.process.reader_and_memory().0.set_stop(Arc::default());
+        }
+        sampler.stats.started_with = Engine::Kernel;
+        sampler.kernel = Some(Box::new(engine));
         sampler
     }
 
@@ -149,11 +178,15 @@ impl Sampler {
             self.names.add_ancestors(parent);
         }
         self.add_name(process.target(), parent);
+        let stop = match self.stats.started_with {
+            Engine::Kernel => Arc::default(),
+            _ => Arc::clone(&self.options.stop),
+        };
         let mut processes = self.processes.iter_mut();
         match processes.find(|one| one.process.pid() == process.pid()) {
-            Some(known) => known.replace(process, &self.options.stop),
+            Some(known) => known.replace(process, &stop),
             None => {
-                let process = SampledProcess::new(process, parent, &self.options.stop);
+                let process = SampledProcess::new(process, parent, &stop);
                 self.processes.push(process);
             }
         }
@@ -361,10 +394,83 @@ impl Sampler {
     }
 }
 
+/// The kernel's samples.
+impl Sampler {
+    fn next_from_kernel(&mut self, engine: &mut KernelEngine) -> Option<Sample> {
+        loop {
+            if let Some(sample) = engine.take_ready() {
+                self.stats.samples += 1;
+                self.stats.errors += sample.errors.len() as u64;
+                self.stats.torn += sample.torn;
+                return Some(sample);
+            }
+            if self.has_ended || !self.may_continue() {
+                return None;
+            }
+            self.has_ended = !self.wait_for_kernel(engine);
+            let start = Instant::now();
+            self.drain(engine, start);
+            self.stats.sampling_time += start.elapsed();
+        }
+    }
+
+    /// Waits until the ring is to be emptied; `false` if sampling ends.
+    fn wait_for_kernel(&self, engine: &KernelEngine) -> bool {
+        let until = engine.next_drain(self.options.subprocesses);
+        loop {
+            let now = Instant::now();
+            if self.is_stopped() || self.is_over(now) {
+                return false;
+            }
+            let left = until.saturating_duration_since(now);
+            if left.is_zero() {
+                return !self.all_have_ended();
+            }
+            let duration = self.options.duration;
+            let end = duration.map(|time| time.saturating_sub(self.start.elapsed()));
+            std::thread::sleep(left.min(NAP).min(end.unwrap_or(NAP)));
+        }
+    }
+
+    /// Empties the ring: its stacks are named, and become samples.
+    fn drain(&mut self, engine: &mut KernelEngine, now: Instant) {
+        for (process, parent) in self.pending.find(&self.processes, now, now) {
+            self.add_process(process, parent);
+        }
+        let mut drain = engine.drain(now, self.options.duration);
+        drain.beside.notices = self.pending.notices();
+        let targets = self.processes.iter().map(|one| one.process.target());
+        drain.beside.memory = self.memory.poll(now, targets.map(PollTarget::of));
+        let cpu_time = self.options.capture.cpu_time;
+        let (frames, pending) = (&mut self.frames, &mut self.pending);
+        self.processes.retain_mut(|process| {
+            let pid = process.process.pid();
+            if process.execed_at.is_some() {
+                return pending.contains(pid);
+            }
+            if engine.sample(process, &mut drain, frames, cpu_time) {
+                return true;
+            }
+            let parent = process.parent;
+            let has_execed = matches!(process.mark_gone(now), Outcome::Execed);
+            if has_execed {
+                pending.add_execed(pid, parent, now);
+            }
+            has_execed
+        });
+        engine.complete(drain, &self.processes, self.has_ended);
+    }
+}
+
 impl Iterator for Sampler {
     type Item = Sample;
 
     fn next(&mut self) -> Option<Sample> {
+        if let Some(mut engine) = self.kernel.take() {
+            let sample = self.next_from_kernel(&mut engine);
+            self.kernel = Some(engine);
+            return sample;
+        }
         let idle_since = Instant::now();
         if !self.may_continue() {
             return None;

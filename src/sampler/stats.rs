@@ -4,9 +4,34 @@ use std::time::Duration;
 
 use super::histogram::Histogram;
 
+/// Who took the samples.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Engine {
+    /// Threads were paused while they were read.
+    #[default]
+    Pausing,
+    /// Threads were read while they ran.
+    Nonblocking,
+    /// The kernel, in timer interrupts.
+    Kernel,
+}
+
+impl Engine {
+    /// Its name in files and closing lines.
+    pub fn name(self) -> &'static str {
+        match self {
+            Engine::Pausing => "pausing",
+            Engine::Nonblocking => "nonblocking",
+            Engine::Kernel => "kernel",
+        }
+    }
+}
+
 /// Counts and times of a whole recording. Their size does not grow with its length.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SamplerStats {
+    /// Who was to take the samples; see [`SamplerStats::engine`].
+    pub started_with: Engine,
     /// Samples taken.
     pub samples: u64,
     /// Ticks that were skipped because an earlier sample took too long.
@@ -31,6 +56,14 @@ pub struct SamplerStats {
 }
 
 impl SamplerStats {
+    /// Who took the samples.
+    pub fn engine(&self) -> Engine {
+        match (self.started_with, self.could_not_pause) {
+            (Engine::Pausing, true) => Engine::Nonblocking,
+            (engine, _) => engine,
+        }
+    }
+
     /// Mean time of a sample; `None` if there was none.
     pub fn mean_sample_time(&self) -> Option<Duration> {
         let samples = u32::try_from(self.samples).unwrap_or(u32::MAX);

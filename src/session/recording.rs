@@ -18,6 +18,7 @@ use crate::output::meta::Meta;
 use crate::output::table_options::TableOptions;
 use crate::profile::Profile;
 use crate::profile::options::ProcessLabel;
+use crate::sampler::kernel::KernelEngine;
 use crate::sampler::processes::root::Root;
 use crate::sampler::sample::Sample;
 use crate::sampler::stats::SamplerStats;
@@ -142,11 +143,12 @@ pub struct Run {
 }
 
 impl Run {
-    /// Samples a process (and its children) for an observer, which consumes the samples until they end
+    /// Samples a process (and its children), by the kernel if there is an `engine`, for an observer, which consumes the samples until they end
     /// or until it returns. The observer's result is returned beside the run: what was recorded is
     /// valid even if it could not be shown.
     pub fn observe<T>(
         root: Root,
+        engine: Option<KernelEngine>,
         options: &SamplesOptions,
         stop: &Arc<AtomicBool>,
         observer: impl FnOnce(&mut Samples) -> T,
@@ -167,7 +169,10 @@ impl Run {
             ..options.sampling.for_sampler(stop)
         };
         let mut samples = Samples {
-            sampler: Sampler::new(root, sampling),
+            sampler: match engine {
+                Some(engine) => Sampler::of_kernel(root, sampling, engine),
+                None => Sampler::new(root, sampling),
+            },
             sources,
             new_fs_roots: Vec::new(),
             last_error: None,

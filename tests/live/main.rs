@@ -17,6 +17,7 @@ use test_support as support;
 mod attach;
 mod doctor;
 mod dump;
+mod kernel;
 mod memory;
 mod record;
 mod slow;

@@ -24,6 +24,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "hold",
             "memory",
             "container",
+            "bpf",
             "permission",
             "elf",
             "ptrace",
@@ -49,6 +50,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "schedule",
             "resources",
             "processes",
+            "kernel",
         ],
     ),
     (

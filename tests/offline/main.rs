@@ -17,6 +17,7 @@ use test_support as support;
 mod testing;
 
 mod bounded;
+mod bpf_program;
 mod cli;
 mod from_py_spy;
 mod golden;

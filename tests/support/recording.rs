@@ -139,6 +139,15 @@ impl Sampling {
         self.wait()
     }
 
+    /// Kills it.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it is our child");
+    }
+
     /// Waits for its end, which comes with that of the process or of the time.
     ///
     /// # Panics

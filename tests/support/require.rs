@@ -7,7 +7,9 @@ use std::fmt::Display;
 use std::process::{Command, Stdio};
 
 /// What the variable can list besides versions of CPython.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
+    "bpf",        // a kernel whose BPF programs may sample other processes
+    "clang-14",   // with which they are compiled
     "cores",      // the kernel writes core files into the folder of the process
     "gdb",        // with its gcore
     "namespaces", // and what containers need

@@ -19,7 +19,7 @@ use crate::output::table_options::SortKey;
 use crate::output::table_options::selector::FunctionName;
 use core::CoreArgs;
 use doctor::{DOCTOR_EXAMPLES, DoctorArgs};
-use values::{Delay, DumpFormat, RecordFor};
+use values::{Delay, DumpFormat, EngineChoice, RecordFor};
 use values::{format_parser, parse_delay, parse_duration, parse_pid, parse_rate, sort_parser};
 
 const DUMP_EXAMPLES: &str = "\
@@ -264,6 +264,19 @@ pub struct RecordArgs {
     /// Weight stacks by RSS growth (bytes) instead of samples
     #[arg(short, long, help_heading = "Sampling")]
     pub memory: bool,
+
+    /// Who takes the samples; kernel: a BPF program in timer interrupts, nothing is paused (needs
+    /// root); pause: threads are paused while they are read; read: as --nonblocking
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ENGINE",
+        default_value_t,
+        conflicts_with = "nonblocking",
+        hide_possible_values = true,
+        help_heading = "Sampling"
+    )]
+    pub engine: EngineChoice,
 
     /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",

@@ -23,6 +23,20 @@ pub enum DumpFormat {
     Json,
 }
 
+/// Who takes the samples of `record`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum EngineChoice {
+    /// The best one that the system permits.
+    #[default]
+    Auto,
+    /// The kernel, in timer interrupts: nothing is paused.
+    Kernel,
+    /// Threads are paused while they are read.
+    Pause,
+    /// Threads are read while they run, as with --nonblocking.
+    Read,
+}
+
 /// Time between refreshes. Its own type, so that clap shows the default as typed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delay(pub Duration);

@@ -77,7 +77,7 @@ pub fn take(process: PythonProcess, pausing: Pausing) -> (TestSample, Vec<Python
     test.samples = stats.samples;
     test.rate = stats.samples as f64 / test.seconds.max(1e-9);
     test.missed = stats.missed_ticks;
-    test.advice = timing::missed(stats, RATE_HZ, !test.paused);
+    test.advice = timing::missed(stats, RATE_HZ);
     test.errors = stats.errors;
     test.torn = stats.torn;
     let used = used.filter(|_| stats.samples > 0);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::args::core::CoreArgs;
 use super::args::doctor::DoctorArgs;
 use super::args::usage::usage_error;
-use super::args::values::{DumpFormat, RecordFor};
+use super::args::values::{DumpFormat, EngineChoice, RecordFor};
 use super::args::{Command, DumpArgs, MemoryArgs, RecordArgs, SamplingArgs, TargetArgs, TopArgs};
 use super::man::Page;
 use super::select::target::{running, target};
@@ -89,6 +89,8 @@ pub struct RecordOptions {
     pub min_width: MinWidth,
     /// Whether the output of a launched program is captured.
     pub capture: bool,
+    /// Who takes the samples.
+    pub engine: EngineChoice,
 }
 
 impl RecordOptions {
@@ -212,7 +214,16 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let memory = args.memory || format.needs_memory();
     let secrets = Secrets::shown_if(args.show_secrets);
     let sampling = sampling(&args.sampling, &args.target, memory, secrets);
+    let sampling = Sampling {
+        nonblocking: sampling.nonblocking || args.engine == EngineChoice::Read,
+        ..sampling
+    };
     let tables = tables(&args, format)?;
+    if args.engine == EngineChoice::Kernel && (memory || sampling.selection.idle) {
+        let message = "--engine kernel samples threads on a CPU: --idle, --memory and formats that show memory need \
+                       --engine pause";
+        return Err(usage_error("record", message));
+    }
     let target = target(args.target, "record")?;
     // A table is for reading at once.
     let to_stdout = || format.is_table().then(|| PathBuf::from("-"));
@@ -245,6 +256,7 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         hide_progress: args.hideprogress,
         min_width: args.min_width.unwrap_or_default(),
         capture: args.capture,
+        engine: args.engine,
     })
 }
 
@@ -338,6 +350,7 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             hide_progress: true,
             min_width: MinWidth::default(),
             capture: false,
+            engine: EngineChoice::Auto,
         },
         delay: args.delay.0,
     })

@@ -9,15 +9,13 @@ use crate::output::empty;
 use crate::output::format::Format;
 use crate::output::stacks::speedscope;
 use crate::profile::Profile;
-use crate::sampler::stats::SamplerStats;
+use crate::sampler::stats::{Engine, SamplerStats};
 use crate::text::units::mib;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Closing<'a> {
     pub profile: &'a Profile,
     pub stats: &'a SamplerStats,
-    /// Whether threads were read without pausing them.
-    pub nonblocking: bool,
     pub format: Format,
     pub path: &'a Path,
     /// The last process or thread that could not be read.
@@ -45,7 +43,7 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
         lines.extend(emptiness);
         lines.extend(threads.take(MAX_NATIVE).map(native));
     }
-    lines.extend(timing::missed(stats, rate_hz, closing.nonblocking));
+    lines.extend(timing::missed(stats, rate_hz));
     lines.extend(fullness(profile));
     lines.extend(folded_stacks(closing.format, profile));
     lines.extend(memory::lines(profile));
@@ -75,6 +73,9 @@ fn closing_line(closing: Closing<'_>) -> Option<String> {
     }
     if let Some(rate) = achieved_hz(profile) {
         parts.push(format!("Rate: {rate:.1} of {rate_hz} per second"));
+    }
+    if stats.engine() == Engine::Kernel {
+        parts.push("Engine: kernel".to_owned());
     }
     if counts.missed_ticks > 0 {
         parts.push(format!("Missed: {}", counts.missed_ticks));
@@ -206,7 +207,6 @@ mod tests {
         lines(Closing {
             profile,
             stats,
-            nonblocking: false,
             format: Format::Flamegraph,
             path: Path::new("/tmp/o.svg"),
             last_error,
@@ -316,7 +316,6 @@ mod tests {
             native_threads: std::slice::from_ref(&burner),
             profile,
             stats: &stats,
-            nonblocking: false,
             format: Format::Raw,
             path: Path::new("x.txt"),
             last_error: None,

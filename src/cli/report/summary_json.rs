@@ -8,8 +8,9 @@
 //!   "python_version": "3.12.1",        null when the program ended before it was attached to
 //!   "format": "flamegraph",    of the recording, by its name for -f
 //!   "file": "profile.svg",     "-" for stdout
-//!   "engine": "pausing",       threads are paused while they are read; or "nonblocking": they are
-//!                              not, with --nonblocking or because they could not be paused
+//!   "engine": "pausing",       threads are paused while they are read; "nonblocking": they are not,
+//!                              with --nonblocking or because they could not be paused; or
+//!                              "kernel": the kernel takes the samples, with --engine kernel
 //!   "ended_by": "duration",    or "signal", or "program": no process is left
 //!   "duration_seconds": 10.0,
 //!   "rate_hz": 100,            requested
@@ -176,11 +177,7 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Documen
         python_version: meta.python_version.as_deref(),
         format: closing.format.name(),
         file: closing.path.display().to_string(),
-        engine: if closing.nonblocking {
-            "nonblocking"
-        } else {
-            "pausing"
-        },
+        engine: stats.engine().name(),
         ended_by: match ending {
             Ending::Duration => "duration",
             Ending::Stopped => "signal",
@@ -275,7 +272,7 @@ mod tests {
     use crate::sampler::sample::{ProcessSample, Sample};
     use crate::sampler::stats::SamplerStats;
 
-    fn written(profile: &Profile, stats: &SamplerStats, nonblocking: bool) -> Value {
+    fn written(profile: &Profile, stats: &SamplerStats) -> Value {
         let meta = Meta {
             command: "python3 app.py".to_owned(),
             duration: Duration::from_millis(1500),
@@ -284,7 +281,6 @@ mod tests {
         let closing = Closing {
             profile,
             stats,
-            nonblocking,
             format: Format::Raw,
             path: Path::new("/tmp/o.txt"),
             last_error: Some("gone\u{1b}[31m"),
@@ -329,7 +325,7 @@ mod tests {
             profile.add(&sample, &FrameTable::default(), &|_| None);
             stats.lateness.record(Duration::from_millis(2));
         }
-        let json = written(&profile, &stats, false);
+        let json = written(&profile, &stats);
         assert_eq!(json["engine"], "pausing");
         assert_eq!(json["ended_by"], "signal");
         assert_eq!(
@@ -354,7 +350,7 @@ mod tests {
         let mut profile = Profile::new(ProfileOptions::default());
         let shape = |profile: &Profile| {
             let (mut all, stats) = (Vec::new(), SamplerStats::default());
-            keys(&written(profile, &stats, true), "", &mut all);
+            keys(&written(profile, &stats), "", &mut all);
             all
         };
         let empty = shape(&profile);

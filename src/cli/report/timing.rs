@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::sampler::histogram::Histogram;
-use crate::sampler::stats::SamplerStats;
+use crate::sampler::stats::{Engine, SamplerStats};
 use crate::text::units::short_duration;
 
 /// Largest share of time that sampling may take at a sustainable rate. Each sample is at a random moment of its period,
@@ -44,7 +44,8 @@ pub fn pauses(pauses: &Histogram) -> String {
 }
 
 /// A message if the rate was not sustained, with the cause.
-pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<String> {
+pub fn missed(stats: &SamplerStats, rate_hz: u32) -> Option<String> {
+    let pauses = stats.engine() == Engine::Pausing;
     let planned = stats.samples.saturating_add(stats.missed_ticks);
     if stats.missed_ticks == 0 || stats.missed_ticks < planned / MISSED {
         return None;
@@ -55,7 +56,7 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
     let is_too_often = mean.is_some_and(|mean| sustainable_rate(mean) < f64::from(rate_hz));
     // Rare waits do not explain what the rate does.
     let are_rare = stats.pauses.p99().is_none_or(|pause| pause < LONG_PAUSE);
-    if !nonblocking && waits_for_target(stats) && !(is_too_often && are_rare) {
+    if pauses && waits_for_target(stats) && !(is_too_often && are_rare) {
         return Some(format!(
             "{missed}: the program got no CPU for up to {}, and its threads can only be paused when they have one; \
              its CPU time may be limited, or the machine is crowded; --nonblocking does not wait for it",
@@ -65,7 +66,7 @@ pub fn missed(stats: &SamplerStats, rate_hz: u32, nonblocking: bool) -> Option<S
     let mean = mean?;
     let sustainable = sustainable_rate(mean);
     Some(if sustainable < f64::from(rate_hz) {
-        let advice = if nonblocking { "" } else { " or --nonblocking" };
+        let advice = if pauses { " or --nonblocking" } else { "" };
         format!(
             "{missed}: mean sampling time {}; use a rate of at most {sustainable}{advice}",
             short_duration(mean)
@@ -114,19 +115,26 @@ mod tests {
         stats
     }
 
+    fn unpaused(stats: SamplerStats) -> SamplerStats {
+        SamplerStats {
+            started_with: Engine::Nonblocking,
+            ..stats
+        }
+    }
+
     #[test]
     fn missed_samples_have_a_cause_and_a_sustainable_rate() {
         let ms = Duration::from_millis;
-        assert_eq!(missed(&stats(100, 0, ms(90)), 100, false), None);
-        assert_eq!(missed(&stats(100, 4, ms(90)), 100, false), None);
+        assert_eq!(missed(&stats(100, 0, ms(90)), 100), None);
+        assert_eq!(missed(&stats(100, 4, ms(90)), 100), None);
         assert_eq!(
-            missed(&stats(101, 99, ms(3)), 1_000, false).unwrap(),
+            missed(&stats(101, 99, ms(3)), 1_000).unwrap(),
             "Missed 99 of 200 samples: mean sampling time 3.00 ms; use a rate of at most 160 or \
              --nonblocking"
         );
-        let text = missed(&stats(101, 99, ms(3)), 1_000, true).unwrap();
+        let text = missed(&unpaused(stats(101, 99, ms(3))), 1_000).unwrap();
         assert!(text.ends_with("use a rate of at most 160"), "{text}");
-        let text = missed(&stats(101, 99, ms(3)), 100, true).unwrap();
+        let text = missed(&unpaused(stats(101, 99, ms(3))), 100).unwrap();
         assert!(
             text.contains("not scheduled in time (up to 1.00 ms late;"),
             "{text}"
@@ -138,16 +146,16 @@ mod tests {
     fn a_program_without_a_cpu_is_the_cause_of_missed_samples() {
         let mut late = stats(101, 99, Duration::from_millis(3));
         late.short_pauses = 2;
-        let text = missed(&late, 100, false).unwrap();
+        let text = missed(&late, 100).unwrap();
         assert!(
             text.starts_with("Missed 99 of 200 samples: the program got no CPU for up to 1.00 ms,"),
             "{text}"
         );
         late.short_pauses = 0;
         late.pauses.record(Duration::from_millis(56));
-        let text = missed(&late, 100, false).unwrap();
+        let text = missed(&late, 100).unwrap();
         assert!(text.contains("no CPU for up to 56.0 ms,"), "{text}");
-        let text = missed(&late, 100, true).unwrap();
+        let text = missed(&unpaused(late), 100).unwrap();
         assert!(text.contains("not scheduled in time"), "{text}");
     }
 
@@ -159,9 +167,9 @@ mod tests {
             often.pauses.record(Duration::from_micros(20));
         }
         often.pauses.record(Duration::from_millis(44));
-        let text = missed(&often, 100_000, false).unwrap();
+        let text = missed(&often, 100_000).unwrap();
         assert!(text.contains("use a rate of at most 5000"), "{text}");
-        let text = missed(&often, 1_000, false).unwrap();
+        let text = missed(&often, 1_000).unwrap();
         assert!(text.contains("the program got no CPU"), "{text}");
     }
 

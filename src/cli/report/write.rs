@@ -11,6 +11,7 @@ use crate::output::file::OutputFile;
 use crate::output::format::Format;
 use crate::output::tables::lines;
 use crate::output::tables::view::unmatched;
+use crate::sampler::stats::Engine;
 use crate::session::errors::{UserError, is_closed_pipe, print_stderr};
 use crate::session::files::{Files, PendingFiles};
 use crate::session::recording::Recording;
@@ -33,10 +34,10 @@ pub fn write(
     let meta = &mut recording.meta;
     meta.min_width = options.min_width;
     meta.options = options.spelled();
-    let is_nonblocking = options.sampling.nonblocking || recording.stats.could_not_pause;
-    meta.engine = Some(match is_nonblocking {
-        true => "engine nonblocking",
-        false => "engine pausing",
+    meta.engine = Some(match recording.stats.engine() {
+        Engine::Pausing => "engine pausing",
+        Engine::Nonblocking => "engine nonblocking",
+        Engine::Kernel => "engine kernel",
     });
     files
         .write(|files| write_files(&recording, files, options, announcer))
@@ -68,7 +69,6 @@ fn write_files(
     let closing = summary::Closing {
         profile,
         stats,
-        nonblocking: options.sampling.nonblocking || stats.could_not_pause,
         format: options.format,
         path: &path,
         last_error: recording.last_error.as_deref(),

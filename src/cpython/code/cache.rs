@@ -153,6 +153,45 @@ impl CodeCache {
         Ok(shown)
     }
 
+    /// Names each frame of a stack on its own: what cannot be named hides no other frame. `batch`: within one,
+    /// a code object is validated once. `None` for a frame that is not shown.
+    pub fn resolve_each<M: RemoteMemory>(
+        &mut self,
+        objects: Objects<'_, M>,
+        batch: Generation,
+        stack: &[RawFrame],
+        table: &mut FrameTable,
+        limit: &Limit,
+    ) -> Vec<Result<Option<FrameId>, ReadError>> {
+        self.round = self.round.wrapping_add(1);
+        self.make_room();
+        self.revalidate(objects, Some(batch), stack, &[]);
+        let name = |raw| self.frame(objects, Some(batch), raw, table, limit);
+        stack.iter().map(name).collect()
+    }
+
+    /// Those of these code objects that are cached and are by now what they were when their names were read.
+    pub fn unchanged<M: RemoteMemory>(
+        &self,
+        objects: Objects<'_, M>,
+        codes: &[RemoteAddr],
+    ) -> HashSet<RemoteAddr> {
+        let known: Vec<Known<'_>> = codes.iter().filter_map(|addr| self.known(*addr)).collect();
+        let same = are_same(objects, &known).into_iter();
+        let same = known.iter().zip(same).filter(|(_, same)| *same);
+        same.map(|(known, _)| known.addr).collect()
+    }
+
+    /// A cached code object, as it is compared with the target's.
+    fn known(&self, addr: RemoteAddr) -> Option<Known<'_>> {
+        let cached = self.codes.get(&addr)?;
+        Some(Known {
+            addr,
+            identity: &cached.identity,
+            line_table: cached.code.as_ref()?.table(),
+        })
+    }
+
     /// Whether all code objects that a stack ran are known to be unchanged since its names were resolved.
     fn all_still_valid(&self, generation: Option<Generation>, last: &ResolvedStack) -> bool {
         last.codes.iter().all(|(addr, _)| {
@@ -192,17 +231,7 @@ impl CodeCache {
         }
         stale.sort_unstable();
         stale.dedup();
-        let known: Vec<Known<'_>> = stale
-            .iter()
-            .filter_map(|addr| {
-                let cached = self.codes.get(addr)?;
-                Some(Known {
-                    addr: *addr,
-                    identity: &cached.identity,
-                    line_table: cached.code.as_ref()?.table(),
-                })
-            })
-            .collect();
+        let known: Vec<Known<'_>> = stale.iter().filter_map(|addr| self.known(*addr)).collect();
         let same = are_same(objects, &known);
         for (addr, same) in stale.into_iter().zip(same) {
             if !same {

@@ -23,6 +23,14 @@ impl Generation {
     pub fn new(interpreter: RemoteAddr, count: u64) -> Option<Generation> {
         (count != 0).then_some(Generation { interpreter, count })
     }
+
+    /// One that stands for a batch of stacks, within which names are validated once. It equals no other one.
+    pub fn of_batch(number: u64) -> Generation {
+        Generation {
+            interpreter: RemoteAddr::NULL,
+            count: number,
+        }
+    }
 }
 
 /// Address and size in bytes of that count; `None` for a version that does not count, or if the address
@@ -127,13 +135,28 @@ impl Identity {
     }
 }
 
+/// The fields whose values distinguish code objects. Where there is a `co_version`, which no two code objects share,
+/// that is one of them.
+pub fn identifying_fields(python: &Runtime) -> [Offset; 6] {
+    let code = &python.layout.code_object;
+    [
+        python.layout.pyobject.ob_type,
+        code.name,
+        code.co_version.or(code.qualname).unwrap_or(code.name),
+        code.filename,
+        code.linetable,
+        code.firstlineno,
+    ]
+}
+
 /// Length of the part of a code object that holds its identity.
-fn head_len(python: &Runtime) -> usize {
+pub fn head_len(python: &Runtime) -> usize {
     let layout = &python.layout;
     let code = &layout.code_object;
     span(&[
         layout.pyobject.ob_type,
         code.name,
+        code.co_version.unwrap_or(0),
         code.qualname.unwrap_or(code.name),
         code.filename,
         code.linetable,

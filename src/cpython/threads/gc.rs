@@ -21,28 +21,33 @@ pub fn collection(
     python: &Runtime,
     interpreter: Interpreter,
 ) -> Result<Option<Collection>, ReadError> {
-    let Some(collecting) = python.layout.gc.collecting else {
+    let Some((collecting, frame)) = fields(python, interpreter) else {
         return Ok(None);
     };
+    if read_i32(memory, collecting)? == 0 {
+        return Ok(None);
+    }
+    let frame = frame.map(|addr| read_ptr(memory, addr)).transpose()?;
+    Ok(Some(Collection {
+        frame: frame.filter(|frame| !frame.is_null()),
+    }))
+}
+
+/// The addresses of the flag, an int, and of the pointer to the frame, as far as the version has them.
+pub fn fields(
+    python: &Runtime,
+    interpreter: Interpreter,
+) -> Option<(RemoteAddr, Option<RemoteAddr>)> {
+    let gc = &python.layout.gc;
+    let collecting = gc.collecting?;
     let state = match (
         python.layout.interpreter_state.gc,
         python.layout.runtime_state.gc,
     ) {
         (Some(gc), _) => interpreter.addr.offset(gc.into()),
-        (None, Some(gc)) => match python.roots.runtime {
-            Some(runtime) => runtime.offset(gc.into()),
-            None => return Ok(None),
-        },
-        (None, None) => return Ok(None),
+        (None, Some(gc)) => python.roots.runtime?.offset(gc.into()),
+        (None, None) => return None,
     };
-    if read_i32(memory, state.offset(collecting.into()))? == 0 {
-        return Ok(None);
-    }
-    let frame = python.layout.gc.frame;
-    let frame = frame
-        .map(|at| read_ptr(memory, state.offset(at.into())))
-        .transpose()?;
-    Ok(Some(Collection {
-        frame: frame.filter(|frame| !frame.is_null()),
-    }))
+    let frame = gc.frame.map(|at| state.offset(at.into()));
+    Some((state.offset(collecting.into()), frame))
 }

@@ -121,6 +121,18 @@ pub fn threads(
     (found, None)
 }
 
+/// The length of the part of a thread state that [`thread`] copies, in bytes.
+pub fn thread_len(python: &Runtime) -> usize {
+    let layout = &python.layout.thread_state;
+    span(&[
+        layout.next,
+        layout.interp,
+        layout.current_frame,
+        layout.thread_id,
+        layout.native_thread_id.unwrap_or(0),
+    ])
+}
+
 /// Copies one thread state.
 ///
 /// # Errors
@@ -134,13 +146,7 @@ pub fn thread(
     const LARGEST: usize = 512;
     let layout = &python.layout.thread_state;
     let mut bytes = [0; LARGEST];
-    let len = span(&[
-        layout.next,
-        layout.interp,
-        layout.current_frame,
-        layout.thread_id,
-        layout.native_thread_id.unwrap_or(0),
-    ]);
+    let len = thread_len(python);
     let corrupt = || ReadError::corrupt("PyThreadState", addr);
     let copy = bytes.get_mut(..len).ok_or_else(corrupt)?;
     memory.read(addr, copy)?;

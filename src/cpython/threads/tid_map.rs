@@ -62,6 +62,11 @@ impl ThreadIds {
         oldest.is_some() && known.into_iter().any(|tid| Some(tid) == oldest)
     }
 
+    /// Where the C library stores the kernel's id of a thread, from its `pthread_t` on, if that was found.
+    pub fn offset(&self) -> Option<u64> {
+        self.offset
+    }
+
     /// Whether [`ThreadIds::find_offset`] has succeeded.
     pub fn has_offset(&self) -> bool {
         self.offset.is_some()

@@ -30,6 +30,12 @@ pub fn is_inside(root: &Path) -> bool {
             .is_ok_and(|namespace| namespace != Path::new(FIRST_PID_NAMESPACE))
 }
 
+/// Whether our PID namespace is the first one, which has all processes of the machine.
+pub fn is_in_first_pid_namespace() -> bool {
+    fs::read_link("/proc/self/ns/pid")
+        .is_ok_and(|namespace| namespace == Path::new(FIRST_PID_NAMESPACE))
+}
+
 /// Whether a process has our root directory, so that its paths are ours.
 ///
 /// # Errors

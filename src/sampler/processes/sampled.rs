@@ -110,7 +110,7 @@ impl SampledProcess {
     }
 
     /// The outcome for a process whose program is gone.
-    fn mark_execed(&mut self, now: Instant) -> Outcome {
+    pub fn mark_gone(&mut self, now: Instant) -> Outcome {
         let pid = self.process.pid();
         if self.process.target().has_ended() {
             debug!("process {pid} has ended");
@@ -160,7 +160,7 @@ impl SampledProcess {
     ) -> Result<Outcome, SampleError> {
         if !is_within(self.exec_checked_at, now, EXEC_CHECK_MAX_AGE) {
             if self.has_execed() {
-                return Ok(self.mark_execed(now));
+                return Ok(self.mark_gone(now));
             }
             self.exec_checked_at = Some(now);
             self.process.target().search_suspects(now);
@@ -189,7 +189,7 @@ impl SampledProcess {
             Ok(snapshot)
                 if (snapshot.torn > 0 || !snapshot.errors.is_empty()) && self.has_execed() =>
             {
-                return Ok(self.mark_execed(now));
+                return Ok(self.mark_gone(now));
             }
             Ok(snapshot) => snapshot,
             Err(SampleError::ProcessExited) => {
@@ -197,7 +197,7 @@ impl SampledProcess {
                 return Ok(Outcome::Ended);
             }
             Err(_) if !self.process.target().is_same_process() => return Ok(Outcome::Ended),
-            Err(_) if self.has_execed() => return Ok(self.mark_execed(now)),
+            Err(_) if self.has_execed() => return Ok(self.mark_gone(now)),
             Err(error) => return Err(error),
         };
         if options.cpu_time {

@@ -38,7 +38,7 @@ fn say_and_count(target: &mut Target) -> u64 {
 }
 
 /// Whether a stack of thread_churn.py is possible, root first.
-fn is_possible_thread(stack: &Stack) -> bool {
+pub fn is_possible_thread(stack: &Stack) -> bool {
     let functions = stack.functions();
     let is_own = |frame: &String| frame.contains("(thread_churn.py");
     if functions.starts_with(&["<module>"]) {

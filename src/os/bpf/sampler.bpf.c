@@ -1,0 +1,402 @@
+// The kernel's side of the kernel engine: copies the Python stack of a thread in the interrupt that a perf event
+// causes, while the thread is on its CPU and cannot run. User space decodes the copies (mod.rs, record.rs).
+//
+// The program knows no version of CPython: where the fields are comes from user space, in `processes`. All that
+// is read is the target's memory, so each value is hostile: lengths and loops are bounded here, and what a
+// pointer leads to is read by a helper that fails instead of faulting.
+//
+// Compiled by `clang -O2 -target bpf -mcpu=v2 -c sampler.bpf.c -o sampler.bpf.o` (Debian's clang-14); a test
+// compares the committed object with what that makes. Needs no headers.
+
+typedef unsigned char u8;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define SEC(name) __attribute__((section(name), used))
+
+// Numbers from enum bpf_func_id in Linux's include/uapi/linux/bpf.h, which never change.
+static void *(*map_lookup)(void *map, const void *key) = (void *)1;
+static long (*map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static u64 (*ktime_get_ns)(void) = (void *)5;
+static u32 (*smp_processor_id)(void) = (void *)8;
+static long (*tail_call)(void *context, void *programs, u32 index) = (void *)12;
+static u64 (*current_pid_tgid)(void) = (void *)14;
+static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
+static long (*ns_current_pid_tgid)(u64 dev, u64 ino, void *ids, u32 size) = (void *)120;
+static long (*ringbuf_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
+
+// Of enum bpf_map_type.
+#define MAP_HASH 1
+#define MAP_ARRAY 2
+#define MAP_PROGRAMS 3
+#define MAP_LRU_HASH 9
+#define MAP_RINGBUF 27
+
+struct map_definition {
+	u32 type;
+	u32 key_size;
+	u32 value_size;
+	u32 max_entries;
+	u32 flags;
+};
+
+// The limits of one record. User space makes sure that what it asks for fits.
+#define RANGES 6
+#define RANGE_LEN 64
+#define STATE_LEN 512
+#define CFRAME_LEN 32
+#define FRAME_LEN 256
+#define CODE_LEN 256
+#define CODE_FIELDS 6
+#define TEXTS 3
+#define TEXT_LEN 40
+#define PART_FRAMES 32
+
+// `struct settings` of user space: for all processes.
+struct settings {
+	// The PID namespace whose ids are used: device and inode of /proc/PID/ns/pid; 0: the first one.
+	u64 ns_dev;
+	u64 ns_ino;
+	// One sample is taken on each CPU in each window of this length, from that time on (CLOCK_MONOTONIC).
+	u64 window_ns;
+	u64 start_ns;
+};
+
+// What to copy of the threads of one process.
+struct process {
+	// The address of the pointer to the thread state that holds the GIL; 0 if unknown.
+	u64 gil_holder;
+	// The PID namespace of the process, if it is not that of the settings: see there.
+	u64 ns_dev;
+	u64 ns_ino;
+	// Where a thread state has its pthread_t, and where the C library keeps the kernel's id of a thread in what
+	// that points to. 0: unknown.
+	u64 pthread;
+	u64 tid_in_pthread;
+	// Ranges that are the same for all threads. Unused ones have length 0.
+	u64 range_addr[RANGES];
+	u64 range_len[RANGES];
+	// The part of a thread state that is copied, and where in it is the pointer to the leaf frame.
+	u64 state_len;
+	u64 frame_root;
+	// Not 0: that pointer leads to a _PyCFrame, which has the pointer at this offset minus 1.
+	u64 cframe;
+	// The part of a frame that is copied, and the fields in it that are followed.
+	u64 frame_len;
+	u64 previous;
+	u64 executable;
+	u64 tag_mask;
+	// The part of a code object that is read, and the fields in it that distinguish code objects. The last is 4
+	// bytes long, the others 8.
+	u64 code_len;
+	u64 code_fields[CODE_FIELDS];
+	// Three of these fields are strings or bytes whose contents distinguish code objects, too: a freed code object
+	// may still lead to them after they have been used again. Where such an object has its length and hash, and
+	// where each has its data.
+	u64 text_head;
+	u64 text_fields[TEXTS];
+	u64 text_data[TEXTS];
+};
+
+// Flags of a record.
+#define MORE 1            // Another record has more frames.
+#define UNREADABLE 2      // A page was not in memory: the stack ends too early.
+#define TOO_DEEP 4        // There are more frames than any record has.
+#define UNKNOWN_THREAD 8  // No thread state is known: there is no stack.
+
+struct header {
+	u64 time_ns;
+	u32 tid;
+	u32 tgid;
+	u64 state;
+	u32 flags;
+	u32 frames;
+};
+
+// Frames may be added up to here; each takes at most 16 + FRAME_LEN bytes.
+#define FRAMES_END (PART_FRAMES * (16 + FRAME_LEN) + 2048)
+
+struct scratch {
+	u8 bytes[FRAMES_END + 16 + FRAME_LEN + 64];
+	u8 code[CODE_LEN];
+	u64 text[TEXT_LEN / 8];
+	// Between two programs: where the next frame goes, its address, the flags so far, and the process.
+	u64 at;
+	u64 frame;
+	u32 flags;
+	u32 tgid;
+};
+
+struct map_definition SEC("maps") settings = {MAP_ARRAY, 4, sizeof(struct settings), 1};
+struct map_definition SEC("maps") processes = {MAP_HASH, 4, sizeof(struct process), 4096};
+struct map_definition SEC("maps") threads = {MAP_LRU_HASH, 4, 8, 16384};
+// User space sets the sizes of these: CPUs, and bytes.
+struct map_definition SEC("maps") scratches = {MAP_ARRAY, 4, sizeof(struct scratch), 1};
+struct map_definition SEC("maps") windows = {MAP_ARRAY, 4, 8, 1};
+struct map_definition SEC("maps") ring = {MAP_RINGBUF, 0, 0, 1 << 20};
+// How many samples did not fit into the ring.
+struct map_definition SEC("maps") dropped = {MAP_ARRAY, 4, 8, 1};
+
+// `frames`, so that it can be called.
+struct map_definition SEC("maps") programs = {MAP_PROGRAMS, 4, 4, 1};
+
+#define RING_NO_WAKEUP 1
+
+static __attribute__((always_inline)) void output(struct scratch *scratch, u64 len)
+{
+	if (len > FRAMES_END + 16 + FRAME_LEN)
+		return;
+	if (ringbuf_output(&ring, scratch->bytes, len, RING_NO_WAKEUP) != 0) {
+		u32 zero = 0;
+		u64 *count = map_lookup(&dropped, &zero);
+		if (count)
+			__sync_fetch_and_add(count, 1);
+	}
+}
+
+struct ids {
+	u32 pid;
+	u32 tgid;
+};
+
+// Whether a thread state is that of the thread with this id in the process's own PID namespace. The C library keeps
+// the id in what the pthread_t points to.
+static __attribute__((always_inline)) int is_of(struct process *process, u64 state, u32 tid)
+{
+	u64 pthread = 0;
+	u32 its_tid = 0;
+	if (probe_read_user(&pthread, 8, (void *)(state + process->pthread)) != 0 || !pthread)
+		return 0;
+	if (probe_read_user(&its_tid, 4, (void *)(pthread + process->tid_in_pthread)) != 0)
+		return 0;
+	return its_tid == tid;
+}
+
+// The thread state of the current thread: the one that user space has named, or, of a new thread, the one that holds
+// the GIL. What was named may be another thread's by now, since ids are used again.
+static __attribute__((always_inline)) u64 find_state(struct process *process, u32 tid)
+{
+	u64 holder = 0;
+	u32 own_tid = tid;
+	u64 *known = map_lookup(&threads, &tid);
+	if (!process->pthread || !process->tid_in_pthread)
+		return known ? *known : 0;
+	if (process->ns_ino) {
+		struct ids ids;
+		if (ns_current_pid_tgid(process->ns_dev, process->ns_ino, &ids, sizeof(ids)) != 0)
+			return 0;
+		own_tid = ids.pid;
+	}
+	if (known) {
+		u64 state = *known;
+		if (is_of(process, state, own_tid))
+			return state;
+	}
+	if (!process->gil_holder)
+		return 0;
+	if (probe_read_user(&holder, 8, (void *)process->gil_holder) != 0 || !holder)
+		return 0;
+	if (!is_of(process, holder, own_tid))
+		return 0;
+	map_update(&threads, &tid, &holder, 0);
+	return holder;
+}
+
+static __attribute__((always_inline)) u64 mixed(u64 mix, u64 field)
+{
+	mix = (mix ^ field) * 0x9e3779b97f4a7c15ULL;
+	return mix ^ (mix >> 32);
+}
+
+// Mixes in what a string says: its length and its hash, or its first bytes where the hash was never computed.
+static __attribute__((always_inline)) u64 text(struct scratch *scratch, struct process *process, u64 mix, u64 addr, u64 data)
+{
+	u64 head[2];
+	if (probe_read_user(head, 16, (void *)(addr + process->text_head)) != 0)
+		return mixed(mix, 1);
+	mix = mixed(mixed(mix, head[0]), head[1]);
+	if (head[1] != ~0ULL)
+		return mix;
+	u64 len = head[0] > TEXT_LEN ? TEXT_LEN : head[0];
+	for (int i = 0; i < TEXT_LEN / 8; i++)
+		scratch->text[i] = 0;
+	if (len && probe_read_user(scratch->text, len, (void *)(addr + data)) != 0)
+		return mixed(mix, 2);
+#pragma unroll
+	for (int i = 0; i < TEXT_LEN / 8; i++)
+		mix = mixed(mix, scratch->text[i]);
+	return mix;
+}
+
+// What identifies the code object at `addr`: a mix of its fields, as `code_identity` in copy_plan.rs computes it.
+static __attribute__((always_inline)) u64 identity(struct scratch *scratch, struct process *process, u64 addr)
+{
+	u64 len = process->code_len & (CODE_LEN - 1);
+	if (!len || probe_read_user(scratch->code, len, (void *)addr) != 0)
+		return 0;
+	u64 mix = addr;
+#pragma unroll
+	for (int i = 0; i < CODE_FIELDS; i++) {
+		u64 at = process->code_fields[i] & (CODE_LEN - 8);
+		// firstlineno may be in the upper half of its word; that half's neighbour does not change either.
+		mix = mixed(mix, *(u64 *)(scratch->code + at));
+	}
+#pragma unroll
+	for (int i = 0; i < TEXTS; i++) {
+		u64 at = process->text_fields[i] & (CODE_LEN - 8);
+		mix = text(scratch, process, mix, *(u64 *)(scratch->code + at), process->text_data[i]);
+	}
+	return mix;
+}
+
+SEC("perf_event")
+int sample(void *context)
+{
+	u32 zero = 0, cpu = smp_processor_id(), tid, tgid;
+	struct settings *set = map_lookup(&settings, &zero);
+	u64 *window = map_lookup(&windows, &cpu);
+	if (!set || !window || !set->window_ns)
+		return 0;
+	u64 now = ktime_get_ns();
+	if (now < set->start_ns)
+		return 0;
+	// 0 is none.
+	u64 current_window = (now - set->start_ns) / set->window_ns + 1;
+	if (*window == current_window)
+		return 0;
+	*window = current_window;
+	if (set->ns_ino) {
+		struct ids ids;
+		if (ns_current_pid_tgid(set->ns_dev, set->ns_ino, &ids, sizeof(ids)) != 0)
+			return 0;
+		tid = ids.pid;
+		tgid = ids.tgid;
+	} else {
+		u64 ids = current_pid_tgid();
+		tid = ids;
+		tgid = ids >> 32;
+	}
+	struct process *process = map_lookup(&processes, &tgid);
+	if (!process)
+		return 0;
+	struct scratch *scratch = map_lookup(&scratches, &cpu);
+	if (!scratch)
+		return 0;
+	struct header *header = (struct header *)scratch->bytes;
+	u64 state = find_state(process, tid);
+	u32 flags = 0;
+	header->time_ns = now;
+	header->tid = tid;
+	header->tgid = tgid;
+	header->state = state;
+	header->frames = 0;
+	if (!state) {
+		header->flags = UNKNOWN_THREAD;
+		output(scratch, sizeof(*header));
+		return 0;
+	}
+	u64 at = sizeof(*header);
+#pragma unroll
+	for (int i = 0; i < RANGES; i++) {
+		u64 len = process->range_len[i];
+		if (len > 0 && len <= RANGE_LEN) {
+			if (probe_read_user(scratch->bytes + at, len, (void *)process->range_addr[i]) != 0)
+				flags |= UNREADABLE;
+			at += len;
+		}
+	}
+	u64 state_at = at;
+	u64 len = process->state_len;
+	if (!len || len > STATE_LEN || at > 1024)
+		return 0;
+	if (probe_read_user(scratch->bytes + at, len, (void *)state) != 0)
+		flags |= UNREADABLE;
+	at += len;
+	u64 frame = *(u64 *)(scratch->bytes + state_at + (process->frame_root & (STATE_LEN - 8)));
+	if (process->cframe) {
+		u64 field = process->cframe - 1;
+		if (field > CFRAME_LEN - 16)
+			return 0;
+		u64 cframe = frame;
+		frame = 0;
+		// The current one and the one before.
+#pragma unroll
+		for (int i = 0; i < 2; i++) {
+			u8 *copy = scratch->bytes + at;
+			if (at > 2048 - 8 - CFRAME_LEN)
+				return 0;
+			*(u64 *)copy = cframe;
+			if (!cframe) {
+				for (int j = 1; j <= CFRAME_LEN / 8; j++)
+					((u64 *)copy)[j] = 0;
+			} else if (probe_read_user(copy + 8, CFRAME_LEN, (void *)cframe) != 0) {
+				flags |= i ? 0 : UNREADABLE;
+				cframe = 0;
+			} else {
+				if (i == 0)
+					frame = *(u64 *)(copy + 8 + field);
+				cframe = *(u64 *)(copy + 8 + field + 8);
+			}
+			at += 8 + CFRAME_LEN;
+		}
+	}
+	scratch->at = at;
+	scratch->frame = flags & UNREADABLE ? 0 : frame;
+	scratch->flags = flags;
+	scratch->tgid = tgid;
+	tail_call(context, &programs, 0);
+	return 0;
+}
+
+// Copies the next frames of the stack, and calls itself while there are more: a loop over all of them would take
+// the verifier a second.
+SEC("perf_event")
+int frames(void *context)
+{
+	u32 cpu = smp_processor_id();
+	struct scratch *scratch = map_lookup(&scratches, &cpu);
+	if (!scratch)
+		return 0;
+	u32 tgid = scratch->tgid, flags = scratch->flags, count = 0;
+	struct process *process = map_lookup(&processes, &tgid);
+	if (!process)
+		return 0;
+	struct header *header = (struct header *)scratch->bytes;
+	u64 at = scratch->at, frame = scratch->frame;
+	u64 frame_len = process->frame_len;
+	if (!frame_len || frame_len > FRAME_LEN)
+		return 0;
+	u64 previous = process->previous & (FRAME_LEN - 8);
+	u64 executable = process->executable & (FRAME_LEN - 8);
+	for (int i = 0; i < PART_FRAMES; i++) {
+		if (!frame || at > FRAMES_END)
+			break;
+		u8 *copy = scratch->bytes + at;
+		*(u64 *)copy = frame;
+		if (probe_read_user(copy + 16, frame_len, (void *)frame) != 0) {
+			flags |= UNREADABLE;
+			frame = 0;
+			break;
+		}
+		u64 code = *(u64 *)(copy + 16 + executable) & ~process->tag_mask;
+		*(u64 *)(copy + 8) = identity(scratch, process, code);
+		frame = *(u64 *)(copy + 16 + previous);
+		at += 16 + frame_len;
+		count++;
+	}
+	header->frames = count;
+	header->flags = frame ? flags | MORE : flags;
+	output(scratch, at);
+	if (!frame)
+		return 0;
+	scratch->at = sizeof(*header);
+	scratch->frame = frame;
+	tail_call(context, &programs, 0);
+	// The kernel ends a chain of calls after 33.
+	header->frames = 0;
+	header->flags = flags | TOO_DEEP;
+	output(scratch, sizeof(*header));
+	return 0;
+}
+
+char program_license[] SEC("license") = "Dual MIT/GPL";

@@ -1,0 +1,252 @@
+//! The kernel engine: samples that the kernel takes in timer interrupts, see [`crate::os::bpf`].
+//!
+//! Time is divided into windows, one for each sample that was asked for. In each window each CPU is sampled once;
+//! what it runs then, if it is a thread of the target, is a stack of the [`Sample`] of that window. So a sample has
+//! the stacks of the threads that were on a CPU, as a tick of the other engines has, and threads that sleep cost
+//! nothing. The ring is emptied, and its stacks are named, several times a second: not at each tick.
+
+mod process;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use log::debug;
+use nix::time::{ClockId, clock_gettime};
+
+use super::processes::sampled::SampledProcess;
+use super::sample::{ProcessSample, Sample};
+use crate::cpython::code::frame_table::FrameTable;
+use crate::cpython::reader::copied::CopyWalker;
+use crate::cpython::stack::trace::StackTrace;
+use crate::os::Pid;
+use crate::os::bpf::copy_plan::Record;
+use crate::os::bpf::{BpfError, BpfSampler};
+use process::{Batch, CopiedProcess};
+
+/// How often the ring is emptied: names are read while their code objects still live.
+const INTERVAL: Duration = Duration::from_millis(50);
+/// The same with children, which are searched for at the same time.
+const INTERVAL_WITH_CHILDREN: Duration = Duration::from_millis(10);
+/// The longest interval, whatever the rate.
+const MAX_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The kernel's part of a sampler, and what its records are made into.
+pub struct KernelEngine {
+    bpf: BpfSampler,
+    window_ns: u64,
+    /// The start of the first window, on `CLOCK_MONOTONIC`.
+    start_ns: u64,
+    /// The same.
+    start: Instant,
+    /// By the process id that records have.
+    processes: HashMap<u32, CopiedProcess>,
+    walker: CopyWalker,
+    batches: u64,
+    /// Stacks whose windows are not complete yet.
+    windows: BTreeMap<u64, Vec<(Pid, StackTrace)>>,
+    /// The number of the next window that becomes a sample.
+    next_window: u64,
+    ready: VecDeque<Sample>,
+    drained_at: Option<Instant>,
+}
+
+impl KernelEngine {
+    /// An engine that is ready to take samples at this rate. `pid` is the process that will be sampled, or one in
+    /// its PID namespace.
+    ///
+    /// # Errors
+    /// When the kernel cannot, or does not permit it.
+    pub fn load(pid: Pid, rate_hz: u32) -> Result<KernelEngine, BpfError> {
+        let window_ns = 1_000_000_000 / u64::from(rate_hz.max(1));
+        let (start_ns, start) = (monotonic_ns(), Instant::now());
+        Ok(KernelEngine {
+            bpf: BpfSampler::load(pid, window_ns)?,
+            window_ns,
+            start_ns,
+            start,
+            processes: HashMap::new(),
+            walker: CopyWalker::default(),
+            batches: 0,
+            windows: BTreeMap::new(),
+            next_window: 0,
+            ready: VecDeque::new(),
+            drained_at: None,
+        })
+    }
+
+    /// Starts the first window now.
+    pub fn start(&mut self) {
+        (self.start_ns, self.start) = (monotonic_ns(), Instant::now());
+        if let Err(error) = self.bpf.start(self.start_ns) {
+            // Then there are no samples, and their lack is reported.
+            debug!("{error}");
+        }
+    }
+
+    /// When the ring is to be emptied again. At a low rate there is less to do.
+    pub fn next_drain(&self, with_children: bool) -> Instant {
+        let interval = match with_children {
+            true => INTERVAL_WITH_CHILDREN,
+            false => INTERVAL,
+        };
+        let of_window = Duration::from_nanos(self.window_ns / 4).min(MAX_INTERVAL);
+        let drained = self.drained_at.map(|at| at + interval.max(of_window));
+        drained.unwrap_or(self.start)
+    }
+
+    /// A sample that is ready.
+    pub fn take_ready(&mut self) -> Option<Sample> {
+        self.ready.pop_front()
+    }
+
+    /// Empties the ring. What was sampled after this time since the start is left out.
+    pub fn drain(&mut self, now: Instant, duration: Option<Duration>) -> Drain {
+        self.drained_at = Some(now);
+        self.batches += 1;
+        let time = duration.and_then(|time| u64::try_from(time.as_nanos()).ok());
+        let end_ns = time.map(|time| self.start_ns.saturating_add(time));
+        let mut records: HashMap<u32, Vec<Record>> = HashMap::new();
+        self.bpf.drain(|record| {
+            if end_ns.is_none_or(|end| record.time_ns < end) {
+                records.entry(record.tgid).or_default().push(record);
+            }
+        });
+        let dropped = self.bpf.take_dropped();
+        let dropped = (dropped > 0).then(|| {
+            format!("{dropped} samples of the kernel were dropped: we did not get a CPU in time to take them")
+        });
+        Drain {
+            now,
+            end_ns,
+            records,
+            beside: Sample {
+                errors: dropped.into_iter().collect(),
+                ..Sample::default()
+            },
+        }
+    }
+
+    /// Names the stacks of a process; `false` if it has ended or runs another program.
+    pub(crate) fn sample(
+        &mut self,
+        process: &mut SampledProcess,
+        drain: &mut Drain,
+        frames: &mut FrameTable,
+        cpu_time: bool,
+    ) -> bool {
+        let pid = process.process.pid();
+        let Some(key) = process::key(process, self.bpf.ids(), pid) else {
+            return false;
+        };
+        let records = drain.records.remove(&key).unwrap_or_default();
+        let has_ended = process.has_execed() || process.process.target().has_ended();
+        let mut batch = Batch {
+            number: self.batches,
+            window_ns: self.window_ns,
+            now: drain.now,
+            frames,
+            cpu_time,
+            walker: &mut self.walker,
+            errors: &mut drain.beside.errors,
+            torn: &mut drain.beside.torn,
+            traces: Vec::new(),
+        };
+        let one = self.processes.entry(key).or_default();
+        one.sample(process, key, records, &mut self.bpf, &mut batch);
+        let traces = batch.traces;
+        if has_ended {
+            one.forget(key, &mut self.bpf);
+            self.processes.remove(&key);
+        }
+        for (time_ns, trace) in traces {
+            let window = self.window_at(time_ns);
+            self.windows.entry(window).or_default().push((pid, trace));
+        }
+        !has_ended
+    }
+
+    /// Makes samples of the windows that are complete; `is_last`: of the last one, too. What else there was goes to
+    /// the newest of them, with the RSS of the processes.
+    pub(crate) fn complete(&mut self, drain: Drain, processes: &[SampledProcess], is_last: bool) {
+        let now_ns = monotonic_ns().min(drain.end_ns.unwrap_or(u64::MAX));
+        let mut before = self.window_at(now_ns);
+        // It was stopped in the middle of a window.
+        before += u64::from(is_last && drain.end_ns.is_none_or(|end| now_ns < end));
+        let mut pids: Vec<Pid> = processes.iter().map(|one| one.process.pid()).collect();
+        for (pid, _) in self.windows.values().flatten() {
+            // It has ended since.
+            if !pids.contains(pid) {
+                pids.push(*pid);
+            }
+        }
+        while self.next_window < before {
+            let sample = self.next_sample(&pids);
+            self.ready.push_back(sample);
+        }
+        let mut last = self.ready.pop_back().unwrap_or_else(|| Sample {
+            elapsed: self.elapsed(self.next_window.saturating_sub(1)),
+            ..Sample::default()
+        });
+        for process in &mut last.processes {
+            let mut known = processes.iter();
+            let known = known.find(|one| one.process.pid() == process.pid);
+            process.rss_bytes = known.and_then(|one| one.process.target().rss().ok());
+        }
+        self.ready.push_back(Sample {
+            elapsed: last.elapsed,
+            processes: last.processes,
+            ..drain.beside
+        });
+    }
+
+    /// The sample of the next window.
+    fn next_sample(&mut self, pids: &[Pid]) -> Sample {
+        let window = self.next_window;
+        self.next_window += 1;
+        let mut traces: HashMap<Pid, Vec<StackTrace>> = HashMap::new();
+        // A record that came late belongs to a window that is a sample already.
+        while let Some(entry) = self.windows.first_entry()
+            && *entry.key() <= window
+        {
+            for (pid, trace) in entry.remove() {
+                traces.entry(pid).or_default().push(trace);
+            }
+        }
+        let processes = pids.iter().map(|pid| ProcessSample {
+            pid: *pid,
+            traces: traces.remove(pid).unwrap_or_default(),
+            rss_bytes: None,
+            rss_change: None,
+        });
+        Sample {
+            elapsed: self.elapsed(window),
+            processes: processes.collect(),
+            ..Sample::default()
+        }
+    }
+
+    fn window_at(&self, time_ns: u64) -> u64 {
+        time_ns.saturating_sub(self.start_ns) / self.window_ns.max(1)
+    }
+
+    /// The time from the start to the end of a window.
+    fn elapsed(&self, window: u64) -> Duration {
+        Duration::from_nanos(window.saturating_add(1).saturating_mul(self.window_ns))
+    }
+}
+
+/// What one round of emptying the ring has found.
+pub struct Drain {
+    now: Instant,
+    end_ns: Option<u64>,
+    /// By the process id that records have.
+    records: HashMap<u32, Vec<Record>>,
+    /// What a sample has beside stacks.
+    pub beside: Sample,
+}
+
+/// `CLOCK_MONOTONIC` in nanoseconds, which is also the clock of [`Instant`].
+fn monotonic_ns() -> u64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
+    now.map_or(0, |now| u64::try_from(now.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,413 @@
+//! [`CopiedProcess`]: what the kernel engine knows of one process, and how its records become stack traces.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use log::debug;
+
+use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
+use crate::cpython::frame::RawFrame;
+use crate::cpython::reader::copied::CopyWalker;
+use crate::cpython::stack::trace::StackTrace;
+use crate::cpython::threads::list::PythonThread;
+use crate::os::Tid;
+use crate::os::bpf::copy_plan::{CopyPlan, Defect, Record};
+use crate::os::bpf::{BpfSampler, Ids, namespace_of};
+use crate::os::deadline::Deadline;
+use crate::os::memory::address::RemoteAddr;
+use crate::sampler::capture::options::NAMING_LIMIT;
+use crate::sampler::capture::thread_sample::ThreadSample;
+use crate::sampler::processes::sampled::SampledProcess;
+
+/// How often the list of threads is read while threads run.
+const LIST_INTERVAL: Duration = Duration::from_millis(100);
+/// How long listing and naming may take.
+const TIME_LIMIT: Duration = Duration::from_millis(250);
+/// The name of a frame whose code object was freed before its name was read.
+const GONE: &str = "<code that is gone>";
+
+/// One round of emptying the ring.
+pub struct Batch<'a> {
+    pub number: u64,
+    pub window_ns: u64,
+    pub now: Instant,
+    pub frames: &'a mut FrameTable,
+    /// Whether traces have the CPU time of their threads.
+    pub cpu_time: bool,
+    pub walker: &'a mut CopyWalker,
+    pub errors: &'a mut Vec<String>,
+    pub torn: &'a mut u64,
+    /// With the time on `CLOCK_MONOTONIC`, in nanoseconds.
+    pub traces: Vec<(u64, StackTrace)>,
+}
+
+/// A process whose threads the kernel samples.
+#[derive(Default)]
+pub struct CopiedProcess {
+    plan: Option<CopyPlan>,
+    /// The threads that the program knows, by the id that records have.
+    threads: HashMap<u32, RemoteAddr>,
+    listed_at: Option<Instant>,
+    /// Total CPU time of each thread when it was last attributed.
+    on_cpu_ns: HashMap<Tid, u64>,
+    /// Whether the user was told that it cannot be sampled.
+    was_reported: bool,
+}
+
+/// A stack whose frames are not named yet.
+struct Walked {
+    time_ns: u64,
+    thread: PythonThread,
+    stack: Vec<RawFrame>,
+    /// Of the code object of each frame.
+    identities: Vec<u64>,
+    names: Vec<Option<FrameId>>,
+}
+
+/// The id of a thread or process in the PID namespace that the program uses.
+pub fn key(process: &SampledProcess, ids: Ids, tid: Tid) -> Option<u32> {
+    let target = process.process.target();
+    let id = match ids {
+        Ids::First => Some(tid),
+        Ids::OfTarget(..) => target.namespace_tid(tid).ok(),
+    };
+    u32::try_from(id?).ok()
+}
+
+impl CopiedProcess {
+    /// Makes stack traces of the records, and lets the kernel sample new threads.
+    pub fn sample(
+        &mut self,
+        process: &mut SampledProcess,
+        tgid: u32,
+        records: Vec<Record>,
+        bpf: &mut BpfSampler,
+        batch: &mut Batch<'_>,
+    ) {
+        let has_unknown = records.iter().any(Record::is_of_unknown_thread);
+        let is_old = |listed: Instant| batch.now.saturating_duration_since(listed) >= LIST_INTERVAL;
+        let has_run = !records.is_empty();
+        if self
+            .listed_at
+            .is_none_or(|listed| has_run && is_old(listed))
+            || has_unknown
+        {
+            self.list(process, tgid, bpf, batch, has_unknown);
+        }
+        if records.is_empty() {
+            return;
+        }
+        let Some(plan) = self.plan.clone() else {
+            return;
+        };
+        let (reader, _) = process.process.reader_and_memory();
+        reader.begin_sample(process.threads.needs_names(batch.now));
+        reader.set_deadline(Deadline::after(TIME_LIMIT));
+        let mut walked = walk_all(process, &plan, records, bpf.ids(), batch);
+        name_all(process, &plan, &mut walked, batch);
+        let cpu = match batch.cpu_time {
+            true => self.cpu_times(process, &walked, batch.window_ns),
+            false => Vec::new(),
+        };
+        let pid = process.process.pid();
+        let (reader, memory) = process.process.reader_and_memory();
+        for (number, one) in walked.into_iter().enumerate() {
+            let frames: Arc<[FrameId]> = one.names.iter().copied().flatten().collect();
+            let sample = ThreadSample::<()>::new(&one.thread, true, pid, frames, &one.stack);
+            let mut trace = sample.trace;
+            trace.thread.name = reader.thread_name(memory, &one.thread);
+            trace.thread.cpu_ns = cpu.get(number).copied();
+            batch.traces.push((one.time_ns, trace));
+        }
+        batch.errors.extend(reader.end_sample());
+    }
+
+    /// Lists the threads, and tells the program of new and ended ones; if it met an unknown one, of all.
+    fn list(
+        &mut self,
+        process: &mut SampledProcess,
+        tgid: u32,
+        bpf: &mut BpfSampler,
+        batch: &mut Batch<'_>,
+        has_unknown: bool,
+    ) {
+        let is_first = self.listed_at.is_none();
+        self.listed_at = Some(batch.now);
+        let deadline = Deadline::after(TIME_LIMIT);
+        process.process.reader_and_memory().0.begin_sample(false);
+        process.process.reader_and_memory().0.set_deadline(deadline);
+        if let Err(error) = process
+            .threads
+            .list(&mut process.process, batch.now, deadline)
+        {
+            debug!("process {}: {error}", process.process.pid());
+            return;
+        }
+        let ids = bpf.ids();
+        let mut listed: HashMap<u32, RemoteAddr> = HashMap::new();
+        // Newest first: of a thread in several interpreters, the newest state.
+        for tracked in &process.threads.threads {
+            let tid = tracked.thread.os_thread_id;
+            let tid = tid.and_then(|tid| key(process, ids, tid));
+            if let Some(tid) = tid.filter(|_| !tracked.thread.has_ended) {
+                listed.entry(tid).or_insert(tracked.thread.state.addr);
+            }
+        }
+        for tid in self.threads.keys().filter(|tid| !listed.contains_key(tid)) {
+            bpf.remove_thread(*tid);
+        }
+        for (tid, state) in &listed {
+            // The program forgets threads when there are very many.
+            if (has_unknown || self.threads.get(tid) != Some(state))
+                && let Err(error) = bpf.set_thread(*tid, *state)
+            {
+                batch.errors.push(error.to_string());
+            }
+        }
+        self.threads = listed;
+        if self.plan.is_none() {
+            self.plan(process, tgid, bpf, batch);
+        }
+        if is_first && batch.cpu_time {
+            // What they used before is not of this recording.
+            let all: Vec<Tid> = process.threads.tids().collect();
+            let totals = on_cpu(process, &all);
+            self.on_cpu_ns.extend(totals);
+        }
+    }
+
+    /// Lets the program sample the process, once a thread shows how.
+    fn plan(
+        &mut self,
+        process: &SampledProcess,
+        tgid: u32,
+        bpf: &mut BpfSampler,
+        batch: &mut Batch<'_>,
+    ) {
+        let target = process.process.target();
+        let Some(thread) = process.threads.threads.first() else {
+            return;
+        };
+        let plan = process.process.reader().copy_plan(&thread.thread);
+        let namespace = (bpf.ids() == Ids::First && target.is_in_other_pid_namespace())
+            .then(|| namespace_of(target.pid()).ok())
+            .flatten();
+        let added = plan.map(|plan| CopyPlan { namespace, ..plan });
+        let problem = match &added {
+            Some(plan) => bpf
+                .add_process(tgid, plan)
+                .err()
+                .map(|error| error.to_string()),
+            None => Some("its structures are larger than any known".to_owned()),
+        };
+        match problem {
+            Some(problem) if !self.was_reported => {
+                self.was_reported = true;
+                batch
+                    .errors
+                    .push(format!("process {}: {problem}", target.pid()));
+            }
+            Some(_) => {}
+            None => self.plan = added,
+        }
+    }
+
+    /// The CPU time of each of these stacks: what its thread used since the last batch that had one of its stacks, in
+    /// equal parts.
+    fn cpu_times(
+        &mut self,
+        process: &mut SampledProcess,
+        walked: &[Walked],
+        window_ns: u64,
+    ) -> Vec<u64> {
+        let mut counts: HashMap<Tid, u64> = HashMap::new();
+        let tids = walked.iter().filter_map(|one| one.thread.os_thread_id);
+        for tid in tids {
+            *counts.entry(tid).or_default() += 1;
+        }
+        let tids: Vec<Tid> = counts.keys().copied().collect();
+        let totals = on_cpu(process, &tids);
+        let mut used: HashMap<Tid, u64> = HashMap::new();
+        for (tid, total) in totals {
+            let before = self.on_cpu_ns.insert(tid, total).unwrap_or(0);
+            used.insert(tid, total.saturating_sub(before));
+        }
+        let share = |one: &Walked| {
+            let tid = one.thread.os_thread_id?;
+            let count = counts.get_mut(&tid)?;
+            let left = used.get_mut(&tid)?;
+            let part = left.checked_div(*count)?;
+            *count -= 1;
+            *left -= part;
+            Some(part)
+        };
+        // A thread that has ended tells no time.
+        walked
+            .iter()
+            .map({
+                let mut share = share;
+                move |one| share(one).unwrap_or(window_ns)
+            })
+            .collect()
+    }
+
+    /// Samples the process no more.
+    pub fn forget(&mut self, tgid: u32, bpf: &mut BpfSampler) {
+        bpf.remove_process(tgid);
+        for tid in self.threads.keys() {
+            bpf.remove_thread(*tid);
+        }
+    }
+}
+
+/// How long these threads have been on a CPU, in nanoseconds, as far as the kernel tells.
+fn on_cpu(process: &mut SampledProcess, tids: &[Tid]) -> Vec<(Tid, u64)> {
+    let threads = process.threads.threads.iter_mut();
+    let wanted = threads.filter(|one| {
+        let tid = one.thread.os_thread_id;
+        tid.is_some_and(|tid| tids.contains(&tid))
+    });
+    wanted
+        .filter_map(|one| {
+            one.refresh(true);
+            one.on_cpu_ns()
+        })
+        .collect()
+}
+
+/// Walks the stacks of all records.
+fn walk_all(
+    process: &mut SampledProcess,
+    plan: &CopyPlan,
+    records: Vec<Record>,
+    ids: Ids,
+    batch: &mut Batch<'_>,
+) -> Vec<Walked> {
+    let mut by_state: HashMap<RemoteAddr, PythonThread> = HashMap::new();
+    for tracked in &process.threads.threads {
+        by_state.insert(tracked.thread.state.addr, tracked.thread.clone());
+    }
+    let any = process
+        .threads
+        .threads
+        .first()
+        .map(|one| one.thread.clone());
+    let reader = process.process.reader();
+    let mut walked = Vec::with_capacity(records.len());
+    for record in records {
+        if record.is_of_unknown_thread() {
+            // It runs no Python, or has just started and has not had the GIL yet.
+            continue;
+        }
+        let copy = record.memory(plan);
+        let known = by_state.get(&record.state).cloned();
+        let known = known.filter(|one| {
+            let tid = one.os_thread_id.and_then(|tid| key(process, ids, tid));
+            tid == Some(record.tid)
+        });
+        let thread = known.or_else(|| {
+            let tid = (ids == Ids::First)
+                .then(|| Tid::try_from(record.tid).ok())
+                .flatten();
+            reader.thread_in_copy(&copy, any.as_ref()?, record.state, tid)
+        });
+        let Some(mut thread) = thread else {
+            *batch.torn += 1;
+            continue;
+        };
+        let mut stack = Vec::new();
+        let result = reader.walk_copied(&copy, &mut thread, batch.walker, &mut stack);
+        match (result, record.defect()) {
+            (_, Some(Defect::TooDeep)) => batch.errors.push(format!(
+                "{}: its stack is deeper than {} frames",
+                thread.label(),
+                crate::os::bpf::copy_plan::MAX_FRAMES
+            )),
+            (_, Some(Defect::Unreadable)) => batch.errors.push(format!(
+                "{}: a part of its stack was not in memory",
+                thread.label()
+            )),
+            (Ok(found), None) if found.unlinked_root => *batch.torn += 1,
+            (Err(error), None) => {
+                debug!("{}: {error}", thread.label());
+                *batch.torn += 1;
+            }
+            (Ok(_), None) => {
+                let identities = identities(&record, plan, &stack);
+                walked.push(Walked {
+                    time_ns: record.time_ns,
+                    thread,
+                    stack,
+                    identities,
+                    names: Vec::new(),
+                });
+            }
+        }
+    }
+    walked
+}
+
+/// What identified the code object of each frame when the record was made.
+fn identities(record: &Record, plan: &CopyPlan, stack: &[RawFrame]) -> Vec<u64> {
+    let mut copied = record.code_identities(plan);
+    // The record has shims, too.
+    let find = |frame: &RawFrame| copied.find(|(addr, _)| *addr == frame.addr);
+    let found = stack.iter().map(find);
+    found.map(|found| found.map_or(0, |(_, mix)| mix)).collect()
+}
+
+/// Names all frames. A code object that is another one after it was named was freed, at the earliest, after the
+/// record was made, and its name may be that of the other.
+fn name_all(
+    process: &mut SampledProcess,
+    plan: &CopyPlan,
+    walked: &mut [Walked],
+    batch: &mut Batch<'_>,
+) {
+    let (reader, memory) = process.process.reader_and_memory();
+    let gone = gone(batch.frames);
+    for one in &mut *walked {
+        let names = reader.name_copied(memory, batch.number, &one.stack, batch.frames);
+        let name = |name: Result<_, _>| match name {
+            Ok(name) => name,
+            Err(error) => {
+                debug!("{}: {error}", one.thread.label());
+                Some(gone)
+            }
+        };
+        one.names = names.into_iter().map(name).collect();
+    }
+    let codes: HashSet<RemoteAddr> = walked
+        .iter()
+        .flat_map(|one| one.stack.iter().map(|frame| frame.executable))
+        .collect();
+    let codes: Vec<RemoteAddr> = codes.into_iter().collect();
+    // What was named, what is there now, and what was recorded are the same object only if all three are equal.
+    let unchanged = reader.unchanged_codes(memory, &codes);
+    let now = plan.code_identities(memory, &codes);
+    for one in &mut *walked {
+        let frames = one.stack.iter().zip(&one.identities);
+        for ((frame, identity), name) in frames.zip(&mut one.names) {
+            let code = &frame.executable;
+            let is_same = unchanged.contains(code) && now.get(code) == Some(identity);
+            if name.is_some() && !is_same {
+                *name = Some(gone);
+            }
+        }
+    }
+    let naming = Deadline::after(NAMING_LIMIT);
+    process.process.shorten_new(batch.frames, naming);
+}
+
+fn gone(frames: &mut FrameTable) -> FrameId {
+    let no_text: Arc<str> = Arc::from("");
+    frames.intern(Frame {
+        name: Arc::from(GONE),
+        filename: Arc::clone(&no_text),
+        short_filename: no_text,
+        line: None,
+        first_line: 0,
+        columns: None,
+    })
+}
