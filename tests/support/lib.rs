@@ -38,7 +38,7 @@ pub use interpreters::{
     newest_of_each_kind,
 };
 pub use locals::assert_locals;
-pub use packages::cache;
+pub use packages::{cache, published_crate};
 pub use recording::{
     Pool, Recording, Sampling, Stack, read_summary, samples, until, wait_until_it_samples,
 };

@@ -1,4 +1,4 @@
-//! Packages from PyPI for third-party target programs, cached outside the clone.
+//! Packages from PyPI for third-party target programs, and published crates, cached outside the clone.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 use nix::fcntl::{Flock, FlockArg};
+use serde_json::Value;
 
 use super::Interpreter;
 use super::require::skip;
@@ -29,9 +30,7 @@ impl Interpreter {
         };
         fs::create_dir_all(&base).expect("the folder of the packages");
         let place = base.join(&name);
-        // Test binaries, and clones, may ask for the same at once.
-        let lock = File::create(base.join(format!("{name}.lock"))).expect("the lock");
-        let _lock = Flock::lock(lock, FlockArg::LockExclusive).expect("the lock");
+        let _lock = lock(&base.join(format!("{name}.lock")));
         if !place.join(".whole").exists()
             && let Err(why) = self.install(requirements, &place)
         {
@@ -85,6 +84,54 @@ impl Interpreter {
         }
         Ok(pip)
     }
+}
+
+/// Test binaries, and clones, may ask for the same at once.
+fn lock(path: &Path) -> Flock<File> {
+    let file = File::create(path).expect("the lock");
+    Flock::lock(file, FlockArg::LockExclusive).expect("the lock")
+}
+
+/// The folder with the sources of a published crate, which cargo fetches into its own cache.
+///
+/// Says so on stdout, and returns None, where they cannot be had. A case that goes on without them has to call
+/// itself skipped.
+pub fn published_crate(name: &str, version: &str) -> Option<PathBuf> {
+    let sources = fetch_crate(name, version);
+    let skipped = |why| skip("crates", format_args!("{name} {version}: {why}"));
+    sources.map_err(skipped).ok()
+}
+
+/// By a package that does nothing but depend on it, whose lock file makes the next fetch one without network.
+fn fetch_crate(name: &str, version: &str) -> Result<PathBuf, String> {
+    let folder = cache().join("crates").join(format!("{name}-{version}"));
+    fs::create_dir_all(folder.join("src")).expect("the folder of the crate");
+    let _lock = lock(&folder.join("lock"));
+    fs::write(folder.join("src/lib.rs"), "").expect("a source file");
+    let manifest = format!(
+        "[package]\nname = \"fetched\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
+         [dependencies]\n{name} = \"={version}\"\n[workspace]\n"
+    );
+    fs::write(folder.join("Cargo.toml"), manifest).expect("a manifest");
+    let cargo = |words: &[&str]| {
+        let mut cargo = Command::new(env!("CARGO"));
+        let done = cargo.args(words).current_dir(&folder).output();
+        let done = done.map_err(|error| format!("cargo: {error}"))?;
+        match done.status.success() {
+            true => Ok(done.stdout),
+            false => Err(String::from_utf8_lossy(&done.stderr).trim().to_owned()),
+        }
+    };
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    cargo(&["fetch", "--quiet", "--target", &target])?;
+    let words = ["metadata", "--offline", "--format-version=1"];
+    let metadata = cargo(&[&words[..], &["--filter-platform", &target]].concat())?;
+    let metadata: Value = serde_json::from_slice(&metadata).expect("cargo writes JSON");
+    let packages = metadata["packages"].as_array().expect("its packages");
+    let package = packages.iter().find(|package| package["name"] == name);
+    let manifest = package.and_then(|package| package["manifest_path"].as_str());
+    let manifest = Path::new(manifest.expect("the package has a manifest"));
+    Ok(manifest.parent().expect("it is in a folder").to_owned())
 }
 
 /// What tests cache outside the clone.

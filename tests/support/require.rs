@@ -7,10 +7,11 @@ use std::fmt::Display;
 use std::process::{Command, Stdio};
 
 /// What the variable can list besides versions of CPython.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     "bpf",        // a kernel whose BPF programs may sample other processes
     "clang-14",   // with which they are compiled
     "cores",      // the kernel writes core files into the folder of the process
+    "crates",     // published sources, by cargo
     "gdb",        // with its gcore
     "namespaces", // and what containers need
     "pypi",       // packages for target programs
