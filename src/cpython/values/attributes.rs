@@ -111,13 +111,15 @@ impl<M: RemoteMemory> Objects<'_, M> {
                 .zip(bytes.chunks_exact_mut(len))
                 .collect();
             if let Err(error) = self.memory.read_many(&mut parts) {
-                if error.process_is_gone() {
+                if error.process_is_gone() || error.is_out_of_time() {
                     return Err(error.into());
                 }
                 // A shorter key may be at the end of its mapping: read each key by itself.
                 for (key, part) in parts {
-                    if self.memory.read(key, part).is_err() {
-                        part.fill(0);
+                    match self.memory.read(key, part) {
+                        Err(error) if error.is_out_of_time() => return Err(error.into()),
+                        Err(_) => part.fill(0),
+                        Ok(()) => {}
                     }
                 }
             }

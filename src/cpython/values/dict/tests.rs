@@ -211,3 +211,37 @@ fn impossible_sizes_are_refused_and_large_ones_bounded() {
     assert!(items(&memory, &python, usize::MAX).is_err());
     assert!(*memory.longest.borrow() <= MAX_CHUNK * 24);
 }
+
+/// Memory for which there is no time left.
+struct OutOfTime;
+
+impl RemoteMemory for OutOfTime {
+    fn read(&self, addr: RemoteAddr, buf: &mut [u8]) -> Result<(), MemoryError> {
+        Err(MemoryError::out_of_time(addr, buf.len()))
+    }
+}
+
+/// `threading` was taken for a module that the program does not have when there was no time for its name, and the
+/// threads had no names until the next import.
+#[test]
+fn a_key_that_was_not_read_in_time_is_not_missing() {
+    let python = python(3, 8);
+    let entry = DictEntry {
+        slot: 0,
+        key: RemoteAddr(KEYS),
+        value: RemoteAddr(VALUES),
+    };
+    let objects = Objects {
+        memory: &OutOfTime,
+        python: &python,
+    };
+    let found = objects.find(&[entry], "threading");
+    assert!(matches!(found, Err(ReadError::OutOfTime)), "{found:?}");
+    // One that cannot be read at all is another.
+    let memory = Words::default();
+    let objects = Objects {
+        memory: &memory,
+        python: &python,
+    };
+    assert!(objects.find(&[entry], "threading").unwrap().is_none());
+}
