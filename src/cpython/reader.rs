@@ -304,16 +304,15 @@ impl StackReader {
         gil::holds(memory, &self.python, thread.lock, thread.state.addr).ok()?
     }
 
-    /// Whether a frame of this stack, or no Python at all, made the thread's newest C call of the
-    /// interpreter (3.11); false where the version shows the end of a chain in another way, or the
-    /// structures cannot be read.
-    pub fn c_entry_is_on_stack(
+    /// Whether this stack has a frame of the thread's first call from C (3.11); false where the version shows the
+    /// end of a chain in another way, or the structures cannot be read.
+    pub fn first_c_entry_is_on_stack(
         &self,
         memory: &impl RemoteMemory,
         thread: &PythonThread,
         stack: &[RawFrame],
     ) -> bool {
-        walk::c_entry_is_on_stack(memory, &self.python, &thread.state, stack).unwrap_or(false)
+        walk::first_c_entry_is_on_stack(memory, &self.python, &thread.state, stack).unwrap_or(false)
     }
 
     /// Reads again whether a thread holds the GIL, and whether its interpreter collects garbage. On an

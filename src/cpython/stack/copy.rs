@@ -7,7 +7,7 @@
 
 use super::evidence::{Evidence, LeafState, Mode, RootHistory, RootState};
 use super::frame_cache::FrameCache;
-use super::walk::decode::clears_executable_on_return;
+use super::walk::decode::{clears_executable_on_return, may_hide_missing_root};
 use crate::cpython::code::identity::Generation;
 use crate::cpython::code::resolved_stack::ResolvedStack;
 use crate::cpython::frame::RawFrame;
@@ -46,7 +46,7 @@ pub struct ThreadCopy {
     pub frames: Prefetch,
     root_ranges: Vec<(RemoteAddr, usize)>,
     roots_again: Vec<u8>,
-    clears_executable_on_return: bool,
+    compares_roots: bool,
     root_history: RootHistory,
     /// Length of the leading part of the thread state that must match between the two reads.
     compared_len: u64,
@@ -68,7 +68,7 @@ impl ThreadCopy {
             frames: Prefetch::new(if has_stack { STACK } else { OBJECTS }),
             root_ranges: Vec::new(),
             roots_again: Vec::new(),
-            clears_executable_on_return: clears_executable_on_return(python),
+            compares_roots: clears_executable_on_return(python) || may_hide_missing_root(python),
             root_history: RootHistory::default(),
             compared_len: if has_stack {
                 u64::MAX
@@ -181,7 +181,7 @@ impl ThreadCopy {
     pub fn evidence(&mut self, leaf: LeafState, mode: Mode, stack: &[RawFrame]) -> Evidence {
         let root = self.cache.root();
         let root = self.root_history.observe(root, self.roots_unchanged);
-        let is_compared = mode == Mode::Running && self.clears_executable_on_return;
+        let is_compared = mode == Mode::Running && self.compares_roots;
         let is_large = self.frames.bytes().len() > LARGE;
         Evidence {
             roots_unchanged: self.roots_unchanged,

@@ -35,7 +35,7 @@ fn a_call_storm_has_no_impossible_stack() {
 #[test]
 fn generators_have_their_callers() {
     for_each("kernel-generators", .., |python| {
-        let target = Target::start(python, "generator_chain.py", &[]);
+        let target = Target::start(python, "generator_pipe.py", &[]);
         target.until_it_reads_stdin();
         let pool = pool(&target, 1_000, &["-F", "-r", "2000", "-d", "1"]);
         let chain = ["drive", "link_4", "link_3", "link_2", "link_1", "source"];

@@ -1,10 +1,11 @@
 //! `record --nonblocking` on a call storm. `sampling.rs` checks the recordings that pause.
 
 use std::collections::BTreeMap;
+use std::ops::RangeBounds;
 
 use crate::support::chains::Chains;
 use crate::support::shares::at_most;
-use crate::support::{Interpreter, Recording, Target, for_each_interpreter, for_each_kind};
+use crate::support::{Interpreter, Recording, Stack, Target, for_each_interpreter, for_each_kind};
 
 /// Samples by leaf function, those with an impossible stack, and those that failed.
 #[derive(Debug, Default)]
@@ -103,6 +104,48 @@ fn calls_through_c_without_pausing_have_hardly_an_impossible_stack() {
     for_each_interpreter("storm-through-c-nonblocking", (3, 14).., |python| {
         has_hardly_an_impossible_stack(python, "storm_through_c.py", &Chains::of_storm(3, 5));
     });
+}
+
+/// The frame of a suspended generator has no caller: up to a third of the stacks of a chain ended at one.
+fn chains_have_their_roots(name: &str, fixture: &str, versions: impl RangeBounds<(u32, u32)>) {
+    for_each_interpreter(name, versions, |python| {
+        let all_whole = |_| {
+            let target = Target::start(python, fixture, &[]);
+            target.until_it_reads_stdin();
+            let options = [
+                "--nonblocking",
+                "-f",
+                "raw",
+                "-F",
+                "-r",
+                "4000",
+                "-d",
+                "0.5",
+            ];
+            let pool = Recording::at_least(1_000, || Recording::of_pid(target.pid(), &options));
+            let is_cut = |stack: &&Stack| !stack.functions().starts_with(&["<module>", "run"]);
+            let cut: Vec<&Stack> = pool.stacks.iter().filter(is_cut).collect();
+            let (all, errors) = (pool.samples(), pool.errors);
+            let label = python.label();
+            println!("{label}: {all} stacks, {errors} errors, without their root: {cut:?}");
+            cut.is_empty() && errors as f64 <= at_most(0.02, all)
+        };
+        assert!((0..PROCESSES).any(all_whole), "{PROCESSES} processes");
+    });
+}
+
+#[test]
+fn chains_of_generators_have_their_roots_without_pausing() {
+    chains_have_their_roots("generator-chain-nonblocking", "generator_chain.py", ..);
+}
+
+#[test]
+fn chains_by_yield_from_have_their_roots_without_pausing() {
+    chains_have_their_roots(
+        "delegation-chain-nonblocking",
+        "delegation_chain.py",
+        (3, 3)..,
+    );
 }
 
 /// Of a stack of more than 1 MiB nothing was copied, so that each frame was read while the thread ran on:

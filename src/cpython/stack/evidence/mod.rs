@@ -32,15 +32,16 @@ pub enum LeafState {
 }
 
 /// The root frame compared with that of earlier walks. Only for running threads of versions that clear the
-/// executable of a frame that returns (3.14+).
+/// executable of a frame that returns (3.14+), and of those before 3.11.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RootState {
     /// No root has been confirmed yet, or the version needs none.
     Unknown,
     /// It is the confirmed root.
     Confirmed,
-    /// Another root was confirmed. A call from C is linked through a shim on the C stack; that memory
-    /// may have been reused, which cuts the chain short.
+    /// Another root was confirmed. In 3.14 and later a call from C is linked through a shim on the C stack; that
+    /// memory may have been reused, which cuts the chain short. Before 3.11 the chain may end at a generator
+    /// that is just resumed.
     Changed,
 }
 

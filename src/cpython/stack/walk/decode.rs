@@ -87,7 +87,7 @@ pub fn decode(
 /// generator's frame at the root is suspect, though one called from C alone looks the same. There a new
 /// `_PyCFrame` becomes the thread's before its `current_frame` is set, too (`_PyEval_EvalFrameDefault`
 /// in Python/ceval.c): what an old one left at its place on the C stack may be a suspended
-/// generator's frame. `c_entry_is_on_stack` distinguishes these.
+/// generator's frame. `first_c_entry_is_on_stack` distinguishes these.
 fn needs_caller(python: &Runtime, owned_by_generator: bool) -> bool {
     owned_by_generator || python.semantics.has_shims()
 }
@@ -133,6 +133,12 @@ pub fn is_awaiting_callee(python: &Runtime, record: &Record<'_>) -> Result<bool,
 /// frame of a generator function, which ends as it creates the generator, does not.
 pub fn clears_executable_on_return(python: &Runtime) -> bool {
     matches!(python.semantics.executable, Executable::StackRef { .. })
+}
+
+/// Whether a chain may end too early without a sign, at the frame of a generator that is just resumed (before 3.11):
+/// 2.7 has no sign, and from 3.4 on the link to the caller is copied a moment before the state.
+pub fn may_hide_missing_root(python: &Runtime) -> bool {
+    python.layout.interpreter_frame.owner.is_none()
 }
 
 /// Whether a frame is on its thread's data stack.

@@ -160,12 +160,16 @@ pub fn leaf_addr(
     }
 }
 
-/// Whether a thread's newest `_PyCFrame` was pushed by a frame of `stack`, or by no frame at all (3.11).
-/// Otherwise the stack is not complete.
+/// Whether `stack` has a frame of the thread's first call from C (3.11). Otherwise the stack is not complete.
+///
+/// Each `_PyCFrame` but the oldest, which is part of the thread state, is of one call from C and holds the newest
+/// frame of that call. They are read later than the frames, so those of a running thread may have changed, but the
+/// first call ends with the thread. A chain of generators that ends too early has no frame of it: C calls each
+/// generator, with a `_PyCFrame` of its own.
 ///
 /// # Errors
-/// When one of the two `_PyCFrame`s cannot be read.
-pub fn c_entry_is_on_stack(
+/// When a `_PyCFrame` cannot be read.
+pub fn first_c_entry_is_on_stack(
     memory: &impl RemoteMemory,
     python: &Runtime,
     thread: &ThreadState,
@@ -176,16 +180,20 @@ pub fn c_entry_is_on_stack(
         return Ok(false);
     }
     let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
-    let current_frame = thread.frame_root.offset(field.into());
-    let previous = read_ptr(
-        memory,
-        current_frame.offset(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME.into()),
-    )?;
-    if previous.is_null() {
-        return Ok(false);
+    let mut newest_frame = RemoteAddr::NULL;
+    let mut cframe = thread.frame_root;
+    // A call from C has at least one frame.
+    for _ in 0..=stack.len() {
+        let current_frame = cframe.offset(field.into());
+        let previous = current_frame.offset(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME.into());
+        let previous = read_ptr(memory, previous)?;
+        if previous.is_null() {
+            return Ok(stack.iter().any(|frame| frame.addr == newest_frame));
+        }
+        newest_frame = read_ptr(memory, current_frame)?;
+        cframe = previous;
     }
-    let caller = read_ptr(memory, previous.offset(field.into()))?;
-    Ok(caller.is_null() || stack.iter().any(|frame| frame.addr == caller))
+    Ok(false)
 }
 
 #[cfg(test)]

@@ -356,7 +356,9 @@ where
             hidden_leaf: resolved.hidden_leaf,
             hidden_caller: resolved.hidden_caller && mode == Mode::Running,
             unlinked_root: walk.evidence.unlinked_root
-                && !process.reader().c_entry_is_on_stack(memory, thread, stack),
+                && !process
+                    .reader()
+                    .first_c_entry_is_on_stack(memory, thread, stack),
             ..walk.evidence
         };
         let frames = resolved.frames;
