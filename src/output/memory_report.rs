@@ -49,25 +49,15 @@ impl MemoryReport {
             Verdict::Growing {
                 bytes_per_minute: rate,
                 since,
-            }
-            | Verdict::GrowingShared {
-                bytes_per_minute: rate,
-                since,
+                ..
             } => {
                 (bytes_per_minute, at) = (Some(rate), Some(since));
-                suspects = profile.suspects(since, SUSPECTS);
+                if verdict.is_leak() {
+                    suspects = profile.suspects(since, SUSPECTS);
+                }
             }
-            Verdict::Reclaimable {
-                bytes_per_minute: rate,
-                since,
-                ..
-            } => (bytes_per_minute, at) = (Some(rate), Some(since)),
             Verdict::Unshared { bytes: unshared } => bytes = Some(unshared),
             Verdict::Step {
-                bytes: step,
-                at: moment,
-            }
-            | Verdict::StepOf {
                 bytes: step,
                 at: moment,
                 ..

@@ -2,12 +2,12 @@
 //!
 //! RSS is the sum of memory that only the program can free and of pages that the kernel takes back on its own when
 //! it needs room: of mapped files, and those that were freed lazily (`MADV_FREE`). Growth of the latter is no leak.
-//! Shared memory can be freed by the program, too, but others may hold it as well. And RSS does not change when a page that was shared with another process is copied, although more memory is
-//! used.
+//! Shared memory can be freed by the program, too, but others may hold it as well. And RSS does not change when a page
+//! that was shared with another process is copied, although more memory is used.
 
 use std::time::Duration;
 
-use super::verdict::{Kind, Reclaimable, Verdict};
+use super::verdict::{Kind, Verdict};
 use crate::rss::thinned::Thinned;
 use crate::sampler::sample::Sample;
 
@@ -80,22 +80,16 @@ impl KindSeries {
             Verdict::Growing {
                 bytes_per_minute,
                 since,
-            } => match self.kind_of_growth(since, elapsed) {
-                Some(Kind::Reclaimable(what)) => Verdict::Reclaimable {
-                    bytes_per_minute,
-                    since,
-                    what,
-                },
-                Some(Kind::Shared) => Verdict::GrowingShared {
-                    bytes_per_minute,
-                    since,
-                },
-                None => verdict,
+                ..
+            } => Verdict::Growing {
+                bytes_per_minute,
+                since,
+                kind: self.kind_of_growth(since, elapsed),
             },
-            Verdict::Step { bytes, at } => {
+            Verdict::Step { bytes, at, .. } => {
                 let before = at.saturating_sub(elapsed / STEP_PART);
-                let what = self.kind_of_growth(before, elapsed);
-                what.map_or(verdict, |what| Verdict::StepOf { bytes, at, what })
+                let kind = self.kind_of_growth(before, elapsed);
+                Verdict::Step { bytes, at, kind }
             }
             Verdict::Stable | Verdict::Settled { .. } => self
                 .unshared()
@@ -120,11 +114,10 @@ impl KindSeries {
         let shared = grown(|point| point.shmem_bytes);
         let is_nearly_all = |bytes: u64| all > 0 && bytes as f64 >= NEARLY_ALL * all as f64;
         if is_nearly_all(files.saturating_add(freed)) {
-            return Some(Kind::Reclaimable(if files >= freed {
-                Reclaimable::MappedFiles
-            } else {
-                Reclaimable::FreedLazily
-            }));
+            return Some(match files >= freed {
+                true => Kind::MappedFiles,
+                false => Kind::FreedLazily,
+            });
         }
         is_nearly_all(shared).then_some(Kind::Shared)
     }
@@ -156,6 +149,7 @@ mod tests {
     const GROWING: Verdict = Verdict::Growing {
         bytes_per_minute: 60 << 20,
         since: Duration::ZERO,
+        kind: None,
     };
 
     /// Readings of a minute, in which each kind of memory changes evenly by so many MiB; 100 MiB at first.
@@ -197,27 +191,23 @@ mod tests {
     /// A file that was read through a mapping, and memory that was freed lazily, were called leaks.
     #[test]
     fn what_the_kernel_can_take_back_is_no_leak() {
-        for (series, what) in [
-            (series(300, 298, 0, 0), Some(Reclaimable::MappedFiles)),
-            (series(240, 0, 238, 0), Some(Reclaimable::FreedLazily)),
-            (series(240, 100, 138, 0), Some(Reclaimable::FreedLazily)),
+        for (series, kind) in [
+            (series(300, 298, 0, 0), Some(Kind::MappedFiles)),
+            (series(240, 0, 238, 0), Some(Kind::FreedLazily)),
+            (series(240, 100, 138, 0), Some(Kind::FreedLazily)),
             // A leak beside a file is a leak.
             (series(300, 200, 0, 0), None),
             (series(60, 0, 0, 0), None),
             (KindSeries::default(), None),
         ] {
             let verdict = series.explain(GROWING, MINUTE);
-            assert_eq!(verdict.is_leak(), what.is_none(), "{verdict}");
-            if let Some(what) = what {
-                assert_eq!(
-                    verdict,
-                    Verdict::Reclaimable {
-                        bytes_per_minute: 60 << 20,
-                        since: Duration::ZERO,
-                        what
-                    }
-                );
-            }
+            assert_eq!(verdict.is_leak(), kind.is_none(), "{verdict}");
+            let expected = Verdict::Growing {
+                bytes_per_minute: 60 << 20,
+                since: Duration::ZERO,
+                kind,
+            };
+            assert_eq!(verdict, expected);
         }
         // What was read of a recording of ten minutes in its first is not enough.
         assert_eq!(
@@ -242,17 +232,13 @@ mod tests {
     #[test]
     fn a_step_says_of_what_kind_it_is() {
         let (bytes, at) = (60 << 20, MINUTE / 2);
-        let step = Verdict::Step { bytes, at };
+        let step = |kind| Verdict::Step { bytes, at, kind };
         for (series, kind) in [
-            (
-                series(60, 59, 0, 0),
-                Some(Kind::Reclaimable(Reclaimable::MappedFiles)),
-            ),
+            (series(60, 59, 0, 0), Some(Kind::MappedFiles)),
             (series_of(60, 0, 59, 0, 0), Some(Kind::Shared)),
             (series(60, 0, 0, 0), None),
         ] {
-            let expected = kind.map_or(step, |what| Verdict::StepOf { bytes, at, what });
-            assert_eq!(series.explain(step, MINUTE), expected);
+            assert_eq!(series.explain(step(None), MINUTE), step(kind));
         }
     }
 

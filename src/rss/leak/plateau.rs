@@ -26,6 +26,7 @@ pub fn verdict(elapsed: Duration, readings: &[Reading], points: &[Point]) -> Ver
             Verdict::Step {
                 bytes: bytes(step),
                 at: seconds(f64::midpoint(before.at, after.at)),
+                kind: None,
             }
         } else {
             Verdict::Settled {
@@ -127,7 +128,8 @@ mod tests {
             step,
             Verdict::Step {
                 bytes: 20 << 20,
-                at
+                at,
+                kind: None,
             }
         );
         // The lower level was not observed for as long as the rise took.

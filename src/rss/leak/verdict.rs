@@ -17,24 +17,12 @@ pub enum Verdict {
         /// End of the rise, from the start of the recording.
         since: Duration,
     },
-    /// It rose steadily to the end: a leak is suspected.
+    /// It rose steadily to the end: a leak is suspected, unless the kernel takes back what it rose by.
     Growing {
         bytes_per_minute: u64,
         /// Start of this growth, after an initial rise; 0 for the whole recording.
         since: Duration,
-    },
-    /// The same, and nearly all of it is shared memory. It is not known who else holds that.
-    GrowingShared {
-        bytes_per_minute: u64,
-        /// As for `Growing`.
-        since: Duration,
-    },
-    /// It rose steadily to the end, nearly only by pages that the kernel takes back when it needs to: no leak.
-    Reclaimable {
-        bytes_per_minute: u64,
-        /// As for `Growing`.
-        since: Duration,
-        what: Reclaimable,
+        kind: Option<Kind>,
     },
     /// The baseline did not rise in the end, but so many bytes of written pages that were shared with other
     /// processes are the program's own now.
@@ -46,12 +34,7 @@ pub enum Verdict {
         bytes: u64,
         /// Time of the step, from the start of the recording.
         at: Duration,
-    },
-    /// The same, nearly only by memory of one kind.
-    StepOf {
-        bytes: u64,
-        at: Duration,
-        what: Kind,
+        kind: Option<Kind>,
     },
     /// The recording does not suffice.
     Inconclusive {
@@ -64,19 +47,22 @@ pub enum Verdict {
 /// What nearly all of a rise is, other than private memory in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Pages of shared memory.
+    /// Pages of shared memory. It is not known who else holds them.
     Shared,
-    /// Resident memory that the kernel takes back on its own.
-    Reclaimable(Reclaimable),
-}
-
-/// Resident memory that the kernel takes back on its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reclaimable {
     /// Pages of mapped files.
     MappedFiles,
     /// Memory that the program has freed by `MADV_FREE`.
     FreedLazily,
+}
+
+impl Kind {
+    /// Whether the kernel takes such memory back on its own.
+    pub fn is_reclaimable(self) -> bool {
+        match self {
+            Kind::Shared => false,
+            Kind::MappedFiles | Kind::FreedLazily => true,
+        }
+    }
 }
 
 /// Why there is no verdict.
@@ -100,9 +86,9 @@ impl Verdict {
     pub fn word(&self) -> &'static str {
         match self {
             Verdict::Stable | Verdict::Settled { .. } | Verdict::Unshared { .. } => "stable",
-            Verdict::Reclaimable { .. } => "reclaimable",
-            Verdict::Growing { .. } | Verdict::GrowingShared { .. } => "growing",
-            Verdict::Step { .. } | Verdict::StepOf { .. } => "step",
+            Verdict::Growing { .. } if !self.is_leak() => "reclaimable",
+            Verdict::Growing { .. } => "growing",
+            Verdict::Step { .. } => "step",
             Verdict::Inconclusive { .. } => "inconclusive",
         }
     }
@@ -123,7 +109,9 @@ impl Verdict {
     /// Since when a leak is suspected, if one is.
     pub fn leaks_since(&self) -> Option<Duration> {
         match *self {
-            Verdict::Growing { since, .. } | Verdict::GrowingShared { since, .. } => Some(since),
+            Verdict::Growing { since, kind, .. } => {
+                (!kind.is_some_and(Kind::is_reclaimable)).then_some(since)
+            }
             _ => None,
         }
     }
@@ -133,10 +121,8 @@ impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Kind::Shared => "shared memory",
-            Kind::Reclaimable(Reclaimable::MappedFiles) => {
-                "mapped files, the kernel takes them back when it needs to"
-            }
-            Kind::Reclaimable(Reclaimable::FreedLazily) => {
+            Kind::MappedFiles => "mapped files, the kernel takes them back when it needs to",
+            Kind::FreedLazily => {
                 "freed memory (MADV_FREE), the kernel takes it back when it needs to"
             }
         })
@@ -153,32 +139,15 @@ impl fmt::Display for Verdict {
                 write!(f, "stable after {since}, in which it grew by {size}")
             }
             Verdict::Growing {
-                bytes_per_minute, ..
-            } => write!(
-                f,
-                "growing at {}/min (leak suspected)",
-                precise_mib(bytes_per_minute)
-            ),
-            Verdict::GrowingShared {
                 bytes_per_minute,
-                since,
-            } => {
-                let growing = Verdict::Growing {
-                    bytes_per_minute,
-                    since,
-                };
-                write!(f, "{growing}: {}", Kind::Shared)
-            }
-            Verdict::StepOf { bytes, at, what } => {
-                write!(f, "{}: {what}", Verdict::Step { bytes, at })
-            }
-            Verdict::Reclaimable {
-                bytes_per_minute,
-                what,
+                kind,
                 ..
             } => {
-                let rate = precise_mib(bytes_per_minute);
-                write!(f, "growing at {rate}/min: {}", Kind::Reclaimable(what))
+                write!(f, "growing at {}/min", precise_mib(bytes_per_minute))?;
+                if self.is_leak() {
+                    f.write_str(" (leak suspected)")?;
+                }
+                write_kind(f, kind)
             }
             Verdict::Unshared { bytes } => write!(
                 f,
@@ -186,13 +155,10 @@ impl fmt::Display for Verdict {
                  copied, or these have ended",
                 precise_mib(bytes)
             ),
-            Verdict::Step { bytes, at } => {
-                write!(
-                    f,
-                    "one step of {} after {}",
-                    precise_mib(bytes),
-                    one_unit_duration(at)
-                )
+            Verdict::Step { bytes, at, kind } => {
+                let (size, at) = (precise_mib(bytes), one_unit_duration(at));
+                write!(f, "one step of {size} after {at}")?;
+                write_kind(f, kind)
             }
             Verdict::Inconclusive { elapsed, why } => {
                 if let Inconclusive::TooFewSamples(samples) = why {
@@ -215,6 +181,10 @@ impl fmt::Display for Verdict {
             }
         }
     }
+}
+
+fn write_kind(f: &mut fmt::Formatter<'_>, kind: Option<Kind>) -> fmt::Result {
+    kind.map_or(Ok(()), |kind| write!(f, ": {kind}"))
 }
 
 /// A number of bytes as verdicts hold it.
@@ -247,6 +217,7 @@ mod tests {
         let growing = |bytes_per_minute| Verdict::Growing {
             bytes_per_minute,
             since: Duration::ZERO,
+            kind: None,
         };
         for (verdict, text) in [
             (Verdict::Stable, "stable"),
@@ -266,21 +237,23 @@ mod tests {
                 Verdict::Step {
                     bytes: 50 << 20,
                     at: 12 * second,
+                    kind: None,
                 },
                 "one step of 50.0 MiB after 12 s",
             ),
             (
-                Verdict::StepOf {
+                Verdict::Step {
                     bytes: 50 << 20,
                     at: 12 * second,
-                    what: Kind::Shared,
+                    kind: Some(Kind::Shared),
                 },
                 "one step of 50.0 MiB after 12 s: shared memory",
             ),
             (
-                Verdict::GrowingShared {
+                Verdict::Growing {
                     bytes_per_minute: 3 << 20,
                     since: second,
+                    kind: Some(Kind::Shared),
                 },
                 "growing at 3.00 MiB/min (leak suspected): shared memory",
             ),
@@ -292,10 +265,10 @@ mod tests {
                 "stable after 11 h, in which it grew by 1.00 MiB",
             ),
             (
-                Verdict::Reclaimable {
+                Verdict::Growing {
                     bytes_per_minute: 298 << 20,
                     since: Duration::ZERO,
-                    what: Reclaimable::MappedFiles,
+                    kind: Some(Kind::MappedFiles),
                 },
                 "growing at 298.0 MiB/min: mapped files, the kernel takes them back when it needs to",
             ),

@@ -236,6 +236,7 @@ fn growing(points: &[Point], line: Line, since: f64) -> Trend {
     let verdict = Verdict::Growing {
         bytes_per_minute,
         since,
+        kind: None,
     };
     Trend {
         slope: line.slope,

@@ -159,7 +159,7 @@ fn a_warm_up_is_one_step() {
         },
     );
     let step = verdict(60.0, |at| if at < 20.0 { 1e7 } else { 1e8 });
-    let Verdict::Step { bytes, at } = step else {
+    let Verdict::Step { bytes, at, .. } = step else {
         panic!("{step}");
     };
     assert!((bytes as f64 / 9e7 - 1.0).abs() < 0.01, "{step}");

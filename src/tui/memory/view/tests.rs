@@ -44,6 +44,7 @@ fn snapshot() -> MemorySnapshot {
         verdict: Some(Verdict::Growing {
             bytes_per_minute: 30 * MIB,
             since: Duration::ZERO,
+            kind: None,
         }),
         functions: vec![row("take", None, 39 * MIB), row("other", None, MIB)],
         lines: vec![row("take", Some(20), 39 * MIB)],
