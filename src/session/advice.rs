@@ -15,8 +15,8 @@ const SEARCH_TIME: Duration = Duration::from_secs(1);
 const MAX_COMMAND: usize = 60;
 
 /// A hint that names the Python among the descendants of a process that is not one: PyInstaller's boot
-/// loader and shell scripts run theirs in a child. `None` when there is none.
-pub fn advice_on_children(pid: Pid) -> Option<String> {
+/// loader and shell scripts run theirs in a child. `None` when there is none. `pid_option` names a process.
+pub fn advice_on_children(pid: Pid, pid_option: impl Fn(Pid) -> String) -> Option<String> {
     let begin = Instant::now();
     let pythons: Vec<(Pid, PythonProcess)> = descendants(&[pid])
         .into_iter()
@@ -38,11 +38,11 @@ pub fn advice_on_children(pid: Pid) -> Option<String> {
     };
     let command = first.target().command_line();
     Some(format!(
-        "{relation} {} runs Python {} ({}){more}: use --pid {}, or add -s (--subprocesses) to \
+        "{relation} {} runs Python {} ({}){more}: use {}, or add -s (--subprocesses) to \
          include all child processes",
         first.pid(),
         first.version(),
         shorten(&command_line(&command.words(Secrets::Hidden)), MAX_COMMAND),
-        first.pid(),
+        pid_option(first.pid()),
     ))
 }

@@ -5,8 +5,9 @@ use std::fmt;
 use std::io::{self, Write};
 
 use super::advice;
-use crate::cpython::attach::error::AttachError;
+use crate::cpython::attach::error::{AttachError, pid_option};
 use crate::cpython::core::NoInterpreter;
+use crate::os::Pid;
 use crate::os::core_file::error::CoreError;
 use crate::text::escape::for_terminal;
 
@@ -84,20 +85,9 @@ fn names_container(words: &[OsString]) -> bool {
         .any(|word| word == "--in-container" || word.starts_with("--in-container="))
 }
 
-/// A hint with the PIDs of this machine, for a command line that gives those of a container.
-fn with_pids_of_here(hint: &str) -> String {
-    const OPTION: &str = "--pid ";
-    let mut parts = hint.split(OPTION);
-    let mut text = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let (digits, rest) = part.split_at(part.bytes().take_while(u8::is_ascii_digit).count());
-        text = text + OPTION + digits;
-        if !digits.is_empty() {
-            text += " without --in-container";
-        }
-        text += rest;
-    }
-    text
+/// The option that names a process, for a command line that gives PIDs of a container.
+fn pid_option_of_here(pid: Pid) -> String {
+    format!("{} without --in-container", pid_option(pid))
 }
 
 /// The hint and the exit status; `in_container`: what was asked for had a PID of a container.
@@ -105,10 +95,14 @@ fn advice(error: &anyhow::Error, in_container: bool) -> (Option<String>, u8) {
     if let Some(advised) = error.downcast_ref::<UserError>() {
         return (Some(advised.hint.clone()), advised.status);
     }
+    let pid_option = match in_container {
+        true => pid_option_of_here,
+        false => pid_option,
+    };
     let attach = error.downcast_ref::<AttachError>();
     let children = match attach {
         Some(AttachError::NotPython { pid, .. } | AttachError::NotFound { pid, .. }) => {
-            advice::advice_on_children(*pid)
+            advice::advice_on_children(*pid, pid_option)
         }
         _ => None,
     };
@@ -116,12 +110,8 @@ fn advice(error: &anyhow::Error, in_container: bool) -> (Option<String>, u8) {
     let core = core.map(|error| error.hint().to_owned());
     let no_interpreter = error.downcast_ref::<NoInterpreter>();
     let no_interpreter = no_interpreter.map(|error| error.hint.clone());
-    let attach = attach.map(AttachError::hint);
-    let attach = children.or(attach).map(|hint| match in_container {
-        true => with_pids_of_here(&hint),
-        false => hint,
-    });
-    let hint = attach.or(core).or(no_interpreter);
+    let attach = attach.map(|error| error.hint_with(pid_option));
+    let hint = children.or(attach).or(core).or(no_interpreter);
     (hint, FAILURE)
 }
 
@@ -174,10 +164,6 @@ mod tests {
         assert_eq!(
             hint(true).as_deref(),
             Some("give the process: --pid 7 without --in-container")
-        );
-        assert_eq!(
-            with_pids_of_here("use --pid 7, or --pid 8 or --pid PID"),
-            "use --pid 7 without --in-container, or --pid 8 without --in-container or --pid PID"
         );
     }
 

@@ -103,9 +103,19 @@ pub enum AttachError {
 /// What such a process is, in an error.
 const KERNEL_THREAD: &str = "a kernel thread";
 
+/// The option that names a process.
+pub(crate) fn pid_option(pid: Pid) -> String {
+    format!("--pid {pid}")
+}
+
 impl AttachError {
     /// The remedy, in one line.
     pub fn hint(&self) -> String {
+        self.hint_with(pid_option)
+    }
+
+    /// The same; `pid_option`: how it names processes.
+    pub(crate) fn hint_with(&self, pid_option: impl Fn(Pid) -> String) -> String {
         match self {
             AttachError::NoSuchProcess(_) => {
                 "check the pid (pgrep -af python); the process may have ended, or the pid may belong \
@@ -116,9 +126,12 @@ impl AttachError {
             AttachError::Ended { parent, .. } => format!(
                 "nothing can be read of a zombie; it goes when process {parent} waits for it, or ends"
             ),
-            AttachError::IsThread { pid, .. } => format!("give the process: --pid {pid}"),
+            AttachError::IsThread { pid, .. } => {
+                format!("give the process: {}", pid_option(*pid))
+            }
             AttachError::InVfork { parent, .. } => format!(
-                "give its parent: --pid {parent}; or wait, its program may be on a slow disk"
+                "give its parent: {}; or wait, its program may be on a slow disk",
+                pid_option(*parent)
             ),
             AttachError::NotPython { what, .. } if what == KERNEL_THREAD => {
                 "give the pid of a Python process: pgrep -af python".into()
