@@ -34,6 +34,8 @@ pub(crate) struct MemoryReport {
 pub(crate) struct SuspectReport {
     /// RSS added and never released.
     pub kept_bytes: u64,
+    /// All RSS that it has added in the same time.
+    pub added_bytes: u64,
     /// Root first.
     pub frames: Vec<String>,
 }
@@ -72,6 +74,7 @@ impl MemoryReport {
             let path = profile.stacks().path(suspect.stack).into_iter();
             SuspectReport {
                 kept_bytes: suspect.retained_bytes,
+                added_bytes: suspect.added_bytes,
                 frames: path.map(|label| profile.text(label)).collect(),
             }
         });

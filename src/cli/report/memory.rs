@@ -1,7 +1,7 @@
 //! The closing lines about memory: the verdict, and the stacks of a leak.
 
 use crate::profile::Profile;
-use crate::profile::tables::ids::StackId;
+use crate::profile::tables::ids::{LabelId, StackId};
 use crate::profile::tables::labels::Label;
 use crate::text::units::mib;
 
@@ -26,7 +26,15 @@ pub fn lines(profile: &Profile) -> Vec<String> {
             let suspects = profile.suspects(since, SUSPECTS).into_iter();
             lines.extend(suspects.map(|suspect| {
                 let size = mib(suspect.retained_bytes);
-                format!("  {size} grew {}", place(profile, suspect.stack))
+                let place = place(profile, suspect.stack);
+                let doubt = match suspect.is_certain() {
+                    true => String::new(),
+                    false => format!(
+                        ", or near it: it added {}, nearly all of it was released",
+                        mib(suspect.added_bytes)
+                    ),
+                };
+                format!("  {size} grew {place}{doubt}")
             }));
         } else {
             lines.push("  use --memory to see which functions add it".to_owned());
@@ -48,7 +56,7 @@ fn place(profile: &Profile, stack: StackId) -> String {
     }
 }
 
-/// A stack's frames, leaf first.
+/// A stack's frames, leaf first, and its process where there are several.
 fn calls(profile: &Profile, stack: StackId) -> String {
     let path = profile.stacks().path(stack);
     let mut frames: Vec<String> = path
@@ -57,8 +65,14 @@ fn calls(profile: &Profile, stack: StackId) -> String {
         .take(FRAMES)
         .map(|label| profile.text(*label))
         .collect();
-    if path.len() > FRAMES {
+    if let Some((cut @ [.., _], _)) = path.split_at_checked(path.len().saturating_sub(FRAMES)) {
         frames.push("…".to_owned());
+        let is_process = |label: &&LabelId| {
+            let label = profile.labels().get(**label);
+            matches!(label, Some(Label::Process(_)))
+        };
+        let process = cut.iter().rev().find(is_process);
+        frames.extend(process.map(|label| profile.text(*label)));
     }
     frames.join(" < ")
 }

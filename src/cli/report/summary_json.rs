@@ -54,6 +54,7 @@
 //!     "at_seconds": 0.0,       when that was, or since when it grows; else null
 //!     "suspects": [{           the stacks that it grew in; [] without --memory and a leak
 //!       "kept_bytes": 1048576,
+//!       "added_bytes": 1572864,  if this is more than 100 times as much, others may have added what stayed
 //!       "frames": ["…"]        root first
 //!     }]
 //!   }
@@ -149,6 +150,7 @@ struct Memory {
 #[derive(Serialize)]
 struct Suspect {
     kept_bytes: u64,
+    added_bytes: u64,
     frames: Vec<String>,
 }
 
@@ -236,6 +238,7 @@ impl Memory {
             .then(|| profile.total_growth());
         let suspects = report.suspects.into_iter().map(|suspect| Suspect {
             kept_bytes: suspect.kept_bytes,
+            added_bytes: suspect.added_bytes,
             frames: suspect.frames,
         });
         Some(Memory {
