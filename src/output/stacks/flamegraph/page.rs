@@ -1,7 +1,7 @@
 //! [`Page`]: the SVG around the frames: title, facts, legend, style and script.
 //!
 //! Viewers that do not run the script show it at a width of 1,200, or scaled to theirs. In a browser the script
-//! lays it out for the window's width.
+//! lays it out for the window's width. Without frames there is no script, and lines that fit half of that.
 
 use std::io::{self, Write};
 
@@ -11,6 +11,8 @@ use crate::output::svg::escape;
 
 /// Width without the script.
 const WIDTH: usize = 1_200;
+/// Width without frames.
+const EMPTY_WIDTH: usize = WIDTH / 2;
 /// Empty space at both sides.
 const PAD: usize = 10;
 /// Width of a character, in font sizes; the widest common monospace fonts have 0.602.
@@ -51,17 +53,13 @@ impl Page {
     /// # Errors
     /// Those of `out`.
     pub fn write(&self, frames: Option<&Frames<'_>>, out: &mut dyn Write) -> io::Result<()> {
-        let (header, top) = self.header();
+        let width = frames.map_or(EMPTY_WIDTH, |_| WIDTH);
+        let (header, top) = self.header(width);
         let height = top + PAD + frames.map_or(0, |frames| frames.bottom - frames.top);
-        // Without a script it is scaled to the window.
-        let size = match frames {
-            Some(_) => format!("width=\"{WIDTH}\" height=\"{height}\""),
-            None => "preserveAspectRatio=\"xMidYMin\"".to_owned(),
-        };
         writeln!(
             out,
-            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg version=\"1.1\" {size} \
-             viewBox=\"0 0 {WIDTH} {height}\" xmlns=\"http://www.w3.org/2000/svg\" \
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<svg version=\"1.1\" width=\"{width}\" \
+             height=\"{height}\" viewBox=\"0 0 {width} {height}\" xmlns=\"http://www.w3.org/2000/svg\" \
              xmlns:fg=\"http://github.com/jonhoo/inferno\">"
         )?;
         let title = escape(&self.title);
@@ -87,16 +85,12 @@ impl Page {
     }
 
     /// The elements above the frames, and where they end.
-    fn header(&self) -> (String, usize) {
+    fn header(&self, width: usize) -> (String, usize) {
         let mut y = PAD;
-        let title = text(
-            "title",
-            std::slice::from_ref(&self.title),
-            TITLE_SIZE,
-            &mut y,
-        );
-        let facts = text("facts", &self.facts, TEXT_SIZE, &mut y);
-        let details = text("details", &self.details, TEXT_SIZE, &mut y);
+        let mut text = |id, parts: &[String], size| text(id, parts, size, width, &mut y);
+        let title = text("title", std::slice::from_ref(&self.title), TITLE_SIZE);
+        let facts = text("facts", &self.facts, TEXT_SIZE);
+        let details = text("details", &self.details, TEXT_SIZE);
         let legend = self.legend(&mut y);
         (format!("{title}{facts}{details}{legend}"), y + LEADING)
     }
@@ -122,19 +116,26 @@ impl Page {
     }
 }
 
-/// Parts joined by a dot, in lines no longer than the picture is wide; moves `y` below them.
-fn text(id: &str, parts: &[String], size: usize, y: &mut usize) -> String {
+/// Parts joined by a dot, in lines no longer than the picture is wide; moves `y` below them. A part that is longer is
+/// broken between words.
+fn text(id: &str, parts: &[String], size: usize, picture: usize, y: &mut usize) -> String {
     if parts.is_empty() {
         return String::new();
     }
+    let fits = |line: &str| width(line, size) <= picture - 2 * PAD;
     let mut lines: Vec<String> = Vec::new();
     for (index, part) in parts.iter().enumerate() {
         let dot = if index + 1 < parts.len() { " ·" } else { "" };
-        match lines.last_mut() {
-            Some(line) if width(&format!("{line} {part}{dot}"), size) <= WIDTH - 2 * PAD => {
-                *line += &format!(" {part}{dot}");
+        let part = format!("{part}{dot}");
+        let words = match fits(&part) {
+            true => vec![part.as_str()],
+            false => part.split(' ').collect(),
+        };
+        for word in words {
+            match lines.last_mut() {
+                Some(line) if fits(&format!("{line} {word}")) => *line += &format!(" {word}"),
+                _ => lines.push(word.to_owned()),
             }
-            _ => lines.push(format!("{part}{dot}")),
         }
     }
     let mut element = format!("<text id=\"{id}\">");
