@@ -109,7 +109,7 @@ impl StackReader {
                 },
             },
         };
-        // `walk::c_entry_is_on_stack` reads `previous` there.
+        // `walk::newest_c_entry_is_on_stack` reads `previous` there.
         const { assert!(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME == 8) };
         plan.fits().then_some(plan)
     }
@@ -154,8 +154,8 @@ impl StackReader {
         let collection = gc::collection(copy, python, thread.state.interpreter);
         thread.collection = collection.ok().flatten();
         let ends_unlinked = stack.last().is_some_and(|frame| frame.is_unlinked);
-        let unlinked_root =
-            ends_unlinked && !self.c_entry_is_on_stack(copy, thread, stack.as_slice());
+        let is_linked = || walk::newest_c_entry_is_on_stack(copy, python, &thread.state, stack);
+        let unlinked_root = ends_unlinked && !is_linked().unwrap_or(false);
         Ok(CopiedStack { unlinked_root })
     }
 

@@ -160,6 +160,32 @@ pub fn leaf_addr(
     }
 }
 
+/// Whether a thread's newest `_PyCFrame` was pushed by a frame of `stack`, or by no frame at all (3.11). Otherwise the
+/// stack is not complete. Enough for a thread that has not run while its stack and this were copied.
+///
+/// # Errors
+/// When one of the two newest `_PyCFrame`s cannot be read.
+pub fn newest_c_entry_is_on_stack(
+    memory: &impl RemoteMemory,
+    python: &Runtime,
+    thread: &ThreadState,
+    stack: &[RawFrame],
+) -> Result<bool, ReadError> {
+    let semantics = &python.semantics;
+    if semantics.has_shims() || semantics.frame_root != FrameRoot::CFrame {
+        return Ok(false);
+    }
+    let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
+    let current_frame = thread.frame_root.offset(field.into());
+    let previous = current_frame.offset(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME.into());
+    let previous = read_ptr(memory, previous)?;
+    if previous.is_null() {
+        return Ok(false);
+    }
+    let caller = read_ptr(memory, previous.offset(field.into()))?;
+    Ok(caller.is_null() || stack.iter().any(|frame| frame.addr == caller))
+}
+
 /// Whether `stack` has a frame of the thread's first call from C (3.11). Otherwise the stack is not complete.
 ///
 /// Each `_PyCFrame` but the oldest, which is part of the thread state, is of one call from C and holds the newest
