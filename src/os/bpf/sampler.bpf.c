@@ -172,14 +172,14 @@ static __attribute__((always_inline)) int is_of(struct process *process, u64 sta
 	return its_tid == tid;
 }
 
-// The thread state of the current thread: the one that user space has named, or, of a new thread, the one that holds
-// the GIL. What was named may be another thread's by now, since ids are used again.
+// The thread state of the current thread: the one that holds the GIL, or, of a thread without it, the one that is
+// known. What is known may be another thread's by now, since ids are used again.
 static __attribute__((always_inline)) u64 find_state(struct process *process, u32 tid)
 {
 	u64 holder = 0;
 	u32 own_tid = tid;
 	u64 *known = map_lookup(&threads, &tid);
-	if (!process->pthread || !process->tid_in_pthread)
+	if (!process->tid_in_pthread)
 		return known ? *known : 0;
 	if (process->ns_ino) {
 		struct ids ids;
@@ -187,19 +187,18 @@ static __attribute__((always_inline)) u64 find_state(struct process *process, u3
 			return 0;
 		own_tid = ids.pid;
 	}
+	if (process->gil_holder && probe_read_user(&holder, 8, (void *)process->gil_holder) == 0 && holder &&
+	    is_of(process, holder, own_tid)) {
+		if (!known)
+			map_update(&threads, &tid, &holder, 0);
+		return holder;
+	}
 	if (known) {
 		u64 state = *known;
 		if (is_of(process, state, own_tid))
 			return state;
 	}
-	if (!process->gil_holder)
-		return 0;
-	if (probe_read_user(&holder, 8, (void *)process->gil_holder) != 0 || !holder)
-		return 0;
-	if (!is_of(process, holder, own_tid))
-		return 0;
-	map_update(&threads, &tid, &holder, 0);
-	return holder;
+	return 0;
 }
 
 static __attribute__((always_inline)) u64 mixed(u64 mix, u64 field)

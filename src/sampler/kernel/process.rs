@@ -92,6 +92,7 @@ impl CopiedProcess {
             .listed_at
             .is_none_or(|listed| has_run && is_old(listed))
             || has_unknown
+            || self.plan.is_none()
         {
             self.list(process, tgid, bpf, batch, has_unknown);
         }
@@ -146,13 +147,20 @@ impl CopiedProcess {
         }
         let ids = bpf.ids();
         let mut listed: HashMap<u32, RemoteAddr> = HashMap::new();
-        // Newest first: of a thread in several interpreters, the newest state.
+        let mut is_in_several = false;
         for tracked in &process.threads.threads {
             let tid = tracked.thread.os_thread_id;
             let tid = tid.and_then(|tid| key(process, ids, tid));
             if let Some(tid) = tid.filter(|_| !tracked.thread.has_ended) {
-                listed.entry(tid).or_insert(tracked.thread.state.addr);
+                is_in_several |= listed.insert(tid, tracked.thread.state.addr).is_some();
             }
+        }
+        if is_in_several {
+            // Each of its states has a part of its stack.
+            self.forget(tgid, bpf);
+            let problem = "has a thread in several interpreters, which --engine kernel does not sample: leave it out";
+            self.report(process, problem, batch);
+            return;
         }
         for tid in self.threads.keys().filter(|tid| !listed.contains_key(tid)) {
             bpf.remove_thread(*tid);
@@ -198,18 +206,20 @@ impl CopiedProcess {
             Some(plan) => bpf
                 .add_process(tgid, plan)
                 .err()
-                .map(|error| error.to_string()),
-            None => Some("its structures are larger than any known".to_owned()),
+                .map(|error| format!("is not sampled: {error}")),
+            None => Some("has structures that are larger than any known".to_owned()),
         };
         match problem {
-            Some(problem) if !self.was_reported => {
-                self.was_reported = true;
-                batch
-                    .errors
-                    .push(format!("process {}: {problem}", target.pid()));
-            }
-            Some(_) => {}
+            Some(problem) => self.report(process, &problem, batch),
             None => self.plan = added,
+        }
+    }
+
+    /// Tells the user, once, why the process is not sampled.
+    fn report(&mut self, process: &SampledProcess, problem: &str, batch: &mut Batch<'_>) {
+        if !std::mem::replace(&mut self.was_reported, true) {
+            let pid = process.process.pid();
+            batch.errors.push(format!("process {pid} {problem}"));
         }
     }
 
@@ -255,9 +265,10 @@ impl CopiedProcess {
     /// Samples the process no more.
     pub fn forget(&mut self, tgid: u32, bpf: &mut BpfSampler) {
         bpf.remove_process(tgid);
-        for tid in self.threads.keys() {
-            bpf.remove_thread(*tid);
+        for (tid, _) in self.threads.drain() {
+            bpf.remove_thread(tid);
         }
+        self.plan = None;
     }
 }
 

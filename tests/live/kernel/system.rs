@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{for_each, is_had, options};
+use super::{for_each, is_had, options, record};
 use crate::support::{
     Container, Recording, Sampling, Target, for_each_kind, interpreters, pyspy_rs, said, wait_until,
 };
@@ -74,6 +74,18 @@ fn children_are_sampled() {
                     .all(|name| recording.samples_with(name).0 > 0)
             },
         );
+    });
+}
+
+/// Each of its thread states has a part of its stack, and a part of a stack is not one that was.
+#[test]
+fn a_thread_in_several_interpreters_is_an_error() {
+    for_each("kernel-interpreters", (3, 8).., |python| {
+        let target = Target::start(python, "interpreters.py", &["shared", "2"]);
+        let recording = record(&target, &["-d", "0.5"]);
+        assert!(recording.stacks().is_empty(), "{}", recording.file);
+        let problem = "has a thread in several interpreters";
+        assert!(recording.stderr.contains(problem), "{}", recording.stderr);
     });
 }
 
