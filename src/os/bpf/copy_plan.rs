@@ -321,7 +321,9 @@ impl Record {
         if plan.cframe.is_some() {
             for _ in 0..2 {
                 let addr = word(&self.bytes, at).map_or(RemoteAddr::NULL, RemoteAddr);
-                parts.push((addr, at + 8..at + 8 + CFRAME));
+                if !addr.is_null() {
+                    parts.push((addr, at + 8..at + 8 + CFRAME));
+                }
                 at += 8 + CFRAME;
             }
         }
@@ -420,3 +422,6 @@ impl RemoteMemory for RecordMemory<'_> {
         self.find(addr, len)
     }
 }
+
+#[cfg(test)]
+mod tests;
