@@ -64,28 +64,39 @@ impl Seen {
 }
 
 /// Takes shares until they are as near as that many points. Others are taken only where a crowd was in
-/// the way: then the program may have had no CPU in the part of the time that was sampled.
+/// the way: then the program may have had no CPU in the part of the time that was sampled, or there are too
+/// few samples.
+///
+/// # Panics
+/// If the tenth has too few samples, too.
 fn calmly<const LEN: usize>(
     points: &[f64; LEN],
-    mut take: impl FnMut() -> [Share; LEN],
+    mut take: impl FnMut() -> Result<[Share; LEN], String>,
 ) -> [Share; LEN] {
     let mut shares = take();
     for _ in 0..9 {
-        let near = |(share, points): (&Share, &f64)| share.is_near(*points);
-        let are_near = shares.iter().zip(points).all(near);
-        if are_near || !shares.iter().any(Share::is_cpu_contended) {
-            break;
+        match &shares {
+            Err(why) => println!("again: {why}"),
+            Ok(shares) => {
+                let near = |(share, points): (&Share, &f64)| share.is_near(*points);
+                let are_near = shares.iter().zip(points).all(near);
+                if are_near || !shares.iter().any(Share::is_cpu_contended) {
+                    break;
+                }
+            }
         }
         shares = take();
     }
-    shares
+    shares.unwrap_or_else(|why| panic!("ten times, the last with {why}"))
 }
 
 /// Records a program that knows how much time three functions take, on every interpreter; then all
 /// of them together, where a small bias shows that one recording hides.
 fn split_is_right(mode: &str) {
     const FUNCTIONS: [&str; 3] = ["ten_percent", "thirty_percent", "sixty_percent"];
+    const PLANNED: [f64; 3] = [0.1, 0.3, 0.6];
     let pooled = RefCell::new(Vec::new());
+    let plans = RefCell::new(Vec::new());
     for_each_interpreter(&format!("split-{mode}"), .., |python| {
         let _alone = alone();
         let mut target = Target::start(python, "shares.py", &[mode]);
@@ -98,31 +109,40 @@ fn split_is_right(mode: &str) {
             // A thread that waits for a CPU counts as active, but is sampled less often then: the truth
             // is between CPU time and wall time.
             let truth = |i: usize| [cpu[i] / sum(cpu), wall[i] / sum(wall)];
+            plans
+                .borrow_mut()
+                .push([0, 1, 2].map(|i| cpu[i] / sum(cpu)));
             let hits = FUNCTIONS.map(|function| samples_at(stacks, function));
             let all: u64 = hits.iter().sum();
-            assert!(all >= 500, "only {all} samples");
             // Beside the three there are only the turns of the loop around them.
             let total: u64 = stacks.iter().map(|stack| stack.count).sum();
             let others = total - all;
-            assert!(others <= total / 10, "{others} of {total} elsewhere");
-            [0, 1, 2].map(|i| {
-                let [own, _] = truth(i);
-                let planned = [0.1, 0.3, 0.6][i];
-                assert!(
-                    mode == "locked" || (own - planned).abs() < 0.02,
-                    "the program's own: {cpu:?} s"
-                );
+            if all < 500 || others > total / 10 {
+                return Err(format!("{total} samples, {others} of them elsewhere"));
+            }
+            Ok([0, 1, 2].map(|i| {
                 let share = Share::new(hits[i], all, truth(i), seen.missed);
                 println!("{} {}: {}", python.label(), FUNCTIONS[i], share.describe());
                 share
-            })
+            }))
         });
         for (function, share) in FUNCTIONS.into_iter().zip(shares) {
             share.assert_near(function, 0.0);
             pooled.borrow_mut().push((function, share));
         }
     });
-    for function in FUNCTIONS {
+    let plans = plans.borrow();
+    for (i, function) in FUNCTIONS.into_iter().enumerate() {
+        // Of all versions: a host that takes the CPU away for 20 ms adds two points to a slice of one second.
+        let own = plans.iter().map(|plan| plan[i]).sum::<f64>() / plans.len() as f64;
+        println!(
+            "all {function}: {:.2} % of the program's own CPU time",
+            own * 100.0
+        );
+        assert!(
+            mode == "locked" || (own - PLANNED[i]).abs() < 0.02,
+            "{function}: {own} of the program's own CPU time, of {plans:.3?}"
+        );
         let pooled = pooled.borrow();
         let own = || pooled.iter().filter(|(of, _)| *of == function);
         let share = Share::pooled(own().map(|(_, share)| share));
@@ -200,11 +220,11 @@ fn a_quarter_busy_is_a_quarter_active() {
         let functions = ["quarter_of_4_ms", "quarter_of_20_ms", "quarter_of_100_ms"];
         let shares = calmly(&[3.0; 3], || {
             let seen = Seen::record(&mut target, 2000, 1.0, 1000.0);
-            functions.map(|function| {
+            Ok(functions.map(|function| {
                 let share = active_share(function, &seen, 1);
                 println!("{} {function}: {}", python.label(), share.describe());
                 share
-            })
+            }))
         });
         for (function, share) in functions.into_iter().zip(shares) {
             share.assert_near(function, 3.0);

@@ -7,14 +7,13 @@ use std::fmt;
 use std::fs;
 use std::hash::{Hash, Hasher};
 use std::ops::{Range, RangeBounds};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use std::thread;
 
 use super::require::required_versions;
-use super::versions::{finish, supported};
+use super::versions::{finish, outcome, supported};
 use super::{checkout, fixtures};
 
 /// A version of CPython, as in `3.12.1`.
@@ -187,8 +186,7 @@ fn for_each_of(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter
     if is_empty(name, &chosen) {
         return;
     }
-    let passes = |python: &Interpreter| catch_unwind(AssertUnwindSafe(|| case(python))).is_ok();
-    let outcomes = chosen.into_iter().map(|python| (python, passes(python)));
+    let outcomes = chosen.into_iter().map(|python| outcome(python, &case));
     finish(name, outcomes.collect());
 }
 

@@ -1,5 +1,6 @@
 //! A few CPythons that stand for all, cases that run on all of them at once, and how a case ends.
 
+use std::any::Any;
 use std::fs;
 use std::ops::RangeBounds;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -94,18 +95,26 @@ pub fn at_once(name: &str, chosen: Vec<&Interpreter>, case: impl Fn(&Interpreter
     finish(name, outcomes);
 }
 
-fn outcome<'a>(python: &'a Interpreter, case: impl Fn(&Interpreter)) -> Outcome<'a> {
+pub(super) fn outcome<'a>(python: &'a Interpreter, case: impl Fn(&Interpreter)) -> Outcome<'a> {
     let result = catch_unwind(AssertUnwindSafe(|| case(python)));
-    (python, result.is_ok())
+    (python, result.map_err(|panic| message_of(&*panic)))
 }
 
-/// An interpreter, and whether the case passed on it.
-pub(super) type Outcome<'a> = (&'a Interpreter, bool);
+/// What a panic says.
+fn message_of(panic: &(dyn Any + Send)) -> String {
+    let owned = panic.downcast_ref::<String>().map(String::as_str);
+    let text = owned.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("a panic without a message").to_owned()
+}
 
-/// Says on which interpreters a case ran, and fails if it failed on any. Their messages are above.
+/// An interpreter, and the message if the case failed on it.
+pub(super) type Outcome<'a> = (&'a Interpreter, Result<(), String>);
+
+/// Says on which interpreters a case ran, and fails if it failed on any, with the messages: a log of many
+/// tests may be cut in the middle.
 pub(super) fn finish(name: &str, outcomes: Vec<Outcome>) {
-    let label = |(python, passed): &Outcome| {
-        let mark = if *passed { "" } else { "!" };
+    let label = |(python, result): &Outcome| {
+        let mark = if result.is_ok() { "" } else { "!" };
         format!(" {}{mark}", python.label())
     };
     let line: String = outcomes.iter().map(label).collect();
@@ -113,13 +122,12 @@ pub(super) fn finish(name: &str, outcomes: Vec<Outcome>) {
     record(name, &line);
     let failed: Vec<String> = outcomes
         .iter()
-        .filter(|(_, passed)| !passed)
-        .map(|(python, _)| python.to_string())
+        .filter_map(|(python, result)| Some(format!("{python}: {}", result.as_ref().err()?)))
         .collect();
     assert!(
         failed.is_empty(),
         "case {name} failed on {}",
-        failed.join(", ")
+        failed.join("\nand on ")
     );
 }
 
