@@ -160,24 +160,38 @@ pub fn for_each_interpreter(
     for_each_of(name, interpreters().iter().filter(within).collect(), case);
 }
 
-/// As [`for_each_interpreter`], on [`newest_of_each_kind`].
+/// As [`for_each_interpreter`], on one interpreter [of each kind](of_each_kind).
 pub fn for_each_kind(name: &str, case: impl Fn(&Interpreter)) {
-    for_each_of(name, newest_of_each_kind(), case);
+    for_each_kind_in(name, .., case);
 }
 
-/// The newest interpreter of each kind: Python 2, frames in objects of their own (to 3.10), frames in the
-/// thread's data stack (3.11, 3.12), interpreters that describe themselves (3.13+). For what takes long
-/// and depends on how stacks are read, not on the version.
-pub fn newest_of_each_kind() -> Vec<&'static Interpreter> {
+/// The same, of the interpreters whose (major, minor) is within `versions`.
+pub fn for_each_kind_in(
+    name: &str,
+    versions: impl RangeBounds<(u32, u32)>,
+    case: impl Fn(&Interpreter),
+) {
+    for_each_of(name, of_each_kind(versions), case);
+}
+
+/// The newest interpreter of each kind within `versions`: Python 2, frames in objects of their own (to 3.10),
+/// frames in the thread's data stack (3.11, 3.12), interpreters that describe themselves (3.13+). For what takes
+/// long and depends on how stacks are read, not on the version. All of them where `PYSPY_TEST_ALL_VERSIONS` is set.
+pub fn of_each_kind(versions: impl RangeBounds<(u32, u32)>) -> Vec<&'static Interpreter> {
     let kinds = [
         (2, 0)..(3, 0),
         (3, 0)..(3, 11),
         (3, 11)..(3, 13),
         (3, 13)..(4, 0),
     ];
-    let newest = |versions: &Range<(u32, u32)>| {
-        let within = |python: &&Interpreter| versions.contains(&python.version.minor_pair());
-        interpreters().iter().rfind(within)
+    let within = |python: &&Interpreter| versions.contains(&python.version.minor_pair());
+    let all = interpreters().iter().filter(within);
+    if std::env::var_os("PYSPY_TEST_ALL_VERSIONS").is_some() {
+        return all.collect();
+    }
+    let newest = |kind: &Range<(u32, u32)>| {
+        let is_of = |python: &&Interpreter| kind.contains(&python.version.minor_pair());
+        all.clone().rfind(is_of)
     };
     kinds.iter().filter_map(newest).collect()
 }

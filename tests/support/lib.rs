@@ -34,8 +34,8 @@ mod versions;
 pub use container::Container;
 pub use dump::{Dump, Frame, Local, Thread};
 pub use interpreters::{
-    Interpreter, Place, Version, for_each_interpreter, for_each_kind, interpreters,
-    newest_of_each_kind,
+    Interpreter, Place, Version, for_each_interpreter, for_each_kind, for_each_kind_in,
+    interpreters, of_each_kind,
 };
 pub use locals::assert_locals;
 pub use packages::{cache, published_crate};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::require::has_root;
 use crate::support::{
-    Target, WATCHDOG, assert_pyspy_rs, binary, fixtures, interpreters, newest_of_each_kind,
+    Target, WATCHDOG, assert_pyspy_rs, binary, fixtures, interpreters, of_each_kind,
 };
 
 /// An attach is given up after 5 s, a list of processes as well. On a loaded machine we get a tenth of a
@@ -64,7 +64,7 @@ fn choose_beside(program: &Path, arguments: &[&OsStr], times: u32) -> String {
             times=$((times - 1))
         done
     "#;
-    let kinds = newest_of_each_kind();
+    let kinds = of_each_kind(..);
     let python = kinds.iter().find(|python| python.root.is_none());
     let python = python.copied().unwrap_or(&interpreters()[0]);
     let folder = tempfile::tempdir().unwrap();

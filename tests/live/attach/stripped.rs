@@ -4,7 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::{Interpreter, Target, fixtures, for_each_at_once, pyspy_rs};
+use crate::support::{
+    Interpreter, Target, at_once, fixtures, for_each_at_once, of_each_kind, pyspy_rs,
+};
 
 /// What the interpreter's own sysconfig says under a key.
 fn config(python: &Interpreter, key: &str) -> String {
@@ -142,38 +144,44 @@ fn build_static(python: &Interpreter, folder: &Path, flag: &str) -> Option<PathB
 
 #[test]
 fn stripped_static_program() {
-    for_each_at_once("stripped static program", ..(3, 14), |python| {
-        for (flag, without, others) in [
-            ("-pie", Without::Symbols, 0),
-            ("-pie", Without::Sections, 2),
-            ("-no-pie", Without::Sections, 0),
-            ("-no-pie", Without::Symbols, 2),
-        ] {
-            let place = python.new_place("bin");
-            let Some(program) = build_static(python, &place.host, flag) else {
-                println!("SKIPPED {python} {flag}: it has no such static library, or no headers");
-                continue;
-            };
-            strip(&program, without);
-            let embedder = Interpreter {
-                executable: program,
-                ..python.clone()
-            };
-            let script = python.fixture("waits.py");
-            let mut command = embedder.command(&[script.as_os_str()]);
-            command.env("PYTHONHOME", config(python, "get_config_var('prefix')"));
-            command.env("EMBED_NO_SITE", "1");
-            command.env("EMBED_INTERPRETERS", others.to_string());
-            let target = Target::start_command(command);
-            let by = assert_dumped(python, &target, others);
-            let minor = python.version.minor_pair();
-            // The section came with 3.10, the cookie with 3.13.
-            let expected = match without {
-                Without::Symbols if minor >= (3, 10) => "the section .PyRuntime",
-                _ if minor >= (3, 13) => "the cookie of its debug offsets",
-                _ => "a scan of its data",
-            };
-            assert_eq!(by, expected, "{flag} without {without:?}");
-        }
-    });
+    at_once(
+        "stripped static program",
+        of_each_kind(..(3, 14)),
+        |python| {
+            for (flag, without, others) in [
+                ("-pie", Without::Symbols, 0),
+                ("-pie", Without::Sections, 2),
+                ("-no-pie", Without::Sections, 0),
+                ("-no-pie", Without::Symbols, 2),
+            ] {
+                let place = python.new_place("bin");
+                let Some(program) = build_static(python, &place.host, flag) else {
+                    println!(
+                        "SKIPPED {python} {flag}: it has no such static library, or no headers"
+                    );
+                    continue;
+                };
+                strip(&program, without);
+                let embedder = Interpreter {
+                    executable: program,
+                    ..python.clone()
+                };
+                let script = python.fixture("waits.py");
+                let mut command = embedder.command(&[script.as_os_str()]);
+                command.env("PYTHONHOME", config(python, "get_config_var('prefix')"));
+                command.env("EMBED_NO_SITE", "1");
+                command.env("EMBED_INTERPRETERS", others.to_string());
+                let target = Target::start_command(command);
+                let by = assert_dumped(python, &target, others);
+                let minor = python.version.minor_pair();
+                // The section came with 3.10, the cookie with 3.13.
+                let expected = match without {
+                    Without::Symbols if minor >= (3, 10) => "the section .PyRuntime",
+                    _ if minor >= (3, 13) => "the cookie of its debug offsets",
+                    _ => "a scan of its data",
+                };
+                assert_eq!(by, expected, "{flag} without {without:?}");
+            }
+        },
+    );
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::{Target, for_each_interpreter, pyspy_rs, until};
+use crate::support::{Target, for_each_interpreter, for_each_kind, pyspy_rs, until};
 
 /// What a dump writes to stdout, without the thread that knows the truth and so all the secrets.
 fn dump(target: &Target, arguments: &[&str]) -> String {
@@ -106,7 +106,7 @@ fn says(target: &mut Target) -> u64 {
 /// on a crowded machine, the thread lacks a CPU for longer than that anyway.
 #[test]
 fn a_deep_stack_is_not_paused_for_long() {
-    for_each_interpreter("locals-pause", .., |python| {
+    for_each_kind("locals-pause", |python| {
         let mut target = Target::start(python, "deep_locals.py", &["600"]);
         says(&mut target);
         let dump = target.dump(&["-ll"]).json;

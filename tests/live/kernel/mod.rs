@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use crate::support::require::skip;
 use crate::support::{
-    Interpreter, Recording, Target, for_each_interpreter, interpreters, pyspy_rs,
+    Interpreter, Recording, Target, for_each_interpreter, for_each_kind_in, interpreters, pyspy_rs,
 };
 
 /// Options of a recording by the kernel.
@@ -27,6 +27,13 @@ fn record(target: &Target, others: &[&str]) -> Recording {
 fn for_each(name: &str, versions: impl RangeBounds<(u32, u32)>, case: impl Fn(&Interpreter)) {
     if is_had() {
         for_each_interpreter(name, versions, case);
+    }
+}
+
+/// The same on one interpreter of each kind: for what takes long and does not depend on the version.
+fn for_each_kind(name: &str, versions: impl RangeBounds<(u32, u32)>, case: impl Fn(&Interpreter)) {
+    if is_had() {
+        for_each_kind_in(name, versions, case);
     }
 }
 

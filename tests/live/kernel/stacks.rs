@@ -1,6 +1,6 @@
 //! Stacks, names and times.
 
-use super::{for_each, options, record};
+use super::{for_each, for_each_kind, options, record};
 use crate::record::churn::{code_churn, is_possible_thread};
 use crate::support::chains::Chains;
 use crate::support::shares::samples_at;
@@ -54,7 +54,7 @@ fn generators_have_their_callers() {
 /// A code object that is freed between a sample and its naming must not lend its address to another's name.
 #[test]
 fn code_that_comes_and_goes_has_no_other_ones_name() {
-    for_each("kernel-code-churn", .., |python| {
+    for_each_kind("kernel-code-churn", .., |python| {
         let (stacks, errors) = code_churn(python, "1", &["--engine", "kernel"]);
         let all = samples(&stacks);
         assert!(
@@ -67,7 +67,7 @@ fn code_that_comes_and_goes_has_no_other_ones_name() {
 /// Threads are sampled from their first moment on, before we know them.
 #[test]
 fn threads_that_come_and_go_are_seen() {
-    for_each("kernel-thread-churn", .., |python| {
+    for_each_kind("kernel-thread-churn", .., |python| {
         let target = Target::start(python, "thread_churn.py", &[]);
         let pool = Pool::until(
             || record(&target, &["-F", "-r", "1000", "-d", "1"]),
@@ -88,7 +88,7 @@ fn threads_that_come_and_go_are_seen() {
 
 #[test]
 fn a_deep_stack_is_whole_and_a_deeper_one_is_an_error() {
-    for_each("kernel-deep", .., |python| {
+    for_each_kind("kernel-deep", .., |python| {
         let deep = Target::start(python, "deep_busy.py", &["1000"]);
         let pool = pool(&deep, 20, &["-F", "-r", "500", "-d", "0.5"]);
         let in_down = |stack: &&Stack| stack.functions().contains(&"down");
@@ -113,7 +113,7 @@ fn a_deep_stack_is_whole_and_a_deeper_one_is_an_error() {
 /// Each stack weighs what its thread has used since the stack before, so that no CPU time is missing.
 #[test]
 fn cpu_time_is_that_of_the_kernel() {
-    for_each("kernel-cpu", .., |python| {
+    for_each_kind("kernel-cpu", .., |python| {
         let mut target = Target::start(python, "cpu_burn.py", &["0.8"]);
         let sampling = Sampling::start(target.pid(), &options(&["--cpu", "-F", "-r", "200"]));
         target.say("");

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::{for_each, is_had, options, record};
+use super::{for_each, for_each_kind, is_had, options, record};
 use crate::support::{
-    Container, Recording, Sampling, Target, for_each_kind, interpreters, pyspy_rs, said, wait_until,
+    Container, Recording, Sampling, Target, interpreters, pyspy_rs, said, wait_until,
 };
 
 /// Ids of threads are those of the machine, or of the namespace in which both are.
@@ -15,7 +15,7 @@ fn a_container_is_sampled_from_outside_and_from_inside() {
     if !is_had() || !Container::can_be_made() {
         return;
     }
-    for_each_kind("kernel-container", |python| {
+    for_each_kind("kernel-container", .., |python| {
         let container = Container::start(python, "lively.py");
         let is_busy = |recording: &Recording| recording.file.contains("busy (lively.py");
         let pid = container.pid;
@@ -63,7 +63,7 @@ fn without_the_capabilities_the_error_says_which() {
 
 #[test]
 fn children_are_sampled() {
-    for_each("kernel-children", .., |python| {
+    for_each_kind("kernel-children", .., |python| {
         let options = options(&["-s", "-r", "500"]);
         Recording::until(
             || Recording::launch(python, &["later_children.py"], &options),
@@ -80,7 +80,7 @@ fn children_are_sampled() {
 /// Each of its thread states has a part of its stack, and a part of a stack is not one that was.
 #[test]
 fn a_thread_in_several_interpreters_is_an_error() {
-    for_each("kernel-interpreters", (3, 8).., |python| {
+    for_each_kind("kernel-interpreters", (3, 8).., |python| {
         let target = Target::start(python, "interpreters.py", &["shared", "2"]);
         let recording = record(&target, &["-d", "0.5"]);
         assert!(recording.stacks().is_empty(), "{}", recording.file);

@@ -6,8 +6,8 @@ use std::ops::Range;
 use crate::support::chains::Chains;
 use crate::support::shares::at_most;
 use crate::support::{
-    Interpreter, Pool, Recording, Sampling, Stack, Target, for_each_interpreter, samples,
-    wait_until,
+    Interpreter, Pool, Recording, Sampling, Stack, Target, for_each_interpreter, for_each_kind,
+    samples, wait_until,
 };
 
 /// How many stacks a test wants to have seen on each interpreter.
@@ -135,7 +135,7 @@ fn depths(python: &Interpreter, options: &[&str]) -> (Vec<Stack>, Vec<Stack>, u6
 
 #[test]
 fn recursion_that_grows_and_shrinks_has_every_frame() {
-    for_each_interpreter("depths", .., |python| {
+    for_each_kind("depths", |python| {
         let (right, wrong, errors) = depths(python, &[]);
         assert!(wrong.is_empty(), "{wrong:?}");
         let all = samples(&right);
@@ -145,7 +145,7 @@ fn recursion_that_grows_and_shrinks_has_every_frame() {
 
 #[test]
 fn recursion_that_grows_and_shrinks_has_every_frame_without_pausing() {
-    for_each_interpreter("depths-nonblocking", .., |python| {
+    for_each_kind("depths-nonblocking", |python| {
         let (right, wrong, _) = depths(python, &["--nonblocking"]);
         let wrong = samples(&wrong);
         let all = wrong + samples(&right);

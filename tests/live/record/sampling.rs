@@ -10,8 +10,8 @@ use nix::fcntl::OFlag;
 
 use crate::support::chains::{Chains, assert_possible};
 use crate::support::{
-    Interpreter, Pool, Recording, Stack, Target, for_each_interpreter, interpreters, samples,
-    wait_until, wait_until_it_samples,
+    Interpreter, Pool, Recording, Stack, Target, for_each_interpreter, for_each_kind, interpreters,
+    samples, wait_until, wait_until_it_samples,
 };
 
 #[test]
@@ -79,7 +79,7 @@ fn generators_that_switch_fast_have_no_impossible_stack() {
 
 #[test]
 fn sleepers_sleep_on_and_are_idle() {
-    for_each_interpreter("sleepers", .., |python| {
+    for_each_kind("sleepers", |python| {
         let mut target = Target::start(python, "sleepers.py", &[]);
         let options = ["-f", "raw", "-F", "-t", "-r", "400", "-d", "1"];
         Recording::until(
@@ -95,7 +95,7 @@ fn sleepers_sleep_on_and_are_idle() {
 
 #[test]
 fn threads_in_one_long_sleep_are_never_active() {
-    for_each_interpreter("long-sleep", .., |python| {
+    for_each_kind("long-sleep", |python| {
         let target = Target::start(python, "gil.py", &["50"]);
         let options = ["-f", "raw", "-F", "-r", "400", "-d", "1"];
         let pool = Pool::until(
@@ -111,7 +111,7 @@ fn threads_in_one_long_sleep_are_never_active() {
 
 #[test]
 fn resident_memory_is_what_the_kernel_says() {
-    for_each_interpreter("rss", .., |python| {
+    for_each_kind("rss", |python| {
         let target = Target::start(python, "gil.py", &["1"]);
         let recording = Recording::of_pid(target.pid(), &["-f", "raw", "-d", "0.5"]);
         let status = fs::read_to_string(format!("/proc/{}/status", target.pid())).unwrap();

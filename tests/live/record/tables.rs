@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crate::support::require::has_root;
 use crate::support::{
     Interpreter, Recording, Target, WATCHDOG, assert_pyspy_rs, at_once, fixtures,
-    for_each_interpreter, for_each_kind, newest_of_each_kind, until,
+    for_each_interpreter, for_each_kind, of_each_kind, until,
 };
 
 /// One row of a table, by heading.
@@ -198,7 +198,7 @@ fn said_of(
 
 #[test]
 fn sources_that_are_no_files_are_refused_without_harm() {
-    at_once("table-odd-sources", newest_of_each_kind(), |python| {
+    at_once("table-odd-sources", of_each_kind(..), |python| {
         let place = python.new_place("src");
         let path = |name: &str| place.seen.join(name).to_str().unwrap().to_owned();
         let on_host = |name: &str| place.host.join(name);
@@ -262,7 +262,7 @@ fn a_target_gets_no_file_shown_that_it_may_not_read() {
     if !has_root("reading what the target may not") {
         return;
     }
-    at_once("table-secrets", newest_of_each_kind(), |python| {
+    at_once("table-secrets", of_each_kind(..), |python| {
         let place = python.new_place("src");
         // The folder above is its maker's only.
         for folder in place.host.ancestors().take(2) {

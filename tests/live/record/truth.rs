@@ -1,6 +1,8 @@
 //! Recordings against what the program knows of itself, on every interpreter.
 
-use crate::support::{Recording, Stack, Target, for_each_at_once, for_each_interpreter};
+use crate::support::{
+    Recording, Stack, Target, for_each_at_once, for_each_interpreter, for_each_kind,
+};
 use serde_json::Value;
 
 /// A flame graph as XML, which must be well-formed; it has the DTD's name in its head.
@@ -30,7 +32,7 @@ fn a_launched_program_is_seen_from_its_first_frames_on() {
 
 #[test]
 fn labels_follow_the_options() {
-    for_each_interpreter("labels", .., |python| {
+    for_each_kind("labels", |python| {
         let target = Target::start(python, "shares.py", &["long"]);
         let label = |options: &[&str]| {
             let mut all = vec!["-f", "raw", "-r", "500", "-d", "0.1"];

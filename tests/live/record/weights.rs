@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::support::bench::python;
-use crate::support::{Recording, Target, for_each_interpreter};
+use crate::support::{Recording, Target, for_each_interpreter, for_each_kind};
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use pyspy_rs::{
@@ -96,7 +96,7 @@ fn weight_in(profile: &Profile, function: &str) -> u64 {
 }
 
 fn sums_up(mode: &str, pausing: Pausing) {
-    for_each_interpreter(&format!("cpu-{mode}-{pausing:?}"), .., |python| {
+    for_each_kind(&format!("cpu-{mode}-{pausing:?}"), |python| {
         let target = Target::start(python, "cpu_time.py", &[mode]);
         let (profile, with_gil, used) = record_cpu_time(&target, pausing, 0.8);
         let weight = profile.total_weight();
@@ -180,7 +180,7 @@ fn every_format_weighs_nanoseconds() {
 
 #[test]
 fn gil_idle_and_cpu_agree() {
-    for_each_interpreter("cpu-options", .., |python| {
+    for_each_kind("cpu-options", |python| {
         // One thread spins and holds the GIL, three sleep all the time.
         let target = Target::start(python, "gil.py", &["3"]);
         let sum = |options: &[&str]| {

@@ -2,7 +2,9 @@
 
 use std::process::Stdio;
 
-use crate::support::{Dump, Recording, Stack, Target, for_each_interpreter, pyspy_rs};
+use crate::support::{
+    Dump, Recording, Stack, Target, for_each_interpreter, for_each_kind, pyspy_rs,
+};
 
 /// A child's pid, as children.py reports it.
 fn child(target: &Target, kind: &str) -> u64 {
@@ -153,7 +155,7 @@ fn children_that_come_later_are_found() {
 
 #[test]
 fn a_child_that_ends_costs_nothing() {
-    for_each_interpreter("ending-children", .., |python| {
+    for_each_kind("ending-children", |python| {
         // Fifty children that live for some milliseconds each.
         let options = ["-s", "-f", "raw", "-F", "-r", "500"];
         let recording = Recording::launch(python, &["later_children.py", "50"], &options);
