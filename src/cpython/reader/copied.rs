@@ -8,7 +8,7 @@ use python_offsets::semantics::{Executable, FrameRoot, GilHolder};
 
 use super::StackReader;
 use crate::cpython::code::frame_table::{FrameId, FrameTable};
-use crate::cpython::code::identity::{Generation, head_len, identifying_fields};
+use crate::cpython::code::identity::{Generation, generation_field, head_len, identifying_fields};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::ReadError;
 use crate::cpython::read::record::span;
@@ -20,7 +20,7 @@ use crate::cpython::threads::list::PythonThread;
 use crate::cpython::threads::{gc, gil, interpreter};
 use crate::cpython::values::object::Objects;
 use crate::os::Tid;
-use crate::os::bpf::copy_plan::{CopyPlan, MAX_RANGE, Texts};
+use crate::os::bpf::copy_plan::{CopyPlan, GenerationCounter, MAX_RANGE, Texts};
 use crate::os::memory::RemoteMemory;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::memory::prefetch::{Prefetch, PrefetchPolicy};
@@ -74,6 +74,8 @@ impl StackReader {
         let ranges = gil_range
             .into_iter()
             .chain(collection.map(|addr| (addr, 8)));
+        let interpreter = thread.state.interpreter.addr;
+        let counter = generation_field(python, interpreter);
         let (frame, code) = (&layout.interpreter_frame, &layout.code_object);
         let ascii = layout.unicode_object.asciiobject_size as usize;
         let bytes = layout.bytes_object.ob_sval as usize;
@@ -108,6 +110,12 @@ impl StackReader {
                     None => [bytes; 3],
                 },
             },
+            generation: counter.map(|(addr, len)| GenerationCounter {
+                addr,
+                len,
+                interpreter,
+                in_state: state.interp as usize,
+            }),
         };
         // `walk::newest_c_entry_is_on_stack` reads `previous` there.
         const { assert!(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME == 8) };

@@ -40,7 +40,7 @@ const TOO_DEEP: u32 = 4;
 const UNKNOWN_THREAD: u32 = 8;
 
 /// The number of words of `struct process`.
-pub const PLAN_WORDS: usize = 5 + 2 * MAX_RANGES + 3 + 4 + 1 + CODE_FIELDS + 1 + 2 * TEXTS;
+pub const PLAN_WORDS: usize = 5 + 2 * MAX_RANGES + 3 + 4 + 1 + CODE_FIELDS + 1 + 2 * TEXTS + 4;
 
 /// What is copied of the threads of one process. All offsets are in bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +74,19 @@ pub struct CopyPlan {
     pub code_fields: [usize; CODE_FIELDS],
     /// The strings among them, which a freed code object may still lead to after they have been used again.
     pub texts: Texts,
+    /// A counter that moves whenever the address of a code object may be used again, if there is one.
+    pub generation: Option<GenerationCounter>,
+}
+
+/// Where an interpreter counts its code objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GenerationCounter {
+    /// The address of the counter, and its length: 4 or 8 bytes.
+    pub addr: RemoteAddr,
+    pub len: usize,
+    /// The interpreter whose code objects it counts, and where a thread state has the address of its interpreter.
+    pub interpreter: RemoteAddr,
+    pub in_state: usize,
 }
 
 /// Strings that distinguish code objects: by length and hash, or where no hash was computed by the first bytes.
@@ -106,6 +119,11 @@ impl CopyPlan {
                 .iter()
                 .chain(&self.texts.fields)
                 .all(|at| is_within(*at, self.code_len))
+            && self.generation.is_none_or(|counter| {
+                [4, 8].contains(&counter.len)
+                    && is_within(counter.in_state, self.state_len)
+                    && counter.in_state.is_multiple_of(8)
+            })
             // The program masks them by these.
             && [self.frame_root, self.previous, self.executable]
                 .iter()
@@ -140,7 +158,16 @@ impl CopyPlan {
         .chain(self.code_fields.iter().map(|at| *at as u64))
         .chain([self.texts.head as u64])
         .chain(self.texts.fields.map(|at| at as u64))
-        .chain(self.texts.data.map(|at| at as u64));
+        .chain(self.texts.data.map(|at| at as u64))
+        .chain(self.generation.map_or([0; 4], |counter| {
+            let GenerationCounter {
+                addr,
+                len,
+                interpreter,
+                in_state,
+            } = counter;
+            [addr.0, len as u64, interpreter.0, in_state as u64]
+        }));
         for (word, value) in words.iter_mut().zip(all) {
             *word = value;
         }

@@ -96,6 +96,12 @@ struct process {
 	u64 text_head;
 	u64 text_fields[TEXTS];
 	u64 text_data[TEXTS];
+	// A counter that moves whenever the address of a code object of this interpreter may be used again, and its
+	// length, 4 or 8 bytes; 0: there is none. Where in a thread state is the pointer to its interpreter.
+	u64 generation;
+	u64 generation_len;
+	u64 interpreter;
+	u64 state_interpreter;
 };
 
 // Flags of a record.
@@ -125,11 +131,25 @@ struct scratch {
 	u64 frame;
 	u32 flags;
 	u32 tgid;
+	// The counter of code objects; 0: their identities are not known from before.
+	u64 generation;
+};
+
+// The identity of a code object while the counter has this value.
+struct code_key {
+	u64 tgid;
+	u64 addr;
+};
+
+struct known_code {
+	u64 generation;
+	u64 identity;
 };
 
 struct map_definition SEC("maps") settings = {MAP_ARRAY, 4, sizeof(struct settings), 1};
 struct map_definition SEC("maps") processes = {MAP_HASH, 4, sizeof(struct process), 4096};
 struct map_definition SEC("maps") threads = {MAP_LRU_HASH, 4, 8, 16384};
+struct map_definition SEC("maps") known_codes = {MAP_LRU_HASH, sizeof(struct code_key), sizeof(struct known_code), 16384};
 // User space sets the sizes of these: CPUs, and bytes.
 struct map_definition SEC("maps") scratches = {MAP_ARRAY, 4, sizeof(struct scratch), 1};
 struct map_definition SEC("maps") windows = {MAP_ARRAY, 4, 8, 1};
@@ -227,7 +247,7 @@ static __attribute__((always_inline)) u64 text(struct scratch *scratch, struct p
 	return mix;
 }
 
-// What identifies the code object at `addr`: a mix of its fields, as `code_identity` in copy_plan.rs computes it.
+// What identifies the code object at `addr`: a mix of its fields, as `code_identities` in copy_plan.rs computes it.
 static __attribute__((always_inline)) u64 identity(struct scratch *scratch, struct process *process, u64 addr)
 {
 	u64 len = process->code_len & (CODE_LEN - 1);
@@ -246,6 +266,22 @@ static __attribute__((always_inline)) u64 identity(struct scratch *scratch, stru
 		mix = text(scratch, process, mix, *(u64 *)(scratch->code + at), process->text_data[i]);
 	}
 	return mix;
+}
+
+// The same, from before while the counter has not moved: then the object at this address is the same.
+static __attribute__((always_inline)) u64 known_identity(struct scratch *scratch, struct process *process, u64 addr)
+{
+	struct code_key key = {scratch->tgid, addr};
+	u64 generation = scratch->generation;
+	if (generation) {
+		struct known_code *known = map_lookup(&known_codes, &key);
+		if (known && known->generation == generation)
+			return known->identity;
+	}
+	struct known_code code = {generation, identity(scratch, process, addr)};
+	if (generation)
+		map_update(&known_codes, &key, &code, 0);
+	return code.identity;
 }
 
 SEC("perf_event")
@@ -339,6 +375,13 @@ int sample(void *context)
 			at += 8 + CFRAME_LEN;
 		}
 	}
+	u64 generation = 0;
+	u64 interpreter = *(u64 *)(scratch->bytes + state_at + (process->state_interpreter & (STATE_LEN - 8)));
+	len = process->generation_len;
+	if (interpreter == process->interpreter && (len == 4 || len == 8) &&
+	    probe_read_user(&generation, len, (void *)process->generation) != 0)
+		generation = 0;
+	scratch->generation = generation;
 	scratch->at = at;
 	scratch->frame = flags & UNREADABLE ? 0 : frame;
 	scratch->flags = flags;
@@ -378,7 +421,7 @@ int frames(void *context)
 			break;
 		}
 		u64 code = *(u64 *)(copy + 16 + executable) & ~process->tag_mask;
-		*(u64 *)(copy + 8) = identity(scratch, process, code);
+		*(u64 *)(copy + 8) = known_identity(scratch, process, code);
 		frame = *(u64 *)(copy + 16 + previous);
 		at += 16 + frame_len;
 		count++;
