@@ -114,20 +114,26 @@ fn sample(
     (run, profile)
 }
 
-/// The kernel's engine, if it is to take the samples.
+/// The kernel's engine, if it is to take the samples and can.
 ///
 /// # Errors
 /// When the user asked for it and it cannot be had.
 fn load_engine(process: &Process, options: &RecordOptions) -> anyhow::Result<Option<KernelEngine>> {
-    if options.engine != EngineChoice::Kernel {
-        return Ok(None);
-    }
+    let may_pause = match options.engine {
+        EngineChoice::Auto => true,
+        EngineChoice::Kernel => false,
+        EngineChoice::Pause | EngineChoice::Read => return Ok(None),
+    };
     let pid = match process {
         Process::Running(pid) => *pid,
         Process::Launch(_) => std::process::id().cast_signed(),
     };
-    match KernelEngine::load(pid, options.sampling.rate_hz) {
+    match KernelEngine::load(pid, options.sampling.rate_hz, may_pause) {
         Ok(engine) => Ok(Some(engine)),
+        Err(error) if may_pause => {
+            log::info!("threads are paused at each sample: {error}");
+            Ok(None)
+        }
         Err(error) => {
             let message = format!("--engine kernel cannot be used: {error}");
             let hint = "leave out --engine kernel: the program is paused for some 50 µs at each sample then";

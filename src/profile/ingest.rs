@@ -87,6 +87,7 @@ impl Profile {
         counts.ticks += 1;
         counts.errors = counts.errors.saturating_add(sample.errors.len() as u64);
         counts.torn = counts.torn.saturating_add(sample.torn);
+        counts.idle = counts.idle.saturating_add(sample.idle);
         self.last_elapsed = sample.elapsed;
         let readings = sample.processes.iter().filter_map(|one| one.rss_bytes);
         if let Some(total) = readings.reduce(u64::saturating_add) {

@@ -437,18 +437,22 @@ impl Sampler {
         for (process, parent) in self.pending.find(&self.processes, now, now) {
             self.add_process(process, parent);
         }
-        let mut drain = engine.drain(now, self.options.duration);
+        let mut drain = engine.drain(now, self.options.duration, self.has_ended);
         drain.beside.notices = self.pending.notices();
         let targets = self.processes.iter().map(|one| one.process.target());
         drain.beside.memory = self.memory.poll(now, targets.map(PollTarget::of));
-        let cpu_time = self.options.capture.cpu_time;
+        let capture = self.options.capture;
+        let stop = Arc::clone(&self.options.stop);
+        let is_last = self.has_ended;
         let (frames, pending) = (&mut self.frames, &mut self.pending);
         self.processes.retain_mut(|process| {
             let pid = process.process.pid();
             if process.execed_at.is_some() {
                 return pending.contains(pid);
             }
-            if engine.sample(process, &mut drain, frames, cpu_time) {
+            // What is left is sampled at last, in a shorter time: there may be many processes.
+            let is_left = !is_last && stop.load(Ordering::Relaxed);
+            if is_left || engine.sample(process, &mut drain, frames, &capture) {
                 return true;
             }
             let parent = process.parent;
@@ -458,6 +462,8 @@ impl Sampler {
             }
             has_execed
         });
+        let pauses = drain.pauses.drain(..);
+        pauses.for_each(|pause| self.stats.pauses.record(pause));
         engine.complete(drain, &self.processes, self.has_ended);
     }
 }

@@ -23,6 +23,9 @@ pub struct Sample {
     pub notices: Vec<String>,
     /// Stacks that are missing because they changed while they were read; not among the errors.
     pub torn: u64,
+    /// Threads that were idle at this tick, beside those in `processes`: the kernel engine takes stacks of threads
+    /// on a CPU only.
+    pub idle: u64,
     /// Memory readings of the processes beside their RSS, at most once a second; every few seconds without
     /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). Empty in all other samples.
     pub memory: Vec<MemoryReading>,

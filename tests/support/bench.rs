@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
+use super::recording::engine;
 use super::{Interpreter, WATCHDOG, interpreters, pyspy_rs};
 
 /// The newest Python that needs no chroot: what is tested here does not depend on the version.
@@ -114,6 +115,7 @@ impl Bench {
         command
             .arg(binary.get_program())
             .arg("record")
+            .args(engine(&self.options))
             .args(&self.options)
             .current_dir(self.folder.path())
             .env("PYTHONDONTWRITEBYTECODE", "1")

@@ -1,6 +1,6 @@
 //! A run of `record`, and its folded stacks as values.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Debug;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
@@ -283,6 +283,7 @@ impl Recording {
         let mut command = pyspy_rs();
         command
             .arg("record")
+            .args(engine(options))
             .args(options)
             .arg("-o")
             .arg(path)
@@ -390,6 +391,25 @@ impl Recording {
         let with = stacks.iter().filter(has).map(|stack| stack.count).sum();
         (with, all)
     }
+}
+
+/// The option that chooses the engine of `PYSPY_TEST_ENGINE`, or else the one that pauses, where these options can be
+/// had with it.
+pub(super) fn engine(options: &[impl AsRef<OsStr>]) -> Option<String> {
+    const OTHERS: [&str; 8] = [
+        "-i",
+        "--idle",
+        "-m",
+        "--memory",
+        "--nonblocking",
+        "--engine",
+        "mprof",
+        "timeline",
+    ];
+    let engine = std::env::var("PYSPY_TEST_ENGINE").unwrap_or_else(|_| "pause".to_owned());
+    let is_other = |option: &str| OTHERS.contains(&option) || option.starts_with("--engine=");
+    let mut options = options.iter().filter_map(|option| option.as_ref().to_str());
+    (!options.any(is_other)).then(|| format!("--engine={engine}"))
 }
 
 fn count(value: &Value) -> u64 {

@@ -265,8 +265,9 @@ pub struct RecordArgs {
     #[arg(short, long, help_heading = "Sampling")]
     pub memory: bool,
 
-    /// Who takes the samples; kernel: a BPF program in timer interrupts, nothing is paused (needs
-    /// root); pause: threads are paused while they are read; read: as --nonblocking
+    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts,
+    /// nothing is paused (needs root); pause: threads are paused while they are read; read: as
+    /// --nonblocking
     #[arg(
         long,
         value_enum,

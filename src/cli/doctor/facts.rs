@@ -24,6 +24,7 @@ use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::state::RunState;
 use crate::os::work_budget::{ATTACH, EXAMINE};
 use crate::os::{Pid, Tid};
+use crate::sampler::kernel::KernelEngine;
 use crate::session::errors::without_number;
 use crate::text::secrets::Secrets;
 
@@ -110,7 +111,10 @@ pub fn process(pid: Pid, facts: &ProcessFacts, secrets: Secrets) -> Process {
     }
 }
 
-/// Tries the ways to read a process and, with `seizes`, to pause it. Also returns why pausing failed.
+/// The rate with which the kernel engine is tried, in samples per second.
+const TRIAL_HZ: u32 = 100;
+
+/// Tries the ways to read a process and, with `seizes`, to pause it and to have the kernel sample it. Also returns why pausing failed.
 pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let deadline = Deadline::after(EXAMINE);
     let mappings = read_mappings(pid, deadline).unwrap_or_default();
@@ -127,10 +131,16 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
         process_vm_readv: way(try_process_vm_readv(pid, at)),
         proc_mem: way(try_proc_mem(pid, at)),
         ptrace_seize: AccessMethod::default(),
+        kernel_engine: AccessMethod::default(),
     };
     if !seizes {
         return (access, None);
     }
+    let kernel = KernelEngine::load(pid, TRIAL_HZ, false).err();
+    access.kernel_engine = AccessMethod {
+        works: Some(kernel.is_none()),
+        error: kernel.map(|error| error.to_string()),
+    };
     // The main thread, unless it ended before the others.
     let lives = |tid: &Tid| RunState::of_thread(pid, *tid).is_ok_and(|s| s != RunState::Zombie);
     let tid = tasks::thread_ids(pid)

@@ -139,7 +139,7 @@ pub struct PythonPart {
     pub interpreters: usize,
 }
 
-/// The ways to read and to pause the process.
+/// The ways to read, to pause and to sample the process.
 #[derive(Debug, Default, Serialize)]
 pub struct Access {
     /// Reads several ranges in one call.
@@ -147,6 +147,8 @@ pub struct Access {
     /// Reads one range per call.
     pub proc_mem: AccessMethod,
     pub ptrace_seize: AccessMethod,
+    /// Sampling by a BPF program in the kernel, as `record --engine kernel` does.
+    pub kernel_engine: AccessMethod,
 }
 
 #[derive(Debug, Default, Serialize)]

@@ -170,7 +170,8 @@ impl<W: Write> Page<'_, W> {
         self.section("Access")?;
         self.line("process_vm_readv", labels::access(&access.process_vm_readv))?;
         self.line("/proc/PID/mem", labels::access(&access.proc_mem))?;
-        self.line("pausing (ptrace)", labels::access(&access.ptrace_seize))
+        self.line("pausing (ptrace)", labels::access(&access.ptrace_seize))?;
+        self.line("kernel engine", labels::access(&access.kernel_engine))
     }
 
     fn python(&mut self, python: &PythonPart) -> io::Result<()> {

@@ -219,7 +219,8 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         ..sampling
     };
     let tables = tables(&args, format)?;
-    if args.engine == EngineChoice::Kernel && (memory || sampling.selection.idle) {
+    let needs_pauses = memory || sampling.selection.idle || sampling.nonblocking;
+    if args.engine == EngineChoice::Kernel && needs_pauses {
         let message = "--engine kernel samples threads on a CPU: --idle, --memory and formats that show memory need \
                        --engine pause";
         return Err(usage_error("record", message));
@@ -256,7 +257,10 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         hide_progress: args.hideprogress,
         min_width: args.min_width.unwrap_or_default(),
         capture: args.capture,
-        engine: args.engine,
+        engine: match args.engine {
+            EngineChoice::Auto if needs_pauses => EngineChoice::Pause,
+            engine => engine,
+        },
     })
 }
 

@@ -377,12 +377,14 @@ fn low(word: u64) -> u32 {
     u32::try_from(word & 0xffff_ffff).unwrap_or(0)
 }
 
-/// Why a record lacks frames.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a record lacks frames. What it displays goes on with what has the stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Defect {
     /// A page was not in memory, and it cannot be fetched in an interrupt.
+    #[error("has a stack of which a part is not in memory")]
     Unreadable,
     /// It has more than [`MAX_FRAMES`].
+    #[error("has a stack deeper than {MAX_FRAMES} frames")]
     TooDeep,
 }
 

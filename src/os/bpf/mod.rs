@@ -150,12 +150,19 @@ impl BpfSampler {
         // A little shorter than a window. So each window has a sample, the second of two in one is left out, and
         // the moment moves through the window: no program can run in step with it for long.
         let period = SamplePolicy::Period((window_ns - window_ns / 100).max(1));
+        let mut events = 0;
+        let mut refusal = None;
         for cpu in cpus {
             let scope = PerfEventScope::AllProcessesOneCpu { cpu };
             let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-            sample
-                .attach(clock, scope, period, false)
-                .map_err(|error| BpfError::of("open perf events", &error))?;
+            match sample.attach(clock, scope, period, false) {
+                Ok(_) => events += 1,
+                // One that went offline just now, or is not there at all.
+                Err(error) => refusal = Some(error),
+            }
+        }
+        if let Some(error) = refusal.filter(|_| events == 0) {
+            return Err(BpfError::of("open perf events", &error));
         }
         Ok(BpfSampler {
             ids,

@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use log::debug;
 use nix::time::{ClockId, clock_gettime};
 
-use super::processes::sampled::SampledProcess;
+use super::capture::options::CaptureOptions;
+use super::processes::sampled::{Outcome, SampledProcess};
 use super::sample::{ProcessSample, Sample};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::reader::copied::CopyWalker;
@@ -21,6 +22,7 @@ use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
 use crate::os::bpf::copy_plan::Record;
 use crate::os::bpf::{BpfError, BpfSampler};
+use crate::os::deadline::Deadline;
 use process::{Batch, CopiedProcess};
 
 /// How often the ring is emptied: names are read while their code objects still live.
@@ -29,11 +31,21 @@ const INTERVAL: Duration = Duration::from_millis(50);
 const INTERVAL_WITH_CHILDREN: Duration = Duration::from_millis(10);
 /// The longest interval, whatever the rate.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
+/// How long naming the stacks of one process may take each time. The first time all names are new.
+const PROCESS_LIMIT: Duration = Duration::from_secs(1);
+/// How long naming the last stacks of all processes may take, when the recording is over.
+const LAST_LIMIT: Duration = Duration::from_millis(250);
+/// The shortest time between two samples of a process that is paused.
+const MIN_PAUSED_INTERVAL: Duration = Duration::from_millis(1);
 
 /// The kernel's part of a sampler, and what its records are made into.
 pub struct KernelEngine {
     bpf: BpfSampler,
     window_ns: u64,
+    /// Whether a process that the kernel cannot sample is paused instead.
+    may_pause: bool,
+    /// The last window in which processes were paused.
+    paused_window: Option<u64>,
     /// The start of the first window, on `CLOCK_MONOTONIC`.
     start_ns: u64,
     /// The same.
@@ -41,6 +53,8 @@ pub struct KernelEngine {
     /// By the process id that records have.
     processes: HashMap<u32, CopiedProcess>,
     walker: CopyWalker,
+    /// Records of processes that were left for the next time, by the process id that records have.
+    left: HashMap<u32, Vec<Record>>,
     batches: u64,
     /// Stacks whose windows are not complete yet.
     windows: BTreeMap<u64, Vec<(Pid, StackTrace)>>,
@@ -52,20 +66,23 @@ pub struct KernelEngine {
 
 impl KernelEngine {
     /// An engine that is ready to take samples at this rate. `pid` is the process that will be sampled, or one in
-    /// its PID namespace.
+    /// its PID namespace. `may_pause`: a process that the kernel cannot sample is paused at each sample instead.
     ///
     /// # Errors
     /// When the kernel cannot, or does not permit it.
-    pub fn load(pid: Pid, rate_hz: u32) -> Result<KernelEngine, BpfError> {
+    pub fn load(pid: Pid, rate_hz: u32, may_pause: bool) -> Result<KernelEngine, BpfError> {
         let window_ns = 1_000_000_000 / u64::from(rate_hz.max(1));
         let (start_ns, start) = (monotonic_ns(), Instant::now());
         Ok(KernelEngine {
             bpf: BpfSampler::load(pid, window_ns)?,
             window_ns,
+            may_pause,
+            paused_window: None,
             start_ns,
             start,
             processes: HashMap::new(),
             walker: CopyWalker::default(),
+            left: HashMap::new(),
             batches: 0,
             windows: BTreeMap::new(),
             next_window: 0,
@@ -89,8 +106,16 @@ impl KernelEngine {
             true => INTERVAL_WITH_CHILDREN,
             false => INTERVAL,
         };
-        let of_window = Duration::from_nanos(self.window_ns / 4).min(MAX_INTERVAL);
-        let drained = self.drained_at.map(|at| at + interval.max(of_window));
+        let window = Duration::from_nanos(self.window_ns);
+        let is_paused = self
+            .processes
+            .values()
+            .any(|one| one.is_paused(Instant::now()));
+        let interval = match is_paused {
+            true => window.max(MIN_PAUSED_INTERVAL),
+            false => interval.max((window / 4).min(MAX_INTERVAL)),
+        };
+        let drained = self.drained_at.map(|at| at + interval);
         drained.unwrap_or(self.start)
     }
 
@@ -99,13 +124,14 @@ impl KernelEngine {
         self.ready.pop_front()
     }
 
-    /// Empties the ring. What was sampled after this time since the start is left out.
-    pub fn drain(&mut self, now: Instant, duration: Option<Duration>) -> Drain {
+    /// Empties the ring. What was sampled after this time since the start is left out. `is_last`: the recording is
+    /// over, and nobody should wait for it.
+    pub fn drain(&mut self, now: Instant, duration: Option<Duration>, is_last: bool) -> Drain {
         self.drained_at = Some(now);
         self.batches += 1;
         let time = duration.and_then(|time| u64::try_from(time.as_nanos()).ok());
         let end_ns = time.map(|time| self.start_ns.saturating_add(time));
-        let mut records: HashMap<u32, Vec<Record>> = HashMap::new();
+        let mut records = std::mem::take(&mut self.left);
         self.bpf.drain(|record| {
             if end_ns.is_none_or(|end| record.time_ns < end) {
                 records.entry(record.tgid).or_default().push(record);
@@ -117,7 +143,14 @@ impl KernelEngine {
         });
         Drain {
             now,
+            is_last,
+            is_paused_window: false,
+            deadline: match is_last {
+                true => Deadline::after(LAST_LIMIT),
+                false => Deadline::NEVER,
+            },
             end_ns,
+            pauses: Vec::new(),
             records,
             beside: Sample {
                 errors: dropped.into_iter().collect(),
@@ -132,7 +165,7 @@ impl KernelEngine {
         process: &mut SampledProcess,
         drain: &mut Drain,
         frames: &mut FrameTable,
-        cpu_time: bool,
+        options: &CaptureOptions,
     ) -> bool {
         let pid = process.process.pid();
         let Some(key) = process::key(process, self.bpf.ids(), pid) else {
@@ -144,16 +177,20 @@ impl KernelEngine {
             number: self.batches,
             window_ns: self.window_ns,
             now: drain.now,
-            frames,
-            cpu_time,
+            deadline: drain.deadline.or_earlier(Deadline::after(PROCESS_LIMIT)),
+            frames: &mut *frames,
+            cpu_time: options.cpu_time,
+            may_pause: self.may_pause,
             walker: &mut self.walker,
             errors: &mut drain.beside.errors,
+            notices: &mut drain.beside.notices,
             torn: &mut drain.beside.torn,
             traces: Vec::new(),
         };
         let one = self.processes.entry(key).or_default();
         one.sample(process, key, records, &mut self.bpf, &mut batch);
         let traces = batch.traces;
+        let is_paused = one.is_paused(drain.now);
         if has_ended {
             one.forget(key, &mut self.bpf);
             self.processes.remove(&key);
@@ -162,12 +199,57 @@ impl KernelEngine {
             let window = self.window_at(time_ns);
             self.windows.entry(window).or_default().push((pid, trace));
         }
+        if is_paused && !has_ended && !drain.is_last {
+            return self.sample_paused(process, drain, frames, options);
+        }
         !has_ended
+    }
+
+    /// Samples a process as the pausing engine does, once in a window; `false` if it has ended or runs another
+    /// program.
+    fn sample_paused(
+        &mut self,
+        process: &mut SampledProcess,
+        drain: &mut Drain,
+        frames: &mut FrameTable,
+        options: &CaptureOptions,
+    ) -> bool {
+        let window = self.window_at(monotonic_ns());
+        if self.paused_window.is_some_and(|last| window <= last) && !drain.is_paused_window {
+            return true;
+        }
+        self.paused_window = Some(window);
+        drain.is_paused_window = true;
+        let result = process.sample(frames, options, Instant::now());
+        if let Some(problem) = result.cannot_pause {
+            let beside = &mut drain.beside;
+            beside
+                .notices
+                .push(format!("warning: {problem}; reading it without a pause"));
+        }
+        match result.outcome {
+            Outcome::Sampled(sampled) => {
+                let pid = sampled.process.pid;
+                let traces = sampled.process.traces.into_iter();
+                let window = self.windows.entry(window).or_default();
+                window.extend(traces.map(|trace| (pid, trace)));
+                drain.beside.errors.extend(sampled.errors);
+                drain.beside.torn += sampled.torn;
+                drain.pauses.extend(sampled.pauses);
+                true
+            }
+            Outcome::Failed(error) => {
+                drain.beside.errors.push(error);
+                true
+            }
+            Outcome::Execed | Outcome::Ended => false,
+        }
     }
 
     /// Makes samples of the windows that are complete; `is_last`: of the last one, too. What else there was goes to
     /// the newest of them, with the RSS of the processes.
     pub(crate) fn complete(&mut self, drain: Drain, processes: &[SampledProcess], is_last: bool) {
+        self.left = drain.records;
         let now_ns = monotonic_ns().min(drain.end_ns.unwrap_or(u64::MAX));
         let mut before = self.window_at(now_ns);
         // It was stopped in the middle of a window.
@@ -179,8 +261,10 @@ impl KernelEngine {
                 pids.push(*pid);
             }
         }
+        let threads = self.processes.values().map(CopiedProcess::thread_count);
+        let threads = threads.sum();
         while self.next_window < before {
-            let sample = self.next_sample(&pids);
+            let sample = self.next_sample(&pids, threads);
             self.ready.push_back(sample);
         }
         let mut last = self.ready.pop_back().unwrap_or_else(|| Sample {
@@ -195,12 +279,13 @@ impl KernelEngine {
         self.ready.push_back(Sample {
             elapsed: last.elapsed,
             processes: last.processes,
+            idle: last.idle,
             ..drain.beside
         });
     }
 
-    /// The sample of the next window.
-    fn next_sample(&mut self, pids: &[Pid]) -> Sample {
+    /// The sample of the next window. `threads`: how many there are in all.
+    fn next_sample(&mut self, pids: &[Pid], threads: u64) -> Sample {
         let window = self.next_window;
         self.next_window += 1;
         let mut traces: HashMap<Pid, Vec<StackTrace>> = HashMap::new();
@@ -218,9 +303,13 @@ impl KernelEngine {
             rss_bytes: None,
             rss_change: None,
         });
+        let processes: Vec<ProcessSample> = processes.collect();
+        let traces = processes.iter().flat_map(|one| &one.traces);
+        let on_cpu = traces.filter(|trace| trace.thread.active).count();
         Sample {
             elapsed: self.elapsed(window),
-            processes: processes.collect(),
+            processes,
+            idle: threads.saturating_sub(on_cpu as u64),
             ..Sample::default()
         }
     }
@@ -238,9 +327,16 @@ impl KernelEngine {
 /// What one round of emptying the ring has found.
 pub struct Drain {
     now: Instant,
+    /// The recording is over.
+    is_last: bool,
+    deadline: Deadline,
+    /// Processes are paused for the window that it is.
+    is_paused_window: bool,
     end_ns: Option<u64>,
     /// By the process id that records have.
     records: HashMap<u32, Vec<Record>>,
+    /// How long threads were paused.
+    pub pauses: Vec<Duration>,
     /// What a sample has beside stacks.
     pub beside: Sample,
 }

@@ -8,6 +8,7 @@ use log::debug;
 
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::frame::RawFrame;
+use crate::cpython::read::error::ReadError;
 use crate::cpython::reader::copied::CopyWalker;
 use crate::cpython::stack::trace::StackTrace;
 use crate::cpython::threads::list::PythonThread;
@@ -22,8 +23,15 @@ use crate::sampler::processes::sampled::SampledProcess;
 
 /// How often the list of threads is read while threads run.
 const LIST_INTERVAL: Duration = Duration::from_millis(100);
-/// How long listing and naming may take.
-const TIME_LIMIT: Duration = Duration::from_millis(250);
+/// How long a process that the kernel cannot sample is paused at each sample, until that is tried again: the first
+/// time, and the longest, after doubling each time.
+const PAUSED_TIME: Duration = Duration::from_secs(1);
+const MAX_PAUSED_TIME: Duration = Duration::from_secs(64);
+/// How long listing the threads of one process may take.
+const LIST_LIMIT: Duration = Duration::from_millis(250);
+/// From how many records of one batch on the part of them that is torn counts, and which part is too much.
+const MANY_RECORDS: usize = 10;
+const MAX_TORN: f64 = 0.05;
 /// The name of a frame whose code object was freed before its name was read.
 const GONE: &str = "<code that is gone>";
 
@@ -32,11 +40,16 @@ pub struct Batch<'a> {
     pub number: u64,
     pub window_ns: u64,
     pub now: Instant,
+    /// When listing threads and naming stacks must be done.
+    pub deadline: Deadline,
     pub frames: &'a mut FrameTable,
     /// Whether traces have the CPU time of their threads.
     pub cpu_time: bool,
+    /// Whether a process that the kernel cannot sample is paused.
+    pub may_pause: bool,
     pub walker: &'a mut CopyWalker,
     pub errors: &'a mut Vec<String>,
+    pub notices: &'a mut Vec<String>,
     pub torn: &'a mut u64,
     /// With the time on `CLOCK_MONOTONIC`, in nanoseconds.
     pub traces: Vec<(u64, StackTrace)>,
@@ -49,9 +62,14 @@ pub struct CopiedProcess {
     /// The threads that the program knows, by the id that records have.
     threads: HashMap<u32, RemoteAddr>,
     listed_at: Option<Instant>,
+    /// Until when its threads are paused at each sample, since the kernel cannot sample it.
+    paused_until: Option<Instant>,
+    paused_time: Duration,
+    /// Whether the CPU times of its threads are known from this recording.
+    has_cpu_times: bool,
     /// Total CPU time of each thread when it was last attributed.
     on_cpu_ns: HashMap<Tid, u64>,
-    /// Whether the user was told that it cannot be sampled.
+    /// Whether the user was told why it cannot be sampled.
     was_reported: bool,
 }
 
@@ -63,6 +81,8 @@ struct Walked {
     /// Of the code object of each frame.
     identities: Vec<u64>,
     names: Vec<Option<FrameId>>,
+    /// Not all frames could be named in time.
+    is_out_of_time: bool,
 }
 
 /// The id of a thread or process in the PID namespace that the program uses.
@@ -85,6 +105,10 @@ impl CopiedProcess {
         bpf: &mut BpfSampler,
         batch: &mut Batch<'_>,
     ) {
+        if self.is_paused(batch.now) {
+            return;
+        }
+        self.paused_until = None;
         let has_unknown = records.iter().any(Record::is_of_unknown_thread);
         let is_old = |listed: Instant| batch.now.saturating_duration_since(listed) >= LIST_INTERVAL;
         let has_run = !records.is_empty();
@@ -104,9 +128,19 @@ impl CopiedProcess {
         };
         let (reader, _) = process.process.reader_and_memory();
         reader.begin_sample(process.threads.needs_names(batch.now));
-        reader.set_deadline(Deadline::after(TIME_LIMIT));
-        let mut walked = walk_all(process, &plan, records, bpf.ids(), batch);
+        reader.set_deadline(batch.deadline);
+        let (torn_before, count) = (*batch.torn, records.len());
+        let (mut walked, defect) = walk_all(process, &plan, records, bpf.ids(), batch);
         name_all(process, &plan, &mut walked, batch);
+        walked.retain(|one| {
+            if one.is_out_of_time {
+                let problem = "there was no time left to read the names of its frames";
+                batch
+                    .errors
+                    .push(format!("{}: {problem}", one.thread.label()));
+            }
+            !one.is_out_of_time
+        });
         let cpu = match batch.cpu_time {
             true => self.cpu_times(process, &walked, batch.window_ns),
             false => Vec::new(),
@@ -122,6 +156,43 @@ impl CopiedProcess {
             batch.traces.push((one.time_ns, trace));
         }
         batch.errors.extend(reader.end_sample());
+        let torn = batch.torn.saturating_sub(torn_before);
+        if let Some(defect) = defect {
+            self.pause(process, tgid, bpf, batch, &defect.to_string());
+        } else if count >= MANY_RECORDS && torn as f64 > MAX_TORN * count as f64 {
+            let problem = "has stacks that are torn whenever they are interrupted";
+            self.pause(process, tgid, bpf, batch, problem);
+        }
+    }
+
+    /// Whether the threads of the process are paused at each sample instead.
+    pub fn is_paused(&self, now: Instant) -> bool {
+        self.paused_until.is_some_and(|until| now < until)
+    }
+
+    /// Has the threads of the process paused for a while, if that is allowed, because of this problem.
+    fn pause(
+        &mut self,
+        process: &mut SampledProcess,
+        tgid: u32,
+        bpf: &mut BpfSampler,
+        batch: &mut Batch<'_>,
+        problem: &str,
+    ) {
+        if !batch.may_pause {
+            return;
+        }
+        self.forget(tgid, bpf);
+        let time = self.paused_time.saturating_mul(2);
+        self.paused_time = time.clamp(PAUSED_TIME, MAX_PAUSED_TIME);
+        self.paused_until = batch.now.checked_add(self.paused_time);
+        self.has_cpu_times = false;
+        process.forget_cpu_times();
+        if !std::mem::replace(&mut self.was_reported, true) {
+            let pid = process.process.pid();
+            let notice = format!("process {pid} {problem}: it is paused at each sample instead");
+            batch.notices.push(notice);
+        }
     }
 
     /// Lists the threads, and tells the program of new and ended ones; if it met an unknown one, of all.
@@ -133,9 +204,8 @@ impl CopiedProcess {
         batch: &mut Batch<'_>,
         has_unknown: bool,
     ) {
-        let is_first = self.listed_at.is_none();
         self.listed_at = Some(batch.now);
-        let deadline = Deadline::after(TIME_LIMIT);
+        let deadline = batch.deadline.or_earlier(Deadline::after(LIST_LIMIT));
         process.process.reader_and_memory().0.begin_sample(false);
         process.process.reader_and_memory().0.set_deadline(deadline);
         if let Err(error) = process
@@ -157,9 +227,13 @@ impl CopiedProcess {
         }
         if is_in_several {
             // Each of its states has a part of its stack.
-            self.forget(tgid, bpf);
-            let problem = "has a thread in several interpreters, which --engine kernel does not sample: leave it out";
-            self.report(process, problem, batch);
+            self.cannot(
+                process,
+                tgid,
+                bpf,
+                batch,
+                "has a thread in several interpreters",
+            );
             return;
         }
         for tid in self.threads.keys().filter(|tid| !listed.contains_key(tid)) {
@@ -177,7 +251,7 @@ impl CopiedProcess {
         if self.plan.is_none() {
             self.plan(process, tgid, bpf, batch);
         }
-        if is_first && batch.cpu_time {
+        if batch.cpu_time && !std::mem::replace(&mut self.has_cpu_times, true) {
             // What they used before is not of this recording.
             let all: Vec<Tid> = process.threads.tids().collect();
             let totals = on_cpu(process, &all);
@@ -188,7 +262,7 @@ impl CopiedProcess {
     /// Lets the program sample the process, once a thread shows how.
     fn plan(
         &mut self,
-        process: &SampledProcess,
+        process: &mut SampledProcess,
         tgid: u32,
         bpf: &mut BpfSampler,
         batch: &mut Batch<'_>,
@@ -210,16 +284,30 @@ impl CopiedProcess {
             None => Some("has structures that are larger than any known".to_owned()),
         };
         match problem {
-            Some(problem) => self.report(process, &problem, batch),
+            Some(problem) => self.cannot(process, tgid, bpf, batch, &problem),
             None => self.plan = added,
         }
     }
 
-    /// Tells the user, once, why the process is not sampled.
-    fn report(&mut self, process: &SampledProcess, problem: &str, batch: &mut Batch<'_>) {
+    /// Goes on without the kernel, or tells the user, once, why the process is not sampled.
+    fn cannot(
+        &mut self,
+        process: &mut SampledProcess,
+        tgid: u32,
+        bpf: &mut BpfSampler,
+        batch: &mut Batch<'_>,
+        problem: &str,
+    ) {
+        if batch.may_pause {
+            self.pause(process, tgid, bpf, batch, problem);
+            return;
+        }
+        self.forget(tgid, bpf);
         if !std::mem::replace(&mut self.was_reported, true) {
             let pid = process.process.pid();
-            batch.errors.push(format!("process {pid} {problem}"));
+            batch.errors.push(format!(
+                "process {pid} {problem}, so that --engine kernel cannot sample it: leave that out"
+            ));
         }
     }
 
@@ -262,6 +350,11 @@ impl CopiedProcess {
             .collect()
     }
 
+    /// How many threads the program knows.
+    pub fn thread_count(&self) -> u64 {
+        self.threads.len() as u64
+    }
+
     /// Samples the process no more.
     pub fn forget(&mut self, tgid: u32, bpf: &mut BpfSampler) {
         bpf.remove_process(tgid);
@@ -294,7 +387,8 @@ fn walk_all(
     records: Vec<Record>,
     ids: Ids,
     batch: &mut Batch<'_>,
-) -> Vec<Walked> {
+) -> (Vec<Walked>, Option<Defect>) {
+    let mut defect = None;
     let mut by_state: HashMap<RemoteAddr, PythonThread> = HashMap::new();
     for tracked in &process.threads.threads {
         by_state.insert(tracked.thread.state.addr, tracked.thread.clone());
@@ -330,15 +424,10 @@ fn walk_all(
         let mut stack = Vec::new();
         let result = reader.walk_copied(&copy, &mut thread, batch.walker, &mut stack);
         match (result, record.defect()) {
-            (_, Some(Defect::TooDeep)) => batch.errors.push(format!(
-                "{}: its stack is deeper than {} frames",
-                thread.label(),
-                crate::os::bpf::copy_plan::MAX_FRAMES
-            )),
-            (_, Some(Defect::Unreadable)) => batch.errors.push(format!(
-                "{}: a part of its stack was not in memory",
-                thread.label()
-            )),
+            (_, Some(found)) => {
+                batch.errors.push(format!("{} {found}", thread.label()));
+                defect = Some(found);
+            }
             (Ok(found), None) if found.unlinked_root => *batch.torn += 1,
             (Err(error), None) => {
                 debug!("{}: {error}", thread.label());
@@ -352,11 +441,12 @@ fn walk_all(
                     stack,
                     identities,
                     names: Vec::new(),
+                    is_out_of_time: false,
                 });
             }
         }
     }
-    walked
+    (walked, defect)
 }
 
 /// What identified the code object of each frame when the record was made.
@@ -380,14 +470,17 @@ fn name_all(
     let gone = gone(batch.frames);
     for one in &mut *walked {
         let names = reader.name_copied(memory, batch.number, &one.stack, batch.frames);
+        let mut is_out_of_time = false;
         let name = |name: Result<_, _>| match name {
             Ok(name) => name,
             Err(error) => {
                 debug!("{}: {error}", one.thread.label());
+                is_out_of_time |= matches!(error, ReadError::OutOfTime);
                 Some(gone)
             }
         };
         one.names = names.into_iter().map(name).collect();
+        one.is_out_of_time = is_out_of_time;
     }
     let codes: HashSet<RemoteAddr> = walked
         .iter()

@@ -128,6 +128,11 @@ impl SampledProcess {
         self.process.target().memory().is_closed()
     }
 
+    /// Drops the CPU times of its threads: others have attributed what they have used since.
+    pub fn forget_cpu_times(&mut self) {
+        self.cpu_times = CpuTimes::default();
+    }
+
     /// Samples the process. If its threads cannot be paused, it is read without pausing.
     pub fn sample(
         &mut self,

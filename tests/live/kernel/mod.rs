@@ -1,5 +1,6 @@
 //! `record --engine kernel`: the same truths as with the engine that pauses, and what only this one promises.
 
+mod auto;
 mod stacks;
 mod system;
 

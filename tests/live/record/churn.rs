@@ -222,7 +222,10 @@ pub fn code_churn(python: &Interpreter, seconds: &str, options: &[&str]) -> (Vec
 /// The same, and each stack must be one that was.
 pub fn code_churn_with_pauses(python: &Interpreter, seconds: &str) {
     let (stacks, errors) = code_churn(python, seconds, &[]);
-    for stack in &stacks {
+    // The kernel engine names frames later, and says of code that was freed meanwhile that it is gone.
+    let is_gone = |frame: &String| frame.starts_with("<code that is gone>");
+    let is_named = |stack: &&Stack| !stack.frames.iter().any(is_gone);
+    for stack in stacks.iter().filter(is_named) {
         assert!(is_possible_churn(stack), "{stack:?}");
     }
     let all = samples(&stacks);

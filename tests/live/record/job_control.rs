@@ -89,7 +89,9 @@ fn a_stopped_recording_pauses_nothing() {
     send(&record, Signal::SIGINT);
     assert_eq!(wait(&mut record).code(), Some(0));
     let summary = read_summary(&folder.path().join("out.txt.summary.json"));
-    assert!(summary["missed_ticks"].as_u64().unwrap() > 0, "{summary}");
+    // The kernel goes on meanwhile.
+    let has_missed = summary["missed_ticks"].as_u64().unwrap() > 0;
+    assert!(has_missed || summary["engine"] == "kernel", "{summary}");
     assert!(fs::read_to_string(&file).unwrap().contains("spin ("));
 }
 

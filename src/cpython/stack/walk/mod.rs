@@ -5,6 +5,7 @@ pub mod decode;
 pub mod leaf;
 
 use python_offsets::consts::CFRAME_PREVIOUS_AFTER_CURRENT_FRAME;
+use python_offsets::layout::Offset;
 use python_offsets::semantics::FrameRoot;
 
 use super::evidence::{LeafState, Mode};
@@ -160,6 +161,13 @@ pub fn leaf_addr(
     }
 }
 
+/// Where a `_PyCFrame` has its newest frame, if each call from C has one and no shim (3.11).
+fn cframe_current_frame(python: &Runtime) -> Option<Offset> {
+    let semantics = &python.semantics;
+    let is_there = !semantics.has_shims() && semantics.frame_root == FrameRoot::CFrame;
+    is_there.then(|| python.layout.thread_state.cframe_current_frame.unwrap_or(0))
+}
+
 /// Whether a thread's newest `_PyCFrame` was pushed by a frame of `stack`, or by no frame at all (3.11). Otherwise the
 /// stack is not complete. Enough for a thread that has not run while its stack and this were copied.
 ///
@@ -171,11 +179,9 @@ pub fn newest_c_entry_is_on_stack(
     thread: &ThreadState,
     stack: &[RawFrame],
 ) -> Result<bool, ReadError> {
-    let semantics = &python.semantics;
-    if semantics.has_shims() || semantics.frame_root != FrameRoot::CFrame {
+    let Some(field) = cframe_current_frame(python) else {
         return Ok(false);
-    }
-    let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
+    };
     let current_frame = thread.frame_root.offset(field.into());
     let previous = current_frame.offset(CFRAME_PREVIOUS_AFTER_CURRENT_FRAME.into());
     let previous = read_ptr(memory, previous)?;
@@ -201,11 +207,9 @@ pub fn first_c_entry_is_on_stack(
     thread: &ThreadState,
     stack: &[RawFrame],
 ) -> Result<bool, ReadError> {
-    let semantics = &python.semantics;
-    if semantics.has_shims() || semantics.frame_root != FrameRoot::CFrame {
+    let Some(field) = cframe_current_frame(python) else {
         return Ok(false);
-    }
-    let field = python.layout.thread_state.cframe_current_frame.unwrap_or(0);
+    };
     let mut newest_frame = RemoteAddr::NULL;
     let mut cframe = thread.frame_root;
     // A call from C has at least one frame.

@@ -158,9 +158,29 @@ fn a_plan_has_as_many_words_as_the_program_reads() {
             fields: [2, 3, 4],
             data: [5, 6, 7],
         },
+        generation: Some(GenerationCounter {
+            addr: RemoteAddr(8),
+            len: 4,
+            interpreter: RemoteAddr(9),
+            in_state: 0,
+        }),
         ..plan()
     };
     let words = plan.words();
     assert_eq!(words[5..8], [RANGE.0, 0, 0]);
-    assert_eq!(words[words.len() - 7..], [1, 2, 3, 4, 5, 6, 7]);
+    assert_eq!(words[words.len() - 11..], [1, 2, 3, 4, 5, 6, 7, 8, 4, 9, 0]);
+    assert!(plan.fits());
+    let counter = |len, in_state| GenerationCounter {
+        addr: RANGE,
+        len,
+        interpreter: RANGE,
+        in_state,
+    };
+    for bad in [counter(5, 0), counter(8, 4), counter(8, 16)] {
+        let plan = CopyPlan {
+            generation: Some(bad),
+            ..plan.clone()
+        };
+        assert!(!plan.fits(), "{bad:?}");
+    }
 }
