@@ -1,4 +1,5 @@
 """What is compared: the targets, and how each profiler is asked about them."""
+import dataclasses
 from dataclasses import dataclass
 
 from . import stacks
@@ -47,6 +48,8 @@ def busy(stack):
 
 
 NONBLOCKING = ("--nonblocking",)
+# As root, the default is the kernel engine.
+PAUSING = ("--engine", "pause")
 BY_RATE = {"pyspy-rs": (), "py-spy": (), "Austin": (), "profiling.sampling": ()}
 
 
@@ -62,11 +65,16 @@ def nothing(stack):
 
 def everyone(rate, counts=busy, options=BY_RATE, both=False):
     """All that record, as their users start them; CPython's sampler has a target of its own version.
-    `both` adds pyspy-rs on that version."""
+    `both` adds pyspy-rs on that version. With its default options pyspy-rs has a row that pauses, too."""
     rows = [
         Asked(name, rate, options[name], on="3.12", counts=counts)
         for name in ("pyspy-rs", "py-spy", "Austin")
     ]
+    versions = ("3.12", "3.15") if both else ("3.12",)
+    if not options["pyspy-rs"]:
+        rows.extend(
+            Asked("pyspy-rs", rate, PAUSING, on=on, how="pausing", counts=counts) for on in versions
+        )
     if both:
         rows.append(Asked("pyspy-rs", rate, options["pyspy-rs"], on="3.15", counts=counts))
     rows.append(
@@ -85,13 +93,15 @@ def storm_rows(rate=2000):
         return Asked(name, rate, options, on, how, counts=stacks.is_storms, **more)
 
     return (
-        row("pyspy-rs", "default", pauses=True),
+        row("pyspy-rs", "default"),
+        row("pyspy-rs", "pausing", PAUSING, pauses=True),
         row("pyspy-rs", "nonblocking", NONBLOCKING),
         row("py-spy", "default", truth=True, pauses=True),
         row("py-spy", "nonblocking", NONBLOCKING),
         row("Austin"),
         Asked("Austin", 10_000, how="its default interval", counts=stacks.is_storms),
-        row("pyspy-rs", "default", on="3.15", pauses=True),
+        row("pyspy-rs", "default", on="3.15"),
+        row("pyspy-rs", "pausing", PAUSING, on="3.15", pauses=True),
         row("pyspy-rs", "nonblocking", NONBLOCKING, on="3.15"),
         row("profiling.sampling", "default", on="3.15"),
         row(
@@ -145,7 +155,10 @@ SCENARIOS = [
     Scenario(
         "asleep", "target asleep, 100 Hz", "waits.py",
         # pyspy-rs and py-spy leave sleeping threads out.
-        (*everyone(100, counts=nothing)[:2], *everyone(100, counts=sleeps)[2:]),
+        tuple(
+            dataclasses.replace(row, counts=nothing) if row.profiler in ("pyspy-rs", "py-spy") else row
+            for row in everyone(100, counts=sleeps)
+        ),
         counts_beats=False,
     ),
     Scenario(

@@ -114,7 +114,8 @@ pub fn process(pid: Pid, facts: &ProcessFacts, secrets: Secrets) -> Process {
 /// The rate with which the kernel engine is tried, in samples per second.
 const TRIAL_HZ: u32 = 100;
 
-/// Tries the ways to read a process and, with `seizes`, to pause it and to have the kernel sample it. Also returns why pausing failed.
+/// Tries the ways to read a process and, with `seizes`, to pause it and to have the kernel sample it. Also returns why
+/// pausing failed.
 pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     let deadline = Deadline::after(EXAMINE);
     let mappings = read_mappings(pid, deadline).unwrap_or_default();

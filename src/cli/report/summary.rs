@@ -41,7 +41,9 @@ pub fn lines(closing: Closing<'_>) -> Vec<String> {
     if emptiness.is_some() {
         let threads = closing.native_threads.iter();
         lines.extend(emptiness);
-        lines.extend(threads.take(MAX_NATIVE).map(native));
+        if !has_mostly_failed(profile) {
+            lines.extend(threads.take(MAX_NATIVE).map(native));
+        }
     }
     lines.extend(timing::missed(stats, rate_hz));
     lines.extend(fullness(profile));
@@ -121,6 +123,12 @@ pub(super) fn achieved_hz(profile: &Profile) -> Option<f64> {
     (due > 0).then(|| rate_hz * (counts.ticks as f64 / due as f64))
 }
 
+/// Whether there is nothing but errors, and many: then idle threads are not what matters.
+fn has_mostly_failed(profile: &Profile) -> bool {
+    let counts = profile.counts();
+    counts.samples == 0 && counts.errors > counts.ticks / 10
+}
+
 /// Why a file has no stacks.
 fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     if profile.total_weight() > 0 {
@@ -128,7 +136,7 @@ fn emptiness(profile: &Profile, last_error: Option<&str>) -> Option<String> {
     }
     let counts = profile.counts();
     let threads = [counts.samples, counts.idle, counts.without_gil, counts.torn];
-    let error = last_error.filter(|_| threads == [0; 4]);
+    let error = last_error.filter(|_| threads == [0; 4] || has_mostly_failed(profile));
     Some(error.map_or_else(
         || empty::reason(profile),
         |error| format!("No samples; last error: {error}"),

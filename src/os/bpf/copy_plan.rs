@@ -383,8 +383,8 @@ pub enum Defect {
     /// A page was not in memory, and it cannot be fetched in an interrupt.
     #[error("has a stack of which a part is not in memory")]
     Unreadable,
-    /// It has more than [`MAX_FRAMES`].
-    #[error("has a stack deeper than {MAX_FRAMES} frames")]
+    /// It has more frames than the program was to copy.
+    #[error("has a stack deeper than the kernel copies")]
     TooDeep,
 }
 

@@ -26,7 +26,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::Pid;
 use super::container::is_in_first_pid_namespace;
 use super::memory::address::RemoteAddr;
-use copy_plan::{CopyPlan, PLAN_WORDS, Record};
+use copy_plan::{CopyPlan, MAX_FRAMES, PLAN_WORDS, Record};
 
 /// `sampler.bpf.c`, compiled.
 static PROGRAM: &[u8] = include_bytes!("sampler.bpf.o");
@@ -103,7 +103,8 @@ pub fn namespace_of(pid: Pid) -> io::Result<(u64, u64)> {
 pub struct BpfSampler {
     ids: Ids,
     window_ns: u64,
-    settings: Array<MapData, [u64; 4]>,
+    max_frames: u64,
+    settings: Array<MapData, [u64; 5]>,
     processes: BpfHash<MapData, u32, [u64; PLAN_WORDS]>,
     threads: BpfHash<MapData, u32, u64>,
     ring: RingBuf<MapData>,
@@ -119,11 +120,12 @@ pub struct BpfSampler {
 
 impl BpfSampler {
     /// Prepares all that sampling takes: `window_ns` is the time between two samples on a CPU. Ids are those of a
-    /// PID namespace in which `pid` is.
+    /// PID namespace in which `pid` is. A stack of more than `max_frames`, rounded up to a multiple of 32, is
+    /// [too deep](copy_plan::Defect::TooDeep); [`MAX_FRAMES`] at most.
     ///
     /// # Errors
     /// When the kernel lacks something or does not permit it.
-    pub fn load(pid: Pid, window_ns: u64) -> Result<BpfSampler, BpfError> {
+    pub fn load(pid: Pid, window_ns: u64, max_frames: usize) -> Result<BpfSampler, BpfError> {
         let failed = |what| move |error: io::Error| BpfError::of(what, &error);
         let ids = Ids::for_target(pid).map_err(failed("find the PID namespace"))?;
         let cpus = cpus();
@@ -167,6 +169,7 @@ impl BpfSampler {
         Ok(BpfSampler {
             ids,
             window_ns: window_ns.max(1),
+            max_frames: max_frames.min(MAX_FRAMES) as u64,
             settings,
             processes,
             threads,
@@ -190,7 +193,7 @@ impl BpfSampler {
         };
         let set = self
             .settings
-            .set(0, [dev, ino, self.window_ns, start_ns], 0);
+            .set(0, [dev, ino, self.window_ns, start_ns, self.max_frames], 0);
         set.map_err(|error| BpfError::of("use BPF maps", &error))
     }
 

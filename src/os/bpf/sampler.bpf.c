@@ -60,6 +60,8 @@ struct settings {
 	// One sample is taken on each CPU in each window of this length, from that time on (CLOCK_MONOTONIC).
 	u64 window_ns;
 	u64 start_ns;
+	// The most frames that are copied of one stack, in whole records.
+	u64 max_frames;
 };
 
 // What to copy of the threads of one process.
@@ -131,6 +133,8 @@ struct scratch {
 	u64 frame;
 	u32 flags;
 	u32 tgid;
+	// How many frames may still be copied.
+	u64 frames_left;
 	// The counter of code objects; 0: their identities are not known from before.
 	u64 generation;
 };
@@ -382,6 +386,7 @@ int sample(void *context)
 	    probe_read_user(&generation, len, (void *)process->generation) != 0)
 		generation = 0;
 	scratch->generation = generation;
+	scratch->frames_left = set->max_frames;
 	scratch->at = at;
 	scratch->frame = flags & UNREADABLE ? 0 : frame;
 	scratch->flags = flags;
@@ -433,8 +438,11 @@ int frames(void *context)
 		return 0;
 	scratch->at = sizeof(*header);
 	scratch->frame = frame;
-	tail_call(context, &programs, 0);
-	// The kernel ends a chain of calls after 33.
+	if (scratch->frames_left > PART_FRAMES) {
+		scratch->frames_left -= PART_FRAMES;
+		tail_call(context, &programs, 0);
+	}
+	// The kernel ends a chain of calls after 33, too.
 	header->frames = 0;
 	header->flags = flags | TOO_DEEP;
 	output(scratch, sizeof(*header));

@@ -51,8 +51,8 @@ pub struct Batch<'a> {
     pub errors: &'a mut Vec<String>,
     pub notices: &'a mut Vec<String>,
     pub torn: &'a mut u64,
-    /// With the time on `CLOCK_MONOTONIC`, in nanoseconds.
-    pub traces: Vec<(u64, StackTrace)>,
+    /// With the time on `CLOCK_MONOTONIC`, in nanoseconds. `None`: a thread was on a CPU, but its stack is missing.
+    pub traces: Vec<(u64, Option<StackTrace>)>,
 }
 
 /// A process whose threads the kernel samples.
@@ -138,6 +138,7 @@ impl CopiedProcess {
                 batch
                     .errors
                     .push(format!("{}: {problem}", one.thread.label()));
+                batch.traces.push((one.time_ns, None));
             }
             !one.is_out_of_time
         });
@@ -153,7 +154,7 @@ impl CopiedProcess {
             let mut trace = sample.trace;
             trace.thread.name = reader.thread_name(memory, &one.thread);
             trace.thread.cpu_ns = cpu.get(number).copied();
-            batch.traces.push((one.time_ns, trace));
+            batch.traces.push((one.time_ns, Some(trace)));
         }
         batch.errors.extend(reader.end_sample());
         let torn = batch.torn.saturating_sub(torn_before);
@@ -419,6 +420,7 @@ fn walk_all(
         });
         let Some(mut thread) = thread else {
             *batch.torn += 1;
+            batch.traces.push((record.time_ns, None));
             continue;
         };
         let mut stack = Vec::new();
@@ -426,14 +428,10 @@ fn walk_all(
         match (result, record.defect()) {
             (_, Some(found)) => {
                 batch.errors.push(format!("{} {found}", thread.label()));
+                batch.traces.push((record.time_ns, None));
                 defect = Some(found);
             }
-            (Ok(found), None) if found.unlinked_root => *batch.torn += 1,
-            (Err(error), None) => {
-                debug!("{}: {error}", thread.label());
-                *batch.torn += 1;
-            }
-            (Ok(_), None) => {
+            (Ok(found), None) if !found.unlinked_root => {
                 let identities = identities(&record, plan, &stack);
                 walked.push(Walked {
                     time_ns: record.time_ns,
@@ -443,6 +441,11 @@ fn walk_all(
                     names: Vec::new(),
                     is_out_of_time: false,
                 });
+            }
+            (result, None) => {
+                debug!("{}: {result:?}", thread.label());
+                *batch.torn += 1;
+                batch.traces.push((record.time_ns, None));
             }
         }
     }
