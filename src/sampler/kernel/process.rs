@@ -17,6 +17,7 @@ use crate::os::bpf::copy_plan::{CopyPlan, Defect, Record};
 use crate::os::bpf::{BpfSampler, Ids, namespace_of};
 use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
+use crate::os::thread::state::RunState;
 use crate::sampler::capture::options::NAMING_LIMIT;
 use crate::sampler::capture::thread_sample::ThreadSample;
 use crate::sampler::processes::sampled::SampledProcess;
@@ -419,7 +420,8 @@ fn walk_all(
             reader.thread_in_copy(&copy, any.as_ref()?, record.state, tid)
         });
         let Some(mut thread) = thread else {
-            *batch.torn += 1;
+            // At its end a thread has no state any more, and the memory of the one that it had is free.
+            *batch.torn += u64::from(!has_ended(process, ids, record.tid));
             batch.traces.push((record.time_ns, None));
             continue;
         };
@@ -450,6 +452,12 @@ fn walk_all(
         }
     }
     (walked, defect)
+}
+
+/// Whether the thread that a record is of is gone by now.
+fn has_ended(process: &SampledProcess, ids: Ids, tid: u32) -> bool {
+    let tid = Tid::try_from(tid).ok().filter(|_| ids == Ids::First);
+    tid.is_some_and(|tid| RunState::of_thread(process.process.pid(), tid).is_err())
 }
 
 /// What identified the code object of each frame when the record was made.
