@@ -3,11 +3,13 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use super::options::MemoryOptions;
+use super::engine;
+use super::options::{MemoryOptions, RecordOptions};
 use super::record::create_files;
 use super::report::announce::Announcer;
 use super::report::{memory_lines, timing, write};
 use super::select::resolve;
+use crate::sampler::kernel::KernelEngine;
 use crate::sampler::processes::root::Root;
 use crate::session::errors::{UserError, is_closed_pipe, print_stderr};
 use crate::session::files::PendingFiles;
@@ -39,7 +41,17 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
             discard();
         }
     })?;
-    let subprocesses = options.record.sampling.subprocesses;
+    let record = &options.record;
+    // Before a program is launched, which is to be seen from its first moment on.
+    let (engine, sampling) = engine::load(&process, record.engine, record.sampling)?;
+    let options = &MemoryOptions {
+        record: RecordOptions {
+            sampling,
+            ..record.clone()
+        },
+        ..options.clone()
+    };
+    let subprocesses = sampling.subprocesses;
     let beside = OwnOutput::of_view();
     run_command(
         &process,
@@ -47,7 +59,7 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
         beside,
         &signals,
         |started| match started {
-            Started::Attached(root) => watch(root, options, files.as_ref(), &signals),
+            Started::Attached(root) => watch(root, engine, options, files.as_ref(), &signals),
             Started::EndedEarly(program) => Outcome::ended_early(program),
         },
     )
@@ -55,6 +67,7 @@ pub fn run(options: &MemoryOptions) -> anyhow::Result<u8> {
 
 fn watch(
     root: Root,
+    engine: Option<KernelEngine>,
     options: &MemoryOptions,
     files: Option<&PendingFiles>,
     signals: &StopSignals,
@@ -76,7 +89,7 @@ fn watch(
         limit: None,
     };
     let mut state = MemoryState::new(record.profile_options());
-    let (run, shown) = Run::observe(root, None, &record.samples(), &stop, |samples| {
+    let (run, shown) = Run::observe(root, engine, &record.samples(), &stop, |samples| {
         if can_draw() {
             app::run(samples, &mut state, view, refreshes, &stop).map(|_| ())
         } else {

@@ -5,6 +5,7 @@ pub mod called_as;
 pub mod completions;
 pub mod doctor;
 pub mod dump;
+pub mod engine;
 pub mod logging;
 pub mod man;
 pub mod memory;

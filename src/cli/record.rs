@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use super::args::values::EngineChoice;
+use super::engine;
 use super::options::RecordOptions;
 use super::report::announce::Announcer;
 use super::report::progress::{Progress, Status};
@@ -13,7 +13,7 @@ use crate::output::format::default_file_name;
 use crate::profile::Profile;
 use crate::sampler::kernel::KernelEngine;
 use crate::sampler::processes::root::Root;
-use crate::session::errors::{UserError, print_stderr};
+use crate::session::errors::print_stderr;
 use crate::session::files::PendingFiles;
 use crate::session::launch::OwnOutput;
 use crate::session::options::Process;
@@ -40,7 +40,11 @@ pub fn run(options: &RecordOptions) -> anyhow::Result<u8> {
     }
     let is_launched = matches!(process, Process::Launch(_));
     // Before a program is launched, which is to be seen from its first moment on.
-    let engine = load_engine(&process, options)?;
+    let (engine, sampling) = engine::load(&process, options.engine, options.sampling)?;
+    let options = &RecordOptions {
+        sampling,
+        ..options.clone()
+    };
     let subprocesses = options.sampling.subprocesses;
     let mut announcer = Announcer::of_record(files.use_stdout());
     let beside = match options.capture {
@@ -112,34 +116,6 @@ fn sample(
     });
     log::info!("{}", timing::pauses(&run.stats.pauses));
     (run, profile)
-}
-
-/// The kernel's engine, if it is to take the samples and can.
-///
-/// # Errors
-/// When the user asked for it and it cannot be had.
-fn load_engine(process: &Process, options: &RecordOptions) -> anyhow::Result<Option<KernelEngine>> {
-    let may_pause = match options.engine {
-        EngineChoice::Auto => true,
-        EngineChoice::Kernel => false,
-        EngineChoice::Pause | EngineChoice::Read => return Ok(None),
-    };
-    let pid = match process {
-        Process::Running(pid) => *pid,
-        Process::Launch(_) => std::process::id().cast_signed(),
-    };
-    match KernelEngine::load(pid, options.sampling.rate_hz, may_pause) {
-        Ok(engine) => Ok(Some(engine)),
-        Err(error) if may_pause => {
-            log::info!("threads are paused at each sample: {error}");
-            Ok(None)
-        }
-        Err(error) => {
-            let message = format!("--engine kernel cannot be used: {error}");
-            let hint = "leave out --engine kernel: the program is paused for some 50 µs at each sample then";
-            Err(UserError::failure(message, hint).into())
-        }
-    }
 }
 
 fn add_all(

@@ -1,9 +1,11 @@
 //! `top`: the live view of a running process or of a launched program, or frames of text.
 
+use super::engine;
 use super::options::TopOptions;
 use super::report::timing;
 use super::select::resolve;
 use crate::profile::options::ProfileOptions;
+use crate::sampler::kernel::KernelEngine;
 use crate::sampler::processes::root::Root;
 use crate::session::errors::{UserError, without_number};
 use crate::session::launch::OwnOutput;
@@ -26,7 +28,13 @@ const MAX_LINES: usize = 10_000;
 pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
     let process = resolve::process(&options.target, options.sampling.secrets)?;
     let signals = StopSignals::catch(term::leave)?;
-    let subprocesses = options.sampling.subprocesses;
+    // Before a program is launched, which is to be seen from its first moment on.
+    let (engine, sampling) = engine::load(&process, options.engine, options.sampling)?;
+    let options = &TopOptions {
+        sampling,
+        ..options.clone()
+    };
+    let subprocesses = sampling.subprocesses;
     let beside = OwnOutput::of_view();
     run_command(
         &process,
@@ -34,13 +42,18 @@ pub fn run(options: &TopOptions) -> anyhow::Result<u8> {
         beside,
         &signals,
         |started| match started {
-            Started::Attached(root) => watch(root, options, &signals),
+            Started::Attached(root) => watch(root, engine, options, &signals),
             Started::EndedEarly(program) => Outcome::ended_early(program),
         },
     )
 }
 
-fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
+fn watch(
+    root: Root,
+    engine: Option<KernelEngine>,
+    options: &TopOptions,
+    signals: &StopSignals,
+) -> Outcome {
     let sampling = options.sampling;
     let view = top::TopOptions {
         title: Title {
@@ -64,7 +77,7 @@ fn watch(root: Root, options: &TopOptions, signals: &StopSignals) -> Outcome {
         wants_sources: false,
     };
     let stop = signals.stop_flag();
-    let (run, shown) = Run::observe(root, None, &samples, &stop, |samples| {
+    let (run, shown) = Run::observe(root, engine, &samples, &stop, |samples| {
         if can_draw() {
             top::run(samples, view, &stop)
         } else {

@@ -304,6 +304,15 @@ impl StackReader {
         gil::holds(memory, &self.python, thread.lock, thread.state.addr).ok()?
     }
 
+    /// The thread state that holds the GIL of this thread's interpreter; `None` if there is none, or it cannot be read.
+    pub fn gil_holder(
+        &self,
+        memory: &impl RemoteMemory,
+        thread: &PythonThread,
+    ) -> Option<RemoteAddr> {
+        gil::holder(memory, &self.python, thread.lock).ok()?
+    }
+
     /// Whether this stack has a frame of the thread's first call from C (3.11); false where the version shows the
     /// end of a chain in another way, or the structures cannot be read.
     pub fn first_c_entry_is_on_stack(

@@ -37,8 +37,9 @@ use super::{MAX_PROCESS_DEPTH, Profile, micros};
 use crate::cpython::code::frame_table::{FrameId, FrameTable};
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
+use crate::rss::attribution::by_fault::StackFault;
 use crate::rss::attribution::{self, Growth, ThreadDelta};
-use crate::sampler::sample::{ProcessSample, RssChange, Sample};
+use crate::sampler::sample::{FaultGrowth, FaultSource, ProcessSample, RssChange, Sample};
 
 impl Profile {
     /// Counts one tick. `frames` is the table of the sample's frames, the same one in every call. `process`
@@ -125,6 +126,43 @@ impl Profile {
                 let stack = not_python(&mut self.stacks, &mut self.labels, parent);
                 memory.growth.charge(stack, other);
             }
+        }
+        if let Some(growth) = &one.fault_growth {
+            self.add_faults(one.pid, parent, growth, frames);
+        }
+    }
+
+    /// Attributes what a process has added to the stacks of its page faults.
+    fn add_faults(&mut self, pid: Pid, parent: StackId, growth: &FaultGrowth, frames: &FrameTable) {
+        let mut faults = Vec::with_capacity(growth.faults.len());
+        for fault in &growth.faults {
+            let stack = match &fault.source {
+                FaultSource::Python(trace) => {
+                    let key = threads::key(pid, &trace.thread);
+                    let Some(live) = self.live.get(key, self.counts.ticks) else {
+                        continue;
+                    };
+                    let mut builder = StackBuilder {
+                        options: &self.options,
+                        strings: &mut self.strings,
+                        labels: &mut self.labels,
+                        stacks: &mut self.stacks,
+                        threads: &mut self.threads,
+                    };
+                    builder.trace(live, key, parent, trace, frames).0
+                }
+                FaultSource::NotPython => not_python(&mut self.stacks, &mut self.labels, parent),
+                FaultSource::Unknown => between_samples(&mut self.stacks, &mut self.labels, parent),
+            };
+            faults.push(StackFault {
+                stack,
+                bytes: fault.bytes,
+                is_file: fault.is_file,
+            });
+        }
+        let unknown = between_samples(&mut self.stacks, &mut self.labels, parent);
+        if let Some(memory) = &mut self.memory {
+            memory.attribute_faults(pid, growth, &faults, unknown);
         }
     }
 

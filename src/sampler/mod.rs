@@ -437,7 +437,8 @@ impl Sampler {
         for (process, parent) in self.pending.find(&self.processes, now, now) {
             self.add_process(process, parent);
         }
-        let mut drain = engine.drain(now, self.options.duration, self.has_ended);
+        let (processes, duration) = (&self.processes, self.options.duration);
+        let mut drain = engine.drain(processes, now, duration, self.has_ended);
         drain.beside.notices = self.pending.notices();
         let targets = self.processes.iter().map(|one| one.process.target());
         drain.beside.memory = self.memory.poll(now, targets.map(PollTarget::of));

@@ -26,6 +26,8 @@ pub struct Sample {
     /// Threads that were idle at this tick, beside those in `processes`: the kernel engine takes stacks of threads
     /// on a CPU only.
     pub idle: u64,
+    /// Those of them that hold a GIL.
+    pub idle_gils: u64,
     /// Memory readings of the processes beside their RSS, at most once a second; every few seconds without
     /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). Empty in all other samples.
     pub memory: Vec<MemoryReading>,
@@ -44,6 +46,42 @@ pub struct ProcessSample {
     /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). `None` in the first
     /// sample, and in one that lacks a thread: its change is included in the next.
     pub rss_change: Option<RssChange>,
+    /// What it added since the last sample that has this, where the kernel reports page faults with their stacks. Then
+    /// `rss_change` has only what was released.
+    pub fault_growth: Option<FaultGrowth>,
+}
+
+/// The change of a process's resident memory between two readings, and the page faults in that time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FaultGrowth {
+    /// Added or, if negative, released anonymous memory, in bytes.
+    pub anonymous_change: i64,
+    /// The same of mapped files and shared memory.
+    pub file_change: i64,
+    /// By how many bytes the kernel's counters may be behind.
+    pub lag_bytes: u64,
+    /// In order. What was released again by the time of the reading is not included.
+    pub faults: Vec<FaultTrace>,
+}
+
+/// A page fault, or several of which one was recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FaultTrace {
+    pub source: FaultSource,
+    /// How much memory was touched, in bytes.
+    pub bytes: u64,
+    /// Whether it is of a mapped file or of shared memory.
+    pub is_file: bool,
+}
+
+/// What caused a page fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FaultSource {
+    Python(StackTrace),
+    /// A thread that runs no Python.
+    NotPython,
+    /// A thread whose stack could not be read.
+    Unknown,
 }
 
 /// A change of a process's RSS between two samples.

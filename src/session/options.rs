@@ -61,6 +61,8 @@ pub struct Program {
 #[derive(Clone, Copy, Debug)]
 pub struct Sampling {
     pub rate_hz: u32,
+    /// Whether the user chose that rate.
+    pub rate_is_given: bool,
     /// Which threads are counted.
     pub selection: Selection,
     /// What stacks are weighed by, and what is thus read of each thread.

@@ -221,7 +221,7 @@ pub struct TargetArgs {
 /// How `record` and `top` sample.
 #[derive(Debug, Args)]
 pub struct SamplingArgs {
-    /// Samples per second [default: 100; 1000 with --memory]
+    /// Samples per second [default: 100; 1000 with --memory where the program is paused]
     #[arg(short, long, value_name = "RATE", help_heading = "Sampling",
           allow_negative_numbers = true, value_parser = parse_rate)]
     pub rate: Option<u32>,
@@ -247,6 +247,20 @@ pub struct SamplingArgs {
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
 
+    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts and
+    /// page faults, nothing is paused (needs root); pause: threads are paused while they are read; read: as
+    /// --nonblocking
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ENGINE",
+        default_value_t,
+        conflicts_with = "nonblocking",
+        hide_possible_values = true,
+        help_heading = "Sampling"
+    )]
+    pub engine: EngineChoice,
+
     /// Not available yet: stacks have Python frames only. Accepted for scripts that use py-spy
     #[arg(short, long, help_heading = "Sampling")]
     pub native: bool,
@@ -264,20 +278,6 @@ pub struct RecordArgs {
     /// Weight stacks by RSS growth (bytes) instead of samples
     #[arg(short, long, help_heading = "Sampling")]
     pub memory: bool,
-
-    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts,
-    /// nothing is paused (needs root); pause: threads are paused while they are read; read: as
-    /// --nonblocking
-    #[arg(
-        long,
-        value_enum,
-        value_name = "ENGINE",
-        default_value_t,
-        conflicts_with = "nonblocking",
-        hide_possible_values = true,
-        help_heading = "Sampling"
-    )]
-    pub engine: EngineChoice,
 
     /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
@@ -383,15 +383,29 @@ pub struct MemoryArgs {
     #[command(flatten)]
     pub target: TargetArgs,
 
-    /// Samples per second
-    #[arg(short, long, value_name = "RATE", default_value_t = 1000, help_heading = "Sampling",
+    /// Samples per second [default: 100; 1000 where the program is paused]
+    #[arg(short, long, value_name = "RATE", help_heading = "Sampling",
           allow_negative_numbers = true, value_parser = parse_rate)]
-    pub rate: u32,
+    pub rate: Option<u32>,
 
     /// Do not pause the program: no delay; a stack that changes while it is read is retried,
     /// then dropped and counted as torn
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
+
+    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts and
+    /// page faults, nothing is paused (needs root); pause: threads are paused while they are read; read: as
+    /// --nonblocking
+    #[arg(
+        long,
+        value_enum,
+        value_name = "ENGINE",
+        default_value_t,
+        conflicts_with = "nonblocking",
+        hide_possible_values = true,
+        help_heading = "Sampling"
+    )]
+    pub engine: EngineChoice,
 
     /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",

@@ -24,7 +24,7 @@ use crate::os::ptrace::pause::PauseError;
 use crate::os::thread::state::RunState;
 use crate::os::work_budget::{ATTACH, EXAMINE};
 use crate::os::{Pid, Tid};
-use crate::sampler::kernel::KernelEngine;
+use crate::sampler::kernel::{KernelEngine, KernelOptions};
 use crate::session::errors::without_number;
 use crate::text::secrets::Secrets;
 
@@ -111,8 +111,12 @@ pub fn process(pid: Pid, facts: &ProcessFacts, secrets: Secrets) -> Process {
     }
 }
 
-/// The rate with which the kernel engine is tried, in samples per second.
-const TRIAL_HZ: u32 = 100;
+/// How the kernel engine is tried.
+const TRIAL: KernelOptions = KernelOptions {
+    rate_hz: 100,
+    may_pause: false,
+    memory: true,
+};
 
 /// Tries the ways to read a process and, with `seizes`, to pause it and to have the kernel sample it. Also returns why
 /// pausing failed.
@@ -137,7 +141,7 @@ pub fn access(pid: Pid, seizes: bool) -> (Access, Option<PauseError>) {
     if !seizes {
         return (access, None);
     }
-    let kernel = KernelEngine::load(pid, TRIAL_HZ, false).err();
+    let kernel = KernelEngine::load(pid, TRIAL).err();
     access.kernel_engine = AccessMethod {
         works: Some(kernel.is_none()),
         error: kernel.map(|error| error.to_string()),

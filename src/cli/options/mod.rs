@@ -157,6 +157,8 @@ impl RecordOptions {
 #[derive(Clone, Debug)]
 pub struct TopOptions {
     pub target: Target,
+    /// Who takes the samples.
+    pub engine: EngineChoice,
     pub sampling: Sampling,
     pub refreshes: Refreshes,
     pub full_filenames: bool,
@@ -215,16 +217,11 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let secrets = Secrets::shown_if(args.show_secrets);
     let sampling = sampling(&args.sampling, &args.target, memory, secrets);
     let sampling = Sampling {
-        nonblocking: sampling.nonblocking || args.engine == EngineChoice::Read,
+        nonblocking: sampling.nonblocking || args.sampling.engine == EngineChoice::Read,
         ..sampling
     };
+    let engine = engine(args.sampling.engine, &sampling, "record")?;
     let tables = tables(&args, format)?;
-    let needs_pauses = memory || sampling.selection.idle || sampling.nonblocking;
-    if args.engine == EngineChoice::Kernel && needs_pauses {
-        let message = "--engine kernel samples threads on a CPU: --idle, --memory and formats that show memory need \
-                       --engine pause";
-        return Err(usage_error("record", message));
-    }
     let target = target(args.target, "record")?;
     // A table is for reading at once.
     let to_stdout = || format.is_table().then(|| PathBuf::from("-"));
@@ -257,11 +254,25 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
         hide_progress: args.hideprogress,
         min_width: args.min_width.unwrap_or_default(),
         capture: args.capture,
-        engine: match args.engine {
-            EngineChoice::Auto if needs_pauses => EngineChoice::Pause,
-            engine => engine,
-        },
+        engine,
     })
+}
+
+/// Who takes the samples, if these options allow that.
+fn engine(
+    choice: EngineChoice,
+    sampling: &Sampling,
+    command: &str,
+) -> Result<EngineChoice, clap::Error> {
+    match choice {
+        EngineChoice::Kernel if sampling.selection.idle => {
+            let message = "--engine kernel samples threads on a CPU: --idle needs --engine pause";
+            Err(usage_error(command, message))
+        }
+        EngineChoice::Auto if sampling.nonblocking => Ok(EngineChoice::Read),
+        EngineChoice::Auto if sampling.selection.idle => Ok(EngineChoice::Pause),
+        choice => Ok(choice),
+    }
 }
 
 fn tables(args: &RecordArgs, format: Format) -> Result<TableOptions, clap::Error> {
@@ -307,7 +318,9 @@ fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
     let secrets = Secrets::shown_if(args.show_secrets);
     let mut sampling = sampling(&args.sampling, &args.target, false, secrets);
     sampling.weights.rss = true;
+    sampling.nonblocking |= args.sampling.engine == EngineChoice::Read;
     Ok(TopOptions {
+        engine: engine(args.sampling.engine, &sampling, "top")?,
         sampling,
         target: target(args.target, "top")?,
         refreshes: Refreshes {
@@ -321,17 +334,20 @@ fn top(args: TopArgs) -> Result<TopOptions, clap::Error> {
 fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
     let subprocesses = args.target.subprocesses;
     let by_ending = args.output.as_deref().and_then(Format::from_path);
+    let sampling = Sampling {
+        rate_hz: args.rate.unwrap_or(MEMORY_RATE_HZ),
+        rate_is_given: args.rate.is_some(),
+        selection: Selection::default(),
+        weights: Weights::RSS,
+        nonblocking: args.nonblocking || args.engine == EngineChoice::Read,
+        subprocesses,
+        secrets: Secrets::shown_if(args.show_secrets),
+    };
     Ok(MemoryOptions {
         record: RecordOptions {
             target: target(args.target, "memory")?,
-            sampling: Sampling {
-                rate_hz: args.rate,
-                selection: Selection::default(),
-                weights: Weights::RSS,
-                nonblocking: args.nonblocking,
-                subprocesses,
-                secrets: Secrets::shown_if(args.show_secrets),
-            },
+            engine: engine(args.engine, &sampling, "memory")?,
+            sampling,
             duration: match args.duration {
                 RecordFor::Unlimited => None,
                 RecordFor::Time(time) => Some(time),
@@ -354,15 +370,14 @@ fn memory(args: MemoryArgs) -> Result<MemoryOptions, clap::Error> {
             hide_progress: true,
             min_width: MinWidth::default(),
             capture: false,
-            engine: EngineChoice::Auto,
         },
         delay: args.delay.0,
     })
 }
 
 /// Default samples per second, as in py-spy.
-const RATE_HZ: u32 = 100;
-/// Default samples per second for memory: bursts of allocations are short.
+pub const RATE_HZ: u32 = 100;
+/// Default samples per second for memory where page faults are not recorded: bursts of allocations are short.
 const MEMORY_RATE_HZ: u32 = 1_000;
 
 fn sampling(
@@ -375,6 +390,7 @@ fn sampling(
         rate_hz: sampling
             .rate
             .unwrap_or(if memory { MEMORY_RATE_HZ } else { RATE_HZ }),
+        rate_is_given: sampling.rate.is_some(),
         selection: Selection {
             idle: sampling.idle,
             gil_only: sampling.gil,

@@ -322,6 +322,7 @@ mod tests {
                     traces: Vec::new(),
                     rss_bytes: Some((1 << 20) * (10 + tick)),
                     rss_change: None,
+                    fault_growth: None,
                 }],
                 ..Sample::default()
             };
@@ -363,6 +364,7 @@ mod tests {
                 traces: Vec::new(),
                 rss_bytes: Some(1 << 20),
                 rss_change: None,
+                fault_growth: None,
             }],
             ..Sample::default()
         };

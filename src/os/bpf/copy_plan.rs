@@ -24,13 +24,13 @@ pub const CODE_FIELDS: usize = 6;
 /// Those of them that are strings, and how many bytes of one without a hash count.
 const TEXTS: usize = 3;
 const TEXT_LEN: usize = 40;
-/// The most frames that the program copies of one stack: 33 records of 32.
-pub const MAX_FRAMES: usize = 33 * 32;
+/// The most frames that the program copies of one stack: 32 records of 32.
+pub const MAX_FRAMES: usize = 32 * 32;
 
 /// The bytes of a `_PyCFrame` that are copied.
 const CFRAME: usize = 32;
 /// `struct header`.
-const HEADER: usize = 32;
+const HEADER: usize = 48;
 /// Before each frame: its address, and the mix of its code object.
 const FRAME_HEAD: usize = 16;
 
@@ -275,7 +275,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
-/// A thread at a moment at which it was interrupted.
+/// A thread at a moment at which it was interrupted, or had a page fault.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// The time on `CLOCK_MONOTONIC`.
@@ -285,9 +285,20 @@ pub struct Record {
     pub tgid: u32,
     /// The address of its thread state; null if none was known, and then there is nothing else.
     pub state: RemoteAddr,
+    /// The page fault that it is of; `None`: it is a sample of the time.
+    pub fault: Option<PageFault>,
     flags: u32,
     frames: u32,
     bytes: Vec<u8>,
+}
+
+/// A page fault that was recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PageFault {
+    /// The address that was accessed.
+    pub addr: RemoteAddr,
+    /// How many page faults of the process it stands for: itself, and those that were passed before it.
+    pub count: u64,
 }
 
 impl Record {
@@ -295,11 +306,13 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Option<Record> {
         let ids = word(bytes, 8)?;
         let flags = word(bytes, 24)?;
+        let (count, addr) = (word(bytes, 32)?, word(bytes, 40).map(RemoteAddr)?);
         Some(Record {
             time_ns: word(bytes, 0)?,
             tid: low(ids),
             tgid: low(ids >> 32),
             state: RemoteAddr(word(bytes, 16)?),
+            fault: (count > 0).then_some(PageFault { addr, count }),
             flags: low(flags),
             frames: low(flags >> 32),
             bytes: bytes.to_vec(),

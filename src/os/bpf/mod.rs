@@ -1,7 +1,8 @@
-//! [`BpfSampler`]: stacks that the kernel copies in timer interrupts, by a BPF program.
+//! [`BpfSampler`]: stacks that the kernel copies in timer interrupts and page faults, by a BPF program.
 //!
 //! A perf event per CPU (`PERF_COUNT_SW_CPU_CLOCK`) interrupts whatever runs there. If that is a thread of a
-//! process that is sampled, the program copies its Python stack into a ring buffer while the thread cannot run.
+//! process that is sampled, the program copies its Python stack into a ring buffer while the thread cannot run. With
+//! memory another one (`PERF_COUNT_SW_PAGE_FAULTS_MIN`) reports each page fault, of which some are copied, too.
 //! Nobody is stopped, woken or traced. Events of a CPU, not of a thread, so that threads and processes that live
 //! for less than a period are seen as often as their CPU time is long, and new ones at once.
 //!
@@ -31,12 +32,22 @@ use copy_plan::{CopyPlan, MAX_FRAMES, PLAN_WORDS, Record};
 /// `sampler.bpf.c`, compiled.
 static PROGRAM: &[u8] = include_bytes!("sampler.bpf.o");
 
-/// The most and the fewest bytes of the ring.
-const MAX_RING: u64 = 64 << 20;
+/// The most and the fewest bytes of the ring. The kernel maps it twice, so that our RSS shows twice as much.
+const MAX_RING: u64 = 32 << 20;
 const MIN_RING: u64 = 1 << 20;
 /// How many seconds of samples the ring has room for, of a stack of some 50 frames on each CPU.
-const RING_SECONDS: u64 = 2;
+const RING_SECONDS: u64 = 1;
+/// The same for page faults of a process whose memory grows fast, in bytes.
+const RING_FOR_FAULTS: u64 = 4 << 20;
 const USUAL_RECORD: u64 = 6 << 10;
+/// The mean time between two page faults of a process that are recorded, in nanoseconds: each takes the kernel some
+/// 10 µs.
+const FAULT_GAP_NS: u64 = 300_000;
+/// `struct fault_counts` of a process without faults: the first one is recorded, and stands for itself.
+const NO_FAULTS: [u64; 7] = [0, 1, 1, 0, 0, 0, 0];
+/// The program, and the programs that it calls by these numbers.
+const STACK_PROGRAM: (u32, &str) = (1, "stack");
+const FRAMES_PROGRAM: (u32, &str) = (0, "frames");
 /// The most samples that wait for their other parts.
 const MAX_PARTS: usize = 1024;
 
@@ -99,14 +110,27 @@ pub fn namespace_of(pid: Pid) -> io::Result<(u64, u64)> {
     Ok((space.dev(), space.ino()))
 }
 
-/// Samples processes in timer interrupts.
+/// What is sampled.
+#[derive(Clone, Copy, Debug)]
+pub struct BpfOptions {
+    /// The time between two samples on a CPU.
+    pub window_ns: u64,
+    /// A stack of more frames, rounded up to a multiple of 32, is [too deep](copy_plan::Defect::TooDeep);
+    /// [`MAX_FRAMES`] at most.
+    pub max_frames: usize,
+    /// Whether page faults are recorded.
+    pub page_faults: bool,
+}
+
+/// Samples processes in timer interrupts and page faults.
 pub struct BpfSampler {
     ids: Ids,
-    window_ns: u64,
-    max_frames: u64,
-    settings: Array<MapData, [u64; 5]>,
+    options: BpfOptions,
+    ring_len: u64,
+    settings: Array<MapData, [u64; 7]>,
     processes: BpfHash<MapData, u32, [u64; PLAN_WORDS]>,
     threads: BpfHash<MapData, u32, u64>,
+    faults: BpfHash<MapData, u32, [u64; 7]>,
     ring: RingBuf<MapData>,
     dropped: Array<MapData, u64>,
     dropped_before: u64,
@@ -119,22 +143,22 @@ pub struct BpfSampler {
 }
 
 impl BpfSampler {
-    /// Prepares all that sampling takes: `window_ns` is the time between two samples on a CPU. Ids are those of a
-    /// PID namespace in which `pid` is. A stack of more than `max_frames`, rounded up to a multiple of 32, is
-    /// [too deep](copy_plan::Defect::TooDeep); [`MAX_FRAMES`] at most.
+    /// Prepares all that sampling takes. Ids are those of a PID namespace in which `pid` is.
     ///
     /// # Errors
     /// When the kernel lacks something or does not permit it.
-    pub fn load(pid: Pid, window_ns: u64, max_frames: usize) -> Result<BpfSampler, BpfError> {
+    pub fn load(pid: Pid, options: &BpfOptions) -> Result<BpfSampler, BpfError> {
+        let window_ns = options.window_ns.max(1);
         let failed = |what| move |error: io::Error| BpfError::of(what, &error);
         let ids = Ids::for_target(pid).map_err(failed("find the PID namespace"))?;
         let cpus = cpus();
         let cpu_count = cpus.iter().max().map_or(1, |last| last.saturating_add(1));
+        let ring_len = ring_size(options, cpus.len());
         let mut program = EbpfLoader::new()
             .btf(None)
             .map_max_entries("scratches", cpu_count)
             .map_max_entries("windows", cpu_count)
-            .map_max_entries("ring", ring_size(window_ns, cpus.len()))
+            .map_max_entries("ring", ring_len)
             .load(PROGRAM)
             .map_err(|error| BpfError::of("create BPF maps", &error))?;
         let mut take = |name| program.take_map(name).ok_or_else(lacks);
@@ -142,37 +166,42 @@ impl BpfSampler {
         let settings = take("settings")?.try_into().map_err(of_map)?;
         let processes = take("processes")?.try_into().map_err(of_map)?;
         let threads = take("threads")?.try_into().map_err(of_map)?;
+        let faults = take("fault_counts")?.try_into().map_err(of_map)?;
         let ring = take("ring")?.try_into().map_err(of_map)?;
         let dropped = take("dropped")?.try_into().map_err(of_map)?;
         let mut programs: ProgramArray<MapData> = take("programs")?.try_into().map_err(of_map)?;
-        let frames = load(&mut program, "frames")?;
-        let frames = frames.fd().map_err(|error| BpfError::of(LOAD, &error))?;
-        programs.set(0, frames, 0).map_err(of_map)?;
-        let sample = load(&mut program, "sample")?;
+        for (number, name) in [FRAMES_PROGRAM, STACK_PROGRAM] {
+            let called = load(&mut program, name)?;
+            let called = called.fd().map_err(|error| BpfError::of(LOAD, &error))?;
+            programs.set(number, called, 0).map_err(of_map)?;
+        }
         // A little shorter than a window. So each window has a sample, the second of two in one is left out, and
         // the moment moves through the window: no program can run in step with it for long.
-        let period = SamplePolicy::Period((window_ns - window_ns / 100).max(1));
-        let mut events = 0;
-        let mut refusal = None;
-        for cpu in cpus {
-            let scope = PerfEventScope::AllProcessesOneCpu { cpu };
-            let clock = PerfEventConfig::Software(SoftwareEvent::CpuClock);
-            match sample.attach(clock, scope, period, false) {
-                Ok(_) => events += 1,
-                // One that went offline just now, or is not there at all.
-                Err(error) => refusal = Some(error),
-            }
-        }
-        if let Some(error) = refusal.filter(|_| events == 0) {
-            return Err(BpfError::of("open perf events", &error));
+        let period = (window_ns - window_ns / 100).max(1);
+        attach(
+            &mut program,
+            "sample",
+            SoftwareEvent::CpuClock,
+            period,
+            &cpus,
+        )?;
+        if options.page_faults {
+            attach(
+                &mut program,
+                "fault",
+                SoftwareEvent::PageFaultsMin,
+                1,
+                &cpus,
+            )?;
         }
         Ok(BpfSampler {
             ids,
-            window_ns: window_ns.max(1),
-            max_frames: max_frames.min(MAX_FRAMES) as u64,
+            options: *options,
+            ring_len: ring_len.into(),
             settings,
             processes,
             threads,
+            faults,
             ring,
             dropped,
             dropped_before: 0,
@@ -191,9 +220,17 @@ impl BpfSampler {
             Ids::First => (0, 0),
             Ids::OfTarget(dev, ino) => (dev, ino),
         };
-        let set = self
-            .settings
-            .set(0, [dev, ino, self.window_ns, start_ns, self.max_frames], 0);
+        let values = [
+            dev,
+            ino,
+            self.options.window_ns.max(1),
+            start_ns,
+            self.options.max_frames.min(MAX_FRAMES) as u64,
+            FAULT_GAP_NS,
+            // The rest is for samples of the time, which must not be dropped.
+            self.ring_len / 2,
+        ];
+        let set = self.settings.set(0, values, 0);
         set.map_err(|error| BpfError::of("use BPF maps", &error))
     }
 
@@ -208,12 +245,14 @@ impl BpfSampler {
     /// When there are too many.
     pub fn add_process(&mut self, tgid: u32, plan: &CopyPlan) -> Result<(), BpfError> {
         let added = self.processes.insert(tgid, plan.words(), 0);
+        let added = added.and_then(|()| self.faults.insert(tgid, NO_FAULTS, 0));
         added.map_err(|error| BpfError::of("sample another process", &error))
     }
 
     /// Samples a process no more.
     pub fn remove_process(&mut self, tgid: u32) {
         // It may be gone already.
+        let _ = self.faults.remove(&tgid);
         let _ = self.processes.remove(&tgid);
     }
 
@@ -282,6 +321,32 @@ fn load<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut PerfEvent, Bpf
     Ok(program)
 }
 
+/// Has the kernel run one of the programs at every `period`th of these events on each CPU.
+fn attach(
+    programs: &mut Ebpf,
+    name: &str,
+    event: SoftwareEvent,
+    period: u64,
+    cpus: &[u32],
+) -> Result<(), BpfError> {
+    let program = load(programs, name)?;
+    let mut events = 0;
+    let mut refusal = None;
+    for cpu in cpus {
+        let scope = PerfEventScope::AllProcessesOneCpu { cpu: *cpu };
+        let config = PerfEventConfig::Software(event);
+        match program.attach(config, scope, SamplePolicy::Period(period), false) {
+            Ok(_) => events += 1,
+            // One that went offline just now, or is not there at all.
+            Err(error) => refusal = Some(error),
+        }
+    }
+    match refusal.filter(|_| events == 0) {
+        Some(error) => Err(BpfError::of("open perf events", &error)),
+        None => Ok(()),
+    }
+}
+
 /// The CPUs that are online; where /sys does not list them, as in some containers, all that there may be.
 fn cpus() -> Vec<u32> {
     online_cpus().unwrap_or_else(|(_, error)| {
@@ -295,11 +360,16 @@ fn cpus() -> Vec<u32> {
 }
 
 /// The size of the ring in bytes, a power of two.
-fn ring_size(window_ns: u64, cpus: usize) -> u32 {
-    let windows = RING_SECONDS * 1_000_000_000 / window_ns.max(1);
-    let bytes = windows
+fn ring_size(options: &BpfOptions, cpus: usize) -> u32 {
+    let windows = RING_SECONDS * 1_000_000_000 / options.window_ns.max(1);
+    let for_samples = windows
         .saturating_mul(cpus as u64)
         .saturating_mul(USUAL_RECORD);
+    let for_faults = match options.page_faults {
+        true => RING_FOR_FAULTS,
+        false => 0,
+    };
+    let bytes = for_samples.saturating_add(for_faults);
     let size = bytes.clamp(MIN_RING, MAX_RING).next_power_of_two();
     u32::try_from(size.min(MAX_RING)).unwrap_or(u32::MAX >> 1)
 }

@@ -1,5 +1,6 @@
-// The kernel's side of the kernel engine: copies the Python stack of a thread in the interrupt that a perf event
-// causes, while the thread is on its CPU and cannot run. User space decodes the copies (mod.rs, record.rs).
+// The kernel's side of the kernel engine: copies the Python stack of a thread in the interrupt or the page fault that a
+// perf event reports, while the thread is on its CPU and cannot run. User space decodes the copies (mod.rs,
+// copy_plan.rs).
 //
 // The program knows no version of CPython: where the fields are comes from user space, in `processes`. All that
 // is read is the target's memory, so each value is hostile: lengths and loops are bounded here, and what a
@@ -18,12 +19,14 @@ typedef unsigned long long u64;
 static void *(*map_lookup)(void *map, const void *key) = (void *)1;
 static long (*map_update)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
 static u64 (*ktime_get_ns)(void) = (void *)5;
+static u32 (*prandom)(void) = (void *)7;
 static u32 (*smp_processor_id)(void) = (void *)8;
 static long (*tail_call)(void *context, void *programs, u32 index) = (void *)12;
 static u64 (*current_pid_tgid)(void) = (void *)14;
 static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*ns_current_pid_tgid)(u64 dev, u64 ino, void *ids, u32 size) = (void *)120;
 static long (*ringbuf_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
+static u64 (*ringbuf_query)(void *ring, u64 flags) = (void *)134;
 
 // Of enum bpf_map_type.
 #define MAP_HASH 1
@@ -62,6 +65,10 @@ struct settings {
 	u64 start_ns;
 	// The most frames that are copied of one stack, in whole records.
 	u64 max_frames;
+	// The mean time between two page faults of one process that are recorded, and how many bytes may wait in the ring for
+	// one to be recorded.
+	u64 fault_gap_ns;
+	u64 room_for_faults;
 };
 
 // What to copy of the threads of one process.
@@ -119,6 +126,9 @@ struct header {
 	u64 state;
 	u32 flags;
 	u32 frames;
+	// Of a page fault: how many faults of the process it stands for, and the address. 0: it is a sample of the time.
+	u64 faults;
+	u64 addr;
 };
 
 // Frames may be added up to here; each takes at most 16 + FRAME_LEN bytes.
@@ -135,6 +145,12 @@ struct scratch {
 	u32 tgid;
 	// How many frames may still be copied.
 	u64 frames_left;
+	// The current thread, and its page fault if that is why it is copied.
+	u64 now;
+	u32 tid;
+	u32 unused;
+	u64 faults;
+	u64 addr;
 	// The counter of code objects; 0: their identities are not known from before.
 	u64 generation;
 };
@@ -150,6 +166,35 @@ struct known_code {
 	u64 identity;
 };
 
+// Which page faults of a process are recorded. CPUs change it at the same time, so that it may be off by a few: the
+// growth is corrected by what is resident.
+struct fault_counts {
+	// So many faults are passed before the next one is recorded.
+	u64 to_pass;
+	// How many faults that one will stand for.
+	u64 weight;
+	// One fault of so many is recorded, on average.
+	u64 stride;
+	// When the last one was recorded.
+	u64 last_ns;
+	// A bucket of time, from which each recorded fault takes `fault_gap_ns`.
+	u64 saved_ns;
+	// When the last fault was, recorded or passed, and the bucket of those that are recorded since they took long.
+	u64 fault_ns;
+	u64 saved_for_slow_ns;
+};
+
+// The most time in the bucket: after a pause so many faults are recorded one by one.
+#define FAULT_BURST 50
+// After so long without a fault each one is recorded.
+#define FAULT_PAUSE_NS 10000000
+#define MAX_STRIDE (1 << 20)
+// A fault so long after the one before may have taken so long: then it has added a huge page, which counts for 512. It is
+// recorded beside the others, and stands for itself, but on average only one in this time, and so many in a row.
+#define SLOW_NS 30000
+#define SLOW_GAP_NS 1000000
+#define SLOW_BURST 20
+
 struct map_definition SEC("maps") settings = {MAP_ARRAY, 4, sizeof(struct settings), 1};
 struct map_definition SEC("maps") processes = {MAP_HASH, 4, sizeof(struct process), 4096};
 struct map_definition SEC("maps") threads = {MAP_LRU_HASH, 4, 8, 16384};
@@ -161,10 +206,15 @@ struct map_definition SEC("maps") ring = {MAP_RINGBUF, 0, 0, 1 << 20};
 // How many samples did not fit into the ring.
 struct map_definition SEC("maps") dropped = {MAP_ARRAY, 4, 8, 1};
 
-// `frames`, so that it can be called.
-struct map_definition SEC("maps") programs = {MAP_PROGRAMS, 4, 4, 1};
+struct map_definition SEC("maps") fault_counts = {MAP_HASH, 4, sizeof(struct fault_counts), 4096};
+
+// `frames` and `stack`, so that they can be called.
+#define FRAMES 0
+#define STACK 1
+struct map_definition SEC("maps") programs = {MAP_PROGRAMS, 4, 4, 2};
 
 #define RING_NO_WAKEUP 1
+#define RING_AVAILABLE 0
 
 static __attribute__((always_inline)) void output(struct scratch *scratch, u64 len)
 {
@@ -288,10 +338,25 @@ static __attribute__((always_inline)) u64 known_identity(struct scratch *scratch
 	return code.identity;
 }
 
+// The ids of the current thread in the namespace of the settings; `tgid` is 0 if it has none there.
+static __attribute__((always_inline)) struct ids current_ids(struct settings *set)
+{
+	struct ids ids = {0, 0};
+	if (set->ns_ino) {
+		if (ns_current_pid_tgid(set->ns_dev, set->ns_ino, &ids, sizeof(ids)) != 0)
+			ids.tgid = 0;
+	} else {
+		u64 both = current_pid_tgid();
+		ids.pid = both;
+		ids.tgid = both >> 32;
+	}
+	return ids;
+}
+
 SEC("perf_event")
 int sample(void *context)
 {
-	u32 zero = 0, cpu = smp_processor_id(), tid, tgid;
+	u32 zero = 0, cpu = smp_processor_id();
 	struct settings *set = map_lookup(&settings, &zero);
 	u64 *window = map_lookup(&windows, &cpu);
 	if (!set || !window || !set->window_ns)
@@ -304,31 +369,115 @@ int sample(void *context)
 	if (*window == current_window)
 		return 0;
 	*window = current_window;
-	if (set->ns_ino) {
-		struct ids ids;
-		if (ns_current_pid_tgid(set->ns_dev, set->ns_ino, &ids, sizeof(ids)) != 0)
-			return 0;
-		tid = ids.pid;
-		tgid = ids.tgid;
-	} else {
-		u64 ids = current_pid_tgid();
-		tid = ids;
-		tgid = ids >> 32;
-	}
-	struct process *process = map_lookup(&processes, &tgid);
-	if (!process)
+	struct ids ids = current_ids(set);
+	if (!map_lookup(&processes, &ids.tgid))
 		return 0;
 	struct scratch *scratch = map_lookup(&scratches, &cpu);
 	if (!scratch)
 		return 0;
+	scratch->now = now;
+	scratch->tid = ids.pid;
+	scratch->tgid = ids.tgid;
+	scratch->faults = 0;
+	scratch->addr = 0;
+	tail_call(context, &programs, STACK);
+	return 0;
+}
+
+// Where `struct bpf_perf_event_data` has the address of a page fault (x86-64).
+#define CONTEXT_ADDR 176
+
+// Copies the stack of a page fault that stands for so many, if there is room for it in the ring. What is left out is
+// corrected by what is resident.
+static __attribute__((always_inline)) int record(void *context, struct settings *set, struct ids ids, u64 now, u64 weight)
+{
+	u32 cpu = smp_processor_id();
+	struct scratch *scratch = map_lookup(&scratches, &cpu);
+	if (!scratch || ringbuf_query(&ring, RING_AVAILABLE) > set->room_for_faults)
+		return 0;
+	scratch->now = now;
+	scratch->tid = ids.pid;
+	scratch->tgid = ids.tgid;
+	scratch->faults = weight;
+	scratch->addr = *(u64 *)((u8 *)context + CONTEXT_ADDR);
+	tail_call(context, &programs, STACK);
+	return 0;
+}
+
+// A page fault, after the page was added. There may be a million in a second, on any CPU and of any process.
+SEC("perf_event")
+int fault(void *context)
+{
+	u32 zero = 0;
+	struct settings *set = map_lookup(&settings, &zero);
+	if (!set)
+		return 0;
+	struct ids ids = current_ids(set);
+	struct fault_counts *counts = map_lookup(&fault_counts, &ids.tgid);
+	if (!counts)
+		return 0;
+	u64 now = ktime_get_ns(), gap = set->fault_gap_ns;
+	if (now < set->start_ns)
+		return 0;
+	u64 since = now - counts->fault_ns, saved_for_slow = counts->saved_for_slow_ns + since;
+	counts->fault_ns = now;
+	if (saved_for_slow > SLOW_BURST * SLOW_GAP_NS)
+		saved_for_slow = SLOW_BURST * SLOW_GAP_NS;
+	counts->saved_for_slow_ns = saved_for_slow;
+	if (counts->to_pass) {
+		if (since < SLOW_NS || saved_for_slow < SLOW_GAP_NS) {
+			counts->to_pass--;
+			return 0;
+		}
+		counts->saved_for_slow_ns = saved_for_slow - SLOW_GAP_NS;
+		return record(context, set, ids, now, 1);
+	}
+	u64 elapsed = now - counts->last_ns, stride = counts->stride;
+	u64 saved = counts->saved_ns + elapsed, weight = counts->weight;
+	counts->last_ns = now;
+	if (elapsed > FAULT_PAUSE_NS)
+		stride = 1;
+	if (elapsed > FAULT_BURST * gap || saved > FAULT_BURST * gap)
+		saved = FAULT_BURST * gap;
+	if (saved >= gap) {
+		saved -= gap;
+		stride -= (stride + 7) / 8;
+		stride = stride ? stride : 1;
+	} else if (stride < MAX_STRIDE) {
+		stride += stride / 8 + 1;
+	}
+	counts->saved_ns = saved;
+	counts->stride = stride;
+	// At random, so that no program allocates in step with it. The mean of these is the stride less 1.
+	u64 to_pass = stride > 1 ? prandom() % (2 * stride - 1) : 0;
+	counts->to_pass = to_pass;
+	counts->weight = to_pass + 1;
+	return record(context, set, ids, now, weight);
+}
+
+// Copies the stack of the current thread.
+SEC("perf_event")
+int stack(void *context)
+{
+	u32 zero = 0, cpu = smp_processor_id();
+	struct settings *set = map_lookup(&settings, &zero);
+	struct scratch *scratch = map_lookup(&scratches, &cpu);
+	if (!set || !scratch)
+		return 0;
+	u32 tid = scratch->tid, tgid = scratch->tgid;
+	struct process *process = map_lookup(&processes, &tgid);
+	if (!process)
+		return 0;
 	struct header *header = (struct header *)scratch->bytes;
 	u64 state = find_state(process, tid);
 	u32 flags = 0;
-	header->time_ns = now;
+	header->time_ns = scratch->now;
 	header->tid = tid;
 	header->tgid = tgid;
 	header->state = state;
 	header->frames = 0;
+	header->faults = scratch->faults;
+	header->addr = scratch->addr;
 	if (!state) {
 		header->flags = UNKNOWN_THREAD;
 		output(scratch, sizeof(*header));
@@ -390,8 +539,7 @@ int sample(void *context)
 	scratch->at = at;
 	scratch->frame = flags & UNREADABLE ? 0 : frame;
 	scratch->flags = flags;
-	scratch->tgid = tgid;
-	tail_call(context, &programs, 0);
+	tail_call(context, &programs, FRAMES);
 	return 0;
 }
 
@@ -440,9 +588,9 @@ int frames(void *context)
 	scratch->frame = frame;
 	if (scratch->frames_left > PART_FRAMES) {
 		scratch->frames_left -= PART_FRAMES;
-		tail_call(context, &programs, 0);
+		tail_call(context, &programs, FRAMES);
 	}
-	// The kernel ends a chain of calls after 33, too.
+	// The kernel ends a chain of calls after 33, of which one is that of `stack`.
 	header->frames = 0;
 	header->flags = flags | TOO_DEEP;
 	output(scratch, sizeof(*header));

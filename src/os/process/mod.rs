@@ -30,7 +30,7 @@ use super::permission::PermissionProblem;
 use super::procfs::maps::{self, Mapping};
 use super::procfs::paths::root_path;
 use super::procfs::stat::{ProcStat, age_of};
-use super::procfs::statm::RssReader;
+use super::procfs::statm::{Resident, RssReader};
 use super::procfs::status::Status;
 use super::procfs::suspicion::read_answering;
 use super::procfs::tasks;
@@ -231,6 +231,14 @@ impl TargetProcess {
     /// `NotFound` when it has ended.
     pub fn rss(&self) -> io::Result<u64> {
         self.rss.rss_bytes()
+    }
+
+    /// Resident memory with its parts, by the same system call.
+    ///
+    /// # Errors
+    /// `NotFound` when it has ended.
+    pub fn resident(&self) -> io::Result<Resident> {
+        self.rss.resident()
     }
 
     /// The start time, in clock ticks since boot.

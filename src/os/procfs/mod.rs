@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod maps;
 pub mod mm_layout;
 pub mod mounts;
+pub mod pagemap;
 pub mod paths;
 pub mod read;
 pub mod schedstat;

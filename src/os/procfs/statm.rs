@@ -1,7 +1,10 @@
-//! [`RssReader`] and [`Memory`]: the resident memory of a process.
+//! [`RssReader`], [`Resident`] and [`Memory`]: the resident memory of a process.
 
 use std::fs::File;
 use std::io;
+use std::sync::OnceLock;
+
+use memmap2::MmapOptions;
 
 use super::read::reread;
 use super::status::Status;
@@ -22,28 +25,87 @@ impl RssReader {
         })
     }
 
-    /// Resident memory in bytes. The kernel counts per CPU and sums up lazily, so this can be off
-    /// by some pages (64 per CPU at most).
+    /// Resident memory in bytes, see [`RssReader::resident`].
     ///
     /// # Errors
     /// `NotFound` when the process has ended, a zombie included.
     pub fn rss_bytes(&self) -> io::Result<u64> {
+        self.resident().map(|resident| resident.rss_bytes)
+    }
+
+    /// Resident memory. The kernel counts per CPU and sums up lazily, so this can be off by some pages, see
+    /// [`counter_lag`].
+    ///
+    /// # Errors
+    /// `NotFound` when the process has ended, a zombie included.
+    pub fn resident(&self) -> io::Result<Resident> {
         // Seven numbers of at most 20 digits.
         let mut line = [0u8; 160];
         let line = reread(&self.statm, &mut line)?;
         let numbers = std::str::from_utf8(line).ok().and_then(|line| {
-            // The first number is the size of the address space, 0 once the process has released
-            // it; the second counts resident pages (proc_pid_statm(5)).
-            let mut words = line.split_ascii_whitespace();
-            let size: u64 = words.next()?.parse().ok()?;
-            let resident: u64 = words.next()?.parse().ok()?;
-            Some((size, resident))
+            // The first number is the size of the address space, 0 once the process has released it; the second
+            // counts resident pages, the third those of files and of shared memory (proc_pid_statm(5)).
+            let mut words = line.split_ascii_whitespace().map(str::parse::<u64>);
+            let mut next = || words.next()?.ok();
+            Some([next()?, next()?, next()?])
         });
+        let bytes = |pages: u64| pages.saturating_mul(self.page_size);
         match numbers {
-            Some((0, _)) => Err(io::ErrorKind::NotFound.into()),
-            Some((_, pages)) => Ok(pages.saturating_mul(self.page_size)),
+            Some([0, ..]) => Err(io::ErrorKind::NotFound.into()),
+            Some([_, all, file]) => Ok(Resident {
+                rss_bytes: bytes(all),
+                file_bytes: bytes(file),
+            }),
             None => Err(io::ErrorKind::InvalidData.into()),
         }
+    }
+}
+
+/// By how many bytes the kernel's counters of resident memory may be behind what a process has, if its threads run on a
+/// few CPUs: each of these may have 64 pages that are not summed up (`percpu_counter_batch` of lib/percpu_counter.c; up to
+/// Linux 6.1, `TASK_RSS_EVENTS_THRESH` of mm/memory.c). 0 where they are summed up when they are read (Linux 6.17).
+pub fn counter_lag() -> u64 {
+    const FEW: u64 = 4;
+    static LAG: OnceLock<u64> = OnceLock::new();
+    *LAG.get_or_init(|| {
+        if are_counters_exact().unwrap_or(false) {
+            return 0;
+        }
+        let cpus = std::thread::available_parallelism();
+        let cpus = cpus.map_or(1, |count| count.get() as u64);
+        64 * cpus.min(FEW) * page_size()
+    })
+}
+
+/// Whether one page more shows in our own memory. Counters that lag show none, or many.
+fn are_counters_exact() -> Option<bool> {
+    const TRIES: usize = 8;
+    let own = RssReader::open(std::process::id().cast_signed()).ok()?;
+    let page = usize::try_from(page_size()).ok()?;
+    let memory = MmapOptions::new().len(TRIES * page).map_anon();
+    let mut memory = memory.ok()?;
+    let mut shows = |at: usize| {
+        let before = own.rss_bytes().ok()?;
+        *memory.get_mut(at * page)? = 1;
+        Some(own.rss_bytes().ok()? == before + page_size())
+    };
+    // Other threads of ours may release something at the same time.
+    Some((0..TRIES).filter_map(&mut shows).any(|shows| shows))
+}
+
+/// The resident memory of a process at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Resident {
+    /// All of it, in bytes.
+    pub rss_bytes: u64,
+    /// The part that is pages of mapped files and of shared memory, in bytes.
+    pub file_bytes: u64,
+}
+
+impl Resident {
+    /// The part that is of no file, in bytes.
+    pub fn anonymous_bytes(self) -> u64 {
+        self.rss_bytes.saturating_sub(self.file_bytes)
     }
 }
 

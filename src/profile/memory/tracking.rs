@@ -1,13 +1,18 @@
 //! [`MemoryTracking`]: all that a profile holds about memory beyond the RSS series.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::checkpoints::Checkpoints;
 use super::growth_table::GrowthTable;
 use super::timeline::GrowthTimeline;
+use crate::os::Pid;
+use crate::profile::tables::ids::StackId;
 use crate::profile::tables::stacks::StackTable;
 use crate::rss::attribution::ThreadDelta;
+use crate::rss::attribution::by_fault::{FaultAttribution, ResidentChange, StackFault};
 use crate::rss::process_series::MemorySeries;
+use crate::sampler::sample::FaultGrowth;
 
 /// Exists only with [`Weights::rss`](crate::profile::options::Weights::rss): without
 /// it a tick does no work for memory but to add to the RSS series.
@@ -20,9 +25,37 @@ pub struct MemoryTracking {
     pub checkpoints: Checkpoints,
     /// The threads' parts of one change; a field only so that the allocation is reused.
     pub deltas: Vec<ThreadDelta>,
+    /// Page faults of processes that wait for a growth.
+    faults: HashMap<Pid, FaultAttribution<StackId>>,
 }
 
+/// The most processes whose faults wait.
+const MAX_PROCESSES: usize = 4_096;
+
 impl MemoryTracking {
+    /// Attributes what a process has added to the stacks of its page faults, and the rest to `unknown`.
+    pub fn attribute_faults(
+        &mut self,
+        pid: Pid,
+        found: &FaultGrowth,
+        faults: &[StackFault<StackId>],
+        unknown: StackId,
+    ) {
+        if self.faults.len() >= MAX_PROCESSES {
+            self.faults.clear();
+        }
+        let change = ResidentChange {
+            anonymous: found.anonymous_change,
+            file: found.file_change,
+        };
+        let (attribution, growth) = (self.faults.entry(pid).or_default(), &mut self.growth);
+        let faults = faults.iter().copied();
+        attribution.attribute(change, faults, found.lag_bytes, |stack, bytes| {
+            let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+            growth.charge(stack.unwrap_or(unknown), bytes);
+        });
+    }
+
     /// Adds the growth that was attributed since the last call to the functions at the leaves, at the time
     /// of the last tick.
     pub fn date_growth(&mut self, stacks: &StackTable, elapsed: Duration) {

@@ -1,6 +1,9 @@
 //! [`Growth`]: which thread and which stack a change of resident memory is attributed to. Pure: the rule,
 //! and the state that it needs per thread.
 //!
+//! Where the stacks of page faults are recorded, growth is theirs: [`by_fault`]. What follows is for the rest, and for
+//! what is released.
+//!
 //! The kernel reports a process's RSS and how many page faults each thread had. A change between two
 //! samples is attributed in two steps.
 //!
@@ -47,6 +50,7 @@
 //! shows. Pages that the kernel merges into huge pages, or reclaims under memory pressure, are attributed
 //! to the threads that ran.
 
+pub mod by_fault;
 pub mod by_stack;
 
 use std::ops::{Add, AddAssign};

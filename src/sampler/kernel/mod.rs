@@ -5,6 +5,8 @@
 //! the stacks of the threads that were on a CPU, as a tick of the other engines has, and threads that sleep cost
 //! nothing. The ring is emptied, and its stacks are named, several times a second: not at each tick.
 
+mod batch;
+mod faults;
 mod process;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -15,20 +17,23 @@ use nix::time::{ClockId, clock_gettime};
 
 use super::capture::options::CaptureOptions;
 use super::processes::sampled::{Outcome, SampledProcess};
-use super::sample::{ProcessSample, Sample};
+use super::sample::{ProcessSample, RssChange, Sample};
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::reader::copied::CopyWalker;
 use crate::cpython::stack::trace::StackTrace;
 use crate::os::Pid;
 use crate::os::bpf::copy_plan::{MAX_FRAMES, Record};
-use crate::os::bpf::{BpfError, BpfSampler};
+use crate::os::bpf::{BpfError, BpfOptions, BpfSampler};
 use crate::os::deadline::Deadline;
-use process::{Batch, CopiedProcess};
+use batch::{Batch, key};
+use faults::Reading;
+use process::CopiedProcess;
 
 /// How often the ring is emptied: names are read while their code objects still live.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// The same with children, which are searched for at the same time.
-const INTERVAL_WITH_CHILDREN: Duration = Duration::from_millis(10);
+/// The same with children, which are searched for at the same time, and with memory, whose growth in this time is shared
+/// by its page faults.
+const SHORT_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest interval, whatever the rate.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
 /// How long naming the stacks of one process may take each time. The first time all names are new.
@@ -41,12 +46,22 @@ const SHALLOW: usize = 256;
 /// The shortest time between two samples of a process that is paused.
 const MIN_PAUSED_INTERVAL: Duration = Duration::from_millis(1);
 
+/// What the kernel is to sample.
+#[derive(Clone, Copy, Debug)]
+pub struct KernelOptions {
+    /// Samples per second on each CPU.
+    pub rate_hz: u32,
+    /// Whether a process that the kernel cannot sample is paused at each sample instead.
+    pub may_pause: bool,
+    /// Whether page faults are recorded, too.
+    pub memory: bool,
+}
+
 /// The kernel's part of a sampler, and what its records are made into.
 pub struct KernelEngine {
     bpf: BpfSampler,
     window_ns: u64,
-    /// Whether a process that the kernel cannot sample is paused instead.
-    may_pause: bool,
+    options: KernelOptions,
     /// Whether the user was told that a process cannot be paused either.
     was_refused: bool,
     /// The last window in which processes were paused.
@@ -61,8 +76,8 @@ pub struct KernelEngine {
     /// Records of processes that were left for the next time, by the process id that records have.
     left: HashMap<u32, Vec<Record>>,
     batches: u64,
-    /// Stacks whose windows are not complete yet; `None` for one that is missing.
-    windows: BTreeMap<u64, Vec<(Pid, Option<StackTrace>)>>,
+    /// Windows that are not complete yet.
+    windows: BTreeMap<u64, Window>,
     /// The number of the next window that becomes a sample.
     next_window: u64,
     ready: VecDeque<Sample>,
@@ -70,22 +85,26 @@ pub struct KernelEngine {
 }
 
 impl KernelEngine {
-    /// An engine that is ready to take samples at this rate. `pid` is the process that will be sampled, or one in
-    /// its PID namespace. `may_pause`: a process that the kernel cannot sample is paused at each sample instead.
+    /// An engine that is ready to take samples. `pid` is the process that will be sampled, or one in its PID namespace.
     ///
     /// # Errors
     /// When the kernel cannot, or does not permit it.
-    pub fn load(pid: Pid, rate_hz: u32, may_pause: bool) -> Result<KernelEngine, BpfError> {
-        let window_ns = 1_000_000_000 / u64::from(rate_hz.max(1));
+    pub fn load(pid: Pid, options: KernelOptions) -> Result<KernelEngine, BpfError> {
+        let window_ns = 1_000_000_000 / u64::from(options.rate_hz.max(1));
         let (start_ns, start) = (monotonic_ns(), Instant::now());
-        let max_frames = match may_pause {
+        let max_frames = match options.may_pause {
             true => SHALLOW,
             false => MAX_FRAMES,
         };
-        Ok(KernelEngine {
-            bpf: BpfSampler::load(pid, window_ns, max_frames)?,
+        let wanted = BpfOptions {
             window_ns,
-            may_pause,
+            max_frames,
+            page_faults: options.memory,
+        };
+        Ok(KernelEngine {
+            bpf: BpfSampler::load(pid, &wanted)?,
+            window_ns,
+            options,
             was_refused: false,
             paused_window: None,
             start_ns,
@@ -112,8 +131,8 @@ impl KernelEngine {
 
     /// When the ring is to be emptied again. At a low rate there is less to do.
     pub fn next_drain(&self, with_children: bool) -> Instant {
-        let interval = match with_children {
-            true => INTERVAL_WITH_CHILDREN,
+        let interval = match with_children || self.options.memory {
+            true => SHORT_INTERVAL,
             false => INTERVAL,
         };
         let window = Duration::from_nanos(self.window_ns);
@@ -123,6 +142,7 @@ impl KernelEngine {
             .any(|one| one.is_paused(Instant::now()));
         let interval = match is_paused {
             true => window.max(MIN_PAUSED_INTERVAL),
+            false if self.options.memory => interval,
             false => interval.max((window / 4).min(MAX_INTERVAL)),
         };
         let drained = self.drained_at.map(|at| at + interval);
@@ -136,8 +156,19 @@ impl KernelEngine {
 
     /// Empties the ring. What was sampled after this time since the start is left out. `is_last`: the recording is
     /// over, and nobody should wait for it.
-    pub fn drain(&mut self, now: Instant, duration: Option<Duration>, is_last: bool) -> Drain {
+    pub(crate) fn drain(
+        &mut self,
+        processes: &[SampledProcess],
+        now: Instant,
+        duration: Option<Duration>,
+        is_last: bool,
+    ) -> Drain {
         self.drained_at = Some(now);
+        // Before the ring is emptied: then the faults of all that is read are there.
+        let readings = match self.options.memory {
+            true => readings(processes),
+            false => HashMap::new(),
+        };
         self.batches += 1;
         let time = duration.and_then(|time| u64::try_from(time.as_nanos()).ok());
         let end_ns = time.map(|time| self.start_ns.saturating_add(time));
@@ -160,6 +191,7 @@ impl KernelEngine {
                 false => Deadline::NEVER,
             },
             end_ns,
+            readings,
             pauses: Vec::new(),
             records,
             beside: Sample {
@@ -178,7 +210,7 @@ impl KernelEngine {
         options: &CaptureOptions,
     ) -> bool {
         let pid = process.process.pid();
-        let Some(key) = process::key(process, self.bpf.ids(), pid) else {
+        let Some(key) = key(process, self.bpf.ids(), pid) else {
             return false;
         };
         let records = drain.records.remove(&key).unwrap_or_default();
@@ -190,16 +222,23 @@ impl KernelEngine {
             deadline: drain.deadline.or_earlier(Deadline::after(PROCESS_LIMIT)),
             frames: &mut *frames,
             cpu_time: options.cpu_time,
-            may_pause: self.may_pause,
+            may_pause: self.options.may_pause,
             walker: &mut self.walker,
             errors: &mut drain.beside.errors,
             notices: &mut drain.beside.notices,
             torn: &mut drain.beside.torn,
             traces: Vec::new(),
+            faults: Vec::new(),
         };
         let one = self.processes.entry(key).or_default();
+        if let Some(reading) = drain.readings.get(&pid) {
+            one.memory.start(*reading);
+            let faults = records.iter().filter_map(|record| record.fault);
+            one.memory.identify_pages(pid, faults);
+        }
         one.sample(process, key, records, &mut self.bpf, &mut batch);
         let traces = batch.traces;
+        one.memory.add(batch.faults);
         let is_paused = one.is_paused(drain.now);
         if has_ended {
             one.forget(key, &mut self.bpf);
@@ -207,7 +246,8 @@ impl KernelEngine {
         }
         for (time_ns, trace) in traces {
             let window = self.window_at(time_ns);
-            self.windows.entry(window).or_default().push((pid, trace));
+            let window = self.windows.entry(window).or_default();
+            window.traces.push((pid, trace));
         }
         if is_paused && !has_ended && !drain.is_last {
             return self.sample_paused(process, drain, frames, options);
@@ -242,7 +282,10 @@ impl KernelEngine {
                 let pid = sampled.process.pid;
                 let traces = sampled.process.traces.into_iter();
                 let window = self.windows.entry(window).or_default();
-                window.extend(traces.map(|trace| (pid, Some(trace))));
+                let traces = traces.map(|trace| (pid, Some(trace)));
+                window.traces.extend(traces);
+                let change = sampled.process.rss_change;
+                window.changes.extend(change.map(|change| (pid, change)));
                 drain.beside.errors.extend(sampled.errors);
                 drain.beside.torn += sampled.torn;
                 drain.pauses.extend(sampled.pauses);
@@ -267,7 +310,8 @@ impl KernelEngine {
         // It was stopped in the middle of a window.
         before += u64::from(is_last && drain.end_ns.is_none_or(|end| now_ns < end));
         let mut pids: Vec<Pid> = processes.iter().map(|one| one.process.pid()).collect();
-        for (pid, _) in self.windows.values().flatten() {
+        let windows = self.windows.values();
+        for (pid, _) in windows.flat_map(|window| &window.traces) {
             // It has ended since.
             if !pids.contains(pid) {
                 pids.push(*pid);
@@ -275,25 +319,59 @@ impl KernelEngine {
         }
         let threads = self.processes.values().map(CopiedProcess::thread_count);
         let threads = threads.sum();
+        let idle_gils = self.processes.values().filter(|one| one.has_idle_gil);
+        let idle_gils = idle_gils.count() as u64;
         while self.next_window < before {
-            let sample = self.next_sample(&pids, threads);
+            let sample = Sample {
+                idle_gils,
+                ..self.next_sample(&pids, threads)
+            };
             self.ready.push_back(sample);
         }
         let mut last = self.ready.pop_back().unwrap_or_else(|| Sample {
             elapsed: self.elapsed(self.next_window.saturating_sub(1)),
             ..Sample::default()
         });
-        for process in &mut last.processes {
+        for one in &mut last.processes {
             let mut known = processes.iter();
-            let known = known.find(|one| one.process.pid() == process.pid);
-            process.rss_bytes = known.and_then(|one| one.process.target().rss().ok());
+            let Some(known) = known.find(|known| known.process.pid() == one.pid) else {
+                continue;
+            };
+            match drain.readings.get(&one.pid) {
+                Some(reading) => self.add_memory(known, one, *reading, is_last),
+                None => one.rss_bytes = known.process.target().rss().ok(),
+            }
         }
         self.ready.push_back(Sample {
             elapsed: last.elapsed,
             processes: last.processes,
             idle: last.idle,
+            idle_gils: last.idle_gils,
             ..drain.beside
         });
+    }
+
+    /// Adds to a process's sample what it has added and released.
+    fn add_memory(
+        &mut self,
+        process: &SampledProcess,
+        sample: &mut ProcessSample,
+        reading: Reading,
+        is_last: bool,
+    ) {
+        sample.rss_bytes = Some(reading.resident.rss_bytes);
+        let key = key(process, self.bpf.ids(), sample.pid);
+        let Some(one) = key.and_then(|key| self.processes.get_mut(&key)) else {
+            return;
+        };
+        if one.is_paused(Instant::now()) {
+            return;
+        }
+        let has_traces = is_last || !sample.traces.is_empty();
+        if let Some((growth, released)) = one.memory.take(reading, has_traces) {
+            sample.fault_growth = Some(growth);
+            sample.rss_change = Some(released);
+        }
     }
 
     /// The sample of the next window. `threads`: how many there are in all.
@@ -301,12 +379,15 @@ impl KernelEngine {
         let window = self.next_window;
         self.next_window += 1;
         let mut traces: HashMap<Pid, Vec<StackTrace>> = HashMap::new();
+        let mut changes = HashMap::new();
         let mut on_cpu = 0;
         // A record that came late belongs to a window that is a sample already.
         while let Some(entry) = self.windows.first_entry()
             && *entry.key() <= window
         {
-            for (pid, trace) in entry.remove() {
+            let window = entry.remove();
+            changes.extend(window.changes);
+            for (pid, trace) in window.traces {
                 on_cpu += u64::from(trace.as_ref().is_none_or(|trace| trace.thread.active));
                 traces.entry(pid).or_default().extend(trace);
             }
@@ -315,7 +396,8 @@ impl KernelEngine {
             pid: *pid,
             traces: traces.remove(pid).unwrap_or_default(),
             rss_bytes: None,
-            rss_change: None,
+            rss_change: changes.remove(pid),
+            fault_growth: None,
         });
         Sample {
             elapsed: self.elapsed(window),
@@ -344,12 +426,33 @@ pub struct Drain {
     /// Processes are paused for the window that it is.
     is_paused_window: bool,
     end_ns: Option<u64>,
+    /// The memory of the processes just before the ring was emptied, if page faults are recorded.
+    readings: HashMap<Pid, Reading>,
     /// By the process id that records have.
     records: HashMap<u32, Vec<Record>>,
     /// How long threads were paused.
     pub pauses: Vec<Duration>,
     /// What a sample has beside stacks.
     pub beside: Sample,
+}
+
+/// What was sampled in a window.
+#[derive(Default)]
+struct Window {
+    /// `None` for a stack that is missing.
+    traces: Vec<(Pid, Option<StackTrace>)>,
+    /// The changes of RSS of processes that are paused.
+    changes: Vec<(Pid, RssChange)>,
+}
+
+fn readings(processes: &[SampledProcess]) -> HashMap<Pid, Reading> {
+    let read = processes.iter().filter_map(|one| {
+        let target = one.process.target();
+        let resident = target.resident().ok()?;
+        let time_ns = monotonic_ns();
+        Some((target.pid(), Reading { time_ns, resident }))
+    });
+    read.collect()
 }
 
 /// `CLOCK_MONOTONIC` in nanoseconds, which is also the clock of [`Instant`].

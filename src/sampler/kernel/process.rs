@@ -1,26 +1,23 @@
 //! [`CopiedProcess`]: what the kernel engine knows of one process, and how its records become stack traces.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
 
-use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
-use crate::cpython::frame::RawFrame;
-use crate::cpython::read::error::ReadError;
-use crate::cpython::reader::copied::CopyWalker;
-use crate::cpython::stack::trace::StackTrace;
-use crate::cpython::threads::list::PythonThread;
+use super::batch::{Batch, Walked, key, name_all, walk_all};
+use super::faults::{FaultTracker, RecordedFault};
+use crate::cpython::code::frame_table::FrameId;
 use crate::os::Tid;
-use crate::os::bpf::copy_plan::{CopyPlan, Defect, Record};
+use crate::os::bpf::copy_plan::{CopyPlan, Record};
 use crate::os::bpf::{BpfSampler, Ids, namespace_of};
 use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::thread::state::RunState;
-use crate::sampler::capture::options::NAMING_LIMIT;
 use crate::sampler::capture::thread_sample::ThreadSample;
 use crate::sampler::processes::sampled::SampledProcess;
+use crate::sampler::sample::FaultSource;
 
 /// How often the list of threads is read while threads run.
 const LIST_INTERVAL: Duration = Duration::from_millis(100);
@@ -33,32 +30,14 @@ const LIST_LIMIT: Duration = Duration::from_millis(250);
 /// From how many records of one batch on the part of them that is torn counts, and which part is too much.
 const MANY_RECORDS: usize = 10;
 const MAX_TORN: f64 = 0.05;
-/// The name of a frame whose code object was freed before its name was read.
-const GONE: &str = "<code that is gone>";
-
-/// One round of emptying the ring.
-pub struct Batch<'a> {
-    pub number: u64,
-    pub window_ns: u64,
-    pub now: Instant,
-    /// When listing threads and naming stacks must be done.
-    pub deadline: Deadline,
-    pub frames: &'a mut FrameTable,
-    /// Whether traces have the CPU time of their threads.
-    pub cpu_time: bool,
-    /// Whether a process that the kernel cannot sample is paused.
-    pub may_pause: bool,
-    pub walker: &'a mut CopyWalker,
-    pub errors: &'a mut Vec<String>,
-    pub notices: &'a mut Vec<String>,
-    pub torn: &'a mut u64,
-    /// With the time on `CLOCK_MONOTONIC`, in nanoseconds. `None`: a thread was on a CPU, but its stack is missing.
-    pub traces: Vec<(u64, Option<StackTrace>)>,
-}
 
 /// A process whose threads the kernel samples.
 #[derive(Default)]
 pub struct CopiedProcess {
+    /// What it adds to its memory.
+    pub memory: FaultTracker,
+    /// Whether a thread that is not on a CPU held the GIL at the last round.
+    pub has_idle_gil: bool,
     plan: Option<CopyPlan>,
     /// The threads that the program knows, by the id that records have.
     threads: HashMap<u32, RemoteAddr>,
@@ -72,28 +51,6 @@ pub struct CopiedProcess {
     on_cpu_ns: HashMap<Tid, u64>,
     /// Whether the user was told why it cannot be sampled.
     was_reported: bool,
-}
-
-/// A stack whose frames are not named yet.
-struct Walked {
-    time_ns: u64,
-    thread: PythonThread,
-    stack: Vec<RawFrame>,
-    /// Of the code object of each frame.
-    identities: Vec<u64>,
-    names: Vec<Option<FrameId>>,
-    /// Not all frames could be named in time.
-    is_out_of_time: bool,
-}
-
-/// The id of a thread or process in the PID namespace that the program uses.
-pub fn key(process: &SampledProcess, ids: Ids, tid: Tid) -> Option<u32> {
-    let target = process.process.target();
-    let id = match ids {
-        Ids::First => Some(tid),
-        Ids::OfTarget(..) => target.namespace_tid(tid).ok(),
-    };
-    u32::try_from(id?).ok()
 }
 
 impl CopiedProcess {
@@ -121,6 +78,7 @@ impl CopiedProcess {
         {
             self.list(process, tgid, bpf, batch, has_unknown);
         }
+        self.has_idle_gil = self.reads_idle_gil(process);
         if records.is_empty() {
             return;
         }
@@ -130,7 +88,8 @@ impl CopiedProcess {
         let (reader, _) = process.process.reader_and_memory();
         reader.begin_sample(process.threads.needs_names(batch.now));
         reader.set_deadline(batch.deadline);
-        let (torn_before, count) = (*batch.torn, records.len());
+        let torn_before = *batch.torn;
+        let count = records.iter().filter(|one| one.fault.is_none()).count();
         let (mut walked, defect) = walk_all(process, &plan, records, bpf.ids(), batch);
         name_all(process, &plan, &mut walked, batch);
         walked.retain(|one| {
@@ -139,23 +98,36 @@ impl CopiedProcess {
                 batch
                     .errors
                     .push(format!("{}: {problem}", one.thread.label()));
-                batch.traces.push((one.time_ns, None));
+                batch.add_without_stack(one.time_ns, one.fault, false);
             }
             !one.is_out_of_time
         });
+        let (faults, walked): (Vec<Walked>, Vec<Walked>) =
+            walked.into_iter().partition(|one| one.fault.is_some());
         let cpu = match batch.cpu_time {
             true => self.cpu_times(process, &walked, batch.window_ns),
             false => Vec::new(),
         };
         let pid = process.process.pid();
         let (reader, memory) = process.process.reader_and_memory();
-        for (number, one) in walked.into_iter().enumerate() {
+        let mut trace = |one: &Walked| {
             let frames: Arc<[FrameId]> = one.names.iter().copied().flatten().collect();
             let sample = ThreadSample::<()>::new(&one.thread, true, pid, frames, &one.stack);
             let mut trace = sample.trace;
             trace.thread.name = reader.thread_name(memory, &one.thread);
+            trace
+        };
+        for (number, one) in walked.iter().enumerate() {
+            let mut trace = trace(one);
             trace.thread.cpu_ns = cpu.get(number).copied();
             batch.traces.push((one.time_ns, Some(trace)));
+        }
+        for one in &faults {
+            batch.faults.extend(one.fault.map(|fault| RecordedFault {
+                time_ns: one.time_ns,
+                fault,
+                source: FaultSource::Python(trace(one)),
+            }));
         }
         batch.errors.extend(reader.end_sample());
         let torn = batch.torn.saturating_sub(torn_before);
@@ -165,6 +137,23 @@ impl CopiedProcess {
             let problem = "has stacks that are torn whenever they are interrupted";
             self.pause(process, tgid, bpf, batch, problem);
         }
+    }
+
+    /// Whether a thread that is not on a CPU holds the GIL: while it waits in a call that keeps it, nobody can run.
+    fn reads_idle_gil(&self, process: &mut SampledProcess) -> bool {
+        let pid = process.process.pid();
+        let threads = process.threads.threads.iter();
+        let threads: Vec<_> = threads.map(|one| one.thread.clone()).collect();
+        let (reader, memory) = process.process.reader_and_memory();
+        let holder = threads
+            .first()
+            .and_then(|any| reader.gil_holder(memory, any));
+        let holder = threads
+            .iter()
+            .find(|thread| holder == Some(thread.state.addr));
+        let tid = holder.and_then(|thread| thread.os_thread_id);
+        let state = tid.and_then(|tid| RunState::of_thread(pid, tid).ok());
+        state.is_some_and(|state| state != RunState::Running)
     }
 
     /// Whether the threads of the process are paused at each sample instead.
@@ -189,7 +178,9 @@ impl CopiedProcess {
         self.paused_time = time.clamp(PAUSED_TIME, MAX_PAUSED_TIME);
         self.paused_until = batch.now.checked_add(self.paused_time);
         self.has_cpu_times = false;
-        process.forget_cpu_times();
+        self.has_idle_gil = false;
+        self.memory = FaultTracker::default();
+        process.forget_counts();
         if !std::mem::replace(&mut self.was_reported, true) {
             let pid = process.process.pid();
             let notice = format!("process {pid} {problem}: it is paused at each sample instead");
@@ -380,149 +371,4 @@ fn on_cpu(process: &mut SampledProcess, tids: &[Tid]) -> Vec<(Tid, u64)> {
             one.on_cpu_ns()
         })
         .collect()
-}
-
-/// Walks the stacks of all records.
-fn walk_all(
-    process: &mut SampledProcess,
-    plan: &CopyPlan,
-    records: Vec<Record>,
-    ids: Ids,
-    batch: &mut Batch<'_>,
-) -> (Vec<Walked>, Option<Defect>) {
-    let mut defect = None;
-    let mut by_state: HashMap<RemoteAddr, PythonThread> = HashMap::new();
-    for tracked in &process.threads.threads {
-        by_state.insert(tracked.thread.state.addr, tracked.thread.clone());
-    }
-    let any = process
-        .threads
-        .threads
-        .first()
-        .map(|one| one.thread.clone());
-    let reader = process.process.reader();
-    let mut walked = Vec::with_capacity(records.len());
-    for record in records {
-        if record.is_of_unknown_thread() {
-            // It runs no Python, or has just started and has not had the GIL yet.
-            continue;
-        }
-        let copy = record.memory(plan);
-        let known = by_state.get(&record.state).cloned();
-        let known = known.filter(|one| {
-            let tid = one.os_thread_id.and_then(|tid| key(process, ids, tid));
-            tid == Some(record.tid)
-        });
-        let thread = known.or_else(|| {
-            let tid = (ids == Ids::First)
-                .then(|| Tid::try_from(record.tid).ok())
-                .flatten();
-            reader.thread_in_copy(&copy, any.as_ref()?, record.state, tid)
-        });
-        let Some(mut thread) = thread else {
-            // At its end a thread has no state any more, and the memory of the one that it had is free.
-            *batch.torn += u64::from(!has_ended(process, ids, record.tid));
-            batch.traces.push((record.time_ns, None));
-            continue;
-        };
-        let mut stack = Vec::new();
-        let result = reader.walk_copied(&copy, &mut thread, batch.walker, &mut stack);
-        match (result, record.defect()) {
-            (_, Some(found)) => {
-                batch.errors.push(format!("{} {found}", thread.label()));
-                batch.traces.push((record.time_ns, None));
-                defect = Some(found);
-            }
-            (Ok(found), None) if !found.unlinked_root => {
-                let identities = identities(&record, plan, &stack);
-                walked.push(Walked {
-                    time_ns: record.time_ns,
-                    thread,
-                    stack,
-                    identities,
-                    names: Vec::new(),
-                    is_out_of_time: false,
-                });
-            }
-            (result, None) => {
-                debug!("{}: {result:?}", thread.label());
-                *batch.torn += 1;
-                batch.traces.push((record.time_ns, None));
-            }
-        }
-    }
-    (walked, defect)
-}
-
-/// Whether the thread that a record is of is gone by now.
-fn has_ended(process: &SampledProcess, ids: Ids, tid: u32) -> bool {
-    let tid = Tid::try_from(tid).ok().filter(|_| ids == Ids::First);
-    tid.is_some_and(|tid| RunState::of_thread(process.process.pid(), tid).is_err())
-}
-
-/// What identified the code object of each frame when the record was made.
-fn identities(record: &Record, plan: &CopyPlan, stack: &[RawFrame]) -> Vec<u64> {
-    let mut copied = record.code_identities(plan);
-    // The record has shims, too.
-    let find = |frame: &RawFrame| copied.find(|(addr, _)| *addr == frame.addr);
-    let found = stack.iter().map(find);
-    found.map(|found| found.map_or(0, |(_, mix)| mix)).collect()
-}
-
-/// Names all frames. A code object that is another one after it was named was freed, at the earliest, after the
-/// record was made, and its name may be that of the other.
-fn name_all(
-    process: &mut SampledProcess,
-    plan: &CopyPlan,
-    walked: &mut [Walked],
-    batch: &mut Batch<'_>,
-) {
-    let (reader, memory) = process.process.reader_and_memory();
-    let gone = gone(batch.frames);
-    for one in &mut *walked {
-        let names = reader.name_copied(memory, batch.number, &one.stack, batch.frames);
-        let mut is_out_of_time = false;
-        let name = |name: Result<_, _>| match name {
-            Ok(name) => name,
-            Err(error) => {
-                debug!("{}: {error}", one.thread.label());
-                is_out_of_time |= matches!(error, ReadError::OutOfTime);
-                Some(gone)
-            }
-        };
-        one.names = names.into_iter().map(name).collect();
-        one.is_out_of_time = is_out_of_time;
-    }
-    let codes: HashSet<RemoteAddr> = walked
-        .iter()
-        .flat_map(|one| one.stack.iter().map(|frame| frame.executable))
-        .collect();
-    let codes: Vec<RemoteAddr> = codes.into_iter().collect();
-    // What was named, what is there now, and what was recorded are the same object only if all three are equal.
-    let unchanged = reader.unchanged_codes(memory, &codes);
-    let now = plan.code_identities(memory, &codes);
-    for one in &mut *walked {
-        let frames = one.stack.iter().zip(&one.identities);
-        for ((frame, identity), name) in frames.zip(&mut one.names) {
-            let code = &frame.executable;
-            let is_same = unchanged.contains(code) && now.get(code) == Some(identity);
-            if name.is_some() && !is_same {
-                *name = Some(gone);
-            }
-        }
-    }
-    let naming = Deadline::after(NAMING_LIMIT);
-    process.process.shorten_new(batch.frames, naming);
-}
-
-fn gone(frames: &mut FrameTable) -> FrameId {
-    let no_text: Arc<str> = Arc::from("");
-    frames.intern(Frame {
-        name: Arc::from(GONE),
-        filename: Arc::clone(&no_text),
-        short_filename: no_text,
-        line: None,
-        first_line: 0,
-        columns: None,
-    })
 }

@@ -128,9 +128,10 @@ impl SampledProcess {
         self.process.target().memory().is_closed()
     }
 
-    /// Drops the CPU times of its threads: others have attributed what they have used since.
-    pub fn forget_cpu_times(&mut self) {
+    /// Drops the CPU times of its threads and its RSS: others have attributed what has changed since.
+    pub fn forget_counts(&mut self) {
         self.cpu_times = CpuTimes::default();
+        self.rss_tracker = RssTracker::default();
     }
 
     /// Samples the process. If its threads cannot be paused, it is read without pausing.
@@ -225,6 +226,7 @@ impl SampledProcess {
                 traces: snapshot.traces,
                 rss_bytes,
                 rss_change,
+                fault_growth: None,
             },
             errors: snapshot.errors,
             torn: snapshot.torn,

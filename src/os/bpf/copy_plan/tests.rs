@@ -28,7 +28,14 @@ fn frame_addr(number: u64) -> RemoteAddr {
 
 /// A record of so many frames, the first of which is frame `from`.
 fn bytes(plan: &CopyPlan, from: u64, frames: u64, flags: u64, is_first: bool) -> Vec<u8> {
-    let mut words = vec![77, (5 << 32) | 6, STATE.0, (frames << 32) | flags];
+    let mut words = vec![
+        77,
+        (5 << 32) | 6,
+        STATE.0,
+        (frames << 32) | flags,
+        9,
+        0xfa17,
+    ];
     if is_first {
         words.extend([0xaaaa, 0xbbbb, CFRAME_ADDR.0]);
         words.extend([CFRAME_ADDR.0, 1, 2, 3, 4]);
@@ -54,6 +61,8 @@ fn a_record_is_read_by_address() {
     assert!(plan.fits());
     let record = Record::decode(&bytes(&plan, 0, 3, 0, true)).unwrap();
     assert_eq!((record.time_ns, record.tid, record.tgid), (77, 6, 5));
+    let fault = record.fault.unwrap();
+    assert_eq!((fault.count, fault.addr), (9, RemoteAddr(0xfa17)));
     assert!(!record.has_more() && record.defect().is_none());
     let memory = record.memory(&plan);
     assert_eq!(read(&memory, RANGE), Some(0xaaaa));

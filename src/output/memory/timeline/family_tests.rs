@@ -27,6 +27,7 @@ fn family() -> Profile {
         traces: Vec::new(),
         rss_bytes: Some(mib << 20),
         rss_change: None,
+        fault_growth: None,
     };
     for tick in 0..=400_u64 {
         let mut processes = vec![process(7, 50)];

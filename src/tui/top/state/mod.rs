@@ -137,8 +137,9 @@ impl TopState {
         if let Some(notice) = sample.notices.last() {
             interval.notice = Some(Arc::from(notice.as_str()));
         }
-        interval.threads = 0;
+        interval.threads = usize::try_from(sample.idle).unwrap_or(usize::MAX);
         interval.processes = sample.processes.len();
+        interval.gil_now += sample.idle_gils;
         for process in &sample.processes {
             interval.threads += process.traces.len();
             for trace in &process.traces {
