@@ -78,6 +78,10 @@ impl Profile {
     pub fn finish(&mut self) {
         self.settle_ended(true);
         if let Some(memory) = &mut self.memory {
+            if memory.has_waiting_faults() {
+                let unknown = between_samples(&mut self.stacks, &mut self.labels, StackId::ROOT);
+                memory.finish_faults(unknown);
+            }
             memory.date_growth(&self.stacks, self.last_elapsed);
         }
     }

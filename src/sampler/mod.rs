@@ -463,6 +463,9 @@ impl Sampler {
             }
             has_execed
         });
+        let faults = &mut self.stats.page_faults;
+        faults.count = faults.count.saturating_add(drain.page_faults.count);
+        faults.recorded += drain.page_faults.recorded;
         let pauses = drain.pauses.drain(..);
         pauses.for_each(|pause| self.stats.pauses.record(pause));
         engine.complete(drain, &self.processes, self.has_ended);

@@ -53,6 +53,17 @@ pub struct SamplerStats {
     pub could_not_pause: bool,
     /// Total time of all samples.
     pub sampling_time: Duration,
+    /// Page faults whose stacks tell who added memory.
+    pub page_faults: PageFaults,
+}
+
+/// How many page faults of the target were recorded by the kernel engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageFaults {
+    /// Those of threads of the target, in all.
+    pub count: u64,
+    /// Those of them whose stacks were recorded.
+    pub recorded: u64,
 }
 
 impl SamplerStats {

@@ -122,6 +122,7 @@ const FLOORS: [(&str, &[&str]); 10] = [
             "man",
             "select",
             "options",
+            "engine",
             "report",
             "doctor",
             "dump",

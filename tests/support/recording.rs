@@ -396,16 +396,7 @@ impl Recording {
 /// The option that chooses the engine of `PYSPY_TEST_ENGINE`, or else the one that pauses, where these options can be
 /// had with it.
 pub(super) fn engine(options: &[impl AsRef<OsStr>]) -> Option<String> {
-    const OTHERS: [&str; 8] = [
-        "-i",
-        "--idle",
-        "-m",
-        "--memory",
-        "--nonblocking",
-        "--engine",
-        "mprof",
-        "timeline",
-    ];
+    const OTHERS: [&str; 4] = ["-i", "--idle", "--nonblocking", "--engine"];
     let engine = std::env::var("PYSPY_TEST_ENGINE").unwrap_or_else(|_| "pause".to_owned());
     let is_other = |option: &str| OTHERS.contains(&option) || option.starts_with("--engine=");
     let mut options = options.iter().filter_map(|option| option.as_ref().to_str());

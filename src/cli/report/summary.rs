@@ -9,7 +9,7 @@ use crate::output::empty;
 use crate::output::format::Format;
 use crate::output::stacks::speedscope;
 use crate::profile::Profile;
-use crate::sampler::stats::{Engine, SamplerStats};
+use crate::sampler::stats::{Engine, PageFaults, SamplerStats};
 use crate::text::units::mib;
 
 #[derive(Clone, Copy, Debug)]
@@ -100,6 +100,7 @@ fn closing_line(closing: Closing<'_>) -> Option<String> {
             mib(growth.grown_bytes),
             mib(growth.released_bytes)
         ));
+        parts.extend(page_faults(stats.page_faults));
     }
     let rss = profile.rss();
     if let (Some(first), Some(last), Some(peak)) = (rss.first(), rss.last(), rss.peak()) {
@@ -111,6 +112,20 @@ fn closing_line(closing: Closing<'_>) -> Option<String> {
         ));
     }
     (!parts.is_empty()).then(|| parts.join(" "))
+}
+
+/// How many page faults growth was attributed by, if by any.
+#[allow(clippy::cast_precision_loss, reason = "a ratio shown with one decimal")]
+fn page_faults(faults: PageFaults) -> Option<String> {
+    let PageFaults { count, recorded } = faults;
+    match recorded {
+        0 => None,
+        _ if recorded == count => Some(format!("Page faults: {count}")),
+        _ => {
+            let ratio = count as f64 / recorded as f64;
+            Some(format!("Page faults: {count}, one of {ratio:.1} recorded"))
+        }
+    }
 }
 
 /// Ticks per second of the time that was sampled; `None` if no tick was due.

@@ -10,7 +10,7 @@
 //!   "file": "profile.svg",     "-" for stdout
 //!   "engine": "pausing",       threads are paused while they are read; "nonblocking": they are not,
 //!                              with --nonblocking or because they could not be paused; or
-//!                              "kernel": the kernel takes the samples, with --engine kernel
+//!                              "kernel": the kernel takes the samples
 //!   "ended_by": "duration",    or "signal", or "program": no process is left
 //!   "duration_seconds": 10.0,
 //!   "rate_hz": 100,            requested
@@ -46,6 +46,8 @@
 //!     "peak_rss_bytes": 63963136,
 //!     "grown_bytes": null,     by all stacks together; these two are null without --memory
 //!     "released_bytes": null,
+//!     "page_faults": null,     that growth was attributed by: {"count": 52341, "recorded": 16230}, of which the
+//!                              stacks are known; null without --memory, or without the kernel engine
 //!     "verdict": "growing",    a leak is suspected; or "stable", "reclaimable" (growing, but no leak), "step",
 //!                              "inconclusive"
 //!     "text": "growing at …",  the verdict as the closing line has it
@@ -71,6 +73,7 @@ use crate::output::memory_report::MemoryReport;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
 use crate::sampler::histogram::Histogram;
+use crate::sampler::stats::PageFaults;
 use crate::session::recording::Ending;
 use crate::text::escape::in_json;
 
@@ -126,6 +129,12 @@ struct Spread {
 }
 
 #[derive(Serialize)]
+struct FaultCounts {
+    count: u64,
+    recorded: u64,
+}
+
+#[derive(Serialize)]
 struct Pauses {
     #[serde(flatten)]
     times: Spread,
@@ -139,6 +148,7 @@ struct Memory {
     peak_rss_bytes: u64,
     grown_bytes: Option<u64>,
     released_bytes: Option<u64>,
+    page_faults: Option<FaultCounts>,
     verdict: &'static str,
     text: String,
     bytes_per_minute: Option<u64>,
@@ -213,7 +223,7 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Documen
             .cpu_time
             .then(|| Duration::from_nanos(counts.cpu_ns).as_secs_f64()),
         merged_share: profile.folded_share().unwrap_or(0.0),
-        memory: Memory::of(profile),
+        memory: Memory::of(profile, stats.page_faults),
     }
 }
 
@@ -229,7 +239,7 @@ impl Spread {
 }
 
 impl Memory {
-    fn of(profile: &Profile) -> Option<Memory> {
+    fn of(profile: &Profile, faults: PageFaults) -> Option<Memory> {
         let report = MemoryReport::of(profile)?;
         let growth = profile
             .options()
@@ -247,6 +257,10 @@ impl Memory {
             peak_rss_bytes: report.peak_rss_bytes,
             grown_bytes: growth.map(|growth| growth.grown_bytes),
             released_bytes: growth.map(|growth| growth.released_bytes),
+            page_faults: (faults.recorded > 0).then_some(FaultCounts {
+                count: faults.count,
+                recorded: faults.recorded,
+            }),
             verdict: report.verdict,
             text: report.text,
             bytes_per_minute: report.bytes_per_minute,

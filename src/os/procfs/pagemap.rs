@@ -7,7 +7,6 @@ use std::os::unix::fs::FileExt;
 
 use nix::libc;
 
-use crate::os::memory::address::RemoteAddr;
 use crate::os::{Pid, page_size};
 
 /// What a virtual page is at the moment.
@@ -42,12 +41,11 @@ impl PageMap {
         })
     }
 
-    /// What the page at this address is. Before Linux 6.7 huge pages and the page of zeros are only anonymous.
+    /// What the page with this number is: its address, divided by the size of a page. Before Linux 6.7 huge pages and the page of zeros are only anonymous.
     ///
     /// # Errors
     /// When the process has ended.
-    pub fn kind(&mut self, addr: RemoteAddr) -> io::Result<PageKind> {
-        let page = addr.0 / self.page_size;
+    pub fn kind(&mut self, page: u64) -> io::Result<PageKind> {
         if self.can_scan {
             match scan(
                 &self.pagemap,
@@ -140,7 +138,7 @@ fn scan(pagemap: &File, start: u64, page_size: u64) -> io::Result<PageKind> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
 
     fn own() -> PageMap {
@@ -148,25 +146,28 @@ mod tests {
     }
 
     /// The kinds by both ways to ask for them.
-    fn kinds(addr: RemoteAddr) -> [PageKind; 2] {
+    fn kinds(addr: u64) -> [PageKind; 2] {
         let mut without_scan = PageMap {
             can_scan: false,
             ..own()
         };
-        [own().kind(addr).unwrap(), without_scan.kind(addr).unwrap()]
+        [
+            own().kind(addr / page_size()).unwrap(),
+            without_scan.kind(addr / page_size()).unwrap(),
+        ]
     }
 
     #[test]
     fn written_mapped_and_missing_pages_are_told_apart() {
         let memory = memmap2::MmapOptions::new().len(1 << 16).map_anon();
         let mut memory = memory.unwrap();
-        let addr = |memory: &[u8]| RemoteAddr(memory.as_ptr() as u64);
+        let addr = |memory: &[u8]| memory.as_ptr() as u64;
         assert_eq!(kinds(addr(&memory)), [PageKind::Absent; 2]);
         memory[0] = 1;
         assert_eq!(kinds(addr(&memory)), [PageKind::Anonymous; 2]);
         let code = kinds as *const () as u64;
-        assert_eq!(kinds(RemoteAddr(code)), [PageKind::File; 2]);
-        assert_eq!(kinds(RemoteAddr::NULL), [PageKind::Absent; 2]);
+        assert_eq!(kinds(code), [PageKind::File; 2]);
+        assert_eq!(kinds(0), [PageKind::Absent; 2]);
     }
 
     #[test]
@@ -175,7 +176,7 @@ mod tests {
         let memory = memory.unwrap();
         assert_eq!(std::hint::black_box(memory[0]), 0);
         let mut own = own();
-        let kind = own.kind(RemoteAddr(memory.as_ptr() as u64)).unwrap();
+        let kind = own.kind(memory.as_ptr() as u64 / page_size()).unwrap();
         let expected = match own.can_scan {
             true => PageKind::Absent,
             false => PageKind::Anonymous,

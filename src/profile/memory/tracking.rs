@@ -33,7 +33,8 @@ pub struct MemoryTracking {
 const MAX_PROCESSES: usize = 4_096;
 
 impl MemoryTracking {
-    /// Attributes what a process has added to the stacks of its page faults, and the rest to `unknown`.
+    /// Attributes what a process has added to the stacks of its page faults, and the rest to `unknown`. The number of
+    /// processes whose faults wait is limited: beyond, what has waited is of the stack that is unknown now.
     pub fn attribute_faults(
         &mut self,
         pid: Pid,
@@ -42,7 +43,7 @@ impl MemoryTracking {
         unknown: StackId,
     ) {
         if self.faults.len() >= MAX_PROCESSES {
-            self.faults.clear();
+            self.finish_faults(unknown);
         }
         let change = ResidentChange {
             anonymous: found.anonymous_change,
@@ -54,6 +55,22 @@ impl MemoryTracking {
             let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
             growth.charge(stack.unwrap_or(unknown), bytes);
         });
+    }
+
+    /// Whether there may be growth that waits for page faults.
+    pub fn has_waiting_faults(&self) -> bool {
+        !self.faults.is_empty()
+    }
+
+    /// Attributes what still waits for page faults to `unknown`.
+    pub fn finish_faults(&mut self, unknown: StackId) {
+        let growth = &mut self.growth;
+        for (_, mut faults) in self.faults.drain() {
+            faults.finish(|stack, bytes| {
+                let bytes = i64::try_from(bytes).unwrap_or(i64::MAX);
+                growth.charge(stack.unwrap_or(unknown), bytes);
+            });
+        }
     }
 
     /// Adds the growth that was attributed since the last call to the functions at the leaves, at the time

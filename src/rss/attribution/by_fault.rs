@@ -6,7 +6,8 @@
 //! the RSS say *how much* stayed:
 //!
 //! - Growth between two readings is shared by the faults in that time, by their bytes. If it is more than these, they
-//!   are scaled up, [`MAX_SCALE`] or [`MAX_FILE_SCALE`] times at most; the rest is of no known stack.
+//!   are scaled up, [`MAX_SCALE`] or [`MAX_FILE_SCALE`] times at most; the rest waits for the faults of the next readings
+//!   ([`MAX_WAIT`]), and is then of no known stack.
 //! - If it is less, something was released in the same time, or added nothing. All faults lose the same part.
 //! - Anonymous memory and files have counters of their own, and are attributed separately.
 //!
@@ -21,6 +22,9 @@ use std::collections::VecDeque;
 /// up to 2 MiB of a file around an access.
 const MAX_SCALE: u64 = 16;
 const MAX_FILE_SCALE: u64 = 512;
+/// For so many readings a growth waits for its faults: where only a part of them is recorded, the next that is stands for
+/// those before it.
+const MAX_WAIT: u32 = 5;
 
 /// The changes of a process's resident memory between two readings, in bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -77,13 +81,19 @@ impl<S: Copy> FaultAttribution<S> {
             (&mut self.file, change.file, MAX_FILE_SCALE),
         ];
         for (waiting, added, max_scale) in kinds {
-            if let Ok(added) = u64::try_from(added) {
-                waiting.take(added, lag, max_scale, &mut charge);
-            }
+            waiting.take(added, lag, max_scale, &mut charge);
             // Older ones were counted, and have been released or have added nothing.
             let counted = waiting.bytes.saturating_sub(lag);
             waiting.remove(counted, |_, _| ());
         }
+    }
+}
+
+impl<S: Copy> FaultAttribution<S> {
+    /// Attributes what still waits for faults to no stack: there are no more readings.
+    pub fn finish(&mut self, mut charge: impl FnMut(Option<S>, u64)) {
+        self.anonymous.give_up(&mut charge);
+        self.file.give_up(&mut charge);
     }
 }
 
@@ -92,6 +102,9 @@ impl<S: Copy> FaultAttribution<S> {
 struct Waiting<S> {
     faults: VecDeque<(S, u64)>,
     bytes: u64,
+    /// Growth that is more than its faults explain, and for how many readings it has waited.
+    unexplained: u64,
+    waited: u32,
 }
 
 impl<S> Default for Waiting<S> {
@@ -99,6 +112,8 @@ impl<S> Default for Waiting<S> {
         Waiting {
             faults: VecDeque::new(),
             bytes: 0,
+            unexplained: 0,
+            waited: 0,
         }
     }
 }
@@ -109,20 +124,23 @@ impl<S: Copy> Waiting<S> {
         self.bytes = self.bytes.saturating_add(bytes);
     }
 
-    /// Attributes so many bytes.
+    /// Attributes a change of so many bytes, if it is a growth.
     fn take(
         &mut self,
-        added: u64,
+        change: i64,
         lag: u64,
         max_scale: u64,
         charge: &mut impl FnMut(Option<S>, u64),
     ) {
+        let added = u64::try_from(change).unwrap_or(0);
+        let added = added.saturating_add(self.unexplained);
         if added == 0 {
             return;
         }
         let all = self.bytes;
         // Those that the counters surely include.
         let counted = all.saturating_sub(lag);
+        let mut left = 0;
         if added <= counted {
             self.share(counted, added, charge);
         } else if added <= all {
@@ -131,9 +149,24 @@ impl<S: Copy> Waiting<S> {
         } else {
             let known = added.min(all.saturating_mul(max_scale));
             self.share(all, known, charge);
-            if added > known {
-                charge(None, added - known);
-            }
+            left = added - known;
+        }
+        self.waited = match self.unexplained {
+            0 => 0,
+            _ => self.waited + 1,
+        };
+        self.unexplained = left;
+        if self.waited >= MAX_WAIT {
+            self.give_up(charge);
+        }
+    }
+
+    /// Attributes what has waited to no stack.
+    fn give_up(&mut self, charge: &mut impl FnMut(Option<S>, u64)) {
+        self.waited = 0;
+        let unexplained = std::mem::take(&mut self.unexplained);
+        if unexplained > 0 {
+            charge(None, unexplained);
         }
     }
 
@@ -209,7 +242,25 @@ mod tests {
             [('a', 680), ('b', 160)].into()
         );
         assert_eq!(grow(&mut growth, 0, &[]), BTreeMap::new());
-        assert_eq!(grow(&mut growth, 50, &[]), [('?', 50)].into());
+    }
+
+    #[test]
+    fn growth_without_faults_waits_for_some() {
+        let mut growth = FaultAttribution::default();
+        assert_eq!(grow(&mut growth, 50, &[]), BTreeMap::new());
+        // The next fault that is recorded stands for those before.
+        let charged = grow(&mut growth, 10, &[('a', 60)]);
+        assert_eq!(charged, [('a', 60)].into());
+        assert_eq!(grow(&mut growth, 70, &[]), BTreeMap::new());
+        for _ in 1..MAX_WAIT {
+            assert_eq!(grow(&mut growth, 0, &[]), BTreeMap::new());
+        }
+        assert_eq!(grow(&mut growth, 0, &[]), [('?', 70)].into());
+        assert_eq!(grow(&mut growth, 80, &[]), BTreeMap::new());
+        let mut left = Vec::new();
+        growth.finish(|stack, bytes| left.push((stack, bytes)));
+        growth.finish(|stack, bytes| left.push((stack, bytes)));
+        assert_eq!(left, [(None, 80)]);
     }
 
     #[test]
@@ -251,8 +302,11 @@ mod tests {
             [('a', 1_200), ('b', 400)].into()
         );
         let most = 10 * MAX_SCALE;
-        let expected = [('?', 1_000 - most), ('a', most)];
-        assert_eq!(grow(&mut growth, 1_000, &[('a', 10)]), expected.into());
+        assert_eq!(grow(&mut growth, 1_000, &[('a', 10)]), [('a', most)].into());
+        assert_eq!(
+            grow(&mut growth, 0, &[('b', 900)]),
+            [('b', 1_000 - most)].into()
+        );
     }
 
     #[test]

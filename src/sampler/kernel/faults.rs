@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use log::debug;
 
 use crate::os::bpf::copy_plan::PageFault;
-use crate::os::memory::address::RemoteAddr;
 use crate::os::procfs::pagemap::{PageKind, PageMap};
 use crate::os::procfs::statm::{Resident, counter_lag};
 use crate::os::{Pid, page_size};
@@ -55,7 +54,7 @@ impl FaultTracker {
         }
         let found = PageMap::open(pid).and_then(|mut map| {
             for page in pages {
-                let kind = map.kind(RemoteAddr(page.saturating_mul(page_size())))?;
+                let kind = map.kind(page)?;
                 self.kinds.insert(page, kind);
             }
             Ok(())
@@ -145,7 +144,9 @@ fn difference(before: u64, now: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
     use super::*;
+    use crate::os::memory::address::RemoteAddr;
     use crate::sampler::sample::FaultSource;
 
     fn reading(time_ns: u64, anonymous_bytes: u64, file_bytes: u64) -> Reading {

@@ -18,6 +18,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::capture::options::CaptureOptions;
 use super::processes::sampled::{Outcome, SampledProcess};
 use super::sample::{ProcessSample, RssChange, Sample};
+use super::stats::PageFaults;
 use crate::cpython::code::frame_table::FrameTable;
 use crate::cpython::reader::copied::CopyWalker;
 use crate::cpython::stack::trace::StackTrace;
@@ -173,8 +174,13 @@ impl KernelEngine {
         let time = duration.and_then(|time| u64::try_from(time.as_nanos()).ok());
         let end_ns = time.map(|time| self.start_ns.saturating_add(time));
         let mut records = std::mem::take(&mut self.left);
+        let mut page_faults = PageFaults::default();
         self.bpf.drain(|record| {
             if end_ns.is_none_or(|end| record.time_ns < end) {
+                if let Some(fault) = record.fault {
+                    page_faults.count = page_faults.count.saturating_add(fault.count);
+                    page_faults.recorded += 1;
+                }
                 records.entry(record.tgid).or_default().push(record);
             }
         });
@@ -192,6 +198,7 @@ impl KernelEngine {
             },
             end_ns,
             readings,
+            page_faults,
             pauses: Vec::new(),
             records,
             beside: Sample {
@@ -430,6 +437,8 @@ pub struct Drain {
     readings: HashMap<Pid, Reading>,
     /// By the process id that records have.
     records: HashMap<u32, Vec<Record>>,
+    /// Those that were in the ring.
+    pub page_faults: PageFaults,
     /// How long threads were paused.
     pub pauses: Vec<Duration>,
     /// What a sample has beside stacks.

@@ -108,28 +108,7 @@ impl CopiedProcess {
             true => self.cpu_times(process, &walked, batch.window_ns),
             false => Vec::new(),
         };
-        let pid = process.process.pid();
-        let (reader, memory) = process.process.reader_and_memory();
-        let mut trace = |one: &Walked| {
-            let frames: Arc<[FrameId]> = one.names.iter().copied().flatten().collect();
-            let sample = ThreadSample::<()>::new(&one.thread, true, pid, frames, &one.stack);
-            let mut trace = sample.trace;
-            trace.thread.name = reader.thread_name(memory, &one.thread);
-            trace
-        };
-        for (number, one) in walked.iter().enumerate() {
-            let mut trace = trace(one);
-            trace.thread.cpu_ns = cpu.get(number).copied();
-            batch.traces.push((one.time_ns, Some(trace)));
-        }
-        for one in &faults {
-            batch.faults.extend(one.fault.map(|fault| RecordedFault {
-                time_ns: one.time_ns,
-                fault,
-                source: FaultSource::Python(trace(one)),
-            }));
-        }
-        batch.errors.extend(reader.end_sample());
+        add_traces(process, &walked, &cpu, &faults, batch);
         let torn = batch.torn.saturating_sub(torn_before);
         if let Some(defect) = defect {
             self.pause(process, tgid, bpf, batch, &defect.to_string());
@@ -356,6 +335,38 @@ impl CopiedProcess {
         }
         self.plan = None;
     }
+}
+
+/// Makes traces of the stacks: of `walked` with their CPU times, where these are known, and of `faults`.
+fn add_traces(
+    process: &mut SampledProcess,
+    walked: &[Walked],
+    cpu_ns: &[u64],
+    faults: &[Walked],
+    batch: &mut Batch<'_>,
+) {
+    let pid = process.process.pid();
+    let (reader, memory) = process.process.reader_and_memory();
+    let mut trace = |one: &Walked| {
+        let frames: Arc<[FrameId]> = one.names.iter().copied().flatten().collect();
+        let sample = ThreadSample::<()>::new(&one.thread, true, pid, frames, &one.stack);
+        let mut trace = sample.trace;
+        trace.thread.name = reader.thread_name(memory, &one.thread);
+        trace
+    };
+    for (number, one) in walked.iter().enumerate() {
+        let mut trace = trace(one);
+        trace.thread.cpu_ns = cpu_ns.get(number).copied();
+        batch.traces.push((one.time_ns, Some(trace)));
+    }
+    for one in faults {
+        batch.faults.extend(one.fault.map(|fault| RecordedFault {
+            time_ns: one.time_ns,
+            fault,
+            source: FaultSource::Python(trace(one)),
+        }));
+    }
+    batch.errors.extend(reader.end_sample());
 }
 
 /// How long these threads have been on a CPU, in nanoseconds, as far as the kernel tells.

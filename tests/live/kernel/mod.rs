@@ -1,6 +1,7 @@
 //! `record --engine kernel`: the same truths as with the engine that pauses, and what only this one promises.
 
 mod auto;
+mod memory;
 mod stacks;
 mod system;
 

@@ -2,6 +2,6 @@
 
 mod claims;
 mod details;
-mod growth;
+pub mod growth;
 mod live;
 mod timeline;
