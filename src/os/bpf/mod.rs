@@ -42,7 +42,7 @@ const RING_FOR_FAULTS: u64 = 4 << 20;
 const USUAL_RECORD: u64 = 6 << 10;
 /// The mean time between two page faults of a process that are recorded, in nanoseconds: each takes the kernel some
 /// 10 µs.
-const FAULT_GAP_NS: u64 = 300_000;
+const FAULT_GAP_NS: u64 = 500_000;
 /// `struct fault_counts` of a process without faults: the first one is recorded, and stands for itself.
 const NO_FAULTS: [u64; 7] = [0, 1, 1, 0, 0, 0, 0];
 /// The program, and the programs that it calls by these numbers.

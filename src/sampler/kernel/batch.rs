@@ -139,7 +139,9 @@ pub fn walk_all(
         let result = reader.walk_copied(&copy, &mut thread, batch.walker, &mut stack);
         match (result, record.defect()) {
             (_, Some(found)) => {
-                batch.errors.push(format!("{} {found}", thread.label()));
+                if record.fault.is_none() {
+                    batch.errors.push(format!("{} {found}", thread.label()));
+                }
                 batch.add_without_stack(record.time_ns, record.fault, false);
                 defect = Some(found);
             }

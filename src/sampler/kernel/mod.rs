@@ -238,15 +238,19 @@ impl KernelEngine {
             faults: Vec::new(),
         };
         let one = self.processes.entry(key).or_default();
-        if let Some(reading) = drain.readings.get(&pid) {
+        if let Some(reading) = drain.readings.get(&pid)
+            && !one.is_paused(drain.now)
+        {
             one.memory.start(*reading);
             let faults = records.iter().filter_map(|record| record.fault);
             one.memory.identify_pages(pid, faults);
         }
         one.sample(process, key, records, &mut self.bpf, &mut batch);
         let traces = batch.traces;
-        one.memory.add(batch.faults);
         let is_paused = one.is_paused(drain.now);
+        if !is_paused {
+            one.memory.add(batch.faults);
+        }
         if has_ended {
             one.forget(key, &mut self.bpf);
             self.processes.remove(&key);

@@ -94,10 +94,11 @@ impl CopiedProcess {
         name_all(process, &plan, &mut walked, batch);
         walked.retain(|one| {
             if one.is_out_of_time {
-                let problem = "there was no time left to read the names of its frames";
-                batch
-                    .errors
-                    .push(format!("{}: {problem}", one.thread.label()));
+                if one.fault.is_none() {
+                    let problem = "there was no time left to read the names of its frames";
+                    let label = one.thread.label();
+                    batch.errors.push(format!("{label}: {problem}"));
+                }
                 batch.add_without_stack(one.time_ns, one.fault, false);
             }
             !one.is_out_of_time

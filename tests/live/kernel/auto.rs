@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use super::{for_each_kind, is_had};
+use crate::memory::growth::Seen;
 use crate::support::{Recording, Target, interpreters, pyspy_rs, read_summary, said};
 
 /// Records by the engine that is the default, which must be the kernel's here.
@@ -33,6 +34,32 @@ fn a_stack_too_deep_for_the_kernel_is_paused() {
         let notice =
             "has a stack deeper than the kernel copies: it is paused at each sample instead";
         assert!(recording.stderr.contains(notice), "{}", recording.stderr);
+    });
+}
+
+/// What a process adds while it is paused was counted again when the kernel was tried again.
+#[test]
+fn memory_is_counted_once_by_both_engines() {
+    for_each_kind("auto-memory", .., |python| {
+        let options = ["--engine", "auto"];
+        let seen = Seen::beside_others(python, "deep_growing.py", &["400", "4"], &options);
+        let Recording {
+            file,
+            stderr,
+            summary,
+            ..
+        } = &seen.recording;
+        assert_eq!(summary["engine"], "kernel");
+        assert!(
+            stderr.contains("it is paused at each sample instead"),
+            "{stderr}"
+        );
+        // Each record of a page fault was an error.
+        assert!(seen.recording.errors() < 50, "{stderr}");
+        let [keep, between] = ["keep", "<between samples>"].map(|name| seen.share(name));
+        println!("{}: {keep} and {between}", python.label());
+        assert!(seen.share("down") + between > 0.9, "{file}");
+        seen.assert_total(&python.label());
     });
 }
 
