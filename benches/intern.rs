@@ -88,7 +88,7 @@ fn tick(number: u64, frames: Vec<FrameId>) -> Sample {
             }],
             rss_bytes: Some(64 << 20),
             rss_change: None,
-            fault_growth: None,
+            fault_growth: Vec::new(),
         }],
         ..Sample::default()
     }

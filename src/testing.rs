@@ -142,7 +142,7 @@ pub fn process(pid: Pid, traces: Vec<StackTrace>) -> ProcessSample {
         traces,
         rss_bytes: None,
         rss_change: None,
-        fault_growth: None,
+        fault_growth: Vec::new(),
     }
 }
 

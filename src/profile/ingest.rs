@@ -131,7 +131,7 @@ impl Profile {
                 memory.growth.charge(stack, other);
             }
         }
-        if let Some(growth) = &one.fault_growth {
+        for growth in &one.fault_growth {
             self.add_faults(one.pid, parent, growth, frames);
         }
     }
@@ -141,7 +141,7 @@ impl Profile {
         let mut faults = Vec::with_capacity(growth.faults.len());
         for fault in &growth.faults {
             let stack = match &fault.source {
-                FaultSource::Python(trace) => {
+                FaultSource::Python(trace) if !trace.frames.is_empty() => {
                     let key = threads::key(pid, &trace.thread);
                     let Some(live) = self.live.get(key, self.counts.ticks) else {
                         continue;
@@ -155,7 +155,9 @@ impl Profile {
                     };
                     builder.trace(live, key, parent, trace, frames).0
                 }
-                FaultSource::NotPython => not_python(&mut self.stacks, &mut self.labels, parent),
+                FaultSource::Python(_) | FaultSource::NotPython => {
+                    not_python(&mut self.stacks, &mut self.labels, parent)
+                }
                 FaultSource::Unknown => between_samples(&mut self.stacks, &mut self.labels, parent),
             };
             faults.push(StackFault {

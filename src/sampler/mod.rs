@@ -439,9 +439,10 @@ impl Sampler {
         }
         let (processes, duration) = (&self.processes, self.options.duration);
         let mut drain = engine.drain(processes, now, duration, self.has_ended);
-        drain.beside.notices = self.pending.notices();
+        drain.beside.notices.extend(self.pending.notices());
         let targets = self.processes.iter().map(|one| one.process.target());
-        drain.beside.memory = self.memory.poll(now, targets.map(PollTarget::of));
+        let readings = self.memory.poll(now, targets.map(PollTarget::of));
+        drain.beside.memory.extend(readings);
         let capture = self.options.capture;
         let stop = Arc::clone(&self.options.stop);
         let is_last = self.has_ended;

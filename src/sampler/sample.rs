@@ -46,9 +46,9 @@ pub struct ProcessSample {
     /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). `None` in the first
     /// sample, and in one that lacks a thread: its change is included in the next.
     pub rss_change: Option<RssChange>,
-    /// What it added since the last sample that has this, where the kernel reports page faults with their stacks. Then
-    /// `rss_change` has only what was released.
-    pub fault_growth: Option<FaultGrowth>,
+    /// What it added since the last sample, one for each reading of its memory, where the kernel reports page faults with
+    /// their stacks. Then `rss_change` has only what was released.
+    pub fault_growth: Vec<FaultGrowth>,
 }
 
 /// The change of a process's resident memory between two readings, and the page faults in that time.

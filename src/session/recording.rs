@@ -1,6 +1,7 @@
 //! The recording loop of `record`, `memory` and `top`: [`Samples`] is the source of samples, the caller
 //! is their observer, [`Recording`] is the result.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
@@ -21,7 +22,7 @@ use crate::profile::options::ProcessLabel;
 use crate::sampler::kernel::KernelEngine;
 use crate::sampler::processes::root::Root;
 use crate::sampler::sample::Sample;
-use crate::sampler::stats::SamplerStats;
+use crate::sampler::stats::{Engine, SamplerStats};
 use crate::sampler::{Sampler, SamplerOptions};
 use crate::text::escape::{command_line, for_terminal};
 use crate::text::secrets::Secrets;
@@ -53,6 +54,9 @@ pub struct SamplesOptions {
 /// sleeps has little.
 const BUSY: f64 = 0.1;
 
+/// The most threads that are remembered as running Python, since they were sampled once.
+const MAX_PYTHON_THREADS: usize = 16_384;
+
 /// The samples of a run. Ends when all processes have ended, when the duration is over, or when the stop
 /// flag is set.
 pub struct Samples {
@@ -60,8 +64,8 @@ pub struct Samples {
     sources: Sources,
     new_fs_roots: Vec<(Pid, u32)>,
     last_error: Option<String>,
-    /// The threads of the last sample, which run Python.
-    python_threads: Vec<Tid>,
+    /// Threads that run Python: those of the last sample, or of all samples of the kernel.
+    python_threads: HashSet<Tid>,
     is_exhausted: bool,
 }
 
@@ -94,7 +98,12 @@ impl Iterator for Samples {
         if let Some(error) = sample.errors.last() {
             self.last_error = Some(error.clone());
         }
-        self.python_threads.clear();
+        // The kernel samples only those that are on a CPU.
+        if self.sampler.stats().engine() != Engine::Kernel
+            || self.python_threads.len() > MAX_PYTHON_THREADS
+        {
+            self.python_threads.clear();
+        }
         let processes = sample.processes.iter();
         let threads = processes.flat_map(|process| &process.traces);
         let ids = threads.filter_map(|trace| trace.thread.os_thread_id);
@@ -176,7 +185,7 @@ impl Run {
             sources,
             new_fs_roots: Vec::new(),
             last_error: None,
-            python_threads: Vec::new(),
+            python_threads: HashSet::new(),
             is_exhausted: false,
         };
         let cpu = CpuUse::start(pid);

@@ -97,7 +97,7 @@ fn process(pid: Pid, rss_mib: u64, traces: Vec<StackTrace>) -> ProcessSample {
         traces,
         rss_bytes: Some(rss_mib << 20),
         rss_change: None,
-        fault_growth: None,
+        fault_growth: Vec::new(),
     }
 }
 

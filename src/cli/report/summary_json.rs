@@ -336,7 +336,7 @@ mod tests {
                     traces: Vec::new(),
                     rss_bytes: Some((1 << 20) * (10 + tick)),
                     rss_change: None,
-                    fault_growth: None,
+                    fault_growth: Vec::new(),
                 }],
                 ..Sample::default()
             };
@@ -378,7 +378,7 @@ mod tests {
                 traces: Vec::new(),
                 rss_bytes: Some(1 << 20),
                 rss_change: None,
-                fault_growth: None,
+                fault_growth: Vec::new(),
             }],
             ..Sample::default()
         };

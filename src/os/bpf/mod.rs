@@ -2,7 +2,7 @@
 //!
 //! A perf event per CPU (`PERF_COUNT_SW_CPU_CLOCK`) interrupts whatever runs there. If that is a thread of a
 //! process that is sampled, the program copies its Python stack into a ring buffer while the thread cannot run. With
-//! memory another one (`PERF_COUNT_SW_PAGE_FAULTS_MIN`) reports each page fault, of which some are copied, too.
+//! memory others (`PERF_COUNT_SW_PAGE_FAULTS_MIN` and `_MAJ`) report each page fault, of which some are copied, too.
 //! Nobody is stopped, woken or traced. Events of a CPU, not of a thread, so that threads and processes that live
 //! for less than a period are seen as often as their CPU time is long, and new ones at once.
 //!
@@ -44,7 +44,7 @@ const USUAL_RECORD: u64 = 6 << 10;
 /// 10 µs.
 const FAULT_GAP_NS: u64 = 500_000;
 /// `struct fault_counts` of a process without faults: the first one is recorded, and stands for itself.
-const NO_FAULTS: [u64; 7] = [0, 1, 1, 0, 0, 0, 0];
+const NO_FAULTS: [u64; 6] = [0, 1, 1, 0, 0, 0];
 /// The program, and the programs that it calls by these numbers.
 const STACK_PROGRAM: (u32, &str) = (1, "stack");
 const FRAMES_PROGRAM: (u32, &str) = (0, "frames");
@@ -130,7 +130,7 @@ pub struct BpfSampler {
     settings: Array<MapData, [u64; 7]>,
     processes: BpfHash<MapData, u32, [u64; PLAN_WORDS]>,
     threads: BpfHash<MapData, u32, u64>,
-    faults: BpfHash<MapData, u32, [u64; 7]>,
+    faults: BpfHash<MapData, u32, [u64; 6]>,
     ring: RingBuf<MapData>,
     dropped: Array<MapData, u64>,
     dropped_before: u64,
@@ -181,18 +181,14 @@ impl BpfSampler {
         attach(
             &mut program,
             "sample",
-            SoftwareEvent::CpuClock,
+            &[SoftwareEvent::CpuClock],
             period,
             &cpus,
         )?;
         if options.page_faults {
-            attach(
-                &mut program,
-                "fault",
-                SoftwareEvent::PageFaultsMin,
-                1,
-                &cpus,
-            )?;
+            // Those for which a page is read from a disk or swap are not among the others.
+            let events = [SoftwareEvent::PageFaultsMin, SoftwareEvent::PageFaultsMaj];
+            attach(&mut program, "fault", &events, 1, &cpus)?;
         }
         Ok(BpfSampler {
             ids,
@@ -321,27 +317,29 @@ fn load<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut PerfEvent, Bpf
     Ok(program)
 }
 
-/// Has the kernel run one of the programs at every `period`th of these events on each CPU.
+/// Has the kernel run one of the programs at every `period`th of each of these events on each CPU.
 fn attach(
     programs: &mut Ebpf,
     name: &str,
-    event: SoftwareEvent,
+    events: &[SoftwareEvent],
     period: u64,
     cpus: &[u32],
 ) -> Result<(), BpfError> {
     let program = load(programs, name)?;
-    let mut events = 0;
+    let mut attached = 0;
     let mut refusal = None;
     for cpu in cpus {
-        let scope = PerfEventScope::AllProcessesOneCpu { cpu: *cpu };
-        let config = PerfEventConfig::Software(event);
-        match program.attach(config, scope, SamplePolicy::Period(period), false) {
-            Ok(_) => events += 1,
-            // One that went offline just now, or is not there at all.
-            Err(error) => refusal = Some(error),
+        for event in events {
+            let scope = PerfEventScope::AllProcessesOneCpu { cpu: *cpu };
+            let config = PerfEventConfig::Software(*event);
+            match program.attach(config, scope, SamplePolicy::Period(period), false) {
+                Ok(_) => attached += 1,
+                // A CPU that went offline just now, or is not there at all.
+                Err(error) => refusal = Some(error),
+            }
         }
     }
-    match refusal.filter(|_| events == 0) {
+    match refusal.filter(|_| attached == 0) {
         Some(error) => Err(BpfError::of("open perf events", &error)),
         None => Ok(()),
     }

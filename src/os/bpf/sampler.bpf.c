@@ -153,6 +153,9 @@ struct scratch {
 	u64 addr;
 	// The counter of code objects; 0: their identities are not known from before.
 	u64 generation;
+	// When the last page fault of the process on this CPU was, and the thread.
+	u64 fault_ns;
+	u64 fault_tid;
 };
 
 // The identity of a code object while the counter has this value.
@@ -179,9 +182,8 @@ struct fault_counts {
 	u64 last_ns;
 	// A bucket of time, from which each recorded fault takes `fault_gap_ns`.
 	u64 saved_ns;
-	// When the last fault was, recorded or passed, and the bucket of those that are recorded since they took long.
-	u64 fault_ns;
-	u64 saved_for_slow_ns;
+	// From when on another fault is recorded since it took long.
+	u64 next_slow_ns;
 };
 
 // The most time in the bucket: after a pause so many faults are recorded one by one.
@@ -189,8 +191,9 @@ struct fault_counts {
 // After so long without a fault each one is recorded.
 #define FAULT_PAUSE_NS 10000000
 #define MAX_STRIDE (1 << 20)
-// A fault so long after the one before may have taken so long: then it has added a huge page, which counts for 512. It is
-// recorded beside the others, and stands for itself, but on average only one in this time, and so many in a row.
+// A fault so long after the one before of the same thread may have taken so long: then it has added a huge page, which
+// counts for 512. It is recorded beside the others, and stands for itself, but on average only one in this time, and so
+// many in a row.
 #define SLOW_NS 30000
 #define SLOW_GAP_NS 1000000
 #define SLOW_BURST 20
@@ -389,11 +392,10 @@ int sample(void *context)
 
 // Copies the stack of a page fault that stands for so many, if there is room for it in the ring. What is left out is
 // corrected by what is resident.
-static __attribute__((always_inline)) int record(void *context, struct settings *set, struct ids ids, u64 now, u64 weight)
+static __attribute__((always_inline)) int record(void *context, struct settings *set, struct scratch *scratch,
+						 struct ids ids, u64 now, u64 weight)
 {
-	u32 cpu = smp_processor_id();
-	struct scratch *scratch = map_lookup(&scratches, &cpu);
-	if (!scratch || ringbuf_query(&ring, RING_AVAILABLE) > set->room_for_faults)
+	if (ringbuf_query(&ring, RING_AVAILABLE) > set->room_for_faults)
 		return 0;
 	scratch->now = now;
 	scratch->tid = ids.pid;
@@ -419,21 +421,27 @@ int fault(void *context)
 	u64 now = ktime_get_ns(), gap = set->fault_gap_ns;
 	if (now < set->start_ns)
 		return 0;
-	u64 since = now - counts->fault_ns, saved_for_slow = counts->saved_for_slow_ns + since;
-	counts->fault_ns = now;
-	if (saved_for_slow > SLOW_BURST * SLOW_GAP_NS)
-		saved_for_slow = SLOW_BURST * SLOW_GAP_NS;
-	counts->saved_for_slow_ns = saved_for_slow;
+	u32 cpu = smp_processor_id();
+	struct scratch *scratch = map_lookup(&scratches, &cpu);
+	if (!scratch)
+		return 0;
+	int is_slow = scratch->fault_tid == ids.pid && now - scratch->fault_ns >= SLOW_NS;
+	scratch->fault_tid = ids.pid;
+	scratch->fault_ns = now;
 	if (counts->to_pass) {
-		if (since < SLOW_NS || saved_for_slow < SLOW_GAP_NS) {
+		u64 next_slow = counts->next_slow_ns;
+		if (!is_slow || now < next_slow) {
 			counts->to_pass--;
 			return 0;
 		}
-		counts->saved_for_slow_ns = saved_for_slow - SLOW_GAP_NS;
-		return record(context, set, ids, now, 1);
+		if (now > SLOW_BURST * SLOW_GAP_NS && next_slow < now - SLOW_BURST * SLOW_GAP_NS)
+			next_slow = now - SLOW_BURST * SLOW_GAP_NS;
+		counts->next_slow_ns = next_slow + SLOW_GAP_NS;
+		return record(context, set, scratch, ids, now, 1);
 	}
-	u64 elapsed = now - counts->last_ns, stride = counts->stride;
-	u64 saved = counts->saved_ns + elapsed, weight = counts->weight;
+	// Another CPU may have stored a later time.
+	u64 last = counts->last_ns, elapsed = now > last ? now - last : 0;
+	u64 stride = counts->stride, saved = counts->saved_ns + elapsed, weight = counts->weight;
 	counts->last_ns = now;
 	if (elapsed > FAULT_PAUSE_NS)
 		stride = 1;
@@ -452,7 +460,7 @@ int fault(void *context)
 	u64 to_pass = stride > 1 ? prandom() % (2 * stride - 1) : 0;
 	counts->to_pass = to_pass;
 	counts->weight = to_pass + 1;
-	return record(context, set, ids, now, weight);
+	return record(context, set, scratch, ids, now, weight);
 }
 
 // Copies the stack of the current thread.

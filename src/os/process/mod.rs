@@ -28,6 +28,7 @@ use super::deadline::Deadline;
 use super::memory::live::LiveMemory;
 use super::permission::PermissionProblem;
 use super::procfs::maps::{self, Mapping};
+use super::procfs::pagemap::PageMap;
 use super::procfs::paths::root_path;
 use super::procfs::stat::{ProcStat, age_of};
 use super::procfs::statm::{Resident, RssReader};
@@ -239,6 +240,14 @@ impl TargetProcess {
     /// `NotFound` when it has ended.
     pub fn resident(&self) -> io::Result<Resident> {
         self.rss.resident()
+    }
+
+    /// What its pages are.
+    ///
+    /// # Errors
+    /// When the kernel does not tell: it has ended, or the file is missing or not permitted.
+    pub fn page_map(&self) -> io::Result<PageMap> {
+        PageMap::open(self.view)
     }
 
     /// The start time, in clock ticks since boot.

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::OnceLock;
 
 use memmap2::MmapOptions;
+use nix::unistd::{SysconfVar, sysconf};
 
 use super::read::reread;
 use super::status::Status;
@@ -62,8 +63,8 @@ impl RssReader {
 }
 
 /// By how many bytes the kernel's counters of resident memory may be behind what a process has, if its threads run on a
-/// few CPUs: each of these may have 64 pages that are not summed up (`percpu_counter_batch` of lib/percpu_counter.c; up to
-/// Linux 6.1, `TASK_RSS_EVENTS_THRESH` of mm/memory.c). 0 where they are summed up when they are read (Linux 6.17).
+/// few CPUs: each of these may have so many pages that are not summed up (`percpu_counter_batch` of lib/percpu_counter.c;
+/// up to Linux 6.1, `TASK_RSS_EVENTS_THRESH` of mm/memory.c). 0 where they are summed up when they are read (Linux 6.17).
 pub fn counter_lag() -> u64 {
     const FEW: u64 = 4;
     static LAG: OnceLock<u64> = OnceLock::new();
@@ -71,9 +72,13 @@ pub fn counter_lag() -> u64 {
         if are_counters_exact().unwrap_or(false) {
             return 0;
         }
-        let cpus = std::thread::available_parallelism();
-        let cpus = cpus.map_or(1, |count| count.get() as u64);
-        64 * cpus.min(FEW) * page_size()
+        let online = sysconf(SysconfVar::_NPROCESSORS_ONLN).ok().flatten();
+        let online = online.and_then(|count| u64::try_from(count).ok());
+        let online = online.unwrap_or(1);
+        let pages = online.saturating_mul(2).max(64);
+        pages
+            .saturating_mul(online.min(FEW))
+            .saturating_mul(page_size())
     })
 }
 

@@ -132,6 +132,10 @@ impl<S: Copy> Waiting<S> {
         max_scale: u64,
         charge: &mut impl FnMut(Option<S>, u64),
     ) {
+        if change < 0 {
+            // What had no faults has gone again.
+            self.give_up(charge);
+        }
         let added = u64::try_from(change).unwrap_or(0);
         let added = added.saturating_add(self.unexplained);
         if added == 0 {

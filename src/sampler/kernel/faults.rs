@@ -5,9 +5,10 @@ use std::collections::{HashMap, HashSet};
 use log::debug;
 
 use crate::os::bpf::copy_plan::PageFault;
-use crate::os::procfs::pagemap::{PageKind, PageMap};
+use crate::os::page_size;
+use crate::os::process::TargetProcess;
+use crate::os::procfs::pagemap::PageKind;
 use crate::os::procfs::statm::{Resident, counter_lag};
-use crate::os::{Pid, page_size};
 use crate::sampler::sample::{FaultGrowth, FaultSource, FaultTrace, RssChange};
 
 /// The bytes of a huge page, with pages of 4 KiB.
@@ -29,79 +30,124 @@ pub struct Reading {
     pub resident: Resident,
 }
 
-/// Memory of one process from one reading to the next.
+impl Reading {
+    /// The same, but with this RSS, if there is one.
+    pub fn with_rss(self, rss_bytes: Option<u64>) -> Reading {
+        let resident = Resident {
+            rss_bytes: rss_bytes.unwrap_or(self.resident.rss_bytes),
+            ..self.resident
+        };
+        Reading { resident, ..self }
+    }
+}
+
+/// What the pages of faults are, by number.
+pub type PageKinds = HashMap<u64, PageKind>;
+
+/// Finds out what the pages of faults are. Where the kernel does not tell they are taken for anonymous.
+pub fn identify_pages(
+    target: &TargetProcess,
+    faults: impl Iterator<Item = PageFault>,
+) -> PageKinds {
+    let pages: HashSet<u64> = faults.map(|fault| page(&fault)).collect();
+    if pages.is_empty() {
+        return PageKinds::new();
+    }
+    let mut map = target.page_map().inspect_err(|error| {
+        debug!("process {}: its pages: {error}", target.pid());
+    });
+    let kind = |page: u64| {
+        let kind = map.as_mut().ok().map(|map| map.kind(page));
+        let kind = kind.and_then(Result::ok);
+        (page, kind.unwrap_or(PageKind::Anonymous))
+    };
+    pages.into_iter().map(kind).collect()
+}
+
+/// Memory of one process from one sample to the next.
 #[derive(Default)]
 pub struct FaultTracker {
     last: Option<Reading>,
+    /// Later than the last reading.
     faults: Vec<RecordedFault>,
+    /// What their pages were soon after.
+    kinds: PageKinds,
+    /// Since the last sample.
+    growth: Vec<FaultGrowth>,
     /// Released since the last report, in bytes: negative.
     released: i64,
-    /// What the pages of these faults, by number, were soon after.
-    kinds: HashMap<u64, PageKind>,
+    /// The time of the last report.
+    reported_ns: u64,
 }
 
 impl FaultTracker {
     /// Growth counts from this reading on, unless it does already.
-    pub fn start(&mut self, reading: Reading) {
-        self.last.get_or_insert(reading);
-    }
-
-    /// Finds out at once what the pages of faults are, before they are released.
-    pub fn identify_pages(&mut self, pid: Pid, faults: impl Iterator<Item = PageFault>) {
-        let pages: HashSet<u64> = faults.map(|fault| page(&fault)).collect();
-        if pages.is_empty() {
-            return;
-        }
-        let found = PageMap::open(pid).and_then(|mut map| {
-            for page in pages {
-                let kind = map.kind(page)?;
-                self.kinds.insert(page, kind);
+    pub fn start(&mut self, reading: impl FnOnce() -> Reading) {
+        if self.last.is_none() {
+            let reading = reading();
+            self.last = Some(reading);
+            if self.reported_ns == 0 {
+                self.reported_ns = reading.time_ns;
             }
-            Ok(())
-        });
-        if let Err(error) = found {
-            debug!("process {pid}: its pages: {error}");
         }
     }
 
-    pub fn add(&mut self, faults: Vec<RecordedFault>) {
-        self.faults.extend(faults);
+    /// Others count growth from now on.
+    pub fn stop(&mut self) {
+        self.last = None;
+        self.faults.clear();
+        self.kinds.clear();
     }
 
-    /// What was added until this reading, and what was released. `has_traces`: the sample has a running thread, so that
-    /// what was released can be attributed.
-    pub fn take(&mut self, now: Reading, has_traces: bool) -> Option<(FaultGrowth, RssChange)> {
-        let before = self.last.replace(now)?;
+    /// Adds faults, and the change since the last reading.
+    pub fn advance(&mut self, now: Reading, faults: Vec<RecordedFault>, kinds: PageKinds) {
+        let Some(before) = self.last else {
+            return;
+        };
+        self.last = Some(now);
+        self.faults.extend(faults);
+        self.kinds.extend(kinds);
         let anonymous = |reading: Reading| reading.resident.anonymous_bytes();
         let anonymous_change = difference(anonymous(before), anonymous(now));
         let file_change = difference(before.resident.file_bytes, now.resident.file_bytes);
         for change in [anonymous_change, file_change] {
             self.released = self.released.saturating_add(change.min(0));
         }
-        let gap_ns = now.time_ns.saturating_sub(before.time_ns);
+        let faults = self.traces_until(now.time_ns);
+        if anonymous_change == 0 && file_change == 0 && faults.is_empty() {
+            return;
+        }
+        self.growth.push(FaultGrowth {
+            anonymous_change,
+            file_change,
+            lag_bytes: counter_lag(),
+            faults,
+        });
+    }
+
+    /// What was added since the last call, and what was released. `has_traces`: the sample has a running thread, so that
+    /// what was released can be attributed.
+    pub fn take(&mut self, has_traces: bool) -> (Vec<FaultGrowth>, RssChange) {
         let released = match has_traces {
             true => std::mem::take(&mut self.released),
             false => 0,
         };
-        let growth = FaultGrowth {
-            anonymous_change,
-            file_change,
-            lag_bytes: counter_lag(),
-            faults: self.traces_until(now.time_ns),
-        };
+        let now_ns = self.last.map_or(self.reported_ns, |last| last.time_ns);
+        let before_ns = std::mem::replace(&mut self.reported_ns, now_ns);
         let change = RssChange {
             bytes: released,
-            gap_ns,
+            gap_ns: now_ns.saturating_sub(before_ns),
             granularity: page_size(),
             ..RssChange::default()
         };
-        Some((growth, change))
+        (std::mem::take(&mut self.growth), change)
     }
 
     /// The faults until this time whose pages have stayed.
     fn traces_until(&mut self, time_ns: u64) -> Vec<FaultTrace> {
         let later = self.faults.extract_if(.., |one| one.time_ns > time_ns);
-        let later = later.collect();
+        let later: Vec<RecordedFault> = later.collect();
+        let later_pages: HashSet<u64> = later.iter().map(|one| page(&one.fault)).collect();
         let faults = std::mem::replace(&mut self.faults, later);
         // A page that was accessed twice is of the last one: it was released in between, or was read before it was
         // written to, or has been copied.
@@ -126,9 +172,7 @@ impl FaultTracker {
             })
         });
         let traces = traces.collect();
-        let waiting = &self.faults;
-        let waits = |number: u64| waiting.iter().any(|one| page(&one.fault) == number);
-        self.kinds.retain(|number, _| waits(*number));
+        self.kinds.retain(|number, _| later_pages.contains(number));
         traces
     }
 }
@@ -144,7 +188,7 @@ fn difference(before: u64, now: u64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)] // A test may fail by panicking.
+    #![allow(clippy::indexing_slicing)] // A test may fail by panicking.
     use super::*;
     use crate::os::memory::address::RemoteAddr;
     use crate::sampler::sample::FaultSource;
@@ -179,41 +223,69 @@ mod tests {
     #[test]
     fn faults_have_the_size_of_what_stayed_and_belong_to_a_reading() {
         let mut tracker = FaultTracker::default();
-        tracker.start(reading(10, 1_000, 500));
+        tracker.start(|| reading(10, 1_000, 500));
         // Only the first one counts.
-        tracker.start(reading(20, 9_000, 9_000));
+        tracker.start(|| reading(20, 9_000, 9_000));
         let kinds = [
             (1, PageKind::Anonymous),
             (2, PageKind::Absent),
             (3, PageKind::File),
             (4, PageKind::Huge),
         ];
-        tracker.kinds.extend(kinds);
         let faults = [(1, 2), (2, 1), (3, 1), (1, 9), (4, 1), (5, 1)];
         let faults = faults.into_iter().enumerate();
         let faults = faults.map(|(at, (number, count))| fault(11 + at as u64, number, count));
-        tracker.add(faults.chain([fault(99, 1, 3)]).collect());
-        let (growth, released) = tracker.take(reading(50, 5_000, 400), true).unwrap();
-        assert_eq!((growth.anonymous_change, growth.file_change), (4_000, -100));
-        assert_eq!((released.bytes, released.gap_ns), (-100, 40));
+        let faults = faults.chain([fault(99, 1, 3)]).collect();
+        tracker.advance(reading(50, 5_000, 400), faults, kinds.into());
+        tracker.advance(reading(60, 5_000, 400), Vec::new(), PageKinds::new());
+        tracker.advance(reading(100, 5_000, 400), Vec::new(), PageKinds::new());
+        let (growth, released) = tracker.take(true);
+        assert_eq!((released.bytes, released.gap_ns), (-100, 90));
+        let changes = growth
+            .iter()
+            .map(|one| (one.anonymous_change, one.file_change));
+        assert_eq!(changes.collect::<Vec<_>>(), [(4_000, -100), (0, 0)]);
         // The page that is accessed again belongs to the second access, and of the last one nothing is known.
-        assert_eq!(pages(&growth), [(1, true), (9, false), (512, false)]);
-        let (growth, released) = tracker.take(reading(100, 5_000, 400), true).unwrap();
-        assert_eq!((pages(&growth), released.bytes), (vec![(3, false)], 0));
-        assert!(tracker.kinds.is_empty());
+        assert_eq!(pages(&growth[0]), [(1, true), (9, false), (512, false)]);
+        assert_eq!(pages(&growth[1]), [(3, false)]);
+        assert!(tracker.kinds.is_empty() && tracker.take(true).0.is_empty());
     }
 
     #[test]
     fn what_is_released_waits_for_a_running_thread() {
         let mut tracker = FaultTracker::default();
-        assert!(tracker.take(reading(10, 1_000, 0), true).is_none());
+        tracker.start(|| reading(10, 1_000, 0));
         let mut released = |anonymous, has_traces| {
-            let taken = tracker.take(reading(20, anonymous, 0), has_traces);
-            taken.map(|(_, change)| change.bytes)
+            tracker.advance(reading(20, anonymous, 0), Vec::new(), PageKinds::new());
+            tracker.take(has_traces).1.bytes
         };
-        assert_eq!(released(900, false), Some(0));
-        assert_eq!(released(1_000, false), Some(0));
-        assert_eq!(released(950, true), Some(-150));
-        assert_eq!(released(950, true), Some(0));
+        assert_eq!(released(900, false), 0);
+        assert_eq!(released(1_000, false), 0);
+        assert_eq!(released(950, true), -150);
+        assert_eq!(released(950, true), 0);
+    }
+
+    /// Growth while the process was paused was counted again.
+    #[test]
+    fn nothing_is_counted_while_others_count() {
+        let mut tracker = FaultTracker::default();
+        tracker.start(|| reading(10, 1_000, 0));
+        tracker.advance(
+            reading(20, 3_000, 0),
+            vec![fault(30, 1, 1)],
+            PageKinds::new(),
+        );
+        tracker.stop();
+        tracker.advance(
+            reading(40, 9_000, 0),
+            vec![fault(35, 2, 1)],
+            PageKinds::new(),
+        );
+        tracker.stop();
+        tracker.start(|| reading(50, 10_000, 0));
+        tracker.advance(reading(60, 10_500, 0), Vec::new(), PageKinds::new());
+        let (growth, _) = tracker.take(true);
+        let changes = growth.iter().map(|one| one.anonymous_change);
+        assert_eq!(changes.collect::<Vec<_>>(), [2_000, 500]);
     }
 }

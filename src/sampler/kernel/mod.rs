@@ -27,7 +27,7 @@ use crate::os::bpf::copy_plan::{MAX_FRAMES, Record};
 use crate::os::bpf::{BpfError, BpfOptions, BpfSampler};
 use crate::os::deadline::Deadline;
 use batch::{Batch, key};
-use faults::Reading;
+use faults::{PageKinds, Reading, identify_pages};
 use process::CopiedProcess;
 
 /// How often the ring is emptied: names are read while their code objects still live.
@@ -44,8 +44,8 @@ const LAST_LIMIT: Duration = Duration::from_millis(250);
 /// The most frames of a stack that the kernel copies if the process may be paused instead: these take it 40 to 70 µs, in
 /// an interrupt. A pause costs as much for any depth.
 const SHALLOW: usize = 256;
-/// The shortest time between two samples of a process that is paused.
-const MIN_PAUSED_INTERVAL: Duration = Duration::from_millis(1);
+/// The shortest interval, also between two samples of a process that is paused.
+const MIN_INTERVAL: Duration = Duration::from_millis(1);
 
 /// What the kernel is to sample.
 #[derive(Clone, Copy, Debug)]
@@ -82,6 +82,8 @@ pub struct KernelEngine {
     /// The number of the next window that becomes a sample.
     next_window: u64,
     ready: VecDeque<Sample>,
+    /// What the next sample has beside stacks.
+    beside: Sample,
     drained_at: Option<Instant>,
 }
 
@@ -117,6 +119,7 @@ impl KernelEngine {
             windows: BTreeMap::new(),
             next_window: 0,
             ready: VecDeque::new(),
+            beside: Sample::default(),
             drained_at: None,
         })
     }
@@ -141,10 +144,11 @@ impl KernelEngine {
             .processes
             .values()
             .any(|one| one.is_paused(Instant::now()));
-        let interval = match is_paused {
-            true => window.max(MIN_PAUSED_INTERVAL),
-            false if self.options.memory => interval,
-            false => interval.max((window / 4).min(MAX_INTERVAL)),
+        let each_window = window.max(MIN_INTERVAL);
+        let interval = match (self.options.memory, is_paused) {
+            (true, _) => interval.min(each_window),
+            (false, true) => each_window,
+            (false, false) => interval.max((window / 4).min(MAX_INTERVAL)),
         };
         let drained = self.drained_at.map(|at| at + interval);
         drained.unwrap_or(self.start)
@@ -176,7 +180,8 @@ impl KernelEngine {
         let mut records = std::mem::take(&mut self.left);
         let mut page_faults = PageFaults::default();
         self.bpf.drain(|record| {
-            if end_ns.is_none_or(|end| record.time_ns < end) {
+            // The memory is read after the end.
+            if record.fault.is_some() || end_ns.is_none_or(|end| record.time_ns < end) {
                 if let Some(fault) = record.fault {
                     page_faults.count = page_faults.count.saturating_add(fault.count);
                     page_faults.recorded += 1;
@@ -184,10 +189,13 @@ impl KernelEngine {
                 records.entry(record.tgid).or_default().push(record);
             }
         });
+        let kinds = self.identify_pages(processes, &records);
         let dropped = self.bpf.take_dropped();
         let dropped = (dropped > 0).then(|| {
             format!("{dropped} samples of the kernel were dropped: we did not get a CPU in time to take them")
         });
+        let mut beside = std::mem::take(&mut self.beside);
+        beside.errors.extend(dropped);
         Drain {
             now,
             is_last,
@@ -198,14 +206,31 @@ impl KernelEngine {
             },
             end_ns,
             readings,
+            kinds,
             page_faults,
             pauses: Vec::new(),
             records,
-            beside: Sample {
-                errors: dropped.into_iter().collect(),
-                ..Sample::default()
-            },
+            beside,
         }
+    }
+
+    /// What the pages of the recorded faults are, of each process.
+    fn identify_pages(
+        &self,
+        processes: &[SampledProcess],
+        records: &HashMap<u32, Vec<Record>>,
+    ) -> HashMap<Pid, PageKinds> {
+        let has_fault = |records: &Vec<Record>| records.iter().any(|one| one.fault.is_some());
+        if !records.values().any(has_fault) {
+            return HashMap::new();
+        }
+        let kinds = processes.iter().filter_map(|one| {
+            let target = one.process.target();
+            let records = records.get(&key(one, self.bpf.ids(), target.pid())?)?;
+            let faults = records.iter().filter_map(|record| record.fault);
+            Some((target.pid(), identify_pages(target, faults)))
+        });
+        kinds.collect()
     }
 
     /// Names the stacks of a process; `false` if it has ended or runs another program.
@@ -238,18 +263,21 @@ impl KernelEngine {
             faults: Vec::new(),
         };
         let one = self.processes.entry(key).or_default();
-        if let Some(reading) = drain.readings.get(&pid)
-            && !one.is_paused(drain.now)
-        {
-            one.memory.start(*reading);
-            let faults = records.iter().filter_map(|record| record.fault);
-            one.memory.identify_pages(pid, faults);
+        let reading = drain.readings.get(&pid);
+        if let Some(reading) = reading.filter(|_| !one.is_paused(drain.now)) {
+            // While it was paused, pauses counted.
+            let counted = process.last_rss();
+            one.memory.start(|| reading.with_rss(counted));
         }
         one.sample(process, key, records, &mut self.bpf, &mut batch);
         let traces = batch.traces;
         let is_paused = one.is_paused(drain.now);
-        if !is_paused {
-            one.memory.add(batch.faults);
+        if let Some(reading) = reading {
+            let kinds = drain.kinds.remove(&pid).unwrap_or_default();
+            one.memory.advance(*reading, batch.faults, kinds);
+        }
+        if is_paused {
+            one.memory.stop();
         }
         if has_ended {
             one.forget(key, &mut self.bpf);
@@ -339,17 +367,21 @@ impl KernelEngine {
             };
             self.ready.push_back(sample);
         }
-        let mut last = self.ready.pop_back().unwrap_or_else(|| Sample {
-            elapsed: self.elapsed(self.next_window.saturating_sub(1)),
-            ..Sample::default()
-        });
+        let Some(mut last) = self.ready.pop_back() else {
+            // It waits for a sample.
+            self.beside = drain.beside;
+            return;
+        };
         for one in &mut last.processes {
             let mut known = processes.iter();
             let Some(known) = known.find(|known| known.process.pid() == one.pid) else {
                 continue;
             };
             match drain.readings.get(&one.pid) {
-                Some(reading) => self.add_memory(known, one, *reading, is_last),
+                Some(reading) => {
+                    one.rss_bytes = Some(reading.resident.rss_bytes);
+                    self.add_memory(known, one, is_last);
+                }
                 None => one.rss_bytes = known.process.target().rss().ok(),
             }
         }
@@ -363,25 +395,18 @@ impl KernelEngine {
     }
 
     /// Adds to a process's sample what it has added and released.
-    fn add_memory(
-        &mut self,
-        process: &SampledProcess,
-        sample: &mut ProcessSample,
-        reading: Reading,
-        is_last: bool,
-    ) {
-        sample.rss_bytes = Some(reading.resident.rss_bytes);
+    fn add_memory(&mut self, process: &SampledProcess, sample: &mut ProcessSample, is_last: bool) {
         let key = key(process, self.bpf.ids(), sample.pid);
         let Some(one) = key.and_then(|key| self.processes.get_mut(&key)) else {
             return;
         };
-        if one.is_paused(Instant::now()) {
-            return;
-        }
         let has_traces = is_last || !sample.traces.is_empty();
-        if let Some((growth, released)) = one.memory.take(reading, has_traces) {
-            sample.fault_growth = Some(growth);
-            sample.rss_change = Some(released);
+        let (growth, released) = one.memory.take(has_traces);
+        sample.fault_growth = growth;
+        match &mut sample.rss_change {
+            // Of a pause.
+            Some(change) => change.bytes = change.bytes.saturating_add(released.bytes),
+            None => sample.rss_change = Some(released),
         }
     }
 
@@ -408,7 +433,7 @@ impl KernelEngine {
             traces: traces.remove(pid).unwrap_or_default(),
             rss_bytes: None,
             rss_change: changes.remove(pid),
-            fault_growth: None,
+            fault_growth: Vec::new(),
         });
         Sample {
             elapsed: self.elapsed(window),
@@ -439,6 +464,8 @@ pub struct Drain {
     end_ns: Option<u64>,
     /// The memory of the processes just before the ring was emptied, if page faults are recorded.
     readings: HashMap<Pid, Reading>,
+    /// What the pages of their faults were then.
+    kinds: HashMap<Pid, PageKinds>,
     /// By the process id that records have.
     records: HashMap<u32, Vec<Record>>,
     /// Those that were in the ring.

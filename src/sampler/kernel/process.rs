@@ -19,8 +19,11 @@ use crate::sampler::capture::thread_sample::ThreadSample;
 use crate::sampler::processes::sampled::SampledProcess;
 use crate::sampler::sample::FaultSource;
 
-/// How often the list of threads is read while threads run.
+/// How often the list of threads is read while threads run, and while some run that are not on it.
 const LIST_INTERVAL: Duration = Duration::from_millis(100);
+const UNKNOWN_INTERVAL: Duration = Duration::from_millis(50);
+/// How often it is read whether a thread that is not on a CPU holds the GIL.
+const GIL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a process that the kernel cannot sample is paused at each sample, until that is tried again: the first
 /// time, and the longest, after doubling each time.
 const PAUSED_TIME: Duration = Duration::from_secs(1);
@@ -38,6 +41,7 @@ pub struct CopiedProcess {
     pub memory: FaultTracker,
     /// Whether a thread that is not on a CPU held the GIL at the last round.
     pub has_idle_gil: bool,
+    gil_read_at: Option<Instant>,
     plan: Option<CopyPlan>,
     /// The threads that the program knows, by the id that records have.
     threads: HashMap<u32, RemoteAddr>,
@@ -68,17 +72,22 @@ impl CopiedProcess {
         }
         self.paused_until = None;
         let has_unknown = records.iter().any(Record::is_of_unknown_thread);
-        let is_old = |listed: Instant| batch.now.saturating_duration_since(listed) >= LIST_INTERVAL;
-        let has_run = !records.is_empty();
-        if self
-            .listed_at
-            .is_none_or(|listed| has_run && is_old(listed))
-            || has_unknown
-            || self.plan.is_none()
-        {
+        let now = batch.now;
+        let age =
+            |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let listed = age(self.listed_at);
+        let is_due = match (has_unknown, records.is_empty()) {
+            (true, _) => listed >= UNKNOWN_INTERVAL,
+            (false, false) => listed >= LIST_INTERVAL,
+            (false, true) => self.listed_at.is_none(),
+        };
+        if is_due || self.plan.is_none() {
             self.list(process, tgid, bpf, batch, has_unknown);
         }
-        self.has_idle_gil = self.reads_idle_gil(process);
+        if age(self.gil_read_at) >= GIL_INTERVAL {
+            self.gil_read_at = Some(now);
+            self.has_idle_gil = self.reads_idle_gil(process);
+        }
         if records.is_empty() {
             return;
         }

@@ -128,6 +128,11 @@ impl SampledProcess {
         self.process.target().memory().is_closed()
     }
 
+    /// Its RSS in the last sample with memory, in bytes.
+    pub fn last_rss(&self) -> Option<u64> {
+        self.rss_tracker.last()
+    }
+
     /// Drops the CPU times of its threads and its RSS: others have attributed what has changed since.
     pub fn forget_counts(&mut self) {
         self.cpu_times = CpuTimes::default();
@@ -226,7 +231,7 @@ impl SampledProcess {
                 traces: snapshot.traces,
                 rss_bytes,
                 rss_change,
-                fault_growth: None,
+                fault_growth: Vec::new(),
             },
             errors: snapshot.errors,
             torn: snapshot.torn,

@@ -59,7 +59,7 @@ fn process(pid: Pid, rss_bytes: u64, change: i64, frame: FrameId) -> ProcessSamp
             granularity: 4096,
             ..RssChange::default()
         }),
-        fault_growth: None,
+        fault_growth: Vec::new(),
     }
 }
 

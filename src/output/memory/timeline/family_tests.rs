@@ -27,7 +27,7 @@ fn family() -> Profile {
         traces: Vec::new(),
         rss_bytes: Some(mib << 20),
         rss_change: None,
-        fault_growth: None,
+        fault_growth: Vec::new(),
     };
     for tick in 0..=400_u64 {
         let mut processes = vec![process(7, 50)];

@@ -158,7 +158,7 @@ fn the_header_sums_processes_and_errors() {
         traces: Vec::new(),
         rss_bytes,
         rss_change: None,
-        fault_growth: None,
+        fault_growth: Vec::new(),
     };
     let mut state = TopState::new(options());
     let mut add = |rss: &[Option<u64>], errors: &[&str]| {
