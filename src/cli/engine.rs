@@ -2,6 +2,7 @@
 
 use super::args::values::EngineChoice;
 use super::options::RATE_HZ;
+use crate::os::thread::fd_budget;
 use crate::sampler::kernel::{KernelEngine, KernelOptions};
 use crate::session::errors::UserError;
 use crate::session::options::{Process, Sampling};
@@ -22,7 +23,11 @@ pub fn load(
         EngineChoice::Pause | EngineChoice::Read => return Ok((None, sampling)),
     };
     let pid = match process {
-        Process::Running(pid) => *pid,
+        Process::Running(pid) => {
+            // For each CPU there are up to three events, with two descriptors each.
+            fd_budget::raise_limit();
+            *pid
+        }
         Process::Launch(_) => std::process::id().cast_signed(),
     };
     let rate_hz = match sampling.rate_is_given {

@@ -89,7 +89,7 @@ impl Profile {
     fn count_tick(&mut self, sample: &Sample) {
         self.add_missed(sample.missed_ticks);
         let counts = &mut self.counts;
-        counts.ticks += 1;
+        counts.ticks += u64::from(!sample.is_remainder);
         counts.errors = counts.errors.saturating_add(sample.errors.len() as u64);
         counts.torn = counts.torn.saturating_add(sample.torn);
         counts.idle = counts.idle.saturating_add(sample.idle);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::*;
 use crate::cpython::code::frame_table::{Columns, Frame, FrameId, FrameTable};
 use crate::profile::options::{Selection, Weights};
-use crate::sampler::sample::ProcessSample;
+use crate::sampler::sample::{FaultGrowth, FaultSource, FaultTrace, ProcessSample, Sample};
 use crate::testing::{grown_process, process, sample, sample_of, thread};
 
 fn frame(frames: &mut FrameTable, name: &str, line: u32, column: u32) -> FrameId {
@@ -301,4 +301,76 @@ fn memory_is_tracked_only_on_request() {
     assert_eq!(untracked.total_weight(), 3);
     // The series of the RSS is always there.
     assert_eq!(untracked.rss().last(), Some(2 * 4096));
+}
+
+/// A growth of anonymous memory with faults of one page each.
+fn fault_growth(pages: i64, sources: Vec<FaultSource>) -> FaultGrowth {
+    let fault = |source| FaultTrace {
+        source,
+        bytes: 4096,
+        is_file: false,
+    };
+    FaultGrowth {
+        anonymous_change: 4096 * pages,
+        file_change: 0,
+        lag_bytes: 0,
+        faults: sources.into_iter().map(fault).collect(),
+    }
+}
+
+#[test]
+fn growth_is_of_the_stacks_of_page_faults() {
+    let mut frames = FrameTable::default();
+    let [f, g] = ["f", "g"].map(|name| frame(&mut frames, name, 2, 0));
+    let mut profile = Profile::new(ProfileOptions {
+        weights: Weights::RSS,
+        ..ProfileOptions::default()
+    });
+    let of = |stack: &[FrameId]| FaultSource::Python(thread(1).stack(stack));
+    let first = vec![
+        of(&[f, g]),
+        of(&[f]),
+        FaultSource::NotPython,
+        of(&[]),
+        FaultSource::Unknown,
+        of(&[f, g]),
+    ];
+    let one = ProcessSample {
+        fault_growth: vec![fault_growth(6, first), fault_growth(1, vec![of(&[f])])],
+        ..process(1, vec![thread(1).stack(&[f, g])])
+    };
+    profile.add(&sample_of(10, vec![one]), &frames, &|_| None);
+    // The rest, which is no tick, has growth without a fault.
+    let rest = ProcessSample {
+        fault_growth: vec![fault_growth(3, Vec::new())],
+        ..process(1, Vec::new())
+    };
+    let rest = Sample {
+        is_remainder: true,
+        ..sample_of(10, vec![rest])
+    };
+    profile.add(&rest, &frames, &|_| None);
+    profile.finish();
+    let mut pages: Vec<(String, u64)> = profile
+        .stacks()
+        .ids()
+        .map(|id| {
+            let leaf = profile.stacks().path(id).last().copied();
+            let name = leaf.map_or(String::new(), |leaf| profile.text(leaf));
+            (name, profile.growth(id).grown_bytes / 4096)
+        })
+        .filter(|(_, pages)| *pages > 0)
+        .collect();
+    pages.sort();
+    let expected = [
+        ("<between samples>", 4),
+        ("<not by a Python thread>", 2),
+        ("f (pkg/mod.py:2)", 2),
+        ("g (pkg/mod.py:2)", 2),
+    ];
+    let expected = expected.map(|(name, pages)| (name.to_owned(), pages));
+    assert_eq!(pages, expected);
+    let counts = profile.counts();
+    assert_eq!((counts.ticks, counts.samples), (1, 1));
+    assert_eq!(profile.total_growth().grown_bytes, 10 * 4096);
 }

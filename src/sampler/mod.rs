@@ -399,7 +399,7 @@ impl Sampler {
     fn next_from_kernel(&mut self, engine: &mut KernelEngine) -> Option<Sample> {
         loop {
             if let Some(sample) = engine.take_ready() {
-                self.stats.samples += 1;
+                self.stats.samples += u64::from(!sample.is_remainder);
                 self.stats.errors += sample.errors.len() as u64;
                 self.stats.torn += sample.torn;
                 return Some(sample);

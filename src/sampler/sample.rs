@@ -28,6 +28,8 @@ pub struct Sample {
     pub idle: u64,
     /// Those of them that hold a GIL.
     pub idle_gils: u64,
+    /// It is no tick, but what was left when the recording ended, such as growth since the last one.
+    pub is_remainder: bool,
     /// Memory readings of the processes beside their RSS, at most once a second; every few seconds without
     /// [`CaptureOptions::memory`](super::capture::options::CaptureOptions::memory). Empty in all other samples.
     pub memory: Vec<MemoryReading>,

@@ -22,6 +22,7 @@ use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, S
 use aya::util::online_cpus;
 use aya::{Ebpf, EbpfLoader};
 use log::debug;
+use nix::errno::Errno;
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::Pid;
@@ -327,7 +328,7 @@ fn attach(
 ) -> Result<(), BpfError> {
     let program = load(programs, name)?;
     let mut attached = 0;
-    let mut refusal = None;
+    let mut missing = None;
     for cpu in cpus {
         for event in events {
             let scope = PerfEventScope::AllProcessesOneCpu { cpu: *cpu };
@@ -335,14 +336,23 @@ fn attach(
             match program.attach(config, scope, SamplePolicy::Period(period), false) {
                 Ok(_) => attached += 1,
                 // A CPU that went offline just now, or is not there at all.
-                Err(error) => refusal = Some(error),
+                Err(error) if is_missing_cpu(&error) => missing = Some(error),
+                Err(error) => return Err(BpfError::of("open perf events", &error)),
             }
         }
     }
-    match refusal.filter(|_| attached == 0) {
+    match missing.filter(|_| attached == 0) {
         Some(error) => Err(BpfError::of("open perf events", &error)),
         None => Ok(()),
     }
+}
+
+fn is_missing_cpu(error: &ProgramError) -> bool {
+    let code = match error {
+        ProgramError::SyscallError(error) => error.io_error.raw_os_error(),
+        _ => None,
+    };
+    code.is_some_and(|code| [Errno::ENODEV, Errno::EINVAL].contains(&Errno::from_raw(code)))
 }
 
 /// The CPUs that are online; where /sys does not list them, as in some containers, all that there may be.

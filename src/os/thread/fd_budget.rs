@@ -41,6 +41,11 @@ impl Drop for FdPermit {
     }
 }
 
+/// Raises the limit of descriptors. No program may be launched after that.
+pub fn raise_limit() {
+    budget();
+}
+
 /// The number of descriptors that may be held open under the resource limit.
 ///
 /// The soft limit is usually 1024, for programs that use `select`, and may be raised without

@@ -367,10 +367,14 @@ impl KernelEngine {
             };
             self.ready.push_back(sample);
         }
-        let Some(mut last) = self.ready.pop_back() else {
-            // It waits for a sample.
-            self.beside = drain.beside;
-            return;
+        let mut last = match self.ready.pop_back() {
+            Some(last) => last,
+            None if is_last => self.remainder(&pids),
+            None => {
+                // It waits for a sample.
+                self.beside = drain.beside;
+                return;
+            }
         };
         for one in &mut last.processes {
             let mut known = processes.iter();
@@ -390,8 +394,26 @@ impl KernelEngine {
             processes: last.processes,
             idle: last.idle,
             idle_gils: last.idle_gils,
+            is_remainder: last.is_remainder,
             ..drain.beside
         });
+    }
+
+    /// A sample for what was found after the last window.
+    fn remainder(&self, pids: &[Pid]) -> Sample {
+        let processes = pids.iter().map(|pid| ProcessSample {
+            pid: *pid,
+            traces: Vec::new(),
+            rss_bytes: None,
+            rss_change: None,
+            fault_growth: Vec::new(),
+        });
+        Sample {
+            elapsed: self.elapsed(self.next_window.saturating_sub(1)),
+            processes: processes.collect(),
+            is_remainder: true,
+            ..Sample::default()
+        }
     }
 
     /// Adds to a process's sample what it has added and released.

@@ -128,6 +128,9 @@ impl TopState {
     /// Counts a sample whose frames are in `frames` (always the same table).
     pub fn add(&mut self, sample: &Sample, frames: &FrameTable) {
         self.profile.add(sample, frames, &|_| None);
+        if sample.is_remainder {
+            return;
+        }
         self.interval_start.get_or_insert(sample.elapsed);
         let interval = &mut self.interval;
         interval.samples_now += 1;

@@ -151,6 +151,26 @@ fn filters_select_threads_and_the_header_counts_all() {
     assert_eq!(shown(true, true), ["hold"]);
 }
 
+/// With the kernel engine idle threads are only counted, and what is left at the end is no sample.
+#[test]
+fn idle_threads_without_stacks_are_in_the_header() {
+    let mut state = TopState::new(options());
+    let sample = Sample {
+        idle: 3,
+        idle_gils: 1,
+        ..Sample::default()
+    };
+    state.add(&sample, &FrameTable::default());
+    let remainder = Sample {
+        is_remainder: true,
+        ..Sample::default()
+    };
+    state.add(&remainder, &FrameTable::default());
+    let snapshot = state.tick();
+    assert_eq!((snapshot.threads, snapshot.gil_now), (3, 1));
+    assert_eq!((snapshot.samples, snapshot.samples_now), (1, 1));
+}
+
 #[test]
 fn the_header_sums_processes_and_errors() {
     let process = |rss_bytes| ProcessSample {
