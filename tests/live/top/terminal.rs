@@ -4,11 +4,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{BINARY, is_on_top, one_python};
-use crate::support::{Target, Terminal, for_each_interpreter};
+use crate::support::{Target, Terminal, for_each_kind};
 
 #[test]
 fn the_table_of_a_running_process() {
-    for_each_interpreter("top", .., |python| {
+    for_each_kind("top", |python| {
         let Some(terminal) = Terminal::open(&format!("top-{}", python.version)) else {
             return;
         };
