@@ -25,15 +25,20 @@ const CANNOT_CATCH: &str = "cannot catch the signals of job control";
 pub fn start(has_screen: bool) -> anyhow::Result<()> {
     let all = [SIGTTIN, SIGTTOU, SIGTSTP, SIGCONT].into_iter();
     let ours = all.filter(|signal| !(has_screen && *signal == SIGTSTP));
-    let mut incoming = Signals::new(ours.filter(|one| !is_ignored(*one))).context(CANNOT_CATCH)?;
+    let ours = ours.filter(|one| !is_ignored(*one)).collect::<Vec<_>>();
+    if ours.contains(&SIGCONT) {
+        hold::count_continues().context(CANNOT_CATCH)?;
+    }
+    let mut incoming = Signals::new(ours).context(CANNOT_CATCH)?;
     start::start("job control", move || {
-        for signal in &mut incoming {
-            let signal = match Signal::try_from(signal) {
-                Ok(Signal::SIGCONT) if hold::take_stop_request() => Signal::SIGSTOP,
-                Ok(Signal::SIGCONT) | Err(_) => continue,
-                Ok(signal) => signal,
-            };
+        for signal in incoming.forever().flat_map(Signal::try_from) {
             hold::while_nothing_is_held(|| {
+                let signal = match signal {
+                    // Asked here: whoever continues us before this moment wants no stop.
+                    Signal::SIGCONT if hold::take_stop_request() => Signal::SIGSTOP,
+                    Signal::SIGCONT => return,
+                    signal => signal,
+                };
                 if let Err(error) = stop_self(signal) {
                     log::warn!("cannot stop for {signal}: {error}");
                 }

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::io;
 use std::ptr::{null_mut, with_exposed_provenance};
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -19,9 +19,10 @@ pub struct Board {
     read: AtomicU64,
     /// The process that is read.
     target: AtomicI32,
-    /// Set by the watchdog before it continues this process after a SIGSTOP: to be stopped again once
-    /// nothing is held.
-    pub stop_again: AtomicBool,
+    /// How often others than the watchdog have continued this process by SIGCONT.
+    pub continued: AtomicU64,
+    /// The request to stop again: the value of `continued` that it is for, plus 1. 0 without a request.
+    stop_request: AtomicU64,
 }
 
 /// Used until there is a watchdog.
@@ -29,7 +30,8 @@ static UNSHARED: Board = Board {
     held: AtomicUsize::new(0),
     read: AtomicU64::new(0),
     target: AtomicI32::new(0),
-    stop_again: AtomicBool::new(false),
+    continued: AtomicU64::new(0),
+    stop_request: AtomicU64::new(0),
 };
 /// Null until there is a watchdog.
 static SHARED: AtomicPtr<Board> = AtomicPtr::new(null_mut());
@@ -103,6 +105,21 @@ impl Drop for Reading {
 }
 
 impl Board {
+    /// Requests that this process stops once nothing is held. By the watchdog, before it continues this process
+    /// after a SIGSTOP. `continued`: the count before this process was found to be stopped.
+    pub fn request_stop(&self, continued: u64) {
+        let request = continued.wrapping_add(1);
+        self.stop_request.store(request, Ordering::SeqCst);
+    }
+
+    /// Takes the request to stop, if there is one. It is void if somebody has continued this process since it was
+    /// found to be stopped.
+    pub fn take_stop_request(&self) -> bool {
+        let request = self.stop_request.swap(0, Ordering::SeqCst);
+        let continued = self.continued.load(Ordering::SeqCst);
+        request != 0 && request == continued.wrapping_add(1)
+    }
+
     /// The read that is going on: a number that differs from those of other reads, the OS thread that reads,
     /// and the process that is read.
     pub fn reading(&self) -> Option<(u64, Tid, Pid)> {
@@ -118,6 +135,27 @@ mod tests {
 
     // The board is of the whole process, in which other tests read meanwhile: only what this thread writes into
     // its own numbers is checked.
+
+    /// A user's SIGCONT between the watchdog's check and its own SIGCONT was followed by a stop that nobody ended.
+    #[test]
+    fn a_request_to_stop_is_void_once_somebody_has_continued_us() {
+        let board = Board {
+            held: AtomicUsize::new(0),
+            read: AtomicU64::new(0),
+            target: AtomicI32::new(0),
+            continued: AtomicU64::new(0),
+            stop_request: AtomicU64::new(0),
+        };
+        assert!(!board.take_stop_request(), "there is none");
+        board.request_stop(0);
+        assert!(board.take_stop_request());
+        assert!(!board.take_stop_request(), "it is taken once");
+        board.continued.store(1, Ordering::SeqCst);
+        board.request_stop(0);
+        assert!(!board.take_stop_request(), "continued after the check");
+        board.request_stop(1);
+        assert!(board.take_stop_request());
+    }
 
     #[test]
     fn reads_of_a_watched_thread_have_numbers_of_their_own() {

@@ -11,12 +11,14 @@ mod board;
 pub mod watchdog;
 
 use std::cell::Cell;
+use std::io;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use board::board;
+use nix::libc;
 
 pub use board::Reading;
 
@@ -96,9 +98,28 @@ pub fn while_nothing_is_held(stop: impl FnOnce()) {
 }
 
 /// Whether the watchdog has continued this process after a SIGSTOP, so that it is to be stopped again while
-/// nothing is held. `true` only once for each.
+/// nothing is held. `true` only once for each, and not after a SIGCONT of somebody else.
 pub fn take_stop_request() -> bool {
-    board().stop_again.swap(false, Ordering::SeqCst)
+    board().take_stop_request()
+}
+
+/// Counts the SIGCONTs of others than the watchdog, until this process ends; to be called before another
+/// handler of that signal that calls [`take_stop_request`].
+///
+/// # Errors
+/// Those of `sigaction`.
+pub fn count_continues() -> io::Result<()> {
+    let count = |info: &libc::siginfo_t| {
+        // SAFETY: `kill` sent it, so the field is filled in; for another SIGCONT it is a number of no meaning, which
+        // the watchdog's differs from.
+        let sender = unsafe { info.si_pid() };
+        if !watchdog::is_watchdog(sender) {
+            board().continued.fetch_add(1, Ordering::SeqCst);
+        }
+    };
+    // SAFETY: the handler only reads and writes atomic values.
+    unsafe { signal_hook_registry::register_sigaction(libc::SIGCONT, count) }?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -4,8 +4,8 @@
 //! a read of the target's memory blocks: then every thread of ours may be alive, and none can help. Another
 //! process can. It wakes up each [`INTERVAL`], and
 //!
-//! - **continues us after a SIGSTOP** if we held something, and leaves a note that we are to stop again once
-//!   nothing is held ([`Board::stop_again`]);
+//! - **continues us after a SIGSTOP** if we held something, and leaves a request to stop again once
+//!   nothing is held ([`Board::request_stop`]);
 //! - **kills us when a read blocks**, after [`HELD_LIMIT`] if we hold something, else after
 //!   [`FREE_LIMIT`]: the kernel resumes all threads of a dead tracer. What was recorded is lost. A target that
 //!   stays paused would be worse, and a thread that is blocked there can be woken by nothing else. What is
@@ -45,6 +45,11 @@ const TERMINAL: RawFd = 3;
 
 /// The process, to be ended when we end; 0 without one.
 static WATCHDOG: AtomicI32 = AtomicI32::new(0);
+
+/// Whether a signal with this sender is the watchdog's.
+pub fn is_watchdog(pid: libc::pid_t) -> bool {
+    pid != 0 && pid == WATCHDOG.load(Ordering::Relaxed)
+}
 
 /// Starts the watchdog of this process, for reads by this OS thread and those that hold something. Does nothing
 /// the second time. `has_screen`: a view on the terminal is to be shown, which the watchdog removes before it
@@ -139,14 +144,17 @@ fn watch(parent: libc::pid_t, screen: Option<&Screen>) -> ! {
         if unsafe { libc::getppid() } != parent {
             forked::exit();
         }
-        let holds = board.held.load(Ordering::SeqCst) != 0;
+        // Before the check: a SIGCONT of somebody else after it makes the request void.
+        let continued = board.continued.load(Ordering::SeqCst);
+        let holds = || board.held.load(Ordering::SeqCst) != 0;
         let is_stopped = || {
             let stat = ThreadStat::read(format_args!("/proc/{parent}/stat\0"));
             stat.is_some_and(|stat| stat.state == b'T')
         };
-        if holds && is_stopped() {
+        // Once more after it is known to be stopped: it may have let go before that.
+        if holds() && is_stopped() && holds() {
             reads = ReadWatch::default();
-            board.stop_again.store(true, Ordering::SeqCst);
+            board.request_stop(continued);
             // SAFETY: numbers only. The pid is our parent's, which was alive just now.
             unsafe { libc::kill(parent, libc::SIGCONT) };
             continue;
@@ -159,6 +167,7 @@ fn watch(parent: libc::pid_t, screen: Option<&Screen>) -> ! {
         let Some(ThreadStat { state, faults }) = stat else {
             continue;
         };
+        let holds = holds();
         if reads.is_over(number, faults, holds) && matches!(state, b'D' | b'S') {
             kill(parent, board, number, || {
                 if let Some(screen) = screen {

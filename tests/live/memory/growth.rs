@@ -196,9 +196,18 @@ fn the_sleep_behind_a_burst_gets_nothing() {
         };
         let is_right = |seen: &Seen| {
             let shares = ["grow_64", "grow_16", "grow_4"].map(|name| seen.share(name));
-            let rest = 1.0 - shares.iter().sum::<f64>();
-            println!("{}: {shares:?}, {rest} elsewhere", python.label());
-            rest <= 0.05 + seen.missed / 3.0 && (0.55..=0.95).contains(&shares[0])
+            let between = seen.share("<between samples>");
+            let asleep = 1.0 - shares.iter().sum::<f64>() - between;
+            println!(
+                "{}: {shares:?}, {between} between, {asleep} asleep",
+                python.label()
+            );
+            // It waits for a CPU only in the two fifths of the time in which it does not sleep, so that samples
+            // are missed only there, and in the bursts no fewer than elsewhere.
+            let unknown = seen.missed * 2.5;
+            asleep <= 0.05
+                && between <= 0.05 + unknown
+                && (0.55 - unknown..=0.95).contains(&shares[0])
         };
         Seen::until(record, is_right).assert_total(&python.label());
     });

@@ -126,6 +126,13 @@ fn sigstop_ends_a_pause() {
         send(&record, Signal::SIGCONT);
     }
     send(&record, Signal::SIGINT);
+    // The last SIGCONT may have met the stop that the watchdog had asked for: it is sent again, as a user would.
+    wait_until("it ends", || {
+        if states(record.id()).contains(&b'T') {
+            send(&record, Signal::SIGCONT);
+        }
+        record.try_wait().unwrap().is_some()
+    });
     assert_eq!(wait(&mut record).code(), Some(0));
     assert!(fs::read_to_string(&file).unwrap().contains("spin ("));
 }
