@@ -81,7 +81,7 @@ fn tick(number: u64, frames: Vec<FrameId>) -> Sample {
                     collecting: false,
                     has_ended: false,
                     is_main: true,
-                    cpu_ns: None,
+                    time_ns: None,
                     faults: None,
                 },
                 frames: frames.into(),

@@ -82,7 +82,7 @@ pub use output::meta::Meta;
 pub use output::write;
 pub use profile::Profile;
 pub use profile::options::{ProcessLabel, ProfileOptions, Selection, Weights};
-pub use sampler::capture::options::{CaptureOptions, Pausing};
+pub use sampler::capture::options::{CaptureOptions, Pausing, TimeWeight};
 pub use sampler::sample::{ProcessSample, RssChange, Sample};
 pub use sampler::stats::SamplerStats;
 pub use sampler::{Sampler, SamplerOptions};

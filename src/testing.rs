@@ -57,7 +57,7 @@ pub fn thread(tid: Tid) -> ThreadBuilder {
         has_ended: false,
         waits_for_cpu: false,
         is_main: false,
-        cpu_ns: None,
+        time_ns: None,
         faults: None,
     })
 }
@@ -107,8 +107,8 @@ impl ThreadBuilder {
         self
     }
 
-    pub fn cpu_ns(mut self, ns: impl Into<Option<u64>>) -> Self {
-        self.0.cpu_ns = ns.into();
+    pub fn time_ns(mut self, ns: impl Into<Option<u64>>) -> Self {
+        self.0.time_ns = ns.into();
         self
     }
 

@@ -74,7 +74,7 @@ fn sample(tick: usize, stacks: &[Vec<FrameId>]) -> Sample {
             .named(&format!("worker-{tid}"))
             .active((tick + tid as usize).is_multiple_of(5))
             .owns_gil(tid == 0)
-            .cpu_ns(2_000_000);
+            .time_ns(2_000_000);
         let thread = if tick.is_multiple_of(50) {
             thread.collecting()
         } else {

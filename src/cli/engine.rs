@@ -3,6 +3,7 @@
 use super::args::values::EngineChoice;
 use super::options::RATE_HZ;
 use crate::os::thread::fd_budget;
+use crate::profile::options::TimeWeight;
 use crate::sampler::kernel::{KernelEngine, KernelOptions};
 use crate::session::errors::UserError;
 use crate::session::options::{Process, Sampling};
@@ -38,6 +39,7 @@ pub fn load(
         rate_hz,
         may_pause,
         memory: sampling.weights.rss,
+        waits: sampling.weights.time == Some(TimeWeight::Wall),
     };
     match KernelEngine::load(pid, wanted) {
         Ok(engine) => Ok((

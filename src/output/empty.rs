@@ -1,7 +1,7 @@
 //! Why a profile is empty.
 
 use crate::profile::Profile;
-use crate::profile::options::Counts;
+use crate::profile::options::{Counts, TimeWeight};
 
 /// Why a profile has no weight, and which option would give it some.
 pub fn reason(profile: &Profile) -> String {
@@ -26,7 +26,10 @@ pub fn reason(profile: &Profile) -> String {
     } else if idle > 0 {
         // Idle threads hold no GIL and use no CPU time: with either option --idle would show none.
         let options = profile.options();
-        let advice = match (options.selection.gil_only, options.weights.cpu_time) {
+        let advice = match (
+            options.selection.gil_only,
+            options.weights.time == Some(TimeWeight::Cpu),
+        ) {
             (false, false) => "record with --idle to see them",
             (true, false) => "record without --gil and with --idle to see them",
             (false, true) => "record without --cpu and with --idle to see them",

@@ -25,7 +25,7 @@ fn profile_of(names: &[(String, String)], thread: &str, command: &str) -> Profil
     let trace = main_thread(1)
         .pthread_id(u64::MAX)
         .named(thread)
-        .cpu_ns(1_500)
+        .time_ns(1_500)
         .stack(&frames);
     let sample = sample(0, vec![trace]);
     let mut profile = Profile::new(ProfileOptions {
@@ -148,7 +148,7 @@ fn cpu_time_is_in_nanoseconds() {
     });
     let frame = table.intern(frame_in("a.py", "work", 1));
     for tick in 0..3 {
-        let trace = main_thread(1).cpu_ns(1_500).stack(&[frame]);
+        let trace = main_thread(1).time_ns(1_500).stack(&[frame]);
         let sample = sample(10 * tick, vec![trace]);
         profile.add(&sample, &table, &|_| None);
     }

@@ -16,16 +16,16 @@ struct Seen {
 }
 
 /// On a CPU without the GIL.
-fn runs(tid: i32, function: &'static str, cpu_ns: u64) -> Seen {
+fn runs(tid: i32, function: &'static str, time_ns: u64) -> Seen {
     Seen {
-        thread: thread(tid).cpu_ns(cpu_ns),
+        thread: thread(tid).time_ns(time_ns),
         function,
     }
 }
 
-fn idles(tid: i32, function: &'static str, cpu_ns: u64) -> Seen {
+fn idles(tid: i32, function: &'static str, time_ns: u64) -> Seen {
     Seen {
-        thread: thread(tid).cpu_ns(cpu_ns).idle(),
+        thread: thread(tid).time_ns(time_ns).idle(),
         function,
     }
 }
@@ -86,7 +86,7 @@ fn weights(profile: &Profile) -> BTreeMap<String, u64> {
     if profile.options().timeline && profile.threads().too_many().is_none() {
         let ids = profile.threads().ids();
         let slices = ids.flat_map(|id| profile.slices(id).collect::<Vec<_>>());
-        assert_eq!(slices.map(|slice| slice.cpu_ns).sum::<u64>(), sum);
+        assert_eq!(slices.map(|slice| slice.time_ns).sum::<u64>(), sum);
     }
     weights
 }
@@ -250,7 +250,7 @@ fn time_without_python_is_left_out() {
 #[test]
 fn a_collection_is_a_leaf_on_request() {
     let collects = Seen {
-        thread: thread(1).cpu_ns(4).collecting(),
+        thread: thread(1).time_ns(4).collecting(),
         function: "f",
     };
     let ticks: [&[Seen]; 2] = [&[collects], &[runs(1, "f", 2)]];

@@ -23,7 +23,7 @@ impl DeferredCpuTime {
     /// The CPU time to attribute to this sample: all that was not attributed before. `None` if the thread
     /// is not running and the time is deferred.
     pub fn take(&mut self, thread: &ThreadInfo) -> Option<u64> {
-        let all = self.ns.saturating_add(thread.cpu_ns.unwrap_or_default());
+        let all = self.ns.saturating_add(thread.time_ns.unwrap_or_default());
         let may_have_woken = thread.waits_for_cpu && !thread.owns_gil;
         if !thread.active || (may_have_woken && self.waits < MAX_WAITS) {
             self.waits += u8::from(thread.active);
@@ -50,8 +50,8 @@ mod tests {
 
     #[test]
     fn time_is_deferred_until_the_thread_is_running() {
-        let idle = thread(1).idle().cpu_ns(30).info();
-        let running = thread(1).cpu_ns(5).info();
+        let idle = thread(1).idle().time_ns(30).info();
+        let running = thread(1).time_ns(5).info();
         let mut time = DeferredCpuTime::default();
         assert_eq!(time.take(&idle), None);
         assert_eq!((time.take(&idle), time.ns()), (None, 60));
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_waits_for_a_cpu_is_running_with_the_gil_or_after_many_samples() {
-        let woken = thread(1).waits_for_cpu().cpu_ns(1);
+        let woken = thread(1).waits_for_cpu().time_ns(1);
         let mut time = DeferredCpuTime::default();
         assert_eq!(time.take(&woken.clone().gil().info()), Some(1));
         for _ in 0..MAX_WAITS {

@@ -10,8 +10,9 @@
 //! | `--cpu --idle` | of all threads | the same, 0 for an idle thread |
 //! | `--cpu --gil` | of a GIL holder on a CPU | the same |
 //! | `--cpu --gil --idle` | of the GIL holder | the same, 0 while it is idle |
+//! | `--wall` | of all threads | the thread's nanoseconds, waiting ones included |
 //!
-//! `--gil` and `--idle` select samples and `--cpu` weighs them. "On a CPU" is the kernel's thread state and
+//! `--gil` and `--idle` select samples, `--cpu` and `--wall` weigh them. "On a CPU" is the kernel's thread state and
 //! includes threads that wait for a CPU; of those, the ones without the GIL usually weigh 0.
 //!
 //! `--memory` also attributes RSS growth to stacks, by the rule of [`crate::rss::attribution`], independently
@@ -27,7 +28,7 @@
 use std::sync::Arc;
 
 use super::memory::growth_table::Charging;
-use super::options::{Counts, ProcessLabel, ProfileOptions};
+use super::options::{Counts, ProcessLabel, ProfileOptions, TimeWeight};
 use super::stack_builder::{StackBuilder, between_samples, child, not_python};
 use super::tables::ids::{StackId, ThreadId};
 use super::tables::labels::Label;
@@ -182,7 +183,7 @@ impl Profile {
         frames: &FrameTable,
     ) {
         let is_left_out = count_left_out(&self.options, trace, &mut self.counts);
-        if is_left_out && !self.options.weights.cpu_time && self.memory.is_none() {
+        if is_left_out && self.options.weights.time.is_none() && self.memory.is_none() {
             return;
         }
         let key = threads::key(pid, &trace.thread);
@@ -246,30 +247,30 @@ impl Profile {
         }
         if !is_left_out {
             self.counts.without_time +=
-                u64::from(uses.cpu_ns.is_some() && trace.thread.cpu_ns.is_none());
-            self.count_stack(stack, row, uses.cpu_ns);
+                u64::from(uses.time_ns.is_some() && trace.thread.time_ns.is_none());
+            self.count_stack(stack, row, uses.time_ns);
         }
     }
 
     /// Adds one sample to a stack and to the timeline of its thread.
-    fn count_stack(&mut self, stack: StackId, row: Option<ThreadId>, cpu_ns: Option<u64>) {
+    fn count_stack(&mut self, stack: StackId, row: Option<ThreadId>, time_ns: Option<u64>) {
         self.counts.samples += 1;
-        if let Some(ns) = cpu_ns {
-            self.counts.cpu_ns = self.counts.cpu_ns.saturating_add(ns);
+        if let Some(ns) = time_ns {
+            self.counts.time_ns = self.counts.time_ns.saturating_add(ns);
         }
-        self.stacks.add(stack, cpu_ns.unwrap_or(1));
+        self.stacks.add(stack, time_ns.unwrap_or(1));
         if let Some(row) = row.filter(|_| self.options.timeline) {
-            let step = self.step(stack, cpu_ns);
+            let step = self.step(stack, time_ns);
             self.threads.record(row, step);
         }
     }
 
-    fn step(&self, stack: StackId, cpu_ns: Option<u64>) -> Step {
+    fn step(&self, stack: StackId, time_ns: Option<u64>) -> Step {
         Step {
             tick: self.counts.ticks,
             now_us: micros(self.last_elapsed),
             stack,
-            cpu_ns,
+            time_ns,
         }
     }
 
@@ -280,7 +281,7 @@ impl Profile {
                 continue;
             };
             self.stacks.add(stack, ns);
-            self.counts.cpu_ns = self.counts.cpu_ns.saturating_add(ns);
+            self.counts.time_ns = self.counts.time_ns.saturating_add(ns);
             if self.options.timeline {
                 let step = self.step(stack, Some(ns));
                 let row = self.threads.intern(key);
@@ -384,8 +385,8 @@ impl TraceGrowth {
 /// What the stack of a sampled thread is used for, whether the sample counts or not.
 struct Uses {
     on_cpu: bool,
-    /// With [`Weights::cpu_time`].
-    cpu_ns: Option<u64>,
+    /// With [`Weights::time`](super::options::Weights::time).
+    time_ns: Option<u64>,
     /// An idle stack that is the fallback for the thread's CPU time.
     may_inherit: bool,
     /// The thread is running, by the rule for growth.
@@ -401,16 +402,21 @@ impl Uses {
         growth: Option<&TraceGrowth>,
     ) -> Uses {
         let info = &trace.thread;
-        let (mut cpu_ns, mut on_cpu) = (None, info.active);
-        if options.weights.cpu_time {
-            let taken = live.pending.take(info);
-            on_cpu = taken.is_some();
-            cpu_ns = Some(taken.unwrap_or_default());
+        let (mut time_ns, mut on_cpu) = (None, info.active);
+        match options.weights.time {
+            Some(TimeWeight::Cpu) => {
+                let taken = live.pending.take(info);
+                on_cpu = taken.is_some();
+                time_ns = Some(taken.unwrap_or_default());
+            }
+            Some(TimeWeight::Wall) => time_ns = Some(info.time_ns.unwrap_or_default()),
+            None => {}
         }
         Uses {
             on_cpu,
-            cpu_ns,
-            may_inherit: !on_cpu
+            time_ns,
+            may_inherit: options.weights.time == Some(TimeWeight::Cpu)
+                && !on_cpu
                 && !trace.frames.is_empty()
                 && (info.owns_gil || !options.selection.gil_only)
                 && live.needs_stack(),

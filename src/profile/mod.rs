@@ -3,7 +3,7 @@
 //! Each sample is reduced to what the options select and is counted in a prefix tree of stacks,
 //! [`StackTable`]. So a profile grows with the number of distinct stacks and not with time, up to a
 //! limit; new stacks beyond it are counted as [`Label::TooMany`]. Only formats that need the order of the
-//! samples set [`ProfileOptions::timeline`]: it costs 16 bytes (24 with [`Weights::cpu_time`])
+//! samples set [`ProfileOptions::timeline`]: it costs 16 bytes (24 with [`Weights::time`])
 //! whenever a thread is in another stack than at the tick before.
 
 pub mod options;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use crate::os::Pid;
 
+pub use crate::sampler::capture::options::TimeWeight;
+
 /// Which threads are counted, and what of them. The default is active threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
@@ -18,9 +20,8 @@ pub struct Selection {
 /// What stacks are weighed by. The default is their samples.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weights {
-    /// On-CPU nanoseconds (`--cpu`). `profile/ingest.rs` has a table of the combinations with
-    /// [`Selection`].
-    pub cpu_time: bool,
+    /// Nanoseconds. `profile/ingest.rs` has a table of the combinations with [`Selection`].
+    pub time: Option<TimeWeight>,
     /// RSS growth, which is attributed to stacks (`--memory`).
     pub rss: bool,
 }
@@ -28,12 +29,12 @@ pub struct Weights {
 impl Weights {
     /// On-CPU time alone.
     pub const CPU_TIME: Weights = Weights {
-        cpu_time: true,
+        time: Some(TimeWeight::Cpu),
         rss: false,
     };
     /// RSS growth alone.
     pub const RSS: Weights = Weights {
-        cpu_time: false,
+        time: None,
         rss: true,
     };
 }
@@ -93,9 +94,9 @@ pub struct Counts {
     pub missed_ticks: u64,
     /// Stack traces that were counted.
     pub samples: u64,
-    /// On-CPU nanoseconds of these, with `--cpu`.
-    pub cpu_ns: u64,
-    /// Those of `samples` without a CPU time, with `--cpu`: the first sample has no earlier reading to
+    /// Nanoseconds of these, with [`Weights::time`].
+    pub time_ns: u64,
+    /// Those of `samples` without a time, with [`Weights::time`]: the first sample has no earlier reading to
     /// subtract.
     pub without_time: u64,
     /// Left out because the thread was idle; `--idle` counts them.

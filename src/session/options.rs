@@ -83,7 +83,7 @@ impl Sampling {
                 } else {
                     Pausing::Running
                 },
-                cpu_time: self.weights.cpu_time,
+                time: self.weights.time,
                 memory: self.weights.rss,
                 fresh_gil_state: self.selection.gil_only || self.selection.collections,
                 skip_leaf_match: false,

@@ -94,7 +94,7 @@ fn trace(tid: i32, root_first: &[FrameId]) -> StackTrace {
     thread(tid)
         .gil()
         .named(&format!("request-{tid}"))
-        .cpu_ns(10)
+        .time_ns(10)
         .stack(root_first)
 }
 

@@ -279,6 +279,10 @@ pub struct RecordArgs {
     #[arg(short, long, help_heading = "Sampling")]
     pub memory: bool,
 
+    /// Weight stacks by wall-clock time: nanoseconds of all threads, also of those that wait
+    #[arg(long, help_heading = "Sampling", conflicts_with_all = ["cpu", "gil"])]
+    pub wall: bool,
+
     /// Seconds to record; a launched program is then terminated
     #[arg(short, long, value_name = "SECONDS", default_value = "unlimited",
           value_parser = parse_duration, allow_negative_numbers = true, help_heading = "Sampling")]

@@ -52,7 +52,7 @@ pub fn process() -> ProcessDump {
         has_ended: false,
         waits_for_cpu: false,
         is_main: true,
-        cpu_ns: None,
+        time_ns: None,
         faults: None,
     };
     let unknown = ThreadInfo {

@@ -13,7 +13,7 @@ use super::select::target::{running, target};
 use crate::output::format::Format;
 use crate::output::min_width::MinWidth;
 use crate::output::table_options::TableOptions;
-use crate::profile::options::{ProfileOptions, Selection, Weights};
+use crate::profile::options::{ProfileOptions, Selection, TimeWeight, Weights};
 use crate::session::options::{Sampling, Target};
 use crate::session::recording::SamplesOptions;
 use crate::text::secrets::Secrets;
@@ -120,7 +120,8 @@ impl RecordOptions {
             (selection.gil_only, "--gil"),
             (selection.idle, "--idle"),
             (selection.collections, "--gc"),
-            (weights.cpu_time, "--cpu"),
+            (weights.time == Some(TimeWeight::Cpu), "--cpu"),
+            (weights.time == Some(TimeWeight::Wall), "--wall"),
             (weights.rss, "--memory"),
             (nonblocking, "--nonblocking"),
             (self.full_filenames, "--full-filenames"),
@@ -215,12 +216,19 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     let format_is_by_ending = args.format.is_none() && format != Format::default();
     let memory = args.memory || format.needs_memory();
     let secrets = Secrets::shown_if(args.show_secrets);
-    let sampling = sampling(&args.sampling, &args.target, memory, secrets);
-    let sampling = Sampling {
-        nonblocking: sampling.nonblocking || args.sampling.engine == EngineChoice::Read,
-        ..sampling
-    };
+    let mut sampling = sampling(&args.sampling, &args.target, memory, secrets);
+    sampling.nonblocking |= args.sampling.engine == EngineChoice::Read;
+    // Every engine knows how long threads wait.
+    sampling.selection.idle &= !args.wall;
     let engine = engine(args.sampling.engine, &sampling, "record")?;
+    if args.wall {
+        if format == Format::Chrometrace {
+            let message = "--wall weighs stacks, and chrometrace has no weights: use --idle";
+            return Err(usage_error("record", message));
+        }
+        sampling.weights.time = Some(TimeWeight::Wall);
+        sampling.selection.idle = true;
+    }
     let tables = tables(&args, format)?;
     let target = target(args.target, "record")?;
     // A table is for reading at once.
@@ -397,7 +405,7 @@ fn sampling(
             collections: sampling.gc,
         },
         weights: Weights {
-            cpu_time: sampling.cpu,
+            time: sampling.cpu.then_some(TimeWeight::Cpu),
             rss: memory,
         },
         nonblocking: sampling.nonblocking,

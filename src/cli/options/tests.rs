@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use super::*;
 use crate::cli::args::Cli;
 use crate::output::table_options::SortKey;
+use crate::profile::options::TimeWeight;
 use crate::session::options::{ContainerTarget, Program};
 use clap::Parser;
 use std::path::Path;
@@ -53,7 +54,7 @@ fn record_has_py_spys_defaults() {
     assert!(!options.sampling.selection.idle && !options.sampling.selection.gil_only);
     assert!(!options.sampling.subprocesses && !options.sampling.nonblocking);
     assert!(!options.show_threads && !options.full_filenames && !options.hide_progress);
-    assert!(!options.sampling.weights.cpu_time && !options.sampling.selection.collections);
+    assert!(options.sampling.weights.time.is_none() && !options.sampling.selection.collections);
 }
 
 #[test]
@@ -139,10 +140,10 @@ fn dump_and_top_accept_all_spellings_of_py_spy() {
 #[test]
 fn record_and_top_have_cpu_and_gc() {
     let options = record("pyspy-rs record --cpu --gc --idle --gil -p 1").sampling;
-    assert!(options.weights.cpu_time && options.selection.collections);
+    assert!(options.weights.time == Some(TimeWeight::Cpu) && options.selection.collections);
     assert!(options.selection.idle && options.selection.gil_only);
     let options = top("pyspy-rs top --cpu --gc -p 1").sampling;
-    assert!(options.weights.cpu_time && options.selection.collections);
+    assert!(options.weights.time == Some(TimeWeight::Cpu) && options.selection.collections);
 }
 
 #[test]

@@ -85,13 +85,13 @@ fn closing_line(closing: Closing<'_>) -> Option<String> {
     if let Some(late) = timing::lateness(stats, rate_hz) {
         parts.push(format!("Late: {late}"));
     }
-    if profile.options().weights.cpu_time {
+    if let Some(kind) = profile.options().weights.time {
         #[allow(
             clippy::cast_precision_loss,
             reason = "seconds shown with two decimals"
         )]
-        let seconds = counts.cpu_ns as f64 / 1e9;
-        parts.push(format!("CPU: {seconds:.2} s"));
+        let seconds = counts.time_ns as f64 / 1e9;
+        parts.push(format!("{}: {seconds:.2} s", kind.title()));
     }
     if profile.options().weights.rss {
         let growth = profile.total_growth();

@@ -39,6 +39,7 @@
 //!   },                         on a machine that is short of CPUs: its stack may be torn
 //!   "mean_sample_seconds": 0.00012,    that one tick takes for all processes; null without ticks
 //!   "cpu_seconds": null,       of the threads that were counted; null without --cpu
+//!   "wall_seconds": null,      the same, with the time in which they waited; null without --wall
 //!   "merged_share": 0.0,       of all weight, merged because a table was full
 //!   "memory": {                null when none was read
 //!     "first_rss_bytes": 59873690,     of all processes together
@@ -72,6 +73,7 @@ use super::summary::{Closing, achieved_hz};
 use crate::output::memory_report::MemoryReport;
 use crate::output::meta::Meta;
 use crate::profile::Profile;
+use crate::profile::options::TimeWeight;
 use crate::sampler::histogram::Histogram;
 use crate::sampler::stats::PageFaults;
 use crate::session::recording::Ending;
@@ -103,6 +105,7 @@ struct Document<'a> {
     pauses: Pauses,
     mean_sample_seconds: Option<f64>,
     cpu_seconds: Option<f64>,
+    wall_seconds: Option<f64>,
     merged_share: f64,
     memory: Option<Memory>,
 }
@@ -182,6 +185,10 @@ pub fn write(
 fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Document<'a> {
     let Closing { profile, stats, .. } = closing;
     let counts = profile.counts();
+    let seconds_of = |kind| {
+        let is_of = profile.options().weights.time == Some(kind);
+        is_of.then(|| Duration::from_nanos(counts.time_ns).as_secs_f64())
+    };
     Document {
         schema: SCHEMA,
         pyspy_rs_version: env!("CARGO_PKG_VERSION"),
@@ -217,11 +224,8 @@ fn document<'a>(closing: Closing<'a>, meta: &'a Meta, ending: Ending) -> Documen
             fell_short: stats.short_pauses,
         },
         mean_sample_seconds: seconds(stats.mean_sample_time()),
-        cpu_seconds: profile
-            .options()
-            .weights
-            .cpu_time
-            .then(|| Duration::from_nanos(counts.cpu_ns).as_secs_f64()),
+        cpu_seconds: seconds_of(TimeWeight::Cpu),
+        wall_seconds: seconds_of(TimeWeight::Wall),
         merged_share: profile.folded_share().unwrap_or(0.0),
         memory: Memory::of(profile, stats.page_faults),
     }

@@ -31,10 +31,11 @@ pub struct ThreadInfo {
     pub has_ended: bool,
     /// The process's first thread.
     pub is_main: bool,
-    /// Nanoseconds that the thread spent on a CPU since its last sample. For a thread that is new since the
+    /// The time of the thread that its stack is weighed by, in nanoseconds: what it spent on a CPU since its last
+    /// sample, or all that has passed since then; of a stack in which it has waited, how long it has. For a thread that is new since the
     /// last sample: its total, but at most the time since then. `None` in the first sample of a process, and
     /// where the kernel does not count.
-    pub cpu_ns: Option<u64>,
+    pub time_ns: Option<u64>,
     /// Page faults of the thread, minor and major, since they were last read. For a new thread: its total.
     /// `None` if they were not read, because the process's resident memory has not changed or the thread has
     /// not run, and where the kernel does not report them.

@@ -30,7 +30,7 @@ pub const MAX_FRAMES: usize = 32 * 32;
 /// The bytes of a `_PyCFrame` that are copied.
 const CFRAME: usize = 32;
 /// `struct header`.
-const HEADER: usize = 48;
+const HEADER: usize = 56;
 /// Before each frame: its address, and the mix of its code object.
 const FRAME_HEAD: usize = 16;
 
@@ -38,6 +38,8 @@ const MORE: u32 = 1;
 const UNREADABLE: u32 = 2;
 const TOO_DEEP: u32 = 4;
 const UNKNOWN_THREAD: u32 = 8;
+const FAULT: u32 = 16;
+const WAIT: u32 = 32;
 
 /// The number of words of `struct process`.
 pub const PLAN_WORDS: usize = 5 + 2 * MAX_RANGES + 3 + 4 + 1 + CODE_FIELDS + 1 + 2 * TEXTS + 4;
@@ -275,7 +277,7 @@ fn word(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes))
 }
 
-/// A thread at a moment at which it was interrupted, or had a page fault.
+/// A thread at a moment at which it was interrupted, had a page fault, or left its CPU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// The time on `CLOCK_MONOTONIC`.
@@ -285,11 +287,45 @@ pub struct Record {
     pub tgid: u32,
     /// The address of its thread state; null if none was known, and then there is nothing else.
     pub state: RemoteAddr,
-    /// The page fault that it is of; `None`: it is a sample of the time.
-    pub fault: Option<PageFault>,
+    pub reason: Reason,
     flags: u32,
     frames: u32,
     bytes: Vec<u8>,
+}
+
+/// Why a record was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reason {
+    /// A timer interrupt.
+    #[default]
+    Timer,
+    PageFault(PageFault),
+    /// The thread leaves its CPU: it waits, or another one gets the CPU.
+    Wait(EarlierWaits),
+}
+
+impl Reason {
+    pub fn is_timer(self) -> bool {
+        self == Reason::Timer
+    }
+
+    pub fn fault(self) -> Option<PageFault> {
+        match self {
+            Reason::PageFault(fault) => Some(fault),
+            Reason::Timer | Reason::Wait(_) => None,
+        }
+    }
+}
+
+/// What is known of a thread's waits before the one that a record is of. Times are in nanoseconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct EarlierWaits {
+    /// When the last one began that was recorded, on `CLOCK_MONOTONIC`; the start of sampling if there was none.
+    pub recorded_at_ns: u64,
+    /// How long that one took.
+    pub recorded_ns: u64,
+    /// How long those after it took together, which were not recorded.
+    pub skipped_ns: u64,
 }
 
 /// A page fault that was recorded.
@@ -306,13 +342,13 @@ impl Record {
     pub fn decode(bytes: &[u8]) -> Option<Record> {
         let ids = word(bytes, 8)?;
         let flags = word(bytes, 24)?;
-        let (count, addr) = (word(bytes, 32)?, word(bytes, 40).map(RemoteAddr)?);
+        let details = [word(bytes, 32)?, word(bytes, 40)?, word(bytes, 48)?];
         Some(Record {
             time_ns: word(bytes, 0)?,
             tid: low(ids),
             tgid: low(ids >> 32),
             state: RemoteAddr(word(bytes, 16)?),
-            fault: (count > 0).then_some(PageFault { addr, count }),
+            reason: reason(low(flags), details),
             flags: low(flags),
             frames: low(flags >> 32),
             bytes: bytes.to_vec(),
@@ -383,6 +419,23 @@ impl Record {
         let frames = self.bytes.get(plan.frames_start()..).unwrap_or_default();
         let frames = frames.chunks_exact(plan.frame_stride());
         frames.filter_map(|frame| Some((RemoteAddr(word(frame, 0)?), word(frame, 8)?)))
+    }
+}
+
+/// `flags` and `details` of `struct header`.
+fn reason(flags: u32, details: [u64; 3]) -> Reason {
+    let [first, second, third] = details;
+    match flags & (FAULT | WAIT) {
+        0 => Reason::Timer,
+        FAULT => Reason::PageFault(PageFault {
+            addr: RemoteAddr(second),
+            count: first,
+        }),
+        _ => Reason::Wait(EarlierWaits {
+            recorded_at_ns: first,
+            recorded_ns: second,
+            skipped_ns: third,
+        }),
     }
 }
 

@@ -1,8 +1,9 @@
-//! [`BpfSampler`]: stacks that the kernel copies in timer interrupts and page faults, by a BPF program.
+//! [`BpfSampler`]: stacks that the kernel copies in timer interrupts, page faults and context switches, by a BPF program.
 //!
 //! A perf event per CPU (`PERF_COUNT_SW_CPU_CLOCK`) interrupts whatever runs there. If that is a thread of a
 //! process that is sampled, the program copies its Python stack into a ring buffer while the thread cannot run. With
-//! memory others (`PERF_COUNT_SW_PAGE_FAULTS_MIN` and `_MAJ`) report each page fault, of which some are copied, too.
+//! memory others (`PERF_COUNT_SW_PAGE_FAULTS_MIN` and `_MAJ`) report each page fault, of which some are copied, too;
+//! with wall-clock time the tracepoint `sched_switch` reports each thread that leaves its CPU.
 //! Nobody is stopped, woken or traced. Events of a CPU, not of a thread, so that threads and processes that live
 //! for less than a period are seen as often as their CPU time is long, and new ones at once.
 //!
@@ -16,9 +17,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use aya::maps::{Array, HashMap as BpfHash, MapData, MapError, ProgramArray, RingBuf};
-use aya::programs::PerfEvent;
 use aya::programs::ProgramError;
 use aya::programs::perf_event::{PerfEventConfig, PerfEventScope, SamplePolicy, SoftwareEvent};
+use aya::programs::{PerfEvent, Program, RawTracePoint};
 use aya::util::online_cpus;
 use aya::{Ebpf, EbpfLoader};
 use log::debug;
@@ -28,7 +29,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::Pid;
 use super::container::is_in_first_pid_namespace;
 use super::memory::address::RemoteAddr;
-use copy_plan::{CopyPlan, MAX_FRAMES, PLAN_WORDS, Record};
+use copy_plan::{CopyPlan, EarlierWaits, MAX_FRAMES, PLAN_WORDS, Record};
 
 /// `sampler.bpf.c`, compiled.
 static PROGRAM: &[u8] = include_bytes!("sampler.bpf.o");
@@ -38,17 +39,21 @@ const MAX_RING: u64 = 32 << 20;
 const MIN_RING: u64 = 1 << 20;
 /// How many seconds of samples the ring has room for, of a stack of some 50 frames on each CPU.
 const RING_SECONDS: u64 = 1;
-/// The same for page faults of a process whose memory grows fast, in bytes.
-const RING_FOR_FAULTS: u64 = 4 << 20;
+/// The same for page faults of a process whose memory grows fast, and for waits, in bytes.
+const RING_FOR_EVENTS: u64 = 4 << 20;
 const USUAL_RECORD: u64 = 6 << 10;
 /// The mean time between two page faults of a process that are recorded, in nanoseconds: each takes the kernel some
 /// 10 µs.
 const FAULT_GAP_NS: u64 = 500_000;
-/// `struct fault_counts` of a process without faults: the first one is recorded, and stands for itself.
-const NO_FAULTS: [u64; 6] = [0, 1, 1, 0, 0, 0];
-/// The program, and the programs that it calls by these numbers.
-const STACK_PROGRAM: (u32, &str) = (1, "stack");
-const FRAMES_PROGRAM: (u32, &str) = (0, "frames");
+/// The same of two waits of a thread, and of a process. A long wait among very many short ones is read by us instead.
+const THREAD_WAIT_GAP_NS: u64 = 1_000_000;
+const WAIT_GAP_NS: u64 = 100_000;
+/// `struct budget`, and the one of a process without events: the first one is recorded, and stands for itself.
+type Budget = [u64; 7];
+const NO_EVENTS: Budget = [0, 1, 1, 0, 0, 0, 0];
+/// The programs that others call, by these numbers: those of perf events, and of context switches.
+const EVENT_CALLS: [(u32, &str); 2] = [(0, "frames"), (1, "stack")];
+const SWITCH_CALLS: [(u32, &str); 2] = [(0, "switch_frames"), (1, "switch_stack")];
 /// The most samples that wait for their other parts.
 const MAX_PARTS: usize = 1024;
 
@@ -121,6 +126,20 @@ pub struct BpfOptions {
     pub max_frames: usize,
     /// Whether page faults are recorded.
     pub page_faults: bool,
+    /// Whether waits are recorded.
+    pub waits: bool,
+}
+
+/// `struct wait`: the last wait of a thread, which may be over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastWait {
+    /// As records have it.
+    pub tid: u32,
+    /// On `CLOCK_MONOTONIC`, in nanoseconds.
+    pub began_ns: u64,
+    /// Whether it has a record.
+    pub is_recorded: bool,
+    pub earlier: EarlierWaits,
 }
 
 /// Samples processes in timer interrupts and page faults.
@@ -128,17 +147,19 @@ pub struct BpfSampler {
     ids: Ids,
     options: BpfOptions,
     ring_len: u64,
-    settings: Array<MapData, [u64; 7]>,
+    settings: Array<MapData, [u64; 9]>,
     processes: BpfHash<MapData, u32, [u64; PLAN_WORDS]>,
     threads: BpfHash<MapData, u32, u64>,
-    faults: BpfHash<MapData, u32, [u64; 6]>,
+    fault_budgets: BpfHash<MapData, u32, Budget>,
+    wait_budgets: BpfHash<MapData, u32, Budget>,
+    waits: BpfHash<MapData, u32, [u64; 6 + 2 * 7]>,
     ring: RingBuf<MapData>,
     dropped: Array<MapData, u64>,
     dropped_before: u64,
     /// Samples whose frames are in more than one record, by thread and time.
     parts: HashMap<(u32, u64), Record>,
     /// What the program calls; empty once this is closed.
-    _programs: ProgramArray<MapData>,
+    _calls: Vec<ProgramArray<MapData>>,
     /// The program and its events, which end with it.
     _program: Ebpf,
 }
@@ -167,15 +188,12 @@ impl BpfSampler {
         let settings = take("settings")?.try_into().map_err(of_map)?;
         let processes = take("processes")?.try_into().map_err(of_map)?;
         let threads = take("threads")?.try_into().map_err(of_map)?;
-        let faults = take("fault_counts")?.try_into().map_err(of_map)?;
+        let fault_budgets = take("fault_budgets")?.try_into().map_err(of_map)?;
+        let wait_budgets = take("wait_budgets")?.try_into().map_err(of_map)?;
+        let waits = take("waits")?.try_into().map_err(of_map)?;
         let ring = take("ring")?.try_into().map_err(of_map)?;
         let dropped = take("dropped")?.try_into().map_err(of_map)?;
-        let mut programs: ProgramArray<MapData> = take("programs")?.try_into().map_err(of_map)?;
-        for (number, name) in [FRAMES_PROGRAM, STACK_PROGRAM] {
-            let called = load(&mut program, name)?;
-            let called = called.fd().map_err(|error| BpfError::of(LOAD, &error))?;
-            programs.set(number, called, 0).map_err(of_map)?;
-        }
+        let mut calls = vec![link(&mut program, "programs", EVENT_CALLS)?];
         // A little shorter than a window. So each window has a sample, the second of two in one is left out, and
         // the moment moves through the window: no program can run in step with it for long.
         let period = (window_ns - window_ns / 100).max(1);
@@ -191,6 +209,10 @@ impl BpfSampler {
             let events = [SoftwareEvent::PageFaultsMin, SoftwareEvent::PageFaultsMaj];
             attach(&mut program, "fault", &events, 1, &cpus)?;
         }
+        if options.waits {
+            calls.push(link(&mut program, "switch_programs", SWITCH_CALLS)?);
+            attach_to_switches(&mut program)?;
+        }
         Ok(BpfSampler {
             ids,
             options: *options,
@@ -198,12 +220,14 @@ impl BpfSampler {
             settings,
             processes,
             threads,
-            faults,
+            fault_budgets,
+            wait_budgets,
+            waits,
             ring,
             dropped,
             dropped_before: 0,
             parts: HashMap::new(),
-            _programs: programs,
+            _calls: calls,
             _program: program,
         })
     }
@@ -224,6 +248,8 @@ impl BpfSampler {
             start_ns,
             self.options.max_frames.min(MAX_FRAMES) as u64,
             FAULT_GAP_NS,
+            THREAD_WAIT_GAP_NS,
+            WAIT_GAP_NS,
             // The rest is for samples of the time, which must not be dropped.
             self.ring_len / 2,
         ];
@@ -242,14 +268,22 @@ impl BpfSampler {
     /// When there are too many.
     pub fn add_process(&mut self, tgid: u32, plan: &CopyPlan) -> Result<(), BpfError> {
         let added = self.processes.insert(tgid, plan.words(), 0);
-        let added = added.and_then(|()| self.faults.insert(tgid, NO_FAULTS, 0));
+        let added = added.and_then(|()| match self.options.page_faults {
+            true => self.fault_budgets.insert(tgid, NO_EVENTS, 0),
+            false => Ok(()),
+        });
+        let added = added.and_then(|()| match self.options.waits {
+            true => self.wait_budgets.insert(tgid, NO_EVENTS, 0),
+            false => Ok(()),
+        });
         added.map_err(|error| BpfError::of("sample another process", &error))
     }
 
     /// Samples a process no more.
     pub fn remove_process(&mut self, tgid: u32) {
         // It may be gone already.
-        let _ = self.faults.remove(&tgid);
+        let _ = self.fault_budgets.remove(&tgid);
+        let _ = self.wait_budgets.remove(&tgid);
         let _ = self.processes.remove(&tgid);
     }
 
@@ -265,6 +299,36 @@ impl BpfSampler {
     /// Forgets a thread.
     pub fn remove_thread(&mut self, tid: u32) {
         let _ = self.threads.remove(&tid);
+    }
+
+    /// How many waits of a process were not recorded since there were too many.
+    pub fn passed_waits(&self, tgid: u32) -> u64 {
+        let budget = self.wait_budgets.get(&tgid, 0);
+        budget.map_or(0, |[.., passed]| passed)
+    }
+
+    /// The last wait of a thread, if one is known.
+    pub fn last_wait(&self, tid: u32) -> Option<LastWait> {
+        let wait = self.waits.get(&tid, 0).ok()?;
+        let [
+            _,
+            began_ns,
+            is_recorded,
+            recorded_at_ns,
+            recorded_ns,
+            skipped_ns,
+            ..,
+        ] = wait;
+        Some(LastWait {
+            tid,
+            began_ns,
+            is_recorded: is_recorded != 0,
+            earlier: EarlierWaits {
+                recorded_at_ns,
+                recorded_ns,
+                skipped_ns,
+            },
+        })
     }
 
     /// Takes the records that have been made since the last call.
@@ -310,12 +374,32 @@ fn lacks() -> BpfError {
 }
 
 /// Has the kernel verify one of the programs.
-fn load<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut PerfEvent, BpfError> {
-    let failed = |error: ProgramError| BpfError::of(LOAD, &error);
+fn load<'a>(programs: &'a mut Ebpf, name: &str) -> Result<&'a mut Program, BpfError> {
     let program = programs.program_mut(name).ok_or_else(lacks)?;
-    let program: &mut PerfEvent = program.try_into().map_err(failed)?;
-    program.load().map_err(failed)?;
+    let loaded = match program {
+        Program::PerfEvent(program) => program.load(),
+        Program::RawTracePoint(program) => program.load(),
+        _ => return Err(lacks()),
+    };
+    loaded.map_err(|error| BpfError::of(LOAD, &error))?;
     Ok(program)
+}
+
+/// Loads programs that others call, by these numbers in that map.
+fn link(
+    programs: &mut Ebpf,
+    map: &str,
+    calls: [(u32, &str); 2],
+) -> Result<ProgramArray<MapData>, BpfError> {
+    let of_map = |error: MapError| BpfError::of("use BPF maps", &error);
+    let map = programs.take_map(map).ok_or_else(lacks)?;
+    let mut map: ProgramArray<MapData> = map.try_into().map_err(of_map)?;
+    for (number, name) in calls {
+        let called = load(programs, name)?.fd();
+        let called = called.map_err(|error| BpfError::of(LOAD, &error))?;
+        map.set(number, called, 0).map_err(of_map)?;
+    }
+    Ok(map)
 }
 
 /// Has the kernel run one of the programs at every `period`th of each of these events on each CPU.
@@ -326,7 +410,8 @@ fn attach(
     period: u64,
     cpus: &[u32],
 ) -> Result<(), BpfError> {
-    let program = load(programs, name)?;
+    let failed = |error: ProgramError| BpfError::of(LOAD, &error);
+    let program: &mut PerfEvent = load(programs, name)?.try_into().map_err(failed)?;
     let mut attached = 0;
     let mut missing = None;
     for cpu in cpus {
@@ -345,6 +430,20 @@ fn attach(
         Some(error) => Err(BpfError::of("open perf events", &error)),
         None => Ok(()),
     }
+}
+
+/// Has the kernel run the program for context switches, in the first variant that it accepts.
+fn attach_to_switches(programs: &mut Ebpf) -> Result<(), BpfError> {
+    let failed = |error: ProgramError| BpfError::of("trace context switches", &error);
+    let mut attached = Err(lacks());
+    for name in ["switched", "switched_no_state"] {
+        let program: &mut RawTracePoint = load(programs, name)?.try_into().map_err(failed)?;
+        attached = program.attach("sched_switch").map_err(failed);
+        if attached.is_ok() {
+            break;
+        }
+    }
+    attached.map(|_| ())
 }
 
 fn is_missing_cpu(error: &ProgramError) -> bool {
@@ -373,11 +472,9 @@ fn ring_size(options: &BpfOptions, cpus: usize) -> u32 {
     let for_samples = windows
         .saturating_mul(cpus as u64)
         .saturating_mul(USUAL_RECORD);
-    let for_faults = match options.page_faults {
-        true => RING_FOR_FAULTS,
-        false => 0,
-    };
-    let bytes = for_samples.saturating_add(for_faults);
+    let kinds = u64::from(options.page_faults) + u64::from(options.waits);
+    let for_events = RING_FOR_EVENTS.saturating_mul(kinds);
+    let bytes = for_samples.saturating_add(for_events);
     let size = bytes.clamp(MIN_RING, MAX_RING).next_power_of_two();
     u32::try_from(size.min(MAX_RING)).unwrap_or(u32::MAX >> 1)
 }

@@ -1,5 +1,5 @@
-// The kernel's side of the kernel engine: copies the Python stack of a thread in the interrupt or the page fault that a
-// perf event reports, while the thread is on its CPU and cannot run. User space decodes the copies (mod.rs,
+// The kernel's side of the kernel engine: copies the Python stack of a thread in the interrupt, the page fault or the
+// context switch that a perf event or a tracepoint reports, while the thread is on its CPU and cannot run. User space decodes the copies (mod.rs,
 // copy_plan.rs).
 //
 // The program knows no version of CPython: where the fields are comes from user space, in `processes`. All that
@@ -23,6 +23,7 @@ static u32 (*prandom)(void) = (void *)7;
 static u32 (*smp_processor_id)(void) = (void *)8;
 static long (*tail_call)(void *context, void *programs, u32 index) = (void *)12;
 static u64 (*current_pid_tgid)(void) = (void *)14;
+static u64 (*current_task)(void) = (void *)35;
 static long (*probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*ns_current_pid_tgid)(u64 dev, u64 ino, void *ids, u32 size) = (void *)120;
 static long (*ringbuf_output)(void *ring, void *data, u64 size, u64 flags) = (void *)130;
@@ -65,10 +66,12 @@ struct settings {
 	u64 start_ns;
 	// The most frames that are copied of one stack, in whole records.
 	u64 max_frames;
-	// The mean time between two page faults of one process that are recorded, and how many bytes may wait in the ring for
-	// one to be recorded.
+	// The mean time between two page faults of one process that are recorded, between two waits of one thread, and between
+	// two waits of one process. How many bytes may wait in the ring for one to be recorded.
 	u64 fault_gap_ns;
-	u64 room_for_faults;
+	u64 thread_wait_gap_ns;
+	u64 wait_gap_ns;
+	u64 room;
 };
 
 // What to copy of the threads of one process.
@@ -118,6 +121,8 @@ struct process {
 #define UNREADABLE 2      // A page was not in memory: the stack ends too early.
 #define TOO_DEEP 4        // There are more frames than any record has.
 #define UNKNOWN_THREAD 8  // No thread state is known: there is no stack.
+#define FAULT 16          // The stack of a page fault, not of an interrupt.
+#define WAIT 32           // The stack of a thread that leaves its CPU.
 
 struct header {
 	u64 time_ns;
@@ -126,9 +131,9 @@ struct header {
 	u64 state;
 	u32 flags;
 	u32 frames;
-	// Of a page fault: how many faults of the process it stands for, and the address. 0: it is a sample of the time.
-	u64 faults;
-	u64 addr;
+	// Of a page fault: how many faults of the process it stands for, and the address. Of a wait: what is known of the
+	// waits before, see `struct wait`: `recorded_at_ns`, `recorded_ns`, `skipped_ns`.
+	u64 details[3];
 };
 
 // Frames may be added up to here; each takes at most 16 + FRAME_LEN bytes.
@@ -145,17 +150,18 @@ struct scratch {
 	u32 tgid;
 	// How many frames may still be copied.
 	u64 frames_left;
-	// The current thread, and its page fault if that is why it is copied.
+	// The current thread, and why it is copied.
 	u64 now;
 	u32 tid;
-	u32 unused;
-	u64 faults;
-	u64 addr;
+	u32 reason;
+	u64 details[3];
 	// The counter of code objects; 0: their identities are not known from before.
 	u64 generation;
 	// When the last page fault of the process on this CPU was, and the thread.
 	u64 fault_ns;
 	u64 fault_tid;
+	// When a thread last left this CPU.
+	u64 left_ns;
 };
 
 // The identity of a code object while the counter has this value.
@@ -169,27 +175,46 @@ struct known_code {
 	u64 identity;
 };
 
-// Which page faults of a process are recorded. CPUs change it at the same time, so that it may be off by a few: the
-// growth is corrected by what is resident.
-struct fault_counts {
-	// So many faults are passed before the next one is recorded.
+// Which page faults of a process are recorded, which waits of a thread, or of a process. CPUs change it at the same time,
+// so that it may be off by a few: what is not recorded is known by its sum, and attributed to what is.
+struct budget {
+	// So many are passed before the next one is recorded.
 	u64 to_pass;
-	// How many faults that one will stand for.
+	// How many that one will stand for.
 	u64 weight;
-	// One fault of so many is recorded, on average.
+	// One of so many is recorded, on average.
 	u64 stride;
 	// When the last one was recorded.
 	u64 last_ns;
-	// A bucket of time, from which each recorded fault takes `fault_gap_ns`.
+	// A bucket of time, from which each recorded one takes a gap.
 	u64 saved_ns;
-	// From when on another fault is recorded since it took long.
+	// From when on another page fault is recorded since it took long.
 	u64 next_slow_ns;
+	// How many were passed in all, of waits of a process.
+	u64 passed;
 };
 
-// The most time in the bucket: after a pause so many faults are recorded one by one.
-#define FAULT_BURST 50
-// After so long without a fault each one is recorded.
-#define FAULT_PAUSE_NS 10000000
+// Of a thread: its last wait, and those before.
+struct wait {
+	// Tells this thread from an earlier one with its id.
+	u64 task;
+	// When it left its CPU, and whether that was recorded.
+	u64 out_ns;
+	u64 is_recorded;
+	// The last wait that was recorded: when it began, and how long it took.
+	u64 recorded_at_ns;
+	u64 recorded_ns;
+	// How long all waits took that were not recorded, since the last one that was.
+	u64 skipped_ns;
+	// For waits, and for times without a CPU: those are many on a crowded machine, and short.
+	struct budget blocked;
+	struct budget preempted;
+};
+
+// The most time in the bucket: after a pause so many events are recorded one by one.
+#define BURST 50
+// After so long without one each is recorded.
+#define PAUSE_NS 10000000
 #define MAX_STRIDE (1 << 20)
 // A fault so long after the one before of the same thread may have taken so long: then it has added a huge page, which
 // counts for 512. It is recorded beside the others, and stands for itself, but on average only one in this time, and so
@@ -209,12 +234,16 @@ struct map_definition SEC("maps") ring = {MAP_RINGBUF, 0, 0, 1 << 20};
 // How many samples did not fit into the ring.
 struct map_definition SEC("maps") dropped = {MAP_ARRAY, 4, 8, 1};
 
-struct map_definition SEC("maps") fault_counts = {MAP_HASH, 4, sizeof(struct fault_counts), 4096};
+struct map_definition SEC("maps") fault_budgets = {MAP_HASH, 4, sizeof(struct budget), 4096};
+struct map_definition SEC("maps") wait_budgets = {MAP_HASH, 4, sizeof(struct budget), 4096};
+struct map_definition SEC("maps") waits = {MAP_LRU_HASH, 4, sizeof(struct wait), 16384};
 
 // `frames` and `stack`, so that they can be called.
 #define FRAMES 0
 #define STACK 1
 struct map_definition SEC("maps") programs = {MAP_PROGRAMS, 4, 4, 2};
+// The same for the tracepoint: a program can only call those of its own kind.
+struct map_definition SEC("maps") switch_programs = {MAP_PROGRAMS, 4, 4, 2};
 
 #define RING_NO_WAKEUP 1
 #define RING_AVAILABLE 0
@@ -381,8 +410,9 @@ int sample(void *context)
 	scratch->now = now;
 	scratch->tid = ids.pid;
 	scratch->tgid = ids.tgid;
-	scratch->faults = 0;
-	scratch->addr = 0;
+	scratch->reason = 0;
+	for (int i = 0; i < 3; i++)
+		scratch->details[i] = 0;
 	tail_call(context, &programs, STACK);
 	return 0;
 }
@@ -395,15 +425,55 @@ int sample(void *context)
 static __attribute__((always_inline)) int record(void *context, struct settings *set, struct scratch *scratch,
 						 struct ids ids, u64 now, u64 weight)
 {
-	if (ringbuf_query(&ring, RING_AVAILABLE) > set->room_for_faults)
+	if (ringbuf_query(&ring, RING_AVAILABLE) > set->room)
 		return 0;
 	scratch->now = now;
 	scratch->tid = ids.pid;
 	scratch->tgid = ids.tgid;
-	scratch->faults = weight;
-	scratch->addr = *(u64 *)((u8 *)context + CONTEXT_ADDR);
+	scratch->reason = FAULT;
+	scratch->details[0] = weight;
+	scratch->details[1] = *(u64 *)((u8 *)context + CONTEXT_ADDR);
+	scratch->details[2] = 0;
 	tail_call(context, &programs, STACK);
 	return 0;
+}
+
+// How many events one stands for that is recorded now, after those that were passed.
+static __attribute__((always_inline)) u64 take(struct budget *budget, u64 now, u64 gap)
+{
+	// Another CPU may have stored a later time.
+	u64 last = budget->last_ns, elapsed = now > last ? now - last : 0;
+	u64 stride = budget->stride, saved = budget->saved_ns + elapsed, weight = budget->weight;
+	budget->last_ns = now;
+	if (elapsed > PAUSE_NS)
+		stride = 1;
+	if (elapsed > BURST * gap || saved > BURST * gap)
+		saved = BURST * gap;
+	if (saved >= gap) {
+		saved -= gap;
+		stride -= (stride + 7) / 8;
+		stride = stride ? stride : 1;
+	} else if (stride < MAX_STRIDE) {
+		stride += stride / 8 + 1;
+	}
+	budget->saved_ns = saved;
+	budget->stride = stride;
+	// At random, so that no program works in step with it. The mean of these is the stride less 1.
+	u64 to_pass = stride > 1 ? prandom() % (2 * stride - 1) : 0;
+	budget->to_pass = to_pass;
+	budget->weight = to_pass + 1;
+	return weight;
+}
+
+// Whether an event is recorded.
+static __attribute__((always_inline)) int is_due(struct budget *budget, u64 now, u64 gap)
+{
+	if (budget->to_pass) {
+		budget->to_pass--;
+		return 0;
+	}
+	take(budget, now, gap);
+	return 1;
 }
 
 // A page fault, after the page was added. There may be a million in a second, on any CPU and of any process.
@@ -415,10 +485,10 @@ int fault(void *context)
 	if (!set)
 		return 0;
 	struct ids ids = current_ids(set);
-	struct fault_counts *counts = map_lookup(&fault_counts, &ids.tgid);
-	if (!counts)
+	struct budget *budget = map_lookup(&fault_budgets, &ids.tgid);
+	if (!budget)
 		return 0;
-	u64 now = ktime_get_ns(), gap = set->fault_gap_ns;
+	u64 now = ktime_get_ns();
 	if (now < set->start_ns)
 		return 0;
 	u32 cpu = smp_processor_id();
@@ -428,44 +498,100 @@ int fault(void *context)
 	int is_slow = scratch->fault_tid == ids.pid && now - scratch->fault_ns >= SLOW_NS;
 	scratch->fault_tid = ids.pid;
 	scratch->fault_ns = now;
-	if (counts->to_pass) {
-		u64 next_slow = counts->next_slow_ns;
-		if (!is_slow || now < next_slow) {
-			counts->to_pass--;
-			return 0;
-		}
-		if (now > SLOW_BURST * SLOW_GAP_NS && next_slow < now - SLOW_BURST * SLOW_GAP_NS)
-			next_slow = now - SLOW_BURST * SLOW_GAP_NS;
-		counts->next_slow_ns = next_slow + SLOW_GAP_NS;
-		return record(context, set, scratch, ids, now, 1);
+	if (!budget->to_pass)
+		return record(context, set, scratch, ids, now, take(budget, now, set->fault_gap_ns));
+	u64 next_slow = budget->next_slow_ns;
+	if (!is_slow || now < next_slow) {
+		budget->to_pass--;
+		return 0;
 	}
-	// Another CPU may have stored a later time.
-	u64 last = counts->last_ns, elapsed = now > last ? now - last : 0;
-	u64 stride = counts->stride, saved = counts->saved_ns + elapsed, weight = counts->weight;
-	counts->last_ns = now;
-	if (elapsed > FAULT_PAUSE_NS)
-		stride = 1;
-	if (elapsed > FAULT_BURST * gap || saved > FAULT_BURST * gap)
-		saved = FAULT_BURST * gap;
-	if (saved >= gap) {
-		saved -= gap;
-		stride -= (stride + 7) / 8;
-		stride = stride ? stride : 1;
-	} else if (stride < MAX_STRIDE) {
-		stride += stride / 8 + 1;
+	if (now > SLOW_BURST * SLOW_GAP_NS && next_slow < now - SLOW_BURST * SLOW_GAP_NS)
+		next_slow = now - SLOW_BURST * SLOW_GAP_NS;
+	budget->next_slow_ns = next_slow + SLOW_GAP_NS;
+	return record(context, set, scratch, ids, now, 1);
+}
+
+// A context switch: the current thread leaves its CPU. It came when the one before it left.
+static __attribute__((always_inline)) int leave(void *context, u64 is_preempted)
+{
+	u32 zero = 0, cpu = smp_processor_id();
+	struct settings *set = map_lookup(&settings, &zero);
+	struct scratch *scratch = map_lookup(&scratches, &cpu);
+	if (!set || !scratch)
+		return 0;
+	u64 now = ktime_get_ns(), came_ns = scratch->left_ns;
+	scratch->left_ns = now;
+	struct ids ids = current_ids(set);
+	struct budget *budget = map_lookup(&wait_budgets, &ids.tgid);
+	if (!budget || now < set->start_ns)
+		return 0;
+	u32 tid = ids.pid;
+	u64 task = current_task();
+	struct wait *last = map_lookup(&waits, &tid);
+	struct wait wait;
+	if (last && last->task == task) {
+		wait = *last;
+	} else {
+		// Until now it has waited since the start, as far as is known, or has run.
+		wait.task = task;
+		wait.out_ns = set->start_ns;
+		wait.is_recorded = 1;
+		wait.recorded_at_ns = set->start_ns;
+		wait.recorded_ns = 0;
+		wait.skipped_ns = 0;
+		wait.blocked = wait.preempted = (struct budget){0, 1, 1};
 	}
-	counts->saved_ns = saved;
-	counts->stride = stride;
-	// At random, so that no program allocates in step with it. The mean of these is the stride less 1.
-	u64 to_pass = stride > 1 ? prandom() % (2 * stride - 1) : 0;
-	counts->to_pass = to_pass;
-	counts->weight = to_pass + 1;
-	return record(context, set, scratch, ids, now, weight);
+	u64 waited = came_ns > wait.out_ns ? came_ns - wait.out_ns : 0;
+	if (wait.is_recorded)
+		wait.recorded_ns = waited;
+	else
+		wait.skipped_ns += waited;
+	wait.out_ns = now;
+	u64 gap = set->thread_wait_gap_ns;
+	int is_recorded = is_preempted ? is_due(&wait.preempted, now, gap) : is_due(&wait.blocked, now, gap);
+	wait.is_recorded = is_recorded && is_due(budget, now, set->wait_gap_ns) &&
+			   ringbuf_query(&ring, RING_AVAILABLE) <= set->room;
+	if (!wait.is_recorded) {
+		budget->passed++;
+	} else {
+		scratch->details[0] = wait.recorded_at_ns;
+		scratch->details[1] = wait.recorded_ns;
+		scratch->details[2] = wait.skipped_ns;
+		wait.recorded_at_ns = now;
+		wait.recorded_ns = 0;
+		wait.skipped_ns = 0;
+	}
+	map_update(&waits, &tid, &wait, 0);
+	if (!wait.is_recorded)
+		return 0;
+	scratch->now = now;
+	scratch->tid = tid;
+	scratch->tgid = ids.tgid;
+	scratch->reason = WAIT;
+	tail_call(context, &switch_programs, STACK);
+	return 0;
+}
+
+// The arguments of the tracepoint: whether a thread is preempted in the kernel, the two threads, and from Linux 5.18 on
+// the state of the one that leaves, which is 0 if it would run on. PERF_COUNT_SW_CONTEXT_SWITCHES would not do: some
+// kernels do not report all switches (seen of 6.18: none of an idle CPU to a thread, but on the first CPU).
+SEC("raw_tp/sched_switch")
+int switched(void *context)
+{
+	u64 *arguments = context;
+	return leave(context, (arguments[0] & 1) || (u32)arguments[3] == 0);
+}
+
+// The same on older kernels, where most threads that have to leave their CPU cannot be told from those that wait.
+SEC("raw_tp/sched_switch")
+int switched_no_state(void *context)
+{
+	u64 *arguments = context;
+	return leave(context, arguments[0] & 1);
 }
 
 // Copies the stack of the current thread.
-SEC("perf_event")
-int stack(void *context)
+static __attribute__((always_inline)) int copy_stack(void *context, void *called)
 {
 	u32 zero = 0, cpu = smp_processor_id();
 	struct settings *set = map_lookup(&settings, &zero);
@@ -478,16 +604,16 @@ int stack(void *context)
 		return 0;
 	struct header *header = (struct header *)scratch->bytes;
 	u64 state = find_state(process, tid);
-	u32 flags = 0;
+	u32 flags = scratch->reason;
 	header->time_ns = scratch->now;
 	header->tid = tid;
 	header->tgid = tgid;
 	header->state = state;
 	header->frames = 0;
-	header->faults = scratch->faults;
-	header->addr = scratch->addr;
+	for (int i = 0; i < 3; i++)
+		header->details[i] = scratch->details[i];
 	if (!state) {
-		header->flags = UNKNOWN_THREAD;
+		header->flags = flags | UNKNOWN_THREAD;
 		output(scratch, sizeof(*header));
 		return 0;
 	}
@@ -547,14 +673,13 @@ int stack(void *context)
 	scratch->at = at;
 	scratch->frame = flags & UNREADABLE ? 0 : frame;
 	scratch->flags = flags;
-	tail_call(context, &programs, FRAMES);
+	tail_call(context, called, FRAMES);
 	return 0;
 }
 
-// Copies the next frames of the stack, and calls itself while there are more: a loop over all of them would take
+// Copies the next frames of the stack, and is called again while there are more: a loop over all of them would take
 // the verifier a second.
-SEC("perf_event")
-int frames(void *context)
+static __attribute__((always_inline)) int copy_frames(void *context, void *called)
 {
 	u32 cpu = smp_processor_id();
 	struct scratch *scratch = map_lookup(&scratches, &cpu);
@@ -596,13 +721,37 @@ int frames(void *context)
 	scratch->frame = frame;
 	if (scratch->frames_left > PART_FRAMES) {
 		scratch->frames_left -= PART_FRAMES;
-		tail_call(context, &programs, FRAMES);
+		tail_call(context, called, FRAMES);
 	}
 	// The kernel ends a chain of calls after 33, of which one is that of `stack`.
 	header->frames = 0;
 	header->flags = flags | TOO_DEEP;
 	output(scratch, sizeof(*header));
 	return 0;
+}
+
+SEC("perf_event")
+int stack(void *context)
+{
+	return copy_stack(context, &programs);
+}
+
+SEC("perf_event")
+int frames(void *context)
+{
+	return copy_frames(context, &programs);
+}
+
+SEC("raw_tp/sched_switch")
+int switch_stack(void *context)
+{
+	return copy_stack(context, &switch_programs);
+}
+
+SEC("raw_tp/sched_switch")
+int switch_frames(void *context)
+{
+	return copy_frames(context, &switch_programs);
 }
 
 char program_license[] SEC("license") = "Dual MIT/GPL";

@@ -3,7 +3,7 @@
 //! The file is the array form of the "Trace Event Format": each element has a phase (`B`, `E`), a
 //! time in microseconds, process, thread and name. The fields and their order are those of py-spy 0.4.
 //! Unlike there, a call ends when its thread becomes idle or exits, not at the end of the recording. The
-//! events have times and no weights, so [`cpu_time`] has no effect.
+//! events have times and no weights, so [`time`] has no effect.
 //!
 //! A track is a thread by the kernel's ID. py-spy has `pthread_t` there, which the C library uses again for
 //! the next thread, and of which viewers keep 32 bits. Metadata events (`M`) at the start name the tracks and
@@ -12,7 +12,7 @@
 //! With [`memory`] there are also counter events (`C`) with the RSS of all processes in MiB.
 //!
 //! [`memory`]: crate::profile::options::Weights::rss
-//! [`cpu_time`]: crate::profile::options::Weights::cpu_time
+//! [`time`]: crate::profile::options::Weights::time
 
 use std::borrow::Cow;
 use std::cmp::Reverse;

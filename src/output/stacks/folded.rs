@@ -1,6 +1,6 @@
 //! Folded stacks (`-f raw`): one line per stack with its frames, root first, joined with `;`, and its
 //! weight: samples, on-CPU nanoseconds with
-//! [`cpu_time`](crate::profile::options::Weights::cpu_time), or bytes of RSS growth with
+//! [`time`](crate::profile::options::Weights::time), or bytes of RSS growth with
 //! [`rss`](crate::profile::options::Weights::rss). A stack without weight has no line.
 //!
 //! The flame graph is drawn from the same lines.

@@ -1,7 +1,7 @@
 //! Speedscope JSON (`-f speedscope`): one sampled profile per thread, all with the same list of frames.
 //!
 //! The weight of a sample is the sampling interval in seconds. With
-//! [`cpu_time`](crate::profile::options::Weights::cpu_time) successive samples of a thread in one stack
+//! [`time`](crate::profile::options::Weights::time) successive samples of a thread in one stack
 //! are one entry, whose weight is their on-CPU time in nanoseconds.
 //!
 //! With [`rss`](crate::profile::options::Weights::rss) the first two profiles are the RSS growth and
@@ -210,8 +210,8 @@ impl Serialize for Profiles<'_> {
         let mut threads: Vec<(String, ThreadId, u64)> = Vec::new();
         threads.extend(profile.threads().ids().filter_map(|id| {
             let weights = profile.slices(id).map(|slice| {
-                if profile.options().weights.cpu_time {
-                    slice.cpu_ns
+                if profile.options().weights.time.is_some() {
+                    slice.time_ns
                 } else {
                     u64::from(slice.samples)
                 }
@@ -288,9 +288,9 @@ impl<'a> SampledProfile<'a> {
     /// `sum` is the total weight of the thread's samples: their number or their nanoseconds.
     fn new(paths: &'a Paths<'a>, name: String, thread: Option<ThreadId>, sum: u64) -> Self {
         let profile = paths.profile;
-        let cpu_time = profile.options().weights.cpu_time;
+        let is_time = profile.options().weights.time.is_some();
         let weight = |value: u64| {
-            if cpu_time {
+            if is_time {
                 Weight::Nanoseconds(value)
             } else {
                 Weight::Seconds(value as f64 / f64::from(profile.options().rate_hz.max(1)))
@@ -299,7 +299,7 @@ impl<'a> SampledProfile<'a> {
         SampledProfile {
             kind: "sampled",
             name,
-            unit: if cpu_time { "nanoseconds" } else { "seconds" },
+            unit: if is_time { "nanoseconds" } else { "seconds" },
             start_value: weight(0),
             end_value: weight(sum),
             samples: Samples { paths, thread },
@@ -338,22 +338,22 @@ struct Samples<'a> {
 impl Serialize for Samples<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let profile = self.paths.profile;
-        let cpu_time = profile.options().weights.cpu_time;
+        let is_time = profile.options().weights.time.is_some();
         serializer.collect_seq(
             self.thread
                 .into_iter()
                 .flat_map(|id| profile.slices(id))
                 .flat_map(|slice| {
                     let path = self.paths.of(slice.stack);
-                    std::iter::repeat_n(path, entries(&slice, cpu_time))
+                    std::iter::repeat_n(path, entries(&slice, is_time))
                 }),
         )
     }
 }
 
 /// Number of entries of a slice.
-fn entries(slice: &Slice, cpu_time: bool) -> usize {
-    if cpu_time { 1 } else { slice.samples as usize }
+fn entries(slice: &Slice, is_time: bool) -> usize {
+    if is_time { 1 } else { slice.samples as usize }
 }
 
 /// Weights of the entries: the sampling interval, or the on-CPU time.
@@ -371,9 +371,9 @@ impl Serialize for Weights<'_> {
                 .into_iter()
                 .flat_map(|id| self.profile.slices(id))
                 .flat_map(|slice| {
-                    (0..entries(&slice, options.weights.cpu_time)).map(move |_| {
-                        if options.weights.cpu_time {
-                            Weight::Nanoseconds(slice.cpu_ns)
+                    (0..entries(&slice, options.weights.time.is_some())).map(move |_| {
+                        if options.weights.time.is_some() {
+                            Weight::Nanoseconds(slice.time_ns)
                         } else {
                             Weight::Seconds(interval)
                         }

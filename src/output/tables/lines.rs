@@ -133,7 +133,7 @@ impl<'a> Block<'a> {
         writeln!(out, "File: {}", view.file(self.row))?;
         let [weight, own, total, grown, released] = view.cells(amount);
         let heading = view.weight_heading();
-        match view.profile.options().weights.cpu_time {
+        match view.profile.options().weights.time.is_some() {
             true => {
                 let time = short_duration(Duration::from_nanos(amount.total));
                 write!(out, "{time} on CPU")?;

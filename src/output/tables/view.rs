@@ -11,6 +11,7 @@ use crate::output::table_options::selector::FunctionName;
 use crate::output::table_options::source::FileKey;
 use crate::output::table_options::{SortKey, TableOptions};
 use crate::profile::Profile;
+use crate::profile::options::TimeWeight;
 use crate::profile::tables::functions::{Amount, FunctionRow, FunctionTable};
 use crate::profile::tables::labels::Label;
 use crate::rss::attribution::Growth;
@@ -160,8 +161,8 @@ impl<'a> View<'a> {
     /// Total weight of all stacks: samples or nanoseconds.
     fn whole(&self) -> u64 {
         let counts = self.profile.counts();
-        if self.profile.options().weights.cpu_time {
-            counts.cpu_ns
+        if self.profile.options().weights.time.is_some() {
+            counts.time_ns
         } else {
             counts.samples
         }
@@ -180,9 +181,9 @@ impl<'a> View<'a> {
     pub fn head(&self, meta: &Meta) -> String {
         let (profile, counts) = (self.profile, self.profile.counts());
         let mut what = format!("{} samples", counts.samples);
-        if profile.options().weights.cpu_time {
-            let time = units::short_duration(Duration::from_nanos(counts.cpu_ns));
-            what = format!("{time} on CPU, {what}");
+        if let Some(kind) = profile.options().weights.time {
+            let time = units::short_duration(Duration::from_nanos(counts.time_ns));
+            what = format!("{time} {}, {what}", kind.suffix());
         }
         let seconds = meta.duration.as_secs_f64();
         let mut head = format!("{}\n{what} in {seconds:.1} s\n", meta.title(usize::MAX));
@@ -199,16 +200,16 @@ impl<'a> View<'a> {
 
     /// Heading of the first column.
     pub fn weight_heading(&self) -> &'static str {
-        if self.profile.options().weights.cpu_time {
-            "CPU ms"
-        } else {
-            "Samples"
+        match self.profile.options().weights.time {
+            Some(TimeWeight::Cpu) => "CPU ms",
+            Some(TimeWeight::Wall) => "Wall ms",
+            None => "Samples",
         }
     }
 
     /// The cells of an amount in aligned text: samples, own and total percent, RSS growth and release.
     pub fn cells(&self, amount: &Amount) -> [String; 5] {
-        let weight = if self.profile.options().weights.cpu_time {
+        let weight = if self.profile.options().weights.time.is_some() {
             format!("{:.1}", amount.total as f64 / 1e6)
         } else {
             amount.total.to_string()
@@ -237,10 +238,10 @@ impl<'a> View<'a> {
 
     /// Headings of [`csv_cells`](View::csv_cells).
     pub fn csv_headings(&self) -> [&'static str; 8] {
-        let [own, total] = if self.profile.options().weights.cpu_time {
-            ["own_cpu_ns", "total_cpu_ns"]
-        } else {
-            ["own_samples", "total_samples"]
+        let [own, total] = match self.profile.options().weights.time {
+            Some(TimeWeight::Cpu) => ["own_cpu_ns", "total_cpu_ns"],
+            Some(TimeWeight::Wall) => ["own_wall_ns", "total_wall_ns"],
+            None => ["own_samples", "total_samples"],
         };
         [
             own,

@@ -13,10 +13,10 @@ static NO_MEMORY: MemorySeries = MemorySeries::new();
 
 impl Profile {
     /// The self weight of a stack: the bytes that it added with [`Weights::rss`], its nanoseconds
-    /// with [`Weights::cpu_time`], else its samples.
+    /// with [`Weights::time`], else its samples.
     ///
     /// [`Weights::rss`]: crate::profile::options::Weights::rss
-    /// [`Weights::cpu_time`]: crate::profile::options::Weights::cpu_time
+    /// [`Weights::time`]: crate::profile::options::Weights::time
     pub fn weight(&self, stack: StackId) -> u64 {
         match &self.memory {
             Some(memory) => memory.growth.of(stack).grown_bytes,
@@ -38,8 +38,8 @@ impl Profile {
     pub fn total_weight(&self) -> u64 {
         if self.memory.is_some() {
             self.total_growth().grown_bytes
-        } else if self.options.weights.cpu_time {
-            self.counts.cpu_ns
+        } else if self.options.weights.time.is_some() {
+            self.counts.time_ns
         } else {
             self.counts.samples
         }

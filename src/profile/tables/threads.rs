@@ -30,7 +30,7 @@ pub struct Slice {
     pub end_us: u64,
     pub samples: u32,
     /// On-CPU nanoseconds; 0 if they are not recorded.
-    pub cpu_ns: u64,
+    pub time_ns: u64,
 }
 
 /// What one sample adds to a thread's timeline.
@@ -42,7 +42,7 @@ pub struct Step {
     pub now_us: u64,
     pub stack: StackId,
     /// On-CPU nanoseconds, if they are recorded.
-    pub cpu_ns: Option<u64>,
+    pub time_ns: Option<u64>,
 }
 
 /// A thread that was sampled.
@@ -58,7 +58,7 @@ pub struct Thread {
     name: Option<Box<str>>,
     runs: Vec<Run>,
     /// On-CPU nanoseconds of each run; empty if they are not recorded.
-    cpu_ns: Vec<u64>,
+    time_ns: Vec<u64>,
     last_tick: u64,
 }
 
@@ -82,13 +82,13 @@ impl Thread {
         self.is_many
     }
 
-    fn start_run(&mut self, start_us: u64, stack: StackId, samples: u32, cpu_ns: Option<u64>) {
+    fn start_run(&mut self, start_us: u64, stack: StackId, samples: u32, time_ns: Option<u64>) {
         self.runs.push(Run {
             start_us,
             stack,
             samples,
         });
-        self.cpu_ns.extend(cpu_ns);
+        self.time_ns.extend(time_ns);
     }
 
     fn record(&mut self, step: Step) {
@@ -98,24 +98,24 @@ impl Thread {
             && let Some(samples) = run.samples.checked_add(1)
         {
             run.samples = samples;
-            if let (Some(sum), Some(ns)) = (self.cpu_ns.last_mut(), step.cpu_ns) {
+            if let (Some(sum), Some(ns)) = (self.time_ns.last_mut(), step.time_ns) {
                 *sum = sum.saturating_add(ns);
             }
         } else {
-            self.start_run(step.now_us, step.stack, 1, step.cpu_ns);
+            self.start_run(step.now_us, step.stack, 1, step.time_ns);
         }
         self.last_tick = step.tick;
     }
 
     /// Adds time to the last run with samples; `false` if that is in another stack.
-    fn add_to_last(&mut self, stack: StackId, cpu_ns: u64) -> bool {
+    fn add_to_last(&mut self, stack: StackId, time_ns: u64) -> bool {
         let last = self.runs.iter().rposition(|run| run.samples > 0);
         let Some(last) = last.filter(|at| self.runs.get(*at).is_some_and(|run| run.stack == stack))
         else {
             return false;
         };
-        if let Some(sum) = self.cpu_ns.get_mut(last) {
-            *sum = sum.saturating_add(cpu_ns);
+        if let Some(sum) = self.time_ns.get_mut(last) {
+            *sum = sum.saturating_add(time_ns);
         }
         true
     }
@@ -223,7 +223,7 @@ impl ThreadTable {
     pub fn record_late(&mut self, id: ThreadId, step: Step) {
         let thread = self.threads.get_mut(id.index());
         let added = thread
-            .is_some_and(|thread| thread.add_to_last(step.stack, step.cpu_ns.unwrap_or_default()));
+            .is_some_and(|thread| thread.add_to_last(step.stack, step.time_ns.unwrap_or_default()));
         if !added {
             self.record(id, step);
         }
@@ -240,7 +240,7 @@ impl ThreadTable {
             };
             let still = thread.last_tick == tick;
             if !still {
-                let no_time = (!thread.cpu_ns.is_empty()).then_some(0);
+                let no_time = (!thread.time_ns.is_empty()).then_some(0);
                 thread.start_run(now_us, StackId::ROOT, 0, no_time);
             }
             still
@@ -252,7 +252,7 @@ impl ThreadTable {
     pub fn slices(&self, id: ThreadId, end_us: u64) -> impl Iterator<Item = Slice> {
         let thread = self.get(id);
         let runs = thread.map_or(&[][..], |thread| &thread.runs);
-        let times = thread.map_or(&[][..], |thread| &thread.cpu_ns);
+        let times = thread.map_or(&[][..], |thread| &thread.time_ns);
         let ends = runs
             .iter()
             .skip(1)
@@ -263,12 +263,12 @@ impl ThreadTable {
             .zip(ends)
             .zip(times)
             .filter(|((run, _), _)| run.samples > 0)
-            .map(|((run, end_us), cpu_ns)| Slice {
+            .map(|((run, end_us), time_ns)| Slice {
                 stack: run.stack,
                 start_us: run.start_us,
                 end_us,
                 samples: run.samples,
-                cpu_ns,
+                time_ns,
             })
     }
 }

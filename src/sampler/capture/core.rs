@@ -87,7 +87,7 @@ pub fn capture_from_core<T>(
             collecting: thread.collects(&stack),
             has_ended: thread.has_ended,
             is_main: thread.os_thread_id == Some(core.pid()),
-            cpu_ns: None,
+            time_ns: None,
             faults: None,
         };
         let frames = resolved.frames;

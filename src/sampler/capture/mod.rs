@@ -61,7 +61,7 @@ pub fn capture<I: Inspect<TargetProcess>>(
         inspector,
         stack: std::mem::take(&mut tracked.stack),
         resumes_early: true,
-        queries_all: options.cpu_time || tracked.is_cpu_contended(now),
+        queries_all: options.reads_cpu_time() || tracked.is_cpu_contended(now),
         deadline,
         errors: Vec::new(),
         torn: 0,
@@ -91,7 +91,7 @@ pub fn capture<I: Inspect<TargetProcess>>(
     tracked.stack = reader.stack;
     tracked.note_pauses(&pauses, now);
     let mut on_cpu_ns = HashMap::new();
-    if options.cpu_time {
+    if options.reads_cpu_time() {
         on_cpu_ns.extend(tracked.threads.iter().filter_map(TrackedThread::on_cpu_ns));
     }
     let samples = samples

@@ -23,13 +23,40 @@ pub enum Pausing {
     Never,
 }
 
+/// Which time of a thread its stacks are weighed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeWeight {
+    /// On a CPU (`--cpu`).
+    Cpu,
+    /// All of it, on a CPU or waiting (`--wall`).
+    Wall,
+}
+
+impl TimeWeight {
+    /// Behind an amount, as in `2.0 s on CPU`.
+    pub fn suffix(self) -> &'static str {
+        match self {
+            TimeWeight::Cpu => "on CPU",
+            TimeWeight::Wall => "of wall-clock time",
+        }
+    }
+
+    /// Before an amount, as in `CPU: 2.0 s`.
+    pub fn title(self) -> &'static str {
+        match self {
+            TimeWeight::Cpu => "CPU",
+            TimeWeight::Wall => "Wall",
+        }
+    }
+}
+
 /// How to capture the stacks of a process.
 #[derive(Clone, Copy, Debug)]
 pub struct CaptureOptions {
     /// Whether threads are paused.
     pub pausing: Pausing,
-    /// Whether to read how long each thread has been on a CPU.
-    pub cpu_time: bool,
+    /// Whether to measure the time of each thread since its last stack, and which.
+    pub time: Option<TimeWeight>,
     /// Whether to read resident memory in every sample, and page faults of the threads when it has
     /// changed.
     pub memory: bool,
@@ -50,6 +77,11 @@ pub struct CaptureOptions {
 }
 
 impl CaptureOptions {
+    /// Whether to read how long each thread has been on a CPU.
+    pub fn reads_cpu_time(&self) -> bool {
+        self.time == Some(TimeWeight::Cpu)
+    }
+
     /// The same with so much time at most.
     pub fn within(self, time: Duration) -> CaptureOptions {
         CaptureOptions {
@@ -63,7 +95,7 @@ impl Default for CaptureOptions {
     fn default() -> CaptureOptions {
         CaptureOptions {
             pausing: Pausing::Running,
-            cpu_time: false,
+            time: None,
             memory: false,
             keep_paused: false,
             fresh_gil_state: false,

@@ -36,7 +36,7 @@ impl<T> ThreadSample<T> {
             collecting: thread.collects(stack),
             has_ended: thread.has_ended,
             is_main: thread.os_thread_id == Some(pid),
-            cpu_ns: None,
+            time_ns: None,
             faults: None,
         };
         ThreadSample {

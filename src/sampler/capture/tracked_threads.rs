@@ -439,7 +439,7 @@ mod tests {
                 collecting: false,
                 has_ended: false,
                 is_main: false,
-                cpu_ns: None,
+                time_ns: None,
                 faults: None,
             },
             frames: [].into(),

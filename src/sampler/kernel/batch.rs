@@ -7,6 +7,7 @@ use std::time::Instant;
 use log::debug;
 
 use super::faults::RecordedFault;
+use super::waits::RecordedWait;
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::frame::RawFrame;
 use crate::cpython::read::error::ReadError;
@@ -15,11 +16,11 @@ use crate::cpython::stack::trace::StackTrace;
 use crate::cpython::threads::list::PythonThread;
 use crate::os::Tid;
 use crate::os::bpf::Ids;
-use crate::os::bpf::copy_plan::{CopyPlan, Defect, PageFault, Record};
+use crate::os::bpf::copy_plan::{CopyPlan, Defect, Reason, Record};
 use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::thread::state::RunState;
-use crate::sampler::capture::options::NAMING_LIMIT;
+use crate::sampler::capture::options::{NAMING_LIMIT, TimeWeight};
 use crate::sampler::processes::sampled::SampledProcess;
 use crate::sampler::sample::FaultSource;
 
@@ -41,11 +42,15 @@ pub struct Batch<'a> {
     pub number: u64,
     pub window_ns: u64,
     pub now: Instant,
+    /// The same, and the start of sampling, on `CLOCK_MONOTONIC`.
+    pub now_ns: u64,
+    pub start_ns: u64,
+    pub ids: Ids,
     /// When listing threads and naming stacks must be done.
     pub deadline: Deadline,
     pub frames: &'a mut FrameTable,
-    /// Whether traces have the CPU time of their threads.
-    pub cpu_time: bool,
+    /// Whether traces have the time of their threads, and which.
+    pub time: Option<TimeWeight>,
     /// Whether a process that the kernel cannot sample is paused.
     pub may_pause: bool,
     pub walker: &'a mut CopyWalker,
@@ -55,29 +60,70 @@ pub struct Batch<'a> {
     /// With the time on `CLOCK_MONOTONIC`, in nanoseconds. `None`: a thread was on a CPU, but its stack is missing.
     pub traces: Vec<(u64, Option<StackTrace>)>,
     pub faults: Vec<RecordedFault>,
+    pub waits: Vec<RecordedWait>,
+    /// With wall-clock time, the stacks of threads on a CPU once more.
+    pub ran: Vec<(Origin, StackTrace)>,
 }
 
 impl Batch<'_> {
+    /// Notes a record of a thread that runs no Python.
+    pub fn add_not_python(&mut self, of: Origin) {
+        match of.reason {
+            Reason::PageFault(fault) => self.faults.push(RecordedFault {
+                time_ns: of.time_ns,
+                fault,
+                source: FaultSource::NotPython,
+            }),
+            Reason::Wait(_) => self.add_without_stack(of, false),
+            Reason::Timer => {}
+        }
+    }
+
     /// Notes a record without a stack; `is_torn`: by no fault of ours.
-    pub fn add_without_stack(&mut self, time_ns: u64, fault: Option<PageFault>, is_torn: bool) {
-        match fault {
-            Some(fault) => self.faults.push(RecordedFault {
-                time_ns,
+    pub fn add_without_stack(&mut self, of: Origin, is_torn: bool) {
+        match of.reason {
+            Reason::PageFault(fault) => self.faults.push(RecordedFault {
+                time_ns: of.time_ns,
                 fault,
                 source: FaultSource::Unknown,
             }),
-            None => {
+            Reason::Wait(earlier) => self.waits.push(RecordedWait {
+                time_ns: of.time_ns,
+                tid: of.tid,
+                earlier,
+                trace: None,
+            }),
+            Reason::Timer => {
                 *self.torn += u64::from(is_torn);
-                self.traces.push((time_ns, None));
+                self.traces.push((of.time_ns, None));
             }
+        }
+    }
+}
+
+/// Which record a stack is of.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// On `CLOCK_MONOTONIC`.
+    pub time_ns: u64,
+    /// As records have it.
+    pub tid: u32,
+    pub reason: Reason,
+}
+
+impl Origin {
+    fn of(record: &Record) -> Origin {
+        Origin {
+            time_ns: record.time_ns,
+            tid: record.tid,
+            reason: record.reason,
         }
     }
 }
 
 /// A stack whose frames are not named yet.
 pub struct Walked {
-    pub time_ns: u64,
-    pub fault: Option<PageFault>,
+    pub of: Origin,
     pub thread: PythonThread,
     pub stack: Vec<RawFrame>,
     /// Of the code object of each frame.
@@ -108,13 +154,10 @@ pub fn walk_all(
     let reader = process.process.reader();
     let mut walked = Vec::with_capacity(records.len());
     for record in records {
+        let of = Origin::of(&record);
         if record.is_of_unknown_thread() {
             // It runs no Python, or has just started and has not had the GIL yet.
-            batch.faults.extend(record.fault.map(|fault| RecordedFault {
-                time_ns: record.time_ns,
-                fault,
-                source: FaultSource::NotPython,
-            }));
+            batch.add_not_python(of);
             continue;
         }
         let copy = record.memory(plan);
@@ -132,24 +175,23 @@ pub fn walk_all(
         let Some(mut thread) = thread else {
             // At its end a thread has no state any more, and the memory of the one that it had is free.
             let is_torn = !has_ended(process, ids, record.tid);
-            batch.add_without_stack(record.time_ns, record.fault, is_torn);
+            batch.add_without_stack(of, is_torn);
             continue;
         };
         let mut stack = Vec::new();
         let result = reader.walk_copied(&copy, &mut thread, batch.walker, &mut stack);
         match (result, record.defect()) {
             (_, Some(found)) => {
-                if record.fault.is_none() {
+                if of.reason.is_timer() {
                     batch.errors.push(format!("{} {found}", thread.label()));
                 }
-                batch.add_without_stack(record.time_ns, record.fault, false);
+                batch.add_without_stack(of, false);
                 defect = Some(found);
             }
             (Ok(found), None) if !found.unlinked_root => {
                 let identities = identities(&record, plan, &stack);
                 walked.push(Walked {
-                    time_ns: record.time_ns,
-                    fault: record.fault,
+                    of,
                     thread,
                     stack,
                     identities,
@@ -159,7 +201,7 @@ pub fn walk_all(
             }
             (result, None) => {
                 debug!("{}: {result:?}", thread.label());
-                batch.add_without_stack(record.time_ns, record.fault, true);
+                batch.add_without_stack(of, true);
             }
         }
     }
@@ -167,7 +209,7 @@ pub fn walk_all(
 }
 
 /// Whether the thread that a record is of is gone by now.
-fn has_ended(process: &SampledProcess, ids: Ids, tid: u32) -> bool {
+pub fn has_ended(process: &SampledProcess, ids: Ids, tid: u32) -> bool {
     let tid = Tid::try_from(tid).ok().filter(|_| ids == Ids::First);
     tid.is_some_and(|tid| RunState::of_thread(process.process.pid(), tid).is_err())
 }

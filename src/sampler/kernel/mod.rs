@@ -8,6 +8,8 @@
 mod batch;
 mod faults;
 mod process;
+mod waits;
+mod wall;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -32,8 +34,8 @@ use process::CopiedProcess;
 
 /// How often the ring is emptied: names are read while their code objects still live.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// The same with children, which are searched for at the same time, and with memory, whose growth in this time is shared
-/// by its page faults.
+/// The same with children, which are searched for at the same time, with memory, whose growth in this time is shared
+/// by its page faults, and with waits, since those of a new thread are not known until it is listed.
 const SHORT_INTERVAL: Duration = Duration::from_millis(10);
 /// The longest interval, whatever the rate.
 const MAX_INTERVAL: Duration = Duration::from_secs(1);
@@ -56,6 +58,8 @@ pub struct KernelOptions {
     pub may_pause: bool,
     /// Whether page faults are recorded, too.
     pub memory: bool,
+    /// Whether waits are recorded, too.
+    pub waits: bool,
 }
 
 /// The kernel's part of a sampler, and what its records are made into.
@@ -103,6 +107,7 @@ impl KernelEngine {
             window_ns,
             max_frames,
             page_faults: options.memory,
+            waits: options.waits,
         };
         Ok(KernelEngine {
             bpf: BpfSampler::load(pid, &wanted)?,
@@ -135,7 +140,8 @@ impl KernelEngine {
 
     /// When the ring is to be emptied again. At a low rate there is less to do.
     pub fn next_drain(&self, with_children: bool) -> Instant {
-        let interval = match with_children || self.options.memory {
+        let is_short = with_children || self.options.memory || self.options.waits;
+        let interval = match is_short {
             true => SHORT_INTERVAL,
             false => INTERVAL,
         };
@@ -181,8 +187,9 @@ impl KernelEngine {
         let mut page_faults = PageFaults::default();
         self.bpf.drain(|record| {
             // The memory is read after the end.
-            if record.fault.is_some() || end_ns.is_none_or(|end| record.time_ns < end) {
-                if let Some(fault) = record.fault {
+            let fault = record.reason.fault();
+            if fault.is_some() || end_ns.is_none_or(|end| record.time_ns < end) {
+                if let Some(fault) = fault {
                     page_faults.count = page_faults.count.saturating_add(fault.count);
                     page_faults.recorded += 1;
                 }
@@ -198,6 +205,7 @@ impl KernelEngine {
         beside.errors.extend(dropped);
         Drain {
             now,
+            now_ns: monotonic_ns(),
             is_last,
             is_paused_window: false,
             deadline: match is_last {
@@ -220,14 +228,17 @@ impl KernelEngine {
         processes: &[SampledProcess],
         records: &HashMap<u32, Vec<Record>>,
     ) -> HashMap<Pid, PageKinds> {
-        let has_fault = |records: &Vec<Record>| records.iter().any(|one| one.fault.is_some());
+        let has_fault = |records: &Vec<Record>| {
+            let mut reasons = records.iter().map(|one| one.reason);
+            reasons.any(|reason| reason.fault().is_some())
+        };
         if !records.values().any(has_fault) {
             return HashMap::new();
         }
         let kinds = processes.iter().filter_map(|one| {
             let target = one.process.target();
             let records = records.get(&key(one, self.bpf.ids(), target.pid())?)?;
-            let faults = records.iter().filter_map(|record| record.fault);
+            let faults = records.iter().filter_map(|record| record.reason.fault());
             Some((target.pid(), identify_pages(target, faults)))
         });
         kinds.collect()
@@ -251,9 +262,12 @@ impl KernelEngine {
             number: self.batches,
             window_ns: self.window_ns,
             now: drain.now,
+            now_ns: drain.now_ns,
+            start_ns: self.start_ns,
+            ids: self.bpf.ids(),
             deadline: drain.deadline.or_earlier(Deadline::after(PROCESS_LIMIT)),
             frames: &mut *frames,
-            cpu_time: options.cpu_time,
+            time: options.time,
             may_pause: self.options.may_pause,
             walker: &mut self.walker,
             errors: &mut drain.beside.errors,
@@ -261,6 +275,8 @@ impl KernelEngine {
             torn: &mut drain.beside.torn,
             traces: Vec::new(),
             faults: Vec::new(),
+            waits: Vec::new(),
+            ran: Vec::new(),
         };
         let one = self.processes.entry(key).or_default();
         let reading = drain.readings.get(&pid);
@@ -270,8 +286,19 @@ impl KernelEngine {
             one.memory.start(|| reading.with_rss(counted));
         }
         one.sample(process, key, records, &mut self.bpf, &mut batch);
-        let traces = batch.traces;
         let is_paused = one.is_paused(drain.now);
+        let mut waited = Vec::new();
+        if self.options.waits {
+            waited = one.count_waits(process, key, &self.bpf, &mut batch);
+            if is_paused || drain.is_last {
+                // Within the last window.
+                let end_ns = drain.end_ns.map_or(u64::MAX, |end| end.saturating_sub(1));
+                let end_ns = drain.now_ns.min(end_ns);
+                waited.extend(one.end_waits(process, batch.ids, end_ns));
+            }
+        }
+        let mut traces = batch.traces;
+        traces.extend(waited.into_iter().map(|(time, trace)| (time, Some(trace))));
         if let Some(reading) = reading {
             let kinds = drain.kinds.remove(&pid).unwrap_or_default();
             one.memory.advance(*reading, batch.faults, kinds);
@@ -460,7 +487,11 @@ impl KernelEngine {
         Sample {
             elapsed: self.elapsed(window),
             processes: processes.collect(),
-            idle: threads.saturating_sub(on_cpu),
+            idle: match self.options.waits {
+                // They have stacks.
+                true => 0,
+                false => threads.saturating_sub(on_cpu),
+            },
             ..Sample::default()
         }
     }
@@ -478,6 +509,8 @@ impl KernelEngine {
 /// What one round of emptying the ring has found.
 pub struct Drain {
     now: Instant,
+    /// The same on `CLOCK_MONOTONIC`.
+    now_ns: u64,
     /// The recording is over.
     is_last: bool,
     deadline: Deadline,

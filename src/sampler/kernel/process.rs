@@ -1,20 +1,22 @@
 //! [`CopiedProcess`]: what the kernel engine knows of one process, and how its records become stack traces.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use log::debug;
 
-use super::batch::{Batch, Walked, key, name_all, walk_all};
+use super::batch::{Batch, Walked, has_ended, key, name_all, walk_all};
 use super::faults::{FaultTracker, RecordedFault};
+use super::waits::{RecordedWait, WaitTracker};
 use crate::cpython::code::frame_table::FrameId;
 use crate::os::Tid;
-use crate::os::bpf::copy_plan::{CopyPlan, Record};
+use crate::os::bpf::copy_plan::{CopyPlan, Reason, Record};
 use crate::os::bpf::{BpfSampler, Ids, namespace_of};
 use crate::os::deadline::Deadline;
 use crate::os::memory::address::RemoteAddr;
 use crate::os::thread::state::RunState;
+use crate::sampler::capture::options::TimeWeight;
 use crate::sampler::capture::thread_sample::ThreadSample;
 use crate::sampler::processes::sampled::SampledProcess;
 use crate::sampler::sample::FaultSource;
@@ -22,6 +24,10 @@ use crate::sampler::sample::FaultSource;
 /// How often the list of threads is read while threads run, and while some run that are not on it.
 const LIST_INTERVAL: Duration = Duration::from_millis(100);
 const UNKNOWN_INTERVAL: Duration = Duration::from_millis(50);
+/// The same when one of them runs for the first time. Those that run no Python are known by then.
+const NEW_INTERVAL: Duration = Duration::from_millis(5);
+/// The most threads that are known to run no Python.
+const MAX_NATIVE: usize = 1_024;
 /// How often it is read whether a thread that is not on a CPU holds the GIL.
 const GIL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a process that the kernel cannot sample is paused at each sample, until that is tried again: the first
@@ -39,6 +45,8 @@ const MAX_TORN: f64 = 0.05;
 pub struct CopiedProcess {
     /// What it adds to its memory.
     pub memory: FaultTracker,
+    /// How long its threads wait.
+    pub waits: WaitTracker,
     /// Whether a thread that is not on a CPU held the GIL at the last round.
     pub has_idle_gil: bool,
     gil_read_at: Option<Instant>,
@@ -46,6 +54,8 @@ pub struct CopiedProcess {
     /// The threads that the program knows, by the id that records have.
     threads: HashMap<u32, RemoteAddr>,
     listed_at: Option<Instant>,
+    /// Threads that were not on the list, by the id that records have.
+    native: HashSet<u32>,
     /// Until when its threads are paused at each sample, since the kernel cannot sample it.
     paused_until: Option<Instant>,
     paused_time: Duration,
@@ -71,18 +81,22 @@ impl CopiedProcess {
             return;
         }
         self.paused_until = None;
-        let has_unknown = records.iter().any(Record::is_of_unknown_thread);
+        let unknown = records.iter().filter(|one| one.is_of_unknown_thread());
+        let unknown: HashSet<u32> = unknown.map(|one| one.tid).collect();
+        let has_new = !unknown.is_subset(&self.native);
         let now = batch.now;
         let age =
             |at: Option<Instant>| at.map_or(Duration::MAX, |at| now.saturating_duration_since(at));
         let listed = age(self.listed_at);
-        let is_due = match (has_unknown, records.is_empty()) {
-            (true, _) => listed >= UNKNOWN_INTERVAL,
-            (false, false) => listed >= LIST_INTERVAL,
-            (false, true) => self.listed_at.is_none(),
+        let is_due = match (has_new, unknown.is_empty(), records.is_empty()) {
+            (true, ..) => listed >= NEW_INTERVAL,
+            (false, false, _) => listed >= UNKNOWN_INTERVAL,
+            (false, true, false) => listed >= LIST_INTERVAL,
+            (false, true, true) => self.listed_at.is_none(),
         };
         if is_due || self.plan.is_none() {
-            self.list(process, tgid, bpf, batch, has_unknown);
+            self.list(process, tgid, bpf, batch, !unknown.is_empty());
+            self.note_native(unknown);
         }
         if age(self.gil_read_at) >= GIL_INTERVAL {
             self.gil_read_at = Some(now);
@@ -98,27 +112,25 @@ impl CopiedProcess {
         reader.begin_sample(process.threads.needs_names(batch.now));
         reader.set_deadline(batch.deadline);
         let torn_before = *batch.torn;
-        let count = records.iter().filter(|one| one.fault.is_none()).count();
+        let count = records.iter().filter(|one| one.reason.is_timer()).count();
         let (mut walked, defect) = walk_all(process, &plan, records, bpf.ids(), batch);
         name_all(process, &plan, &mut walked, batch);
         walked.retain(|one| {
             if one.is_out_of_time {
-                if one.fault.is_none() {
+                if one.of.reason.is_timer() {
                     let problem = "there was no time left to read the names of its frames";
                     let label = one.thread.label();
                     batch.errors.push(format!("{label}: {problem}"));
                 }
-                batch.add_without_stack(one.time_ns, one.fault, false);
+                batch.add_without_stack(one.of, false);
             }
             !one.is_out_of_time
         });
-        let (faults, walked): (Vec<Walked>, Vec<Walked>) =
-            walked.into_iter().partition(|one| one.fault.is_some());
-        let cpu = match batch.cpu_time {
-            true => self.cpu_times(process, &walked, batch.window_ns),
-            false => Vec::new(),
+        let cpu_ns = match batch.time {
+            Some(_) => self.cpu_times(process, &walked, batch.ids, batch.window_ns),
+            None => Vec::new(),
         };
-        add_traces(process, &walked, &cpu, &faults, batch);
+        add_traces(process, &walked, &cpu_ns, batch);
         let torn = batch.torn.saturating_sub(torn_before);
         if let Some(defect) = defect {
             self.pause(process, tgid, bpf, batch, &defect.to_string());
@@ -233,11 +245,22 @@ impl CopiedProcess {
         if self.plan.is_none() {
             self.plan(process, tgid, bpf, batch);
         }
-        if batch.cpu_time && !std::mem::replace(&mut self.has_cpu_times, true) {
+        if batch.time.is_some() && !std::mem::replace(&mut self.has_cpu_times, true) {
             // What they used before is not of this recording.
             let all: Vec<Tid> = process.threads.tids().collect();
             let totals = on_cpu(process, &all);
             self.on_cpu_ns.extend(totals);
+        }
+    }
+
+    /// Notes which of these threads the list lacks.
+    fn note_native(&mut self, unknown: HashSet<u32>) {
+        self.native.retain(|tid| !self.threads.contains_key(tid));
+        let listed = &self.threads;
+        let native = unknown.into_iter().filter(|tid| !listed.contains_key(tid));
+        self.native.extend(native);
+        if self.native.len() > MAX_NATIVE {
+            self.native.clear();
         }
     }
 
@@ -293,17 +316,18 @@ impl CopiedProcess {
         }
     }
 
-    /// The CPU time of each of these stacks: what its thread used since the last batch that had one of its stacks, in
-    /// equal parts.
+    /// The CPU time of each of these stacks that is of a timer interrupt: what its thread used since the last batch
+    /// that had such a stack, in equal parts.
     fn cpu_times(
         &mut self,
         process: &mut SampledProcess,
         walked: &[Walked],
+        ids: Ids,
         window_ns: u64,
     ) -> Vec<u64> {
         let mut counts: HashMap<Tid, u64> = HashMap::new();
-        let tids = walked.iter().filter_map(|one| one.thread.os_thread_id);
-        for tid in tids {
+        let timed = walked.iter().filter(|one| one.of.reason.is_timer());
+        for tid in timed.clone().filter_map(|one| one.thread.os_thread_id) {
             *counts.entry(tid).or_default() += 1;
         }
         let tids: Vec<Tid> = counts.keys().copied().collect();
@@ -322,14 +346,29 @@ impl CopiedProcess {
             *left -= part;
             Some(part)
         };
-        // A thread that has ended tells no time.
-        walked
-            .iter()
+        timed
             .map({
                 let mut share = share;
-                move |one| share(one).unwrap_or(window_ns)
+                // A thread that has ended tells no time. That of one that is not listed yet comes with its next stack.
+                move |one| {
+                    let no_time = || match has_ended(process, ids, one.of.tid) {
+                        true => window_ns,
+                        false => 0,
+                    };
+                    share(one).unwrap_or_else(no_time)
+                }
             })
             .collect()
+    }
+
+    /// Whether the threads were listed in the batch of that time.
+    pub fn was_listed(&self, now: Instant) -> bool {
+        self.listed_at == Some(now)
+    }
+
+    /// The threads that the program knows, by the id that records have.
+    pub fn thread_keys(&self) -> HashSet<u32> {
+        self.threads.keys().copied().collect()
     }
 
     /// How many threads the program knows.
@@ -347,12 +386,11 @@ impl CopiedProcess {
     }
 }
 
-/// Makes traces of the stacks: of `walked` with their CPU times, where these are known, and of `faults`.
+/// Makes traces of the stacks. `cpu_ns`: the CPU times of those of timer interrupts, where these are known.
 fn add_traces(
     process: &mut SampledProcess,
     walked: &[Walked],
     cpu_ns: &[u64],
-    faults: &[Walked],
     batch: &mut Batch<'_>,
 ) {
     let pid = process.process.pid();
@@ -364,17 +402,29 @@ fn add_traces(
         trace.thread.name = reader.thread_name(memory, &one.thread);
         trace
     };
-    for (number, one) in walked.iter().enumerate() {
+    let mut cpu_ns = cpu_ns.iter();
+    for one in walked {
         let mut trace = trace(one);
-        trace.thread.cpu_ns = cpu_ns.get(number).copied();
-        batch.traces.push((one.time_ns, Some(trace)));
-    }
-    for one in faults {
-        batch.faults.extend(one.fault.map(|fault| RecordedFault {
-            time_ns: one.time_ns,
-            fault,
-            source: FaultSource::Python(trace(one)),
-        }));
+        match one.of.reason {
+            Reason::Timer => {
+                trace.thread.time_ns = cpu_ns.next().copied();
+                if batch.time == Some(TimeWeight::Wall) {
+                    batch.ran.push((one.of, trace.clone()));
+                }
+                batch.traces.push((one.of.time_ns, Some(trace)));
+            }
+            Reason::PageFault(fault) => batch.faults.push(RecordedFault {
+                time_ns: one.of.time_ns,
+                fault,
+                source: FaultSource::Python(trace),
+            }),
+            Reason::Wait(earlier) => batch.waits.push(RecordedWait {
+                time_ns: one.of.time_ns,
+                tid: one.of.tid,
+                earlier,
+                trace: Some(trace),
+            }),
+        }
     }
     batch.errors.extend(reader.end_sample());
 }

@@ -12,10 +12,12 @@ use crate::cpython::read::error::SampleError;
 use crate::os::Pid;
 use crate::os::process::exec_rights;
 use crate::sampler::capture;
+use crate::sampler::capture::options::TimeWeight;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
 use crate::sampler::capture::tracked_threads::TrackedThreads;
 use crate::sampler::resources::cpu_times::CpuTimes;
 use crate::sampler::resources::rss::RssTracker;
+use crate::sampler::resources::wall_times::WallTimes;
 use crate::sampler::sample::ProcessSample;
 
 /// Maximum age of an RSS reading.
@@ -40,6 +42,7 @@ pub(crate) struct SampledProcess {
     /// When its program was first seen, if that must not be paused at first; see [`exec_rights`].
     quiet_since: Option<Instant>,
     cpu_times: CpuTimes,
+    wall_times: WallTimes,
     /// Its RSS, and when that was read.
     rss: Option<(Instant, u64)>,
     rss_tracker: RssTracker,
@@ -87,6 +90,7 @@ impl SampledProcess {
             cannot_pause_at: None,
             quiet_since: quiet_since(parent),
             cpu_times: CpuTimes::default(),
+            wall_times: WallTimes::default(),
             rss: None,
             rss_tracker: RssTracker::default(),
         }
@@ -133,9 +137,10 @@ impl SampledProcess {
         self.rss_tracker.last()
     }
 
-    /// Drops the CPU times of its threads and its RSS: others have attributed what has changed since.
+    /// Drops the times of its threads and its RSS: others have attributed what has changed since.
     pub fn forget_counts(&mut self) {
         self.cpu_times = CpuTimes::default();
+        self.wall_times = WallTimes::default();
         self.rss_tracker = RssTracker::default();
     }
 
@@ -211,9 +216,13 @@ impl SampledProcess {
             Err(_) if self.has_execed() => return Ok(self.mark_gone(now)),
             Err(error) => return Err(error),
         };
-        if options.cpu_time {
-            let on_cpu_ns = &snapshot.on_cpu_ns;
-            self.cpu_times.fill_in(&mut snapshot.traces, on_cpu_ns, now);
+        match options.time {
+            Some(TimeWeight::Cpu) => {
+                let on_cpu_ns = &snapshot.on_cpu_ns;
+                self.cpu_times.fill_in(&mut snapshot.traces, on_cpu_ns, now);
+            }
+            Some(TimeWeight::Wall) => self.wall_times.fill_in(&mut snapshot.traces, now),
+            None => {}
         }
         let mut rss_change = None;
         if options.memory {

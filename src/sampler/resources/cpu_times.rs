@@ -26,7 +26,7 @@ struct ThreadTime {
 }
 
 impl CpuTimes {
-    /// Sets [`ThreadInfo::cpu_ns`](crate::cpython::stack::trace::ThreadInfo::cpu_ns) in the traces of a
+    /// Sets [`ThreadInfo::time_ns`](crate::cpython::stack::trace::ThreadInfo::time_ns) in the traces of a
     /// sample from the threads' total times in nanoseconds. The time of a thread that is missing, for
     /// example because its stack was torn, is included in its next sample.
     pub fn fill_in(
@@ -45,7 +45,7 @@ impl CpuTimes {
                 let total = on_cpu_ns.get(&tid)?;
                 Some((tid, *total))
             });
-            thread.cpu_ns = total.and_then(|(tid, total)| self.since(tid, total, since_last));
+            thread.time_ns = total.and_then(|(tid, total)| self.since(tid, total, since_last));
         }
         if self.threads.len() > CLEANUP_THRESHOLD + 2 * traces.len() {
             let samples = self.samples;
@@ -90,7 +90,7 @@ mod tests {
                 has_ended: false,
                 waits_for_cpu: false,
                 is_main: false,
-                cpu_ns: None,
+                time_ns: None,
                 faults: None,
             },
             frames: [].into(),
@@ -109,7 +109,7 @@ mod tests {
             let mut traces: Vec<_> = threads.iter().map(|(tid, _)| trace(Some(*tid))).collect();
             let totals = threads.iter().copied().collect();
             self.times.fill_in(&mut traces, &totals, self.now);
-            traces.iter().map(|trace| trace.thread.cpu_ns).collect()
+            traces.iter().map(|trace| trace.thread.time_ns).collect()
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
         let mut traces = [trace(Some(1)), trace(None)];
         for _ in 0..2 {
             times.fill_in(&mut traces, &HashMap::new(), Instant::now());
-            assert!(traces.iter().all(|trace| trace.thread.cpu_ns.is_none()));
+            assert!(traces.iter().all(|trace| trace.thread.time_ns.is_none()));
         }
     }
 

@@ -3,3 +3,4 @@
 pub mod cpu_times;
 pub mod memory_poll;
 pub mod rss;
+pub mod wall_times;

@@ -6,7 +6,7 @@ use crate::rss::attribution::Growth;
 use crate::text::units::size_change;
 
 /// One line of the table. Counts are samples (divide by the rate for seconds) or, with
-/// [`cpu_time`](crate::profile::options::Weights::cpu_time), nanoseconds.
+/// [`time`](crate::profile::options::Weights::time), nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// Name from the target: hostile text.

@@ -32,7 +32,7 @@ pub struct TopOptions {
 
 impl TopOptions {
     fn view(&self) -> TopView {
-        let per_second = if self.profile.weights.cpu_time {
+        let per_second = if self.profile.weights.time.is_some() {
             1e9
         } else {
             self.rate

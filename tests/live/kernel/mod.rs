@@ -4,6 +4,7 @@ mod auto;
 mod memory;
 mod stacks;
 mod system;
+mod wall;
 
 use std::ops::RangeBounds;
 use std::sync::OnceLock;

@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use pyspy_rs::{
     CaptureOptions, Pausing, Profile, ProfileOptions, PythonProcess, Sample, Sampler,
-    SamplerOptions, Secrets, Selection, Weights,
+    SamplerOptions, Secrets, Selection, TimeWeight, Weights,
 };
 use serde_json::Value;
 
@@ -53,7 +53,7 @@ fn record_cpu_time(target: &Target, pausing: Pausing, seconds: f64) -> (Profile,
             capture: CaptureOptions {
                 memory: false,
                 pausing,
-                cpu_time: true,
+                time: Some(TimeWeight::Cpu),
                 fresh_gil_state: true,
                 ..CaptureOptions::default()
             },

@@ -32,9 +32,10 @@ fn bytes(plan: &CopyPlan, from: u64, frames: u64, flags: u64, is_first: bool) ->
         77,
         (5 << 32) | 6,
         STATE.0,
-        (frames << 32) | flags,
+        (frames << 32) | u64::from(FAULT) | flags,
         9,
         0xfa17,
+        3,
     ];
     if is_first {
         words.extend([0xaaaa, 0xbbbb, CFRAME_ADDR.0]);
@@ -56,12 +57,33 @@ fn read(memory: &RecordMemory<'_>, addr: RemoteAddr) -> Option<u64> {
 }
 
 #[test]
+fn a_record_tells_why_it_was_made() {
+    let reason = |flags| {
+        let mut bytes = bytes(&plan(), 0, 1, 0, true);
+        bytes[24] = flags;
+        Record::decode(&bytes).unwrap().reason
+    };
+    assert_eq!(reason(0), Reason::Timer);
+    let earlier = EarlierWaits {
+        recorded_at_ns: 9,
+        recorded_ns: 0xfa17,
+        skipped_ns: 3,
+    };
+    assert_eq!(reason(32), Reason::Wait(earlier));
+    assert_eq!(
+        reason(32 | 8),
+        Reason::Wait(earlier),
+        "of an unknown thread"
+    );
+}
+
+#[test]
 fn a_record_is_read_by_address() {
     let plan = plan();
     assert!(plan.fits());
     let record = Record::decode(&bytes(&plan, 0, 3, 0, true)).unwrap();
     assert_eq!((record.time_ns, record.tid, record.tgid), (77, 6, 5));
-    let fault = record.fault.unwrap();
+    let fault = record.reason.fault().unwrap();
     assert_eq!((fault.count, fault.addr), (9, RemoteAddr(0xfa17)));
     assert!(!record.has_more() && record.defect().is_none());
     let memory = record.memory(&plan);

@@ -75,7 +75,7 @@ fn draw(profile: &Profile, meta: &Meta, total: u64) -> io::Result<Vec<u8>> {
     options.text_truncate_direction = TextTruncateDirection::Right;
     options.count_name = if profile.options().weights.rss {
         BYTES.to_owned()
-    } else if profile.options().weights.cpu_time {
+    } else if profile.options().weights.time.is_some() {
         NANOSECONDS.to_owned()
     } else {
         "samples".to_owned()
@@ -90,7 +90,7 @@ fn draw(profile: &Profile, meta: &Meta, total: u64) -> io::Result<Vec<u8>> {
         lines.iter().rev().map(String::as_str),
         &mut svg,
     )?;
-    if profile.options().weights.rss || profile.options().weights.cpu_time {
+    if profile.options().weights.rss || profile.options().weights.time.is_some() {
         svg = with_units(&svg);
     }
     Ok(with_root_text(svg))
@@ -215,9 +215,9 @@ fn facts(profile: &Profile, meta: &Meta) -> Vec<String> {
         let released = profile.total_growth().released_bytes;
         parts.push(format!("{} released", size(released)));
     }
-    if profile.options().weights.cpu_time {
-        let time = Duration::from_nanos(counts.cpu_ns);
-        parts.push(format!("{} on CPU", short_duration(time)));
+    if let Some(kind) = profile.options().weights.time {
+        let time = Duration::from_nanos(counts.time_ns);
+        parts.push(format!("{} {}", short_duration(time), kind.suffix()));
     }
     parts.push(format!("{} samples", counts.samples));
     parts.push(format!(

@@ -13,7 +13,7 @@ use crate::rss::attribution::Growth;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Amount {
     /// Self weight: samples or, with
-    /// [`cpu_time`](crate::profile::options::Weights::cpu_time), nanoseconds.
+    /// [`time`](crate::profile::options::Weights::time), nanoseconds.
     pub own: u64,
     /// Total weight; a recursive function counts once per stack.
     pub total: u64,

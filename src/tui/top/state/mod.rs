@@ -161,7 +161,7 @@ impl TopState {
     pub fn tick(&mut self) -> TopSnapshot {
         let end = self.profile.last_elapsed();
         let start = self.interval_start.unwrap_or(end);
-        let whole_now = if self.profile.options().weights.cpu_time {
+        let whole_now = if self.profile.options().weights.time.is_some() {
             u64::try_from(end.saturating_sub(start).as_nanos()).unwrap_or(u64::MAX)
         } else {
             self.interval.samples_now

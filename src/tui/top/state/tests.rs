@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{TopSnapshot, TopState};
 use crate::cpython::code::frame_table::{Frame, FrameId, FrameTable};
 use crate::cpython::stack::trace::StackTrace;
+use crate::profile::options::TimeWeight;
 use crate::profile::options::{ProfileOptions, Selection, Weights};
 use crate::rss::attribution::Growth;
 use crate::sampler::sample::{ProcessSample, RssChange, Sample};
@@ -286,9 +287,9 @@ fn a_frame_of_another_table_is_ignored() {
 fn cpu_time_is_attributed_to_work_and_not_to_sleep() {
     let mut frames = FrameTable::default();
     let [main, work, sleep] = ["main", "work", "sleep"].map(|name| frame(&mut frames, name, 1));
-    let at = |elapsed_ms, active, leaf, cpu_ns| {
+    let at = |elapsed_ms, active, leaf, time_ns| {
         let mut trace = thread(active, false, &[leaf, main]);
-        trace.thread.cpu_ns = cpu_ns;
+        trace.thread.time_ns = time_ns;
         Sample {
             elapsed: Duration::from_millis(elapsed_ms),
             ..sample(vec![trace])
@@ -300,7 +301,7 @@ fn cpu_time_is_attributed_to_work_and_not_to_sleep() {
             ..Selection::default()
         },
         weights: Weights {
-            cpu_time: true,
+            time: Some(TimeWeight::Cpu),
             ..Weights::RSS
         },
         ..options()
