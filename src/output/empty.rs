@@ -20,9 +20,14 @@ pub fn reason(profile: &Profile) -> String {
             ),
         }
     } else if samples > 0 {
-        format!(
-            "No time on a CPU was counted in {samples} samples; record without --cpu to see them"
-        )
+        match profile.options().weights.time {
+            Some(TimeWeight::Wall) => format!(
+                "No time was counted in {samples} samples: the time between two is needed; record for longer"
+            ),
+            _ => format!(
+                "No time on a CPU was counted in {samples} samples; record without --cpu to see them"
+            ),
+        }
     } else if idle > 0 {
         // Idle threads hold no GIL and use no CPU time: with either option --idle would show none.
         let options = profile.options();

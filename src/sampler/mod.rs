@@ -404,10 +404,11 @@ impl Sampler {
                 self.stats.torn += sample.torn;
                 return Some(sample);
             }
-            if self.has_ended || !self.may_continue() {
+            if self.has_ended {
                 return None;
             }
-            self.has_ended = !self.wait_for_kernel(engine);
+            // What was recorded until then is left to be taken.
+            self.has_ended = !self.may_continue() || !self.wait_for_kernel(engine);
             let start = Instant::now();
             self.drain(engine, start);
             self.stats.sampling_time += start.elapsed();

@@ -280,7 +280,7 @@ pub struct RecordArgs {
     pub memory: bool,
 
     /// Weight stacks by wall-clock time: nanoseconds of all threads, also of those that wait
-    #[arg(long, help_heading = "Sampling", conflicts_with_all = ["cpu", "gil"])]
+    #[arg(long, help_heading = "Sampling", conflicts_with_all = ["cpu", "gil", "memory"])]
     pub wall: bool,
 
     /// Seconds to record; a launched program is then terminated

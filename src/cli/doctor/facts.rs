@@ -116,7 +116,7 @@ const TRIAL: KernelOptions = KernelOptions {
     rate_hz: 100,
     may_pause: false,
     memory: true,
-    waits: true,
+    waits: false,
 };
 
 /// Tries the ways to read a process and, with `seizes`, to pause it and to have the kernel sample it. Also returns why

@@ -118,7 +118,10 @@ impl RecordOptions {
             (self.show_threads, "--threads"),
             (subprocesses, "--subprocesses"),
             (selection.gil_only, "--gil"),
-            (selection.idle, "--idle"),
+            (
+                selection.idle && weights.time != Some(TimeWeight::Wall),
+                "--idle",
+            ),
             (selection.collections, "--gc"),
             (weights.time == Some(TimeWeight::Cpu), "--cpu"),
             (weights.time == Some(TimeWeight::Wall), "--wall"),
@@ -224,6 +227,11 @@ fn record(args: RecordArgs) -> Result<RecordOptions, clap::Error> {
     if args.wall {
         if format == Format::Chrometrace {
             let message = "--wall weighs stacks, and chrometrace has no weights: use --idle";
+            return Err(usage_error("record", message));
+        }
+        if memory {
+            let message =
+                "--wall weighs stacks by time: choose another format for it, or leave it out";
             return Err(usage_error("record", message));
         }
         sampling.weights.time = Some(TimeWeight::Wall);

@@ -468,7 +468,7 @@ static __attribute__((always_inline)) u64 take(struct budget *budget, u64 now, u
 // Whether an event is recorded.
 static __attribute__((always_inline)) int is_due(struct budget *budget, u64 now, u64 gap)
 {
-	if (budget->to_pass) {
+	if (budget->to_pass && now < budget->last_ns + PAUSE_NS) {
 		budget->to_pass--;
 		return 0;
 	}

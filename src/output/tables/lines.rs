@@ -133,12 +133,12 @@ impl<'a> Block<'a> {
         writeln!(out, "File: {}", view.file(self.row))?;
         let [weight, own, total, grown, released] = view.cells(amount);
         let heading = view.weight_heading();
-        match view.profile.options().weights.time.is_some() {
-            true => {
+        match view.profile.options().weights.time {
+            Some(kind) => {
                 let time = short_duration(Duration::from_nanos(amount.total));
-                write!(out, "{time} on CPU")?;
+                write!(out, "{time} {}", kind.suffix())?;
             }
-            false => write!(out, "{heading}: {weight}")?,
+            None => write!(out, "{heading}: {weight}")?,
         }
         write!(out, ", {own} % own, {total} % total")?;
         if view.has_memory() {

@@ -290,15 +290,16 @@ impl KernelEngine {
         let mut waited = Vec::new();
         if self.options.waits {
             waited = one.count_waits(process, key, &self.bpf, &mut batch);
-            if is_paused || drain.is_last {
+            if is_paused || drain.is_last || has_ended {
                 // Within the last window.
                 let end_ns = drain.end_ns.map_or(u64::MAX, |end| end.saturating_sub(1));
                 let end_ns = drain.now_ns.min(end_ns);
-                waited.extend(one.end_waits(process, batch.ids, end_ns));
+                waited.extend(one.end_waits(process, &self.bpf, end_ns));
             }
         }
         let mut traces = batch.traces;
         traces.extend(waited.into_iter().map(|(time, trace)| (time, Some(trace))));
+        traces.sort_by_key(|(time, _)| *time);
         if let Some(reading) = reading {
             let kinds = drain.kinds.remove(&pid).unwrap_or_default();
             one.memory.advance(*reading, batch.faults, kinds);
@@ -403,6 +404,9 @@ impl KernelEngine {
                 return;
             }
         };
+        if is_last && self.options.waits {
+            self.add_unfinished(&mut last);
+        }
         for one in &mut last.processes {
             let mut known = processes.iter();
             let Some(known) = known.find(|known| known.process.pid() == one.pid) else {
@@ -424,6 +428,17 @@ impl KernelEngine {
             is_remainder: last.is_remainder,
             ..drain.beside
         });
+    }
+
+    /// Adds the stacks of a window that is not complete: their times are of the recording.
+    fn add_unfinished(&mut self, last: &mut Sample) {
+        let windows = std::mem::take(&mut self.windows).into_values();
+        for (pid, trace) in windows.flat_map(|window| window.traces) {
+            let mut processes = last.processes.iter_mut();
+            if let Some(process) = processes.find(|one| one.pid == pid) {
+                process.traces.extend(trace);
+            }
+        }
     }
 
     /// A sample for what was found after the last window.

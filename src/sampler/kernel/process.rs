@@ -54,6 +54,8 @@ pub struct CopiedProcess {
     /// The threads that the program knows, by the id that records have.
     threads: HashMap<u32, RemoteAddr>,
     listed_at: Option<Instant>,
+    /// Whether a thread may wait whose stack could not be read yet.
+    pub has_unread: bool,
     /// Threads that were not on the list, by the id that records have.
     native: HashSet<u32>,
     /// Until when its threads are paused at each sample, since the kernel cannot sample it.
@@ -92,7 +94,9 @@ impl CopiedProcess {
             (true, ..) => listed >= NEW_INTERVAL,
             (false, false, _) => listed >= UNKNOWN_INTERVAL,
             (false, true, false) => listed >= LIST_INTERVAL,
-            (false, true, true) => self.listed_at.is_none(),
+            (false, true, true) => {
+                self.listed_at.is_none() || self.has_unread && listed >= LIST_INTERVAL
+            }
         };
         if is_due || self.plan.is_none() {
             self.list(process, tgid, bpf, batch, !unknown.is_empty());
@@ -351,7 +355,9 @@ impl CopiedProcess {
                 let mut share = share;
                 // A thread that has ended tells no time. That of one that is not listed yet comes with its next stack.
                 move |one| {
-                    let no_time = || match has_ended(process, ids, one.of.tid) {
+                    let may_have_ended =
+                        || ids != Ids::First || has_ended(process, ids, one.of.tid);
+                    let no_time = || match may_have_ended() {
                         true => window_ns,
                         false => 0,
                     };

@@ -9,6 +9,7 @@ use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::cpython::stack::trace::StackTrace;
+use crate::os::bpf::LastWait;
 use crate::os::bpf::copy_plan::EarlierWaits;
 
 /// The stack of a thread that leaves its CPU.
@@ -24,7 +25,8 @@ pub struct RecordedWait {
 
 /// A wait that goes on, as far as is known.
 struct OpenWait {
-    /// When it began. For a thread that was never reported, the start of sampling.
+    /// When it began. For a thread that was never reported, the start of sampling; 0 for one that was sampled on a
+    /// CPU, but never reported.
     began_ns: u64,
     /// From when on it counts.
     from_ns: u64,
@@ -41,15 +43,33 @@ struct ThreadTime {
     wait: OpenWait,
     /// Its time on a CPU so far, less that of its samples.
     cpu_ns: i64,
-    /// Whether it was on the list of Python threads.
+    /// Whether it was on the list of Python threads, and is not any more.
     was_listed: bool,
+    is_missing: bool,
     /// The last stacks that were sampled on a CPU.
     on_cpu: VecDeque<StackTrace>,
+}
+
+impl OpenWait {
+    /// That of a thread which was never reported.
+    fn never(from_ns: u64) -> OpenWait {
+        OpenWait {
+            began_ns: 0,
+            from_ns,
+            ran_at_ns: None,
+            trace: None,
+            skipped_ns: None,
+        }
+    }
 }
 
 impl ThreadTime {
     /// Its last wait goes on until this time, or it was seen on a CPU and has stayed there.
     fn end_wait(&mut self, end_ns: u64, waited: &mut Waited) {
+        if self.wait.began_ns == 0 {
+            // Its samples have its time.
+            return;
+        }
         let back_ns = self.wait.ran_at_ns.unwrap_or(end_ns).min(end_ns);
         let ns = back_ns.saturating_sub(self.wait.from_ns);
         add_time(waited, back_ns, self.wait.trace.take(), ns);
@@ -80,6 +100,7 @@ impl ThreadTime {
             wait,
             cpu_ns: 0,
             was_listed: false,
+            is_missing: false,
             on_cpu: VecDeque::new(),
         }
     }
@@ -102,8 +123,9 @@ pub struct WaitTracker {
 const SEARCH_INTERVAL_NS: u64 = 50_000_000;
 /// The most threads that are not on the list of Python threads.
 const MAX_UNLISTED: usize = 4_096;
-/// The most stacks of a thread that share its last CPU time.
+/// The most stacks of a thread that share its last CPU time; of more threads, one each.
 const MAX_ON_CPU: usize = 16;
+const MANY_THREADS: usize = 256;
 
 /// Stacks with the time that was spent in them, and when it ended.
 pub type Waited = Vec<(u64, StackTrace)>;
@@ -118,28 +140,28 @@ impl WaitTracker {
             skipped_ns,
         } = wait.earlier;
         let trace = wait.trace.clone();
+        let since_ns = self.since_ns.unwrap_or(0);
         let open = OpenWait {
             began_ns: now_ns,
-            from_ns: now_ns,
+            from_ns: now_ns.max(since_ns),
             ran_at_ns: None,
             trace: wait.trace,
             skipped_ns: None,
         };
         let thread = match self.threads.entry(wait.tid) {
             Entry::Occupied(known) => known.into_mut(),
-            // What was before the first report is not known, but for how long it has been on the CPU that it leaves.
-            Entry::Vacant(new) => {
-                let came_ns = recorded_at_ns.saturating_add(recorded_ns);
-                let ran_ns = match skipped_ns {
-                    0 => now_ns.saturating_sub(came_ns),
-                    _ => 0,
-                };
-                let thread = new.insert(ThreadTime::new(open));
-                thread.cpu_ns = thread.cpu_ns.saturating_add_unsigned(ran_ns);
-                return;
-            }
+            Entry::Vacant(new) => new.insert(ThreadTime::new(OpenWait::never(since_ns))),
         };
         let before = std::mem::replace(&mut thread.wait, open);
+        if before.began_ns == 0 {
+            // What was before the first report is not known, but for how long it has been on the CPU that it leaves.
+            let came_ns = recorded_at_ns.saturating_add(recorded_ns);
+            if skipped_ns == 0 {
+                let ran_ns = now_ns.saturating_sub(came_ns.max(before.from_ns));
+                thread.cpu_ns = thread.cpu_ns.saturating_add_unsigned(ran_ns);
+            }
+            return;
+        }
         // Whatever is reported, no more time than there was.
         let mut left = now_ns.saturating_sub(before.from_ns);
         let recorded_until_ns = recorded_at_ns.saturating_add(recorded_ns);
@@ -173,14 +195,21 @@ impl WaitTracker {
         }
     }
 
-    /// A thread was on a CPU.
-    pub fn ran(&mut self, tid: u32, time_ns: u64, trace: StackTrace) {
-        let Some(thread) = self.threads.get_mut(&tid) else {
-            return;
+    /// A thread was on a CPU at this time. The stack has its CPU time until `now_ns`.
+    pub fn ran(&mut self, tid: u32, time_ns: u64, now_ns: u64, trace: StackTrace) {
+        let most = match self.threads.len() {
+            ..=MANY_THREADS => MAX_ON_CPU,
+            _ => 1,
         };
-        let ns = i64::try_from(trace.thread.time_ns.unwrap_or_default()).unwrap_or(i64::MAX);
-        thread.cpu_ns = thread.cpu_ns.saturating_sub(ns);
-        if thread.on_cpu.len() >= MAX_ON_CPU {
+        let thread = self.threads.entry(tid);
+        let thread = thread.or_insert_with(|| ThreadTime::new(OpenWait::never(now_ns)));
+        if thread.wait.began_ns == 0 {
+            thread.wait.from_ns = now_ns;
+        } else {
+            let ns = i64::try_from(trace.thread.time_ns.unwrap_or_default()).unwrap_or(i64::MAX);
+            thread.cpu_ns = thread.cpu_ns.saturating_sub(ns);
+        }
+        while thread.on_cpu.len() >= most {
             thread.on_cpu.pop_front();
         }
         thread.on_cpu.push_back(trace);
@@ -206,9 +235,19 @@ impl WaitTracker {
             trace: None,
             skipped_ns: None,
         };
-        let thread = self.threads.entry(tid);
-        let thread = thread.or_insert_with(|| ThreadTime::new(unknown));
-        thread.wait.trace = Some(trace);
+        match self.threads.entry(tid) {
+            Entry::Occupied(mut known) => {
+                let thread = known.get_mut();
+                if began_ns.is_some_and(|began| thread.wait.began_ns != began) {
+                    thread.wait = unknown;
+                }
+                thread.wait.trace = Some(trace);
+            }
+            Entry::Vacant(new) => {
+                let thread = new.insert(ThreadTime::new(unknown));
+                thread.wait.trace = Some(trace);
+            }
+        }
     }
 
     /// Whether long waits that were not recorded are to be searched for. `passed`: how many waits were not recorded so
@@ -245,10 +284,38 @@ impl WaitTracker {
         let has_ended = |tid: &u32, thread: &mut ThreadTime| {
             let is_listed = listed.contains(tid);
             thread.was_listed |= is_listed;
-            !is_listed && (thread.was_listed || are_many)
+            // Its last report may come later than the list.
+            let was_missing = std::mem::replace(&mut thread.is_missing, !is_listed);
+            !is_listed && (thread.was_listed && was_missing || are_many)
         };
         for (_, thread) in self.threads.extract_if(has_ended) {
             thread.end(now_ns, waited);
+        }
+    }
+
+    /// The threads that may be about to be forgotten.
+    pub fn missing(&self, listed: &HashSet<u32>) -> Vec<u32> {
+        let tids = self.threads.keys().copied();
+        tids.filter(|tid| !listed.contains(tid)).collect()
+    }
+
+    /// All threads.
+    pub fn tids(&self) -> Vec<u32> {
+        self.threads.keys().copied().collect()
+    }
+
+    /// Adds what the kernel knows of a thread that will not be reported any more: that it has left its CPU since.
+    pub fn catch_up(&mut self, last: LastWait, waited: &mut Waited) {
+        let is_later = |thread: &ThreadTime| last.began_ns > thread.wait.began_ns;
+        // One that was recorded has its report.
+        if !last.is_recorded && self.threads.get(&last.tid).is_some_and(is_later) {
+            let wait = RecordedWait {
+                time_ns: last.began_ns,
+                tid: last.tid,
+                earlier: last.earlier,
+                trace: None,
+            };
+            self.add_skipped(wait, waited);
         }
     }
 
@@ -334,7 +401,7 @@ mod tests {
         fn ran(&mut self, at_ns: u64, line: u32, time_ns: u64) {
             let mut trace = self.trace(line);
             trace.thread.time_ns = Some(time_ns);
-            self.tracker.ran(7, at_ns, trace);
+            self.tracker.ran(7, at_ns, at_ns, trace);
         }
 
         /// Line, nanoseconds, and when they ended.
@@ -409,7 +476,49 @@ mod tests {
         case.leaves(500, None, (200, 250, 0));
         assert_eq!(case.take(), [(1, 250, 450)]);
         case.tracker.retain(&HashSet::new(), 600, &mut case.waited);
+        assert!(!case.tracker.threads.is_empty(), "a report may come");
+        case.tracker.retain(&HashSet::new(), 700, &mut case.waited);
         assert!(case.tracker.threads.is_empty(), "it has ended");
+    }
+
+    /// Its samples have its CPU time from before the first report.
+    #[test]
+    fn a_thread_that_was_sampled_before_its_first_report_has_its_time_once() {
+        let mut case = Case::new();
+        case.ran(200, 5, 100);
+        case.ran(300, 5, 100);
+        case.leaves(320, Some(1), (START, 0, 0));
+        case.leaves(400, Some(2), (320, 80, 0));
+        case.tracker.end(400, |_| false, &mut case.waited);
+        let shares = [(5, 10, 400), (5, 10, 400)];
+        assert_eq!(case.take(), [&[(1, 80, 400)], &shares[..]].concat());
+        // One that never leaves its CPU.
+        case.ran(500, 5, 100);
+        case.tracker.end(600, |_| true, &mut case.waited);
+        assert_eq!(case.take(), []);
+    }
+
+    #[test]
+    fn what_was_not_reported_at_the_end_is_asked_for() {
+        let mut case = Case::new();
+        case.leaves(200, Some(1), (START, 0, 0));
+        let mut last = LastWait {
+            tid: 7,
+            began_ns: 500,
+            is_recorded: true,
+            earlier: EarlierWaits {
+                recorded_at_ns: 200,
+                recorded_ns: 250,
+                skipped_ns: 0,
+            },
+        };
+        case.tracker.catch_up(last, &mut case.waited);
+        assert_eq!(case.take(), [], "the report comes");
+        last.is_recorded = false;
+        case.tracker.catch_up(last, &mut case.waited);
+        assert_eq!(case.take(), [(1, 250, 450)]);
+        case.tracker.end(600, |_| true, &mut case.waited);
+        assert_eq!(case.take(), [], "where it is now is not known");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use super::batch::{Batch, key};
 use super::process::CopiedProcess;
 use super::waits::{RecordedWait, Waited};
 use crate::cpython::stack::trace::StackTrace;
-use crate::os::bpf::{BpfSampler, Ids, LastWait};
+use crate::os::Tid;
+use crate::os::bpf::{BpfSampler, LastWait};
 use crate::os::thread::state::RunState;
 use crate::sampler::capture::capture;
 use crate::sampler::capture::options::{CaptureOptions, Pausing};
@@ -35,11 +36,23 @@ impl CopiedProcess {
             self.waits.add(wait, &mut waited);
         }
         for (of, trace) in batch.ran.drain(..) {
-            self.waits.ran(of.tid, of.time_ns, trace);
+            let now_ns = batch.now_ns;
+            self.waits.ran(of.tid, of.time_ns, now_ns, trace);
+        }
+        if self.is_paused(batch.now) {
+            return waited;
         }
         let known = self.thread_keys();
         let mut unknown: HashSet<u32> = HashSet::new();
         if self.was_listed(batch.now) {
+            for last in self
+                .waits
+                .missing(&known)
+                .iter()
+                .filter_map(|tid| bpf.last_wait(*tid))
+            {
+                self.waits.catch_up(last, &mut waited);
+            }
             self.waits.retain(&known, batch.now_ns, &mut waited);
             unknown.extend(known.iter().filter(|tid| self.waits.needs_stack(**tid)));
         }
@@ -47,7 +60,9 @@ impl CopiedProcess {
         if unknown.is_empty() && skipped.is_empty() {
             return waited;
         }
+        let mut unread = unknown.clone();
         for (tid, trace) in waiting(process, batch) {
+            unread.remove(&tid);
             let last = bpf.last_wait(tid);
             match last.filter(|last| !last.is_recorded) {
                 Some(last) if unknown.contains(&tid) || skipped.contains(&last) => {
@@ -66,6 +81,7 @@ impl CopiedProcess {
                 _ => {}
             }
         }
+        self.has_unread = !unread.is_empty();
         waited
     }
 
@@ -90,12 +106,25 @@ impl CopiedProcess {
     }
 
     /// Ends all waits, since the kernel does not sample the process any more: the recording is over, or it is paused.
-    pub fn end_waits(&mut self, process: &SampledProcess, ids: Ids, end_ns: u64) -> Waited {
+    pub fn end_waits(&mut self, process: &SampledProcess, bpf: &BpfSampler, end_ns: u64) -> Waited {
+        let ids = bpf.ids();
         let pid = process.process.pid();
         let tids = process.threads.tids();
-        let there = tids.filter(|tid| RunState::of_thread(pid, *tid).is_ok());
+        let is_there = |tid: &Tid| {
+            let state = RunState::of_thread(pid, *tid);
+            state.is_ok_and(|state| state != RunState::Zombie)
+        };
+        let there = tids.filter(is_there);
         let there: HashSet<u32> = there.filter_map(|tid| key(process, ids, tid)).collect();
         let mut waited = Waited::new();
+        for last in self
+            .waits
+            .tids()
+            .iter()
+            .filter_map(|tid| bpf.last_wait(*tid))
+        {
+            self.waits.catch_up(last, &mut waited);
+        }
         let is_there = |tid| there.contains(&tid);
         self.waits.end(end_ns, is_there, &mut waited);
         waited
@@ -109,6 +138,7 @@ fn waiting(process: &mut SampledProcess, batch: &mut Batch<'_>) -> Vec<(u32, Sta
         pausing: Pausing::Never,
         ..CaptureOptions::default()
     };
+    let options = options.within(batch.deadline.left().unwrap_or(options.time_limit));
     let frames = &mut *batch.frames;
     let (python, threads) = (&mut process.process, &mut process.threads);
     let traces = match capture(python, threads, frames, options, batch.now, &mut ()) {

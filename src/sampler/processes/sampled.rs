@@ -110,6 +110,7 @@ impl SampledProcess {
     /// Drops the state of the previous program.
     fn reset(&mut self) {
         self.threads = TrackedThreads::default();
+        self.wall_times = WallTimes::default();
         self.rss_tracker = RssTracker::default();
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use crate::cpython::stack::trace::StackTrace;
+use crate::os::Tid;
 
 /// Number of threads from which on ended ones are dropped.
 const CLEANUP_THRESHOLD: usize = 64;
@@ -12,8 +13,8 @@ const CLEANUP_THRESHOLD: usize = 64;
 #[derive(Debug, Default)]
 pub struct WallTimes {
     last_sample: Option<Instant>,
-    /// By `pthread_t`, which every thread has.
-    threads: HashMap<u64, Instant>,
+    /// By id and `pthread_t`, which may be used again.
+    threads: HashMap<(Option<Tid>, u64), Instant>,
 }
 
 impl WallTimes {
@@ -23,7 +24,8 @@ impl WallTimes {
     pub fn fill_in(&mut self, traces: &mut [StackTrace], now: Instant) {
         let last_sample = self.last_sample.replace(now);
         for thread in traces.iter_mut().map(|trace| &mut trace.thread) {
-            let before = self.threads.insert(thread.pthread_id, now);
+            let key = (thread.os_thread_id, thread.pthread_id);
+            let before = self.threads.insert(key, now);
             let since = before.or(last_sample);
             let time = since.map(|since| now.saturating_duration_since(since));
             thread.time_ns = time.and_then(|time| u64::try_from(time.as_nanos()).ok());

@@ -30,19 +30,27 @@ fn seconds(recording: &Recording, function: &str) -> f64 {
     below.map(|stack| stack.count as f64).sum::<f64>() / 1e9
 }
 
-/// Prints what was recorded of each of these functions; by how many seconds the worst is off.
-fn worst(
+/// Records until each of these functions has its time, but for so many seconds. Another try is for a crowded machine,
+/// on which the first waits of new threads are known later.
+fn assert_seconds(
     python: &Interpreter,
-    recording: &Recording,
-    truth: &BTreeMap<String, f64>,
     functions: &[&str],
-) -> f64 {
-    let off = functions.iter().map(|function| {
-        let (found, is) = (seconds(recording, function), truth[*function]);
-        println!("{} {function}: {found:.4} s of {is:.4} s", python.label());
-        (found - is).abs()
-    });
-    off.fold(0.0, f64::max)
+    allowed: f64,
+    record: impl Fn() -> (Recording, BTreeMap<String, f64>),
+) -> Recording {
+    for _ in 0..5 {
+        let (recording, truth) = record();
+        let off = functions.iter().map(|function| {
+            let (found, is) = (seconds(&recording, function), truth[*function]);
+            println!("{} {function}: {found:.4} s of {is:.4} s", python.label());
+            (found - is).abs()
+        });
+        if off.fold(0.0, f64::max) <= allowed {
+            return recording;
+        }
+        println!("{}{}", recording.file, recording.stderr);
+    }
+    panic!("wrong five times, as printed above");
 }
 
 const FUNCTIONS: [&str; 7] = [
@@ -59,10 +67,9 @@ const FUNCTIONS: [&str; 7] = [
 fn waits_are_as_long_as_they_are() {
     for_each("kernel-wall", .., |python| {
         let options = options(&["--wall", "-F", "-r", "500"]);
-        let (recording, truth) = record(python, &["0.8"], &options);
         // What a new thread waits for before it is listed is not known.
-        let off = worst(python, &recording, &truth, &FUNCTIONS);
-        assert!(off <= 0.04, "{off} s: {}", recording.file);
+        let record = || record(python, &["0.8"], &options);
+        let recording = assert_seconds(python, &FUNCTIONS, 0.04, record);
         let all = recording.summary["wall_seconds"].as_f64().unwrap();
         let sum: f64 = recording
             .stacks()
@@ -77,11 +84,9 @@ fn waits_are_as_long_as_they_are() {
 #[test]
 fn of_very_many_waits_the_long_ones_are_exact() {
     for_each_kind("kernel-wall-busy", .., |python| {
-        let (recording, truth) = record(python, &["2", "busy"], &options(&["--wall", "-F"]));
-        let off = worst(python, &recording, &truth, &FUNCTIONS);
-        assert!(off <= 0.1, "{off} s: {}", recording.file);
-        let off = worst(python, &recording, &truth, &["tick"]);
-        assert!(off <= 0.1, "{off} s: {}", recording.file);
+        let record = || record(python, &["2", "busy"], &options(&["--wall", "-F"]));
+        let functions = [&FUNCTIONS[..], &["tick"]].concat();
+        assert_seconds(python, &functions, 0.1, record);
     });
 }
 
@@ -91,11 +96,22 @@ fn threads_that_never_wake_have_all_the_time() {
     for_each_kind("kernel-wall-asleep", .., |python| {
         let target = Target::start(python, "waiting.py", &["1"]);
         target.until_it_reads_stdin();
-        let options = options(&["--wall", "-F", "-d", "0.5"]);
+        // Not a whole number of sampling periods: the last one counts too.
+        let options = options(&["--wall", "-F", "-d", "0.507"]);
         let recording = Recording::of_pid(target.pid(), &options);
         let main = seconds(&recording, "main");
-        println!("{}: {main:.4} s of 0.5 s", python.label());
-        assert!((main - 0.5).abs() <= 0.02, "{main}");
+        println!("{}: {main:.4} s of 0.507 s", python.label());
+        assert!((main - 0.507).abs() <= 0.02, "{main}");
+    });
+}
+
+/// More at once than are recorded, and none leaves its CPU again.
+#[test]
+fn threads_that_end_at_once_have_waited() {
+    for_each_kind("kernel-wall-pool", .., |python| {
+        let record = || record(python, &["0.6", "pool"], &options(&["--wall", "-F"]));
+        // 50 of 0.6 s.
+        assert_seconds(python, &["pooled"], 1.0, record);
     });
 }
 
@@ -105,9 +121,8 @@ fn with_pauses_times_are_those_between_samples() {
     for_each_kind_in("pause-wall", .., |python| {
         let options = ["--wall", "-F", "-f", "raw", "--engine", "pause"];
         let options = [&options[..], &["-r", "500"]].concat();
-        let (recording, truth) = record(python, &["1.5"], &options);
+        let record = || record(python, &["1.5"], &options);
+        let recording = assert_seconds(python, &FUNCTIONS, 0.15, record);
         assert_eq!(recording.summary["engine"], "pausing");
-        let off = worst(python, &recording, &truth, &FUNCTIONS);
-        assert!(off <= 0.15, "{off} s: {}", recording.file);
     });
 }

@@ -75,8 +75,8 @@ fn draw(profile: &Profile, meta: &Meta, total: u64) -> io::Result<Vec<u8>> {
     options.text_truncate_direction = TextTruncateDirection::Right;
     options.count_name = if profile.options().weights.rss {
         BYTES.to_owned()
-    } else if profile.options().weights.time.is_some() {
-        NANOSECONDS.to_owned()
+    } else if let Some(kind) = profile.options().weights.time {
+        format!("{NANOSECONDS} {}", kind.suffix())
     } else {
         "samples".to_owned()
     };
@@ -130,9 +130,10 @@ fn legend(profile: &Profile) -> Vec<(&'static str, inferno::flamegraph::color::C
         .collect()
 }
 
-/// Units that inferno writes with `--memory` and `--cpu`; [`with_units`] replaces them.
+/// Units that inferno writes with `--memory`, and with `--cpu` and `--wall`, where it is followed by what the time is of;
+/// [`with_units`] replaces them.
 const BYTES: &str = "bytes";
-const NANOSECONDS: &str = "ns on CPU";
+const NANOSECONDS: &str = "ns";
 
 fn title(profile: &Profile, meta: &Meta) -> String {
     if profile.options().weights.rss {
@@ -160,7 +161,10 @@ fn with_units(svg: &[u8]) -> Vec<u8> {
             let number: u64 = number.replace(',', "").parse().ok()?;
             let amount = match unit {
                 BYTES => size(number),
-                _ => format!("{} on CPU", short_duration(Duration::from_nanos(number))),
+                _ => {
+                    let of = unit.strip_prefix(NANOSECONDS)?;
+                    format!("{}{of}", short_duration(Duration::from_nanos(number)))
+                }
             };
             Some(format!("{name} ({amount}, {share}"))
         });
