@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::profile::options::{Selection, Weights};
+use crate::profile::options::{Selection, TimeWeight, Weights};
 use crate::testing::{ThreadBuilder, frames, sample, thread};
 
 /// One thread in one tick.
@@ -266,4 +266,27 @@ fn a_collection_is_a_leaf_on_request() {
     assert_eq!(weights(&profile(with(false), &ticks)), expect(&[("f", 6)]));
     let label = shown.labels().ids().find(|id| shown.name(*id) == "<GC>");
     assert_eq!(shown.text(label.unwrap()), "<GC>");
+}
+
+/// Time in which a thread waits is of the stack in which it does.
+#[test]
+fn wall_clock_time_of_idle_stacks_is_theirs() {
+    let options = ProfileOptions {
+        weights: Weights {
+            time: Some(TimeWeight::Wall),
+            rss: false,
+        },
+        selection: Selection {
+            idle: true,
+            ..Selection::default()
+        },
+        ..cpu()
+    };
+    let ticks: [&[Seen]; 2] = [
+        &[runs(1, "work", 10), waits(runs(2, "ready", 4))],
+        &[idles(1, "sleep", 30), idles(2, "sleep", 6)],
+    ];
+    let profile = profile(options, &ticks);
+    let expected = expect(&[("ready", 4), ("sleep", 36), ("work", 10)]);
+    assert_eq!(weights(&profile), expected);
 }

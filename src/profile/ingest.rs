@@ -18,12 +18,14 @@
 //! `--memory` also attributes RSS growth to stacks, by the rule of [`crate::rss::attribution`], independently
 //! of the options that select samples.
 //!
-//! **Nanoseconds.** A sample of a thread on a CPU weighs all the CPU time of the thread since its last sample
+//! **CPU time.** A sample of a thread on a CPU weighs all the CPU time of the thread since its last sample
 //! on a CPU. Time that a thread used before it went to sleep is not attributed to the idle stack, but to
 //! the next sample on a CPU; see [`DeferredCpuTime`](super::deferred_cpu::DeferredCpuTime). So the weights
 //! of a recording add up to the CPU time of the threads. With `--gil`, a sample without the GIL is left
 //! out with its time, and the sum estimates the CPU time with the GIL: samples are taken at random moments,
 //! so a thread that holds the GIL for a share of its time holds it in that share of its samples.
+//!
+//! **Wall-clock time.** A stack weighs what the sampler says that its thread has spent in it.
 
 use std::sync::Arc;
 

@@ -247,8 +247,8 @@ pub struct SamplingArgs {
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
 
-    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts and
-    /// page faults, nothing is paused (needs root); pause: threads are paused while they are read; read: as
+    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts,
+    /// page faults and context switches, nothing is paused (needs root); pause: threads are paused while they are read; read: as
     /// --nonblocking
     #[arg(
         long,
@@ -397,8 +397,8 @@ pub struct MemoryArgs {
     #[arg(long, help_heading = "Sampling")]
     pub nonblocking: bool,
 
-    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts and
-    /// page faults, nothing is paused (needs root); pause: threads are paused while they are read; read: as
+    /// Who takes the samples; auto: the kernel where it can; kernel: a BPF program in timer interrupts,
+    /// page faults and context switches, nothing is paused (needs root); pause: threads are paused while they are read; read: as
     /// --nonblocking
     #[arg(
         long,

@@ -65,7 +65,7 @@ fn native(thread: &BusyThread) -> String {
     )
 }
 
-/// Torn stacks, rate, CPU time and memory; `None` if nothing is known of these.
+/// Torn stacks, rate, time of the threads and memory; `None` if nothing is known of these.
 fn closing_line(closing: Closing<'_>) -> Option<String> {
     let Closing { profile, stats, .. } = closing;
     let (counts, rate_hz) = (profile.counts(), profile.options().rate_hz);

@@ -1,5 +1,5 @@
 //! Folded stacks (`-f raw`): one line per stack with its frames, root first, joined with `;`, and its
-//! weight: samples, on-CPU nanoseconds with
+//! weight: samples, nanoseconds with
 //! [`time`](crate::profile::options::Weights::time), or bytes of RSS growth with
 //! [`rss`](crate::profile::options::Weights::rss). A stack without weight has no line.
 //!

@@ -2,7 +2,7 @@
 //!
 //! The weight of a sample is the sampling interval in seconds. With
 //! [`time`](crate::profile::options::Weights::time) successive samples of a thread in one stack
-//! are one entry, whose weight is their on-CPU time in nanoseconds.
+//! are one entry, whose weight is their time in nanoseconds.
 //!
 //! With [`rss`](crate::profile::options::Weights::rss) the first two profiles are the RSS growth and
 //! the released RSS of all threads by stack, in bytes.
@@ -356,7 +356,7 @@ fn entries(slice: &Slice, is_time: bool) -> usize {
     if is_time { 1 } else { slice.samples as usize }
 }
 
-/// Weights of the entries: the sampling interval, or the on-CPU time.
+/// Weights of the entries: the sampling interval, or the time of the thread.
 struct Weights<'a> {
     profile: &'a Profile,
     thread: Option<ThreadId>,

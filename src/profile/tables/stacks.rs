@@ -11,7 +11,7 @@
 //!                                      4 (work,     2,    5)
 //! ```
 //!
-//! A node's *weight* is its self time: the number of samples with this leaf, or their on-CPU nanoseconds.
+//! A node's *weight* is its self time: the number of samples with this leaf, or their nanoseconds.
 //! Its total time is the sum of the weights of it and of all nodes below it. A node is made after its
 //! parent and has a greater id, so one backwards pass over the nodes computes all totals.
 //!

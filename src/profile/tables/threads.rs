@@ -29,7 +29,7 @@ pub struct Slice {
     /// Time of the first sample in another stack, in microseconds.
     pub end_us: u64,
     pub samples: u32,
-    /// On-CPU nanoseconds; 0 if they are not recorded.
+    /// Nanoseconds on a CPU, or of wall-clock time; 0 if they are not recorded.
     pub time_ns: u64,
 }
 
@@ -41,7 +41,7 @@ pub struct Step {
     /// Time of the tick, in microseconds from the start of the recording.
     pub now_us: u64,
     pub stack: StackId,
-    /// On-CPU nanoseconds, if they are recorded.
+    /// The same, if they are recorded.
     pub time_ns: Option<u64>,
 }
 
@@ -57,7 +57,7 @@ pub struct Thread {
     is_many: bool,
     name: Option<Box<str>>,
     runs: Vec<Run>,
-    /// On-CPU nanoseconds of each run; empty if they are not recorded.
+    /// The same of each run; empty if they are not recorded.
     time_ns: Vec<u64>,
     last_tick: u64,
 }
