@@ -150,12 +150,19 @@ impl FaultTracker {
         let later_pages: HashSet<u64> = later.iter().map(|one| page(&one.fault)).collect();
         let faults = std::mem::replace(&mut self.faults, later);
         // A page that was accessed twice is of the last one: it was released in between, or was read before it was
-        // written to, or has been copied.
-        let last = faults.iter().enumerate();
-        let last: HashMap<u64, usize> = last.map(|(at, one)| (page(&one.fault), at)).collect();
+        // written to, or has been copied. A huge page is one page, wherever it was accessed.
         let kinds = &self.kinds;
+        let first_page = |one: &RecordedFault| {
+            let page = page(&one.fault);
+            match kinds.get(&page) {
+                Some(PageKind::Huge) => page - page % (HUGE_PAGE / page_size()).max(1),
+                _ => page,
+            }
+        };
+        let last = faults.iter().enumerate();
+        let last: HashMap<u64, usize> = last.map(|(at, one)| (first_page(one), at)).collect();
         let faults = faults.into_iter().enumerate();
-        let faults = faults.filter(|(at, one)| last.get(&page(&one.fault)) == Some(at));
+        let faults = faults.filter(|(at, one)| last.get(&first_page(one)) == Some(at));
         let traces = faults.filter_map(|(_, one)| {
             let kind = *kinds.get(&page(&one.fault))?;
             let size = match kind {
@@ -249,6 +256,21 @@ mod tests {
         assert_eq!(pages(&growth[0]), [(1, true), (9, false), (512, false)]);
         assert_eq!(pages(&growth[1]), [(3, false)]);
         assert!(tracker.kinds.is_empty() && tracker.take(true).0.is_empty());
+    }
+
+    /// What was mapped before at the addresses of a huge page was taken for that page.
+    #[test]
+    fn a_huge_page_is_of_one_fault() {
+        let mut tracker = FaultTracker::default();
+        tracker.start(|| reading(10, 0, 0));
+        let kinds = [512, 700, 1_023, 1_024].map(|page| (page, PageKind::Huge));
+        let faults = [(700, 40), (1_023, 3), (1_024, 1), (512, 1)];
+        let faults = faults.into_iter().enumerate();
+        let faults = faults.map(|(at, (number, count))| fault(11 + at as u64, number, count));
+        let added = 2 * HUGE_PAGE;
+        tracker.advance(reading(50, added, 0), faults.collect(), kinds.into());
+        let (growth, _) = tracker.take(true);
+        assert_eq!(pages(&growth[0]), [(512, false), (512, false)]);
     }
 
     #[test]
