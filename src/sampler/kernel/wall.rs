@@ -54,6 +54,7 @@ impl CopiedProcess {
                 self.waits.catch_up(last, &mut waited);
             }
             self.waits.retain(&known, batch.now_ns, &mut waited);
+            self.has_unread = false;
             unknown.extend(known.iter().filter(|tid| self.waits.needs_stack(**tid)));
         }
         let skipped = self.long_skipped(tgid, &known, bpf, batch.now_ns);
